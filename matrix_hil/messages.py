@@ -1,0 +1,156 @@
+"""What flows through MATRIX: plain dataclasses in SI units, ROS frames, seconds. Drivers, sync, safety and log share them.
+
+``time`` is always the host's clock when the value was measured or the command was made.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+
+@dataclass(frozen=True)
+class PlatformState:
+    """Measured pose of the motion platform's top plate against its home."""
+
+    time: float
+    pose: np.ndarray
+    """(6,) x, y, z in m, roll, pitch, yaw in rad."""
+    velocity: np.ndarray
+    """(6,) m/s and rad/s."""
+    fault: int = 0
+    """0 = none; bit 0 e-stop, bit 1 device watchdog, bit 2 limit."""
+
+
+@dataclass(frozen=True)
+class PlatformCommand:
+    """Where the platform shall be."""
+
+    time: float
+    pose: np.ndarray
+    """(6,) m and rad."""
+
+
+@dataclass(frozen=True)
+class TreadmillState:
+    """Measured belt."""
+
+    time: float
+    speed: float
+    """m/s, positive carries the robot backwards (towards -x)."""
+    position: float
+    """m, integral of speed."""
+    fault: int = 0
+
+
+@dataclass(frozen=True)
+class TreadmillCommand:
+    """Belt speed to reach."""
+
+    time: float
+    speed: float
+    """m/s."""
+
+
+@dataclass(frozen=True)
+class CounterweightState:
+    """Measured rope."""
+
+    time: float
+    tension: float
+    """N, load cell at the harness."""
+    length: float
+    """m, rope paid out from the pulley to the harness."""
+    speed: float
+    """m/s, positive pays out."""
+    fault: int = 0
+
+
+@dataclass(frozen=True)
+class CounterweightCommand:
+    """Rope force to hold."""
+
+    time: float
+    tension: float
+    """N, upward force wanted at the harness."""
+    brake: bool = False
+    """Lock the drum: take up slack, pay nothing out."""
+
+
+@dataclass(frozen=True)
+class TrackerState:
+    """Base pose in the rig's frame (origin at belt centre, platform home height) from the pose tracker."""
+
+    time: float
+    position: np.ndarray
+    """(3,) m."""
+    quaternion: np.ndarray
+    """(4,) w, x, y, z."""
+
+
+@dataclass(frozen=True)
+class RobotState:
+    """Proprioception and foot forces as the robot reports them."""
+
+    time: float
+    joint_position: np.ndarray
+    """(12,) rad, project joint order."""
+    joint_velocity: np.ndarray
+    """(12,) rad/s."""
+    angular_velocity: np.ndarray
+    """(3,) rad/s, base frame."""
+    projected_gravity: np.ndarray
+    """(3,) unit vector, base frame."""
+    foot_force: np.ndarray
+    """(4,) N, FL FR RL RR."""
+    fault: int = 0
+
+
+@dataclass(frozen=True)
+class RobotCommand:
+    """Joint targets. Modes: ``run`` (PD to targets), ``hold``, ``stand`` (nominal pose), ``damp`` (kp = 0)."""
+
+    time: float
+    targets: np.ndarray
+    """(12,) rad."""
+    kp: float
+    """N*m/rad."""
+    kd: float
+    """N*m*s/rad."""
+    mode: str = "run"
+
+
+@dataclass(frozen=True)
+class TwinPatch:
+    """Ground of the virtual world around the robot's virtual place, from depth images."""
+
+    time: float
+    origin: np.ndarray
+    """(2,) m, world x and y of heights[0, 0]."""
+    resolution: float
+    """m between samples."""
+    heights: np.ndarray
+    """(rows, cols) m, row index along y, column index along x."""
+
+
+@dataclass(frozen=True)
+class MachineCommands:
+    """Everything the rig is told in one cycle, before or after the safety layer."""
+
+    platform: PlatformCommand
+    treadmill: TreadmillCommand
+    counterweight: CounterweightCommand
+    robot: RobotCommand
+
+
+@dataclass(frozen=True)
+class MachineStates:
+    """The newest state of every machine in one cycle; None when nothing has been received yet."""
+
+    platform: PlatformState | None = None
+    treadmill: TreadmillState | None = None
+    counterweight: CounterweightState | None = None
+    tracker: TrackerState | None = None
+    robot: RobotState | None = None

@@ -1,0 +1,1 @@
+"""Policies: training with PPO, evaluation, export, and the runtime that a robot's computer loads."""

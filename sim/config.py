@@ -1,0 +1,73 @@
+"""Configuration: dataclasses filled from YAML files and dotted command-line overrides, unknown keys refused.
+
+A config is a frozen dataclass whose fields carry their unit in the docstring below them; ``--help`` prints it.
+A nested dataclass may be given in YAML as the path of another file, relative to the file that names it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import jsonargparse
+
+from sim.errors import LunarError
+
+jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
+ROOT = Path(__file__).resolve().parent.parent
+
+T = TypeVar("T")
+
+
+def parse(config_class: type[T], argv: Sequence[str], prog: str, default: str | None = None) -> T:
+    """Build ``config_class`` from its defaults, then ``--config`` YAML files, then ``--dotted.key value`` overrides.
+
+    Args:
+        config_class: a dataclass.
+        argv: arguments after the program's name.
+        prog: name that usage messages show, e.g. ``lunar train``.
+        default: YAML file below ``configs/`` used when ``--config`` is absent.
+
+    Raises:
+        LunarError: unknown key (the nearest valid one is named), wrong type, or unreadable file.
+    """
+    parser = jsonargparse.ArgumentParser(prog=prog, description=config_class.__doc__, exit_on_error=False)
+    parser.add_argument("--config", action="config", help="YAML file with values for the options below")
+    parser.add_class_arguments(config_class)
+    argv = list(argv)
+    files = [str(a).removeprefix("--config=") for i, a in enumerate(argv)
+             if a.startswith("--config=") or (i and argv[i - 1] == "--config")]  # fmt: skip
+    if default and not files:
+        files = [str(ROOT / "configs" / default)]
+        argv = ["--config", files[0], *argv]
+    try:
+        values = parser.instantiate(parser.parse_args(argv))
+    except (argparse.ArgumentError, jsonargparse.ArgumentError, TypeError, ValueError) as error:
+        raise LunarError(_explain(str(error), parser, files, prog)) from None
+    return config_class(**{k: v for k, v in values.as_dict().items() if k != "config"})
+
+
+def load(config_class: type[T], path: str | Path, overrides: Sequence[str] = ()) -> T:
+    """``parse`` for library use: one YAML file and optional ``--dotted.key value`` overrides."""
+    return parse(config_class, ["--config", str(path), *overrides], prog=Path(sys.argv[0]).name)
+
+
+def _explain(message: str, parser: jsonargparse.ArgumentParser, files: Sequence[str], prog: str) -> str:
+    known = [a.dest for a in parser._actions if a.dest not in ("help", "config", "print_config")]
+    where = f" in {', '.join(files)}" if files else ""
+    match = re.search(r"Group '([\w.]+)' does not accept option '([\w.]+)'", message)
+    key = f"{match[1]}.{match[2]}" if match else ""
+    if not match and (match := re.search(r"Option '([\w.]+)' is not accepted", message)):
+        key = match[1]
+    if not match and (match := re.search(r"unrecognized arguments: --([\w.]+)", message)):
+        key, where = match[1], " on the command line"
+    if not key:
+        return f"{prog}: {' '.join(message.split())}{where}"
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.3)
+    hint = f"; did you mean '{near[0]}'?" if near else ""
+    return f"{prog}: unknown key '{key}'{where}{hint}"

@@ -1,0 +1,1 @@
+"""Ground: height fields and the generators that make them."""
