@@ -88,6 +88,7 @@ class TrackerState:
     """(3,) m."""
     quaternion: np.ndarray
     """(4,) w, x, y, z."""
+    fault: int = 0
 
 
 @dataclass(frozen=True)

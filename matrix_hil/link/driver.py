@@ -1,0 +1,290 @@
+"""The host's end of a serial line: one driver for all five devices, and a thread that polls one on the wall clock."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Generic
+
+import serial
+
+from matrix_hil.link.devices import C, DeviceSpec, S
+from matrix_hil.link.framing import FrameDecoder
+from matrix_hil.link.protocol import HEARTBEAT_PERIOD, HOST_SILENCE, Heartbeat, Message, Reset, pack, unpack
+from sim.errors import LunarError
+
+BAUD = 921600
+SAFE_REPEATS = 3
+"""The safe command on exit is sent this often, so that one bad bit cannot lose it."""
+_WRITE_TIMEOUT = 0.05  # s. A port that takes no bytes must not hold the loop; pyserial spins for ever at 0.
+_SLACK = 1e-6  # s. Rounding of a clock that counts in periods.
+
+
+@dataclass(frozen=True)
+class LinkStats:
+    """How a line is doing since ``connect``."""
+
+    connected: bool = False
+    """False after an unplugged cable, until the next ``connect``."""
+    frames: int = 0
+    """Intact frames received."""
+    sent: int = 0
+    """Frames written."""
+    crc_errors: int = 0
+    sequence_gaps: int = 0
+    """Times that a frame did not follow the one before it."""
+    garbage_bytes: int = 0
+    unknown_frames: int = 0
+    """Intact frames that are no message this device sends."""
+    write_timeouts: int = 0
+    error: str = ""
+    """What ended the connection."""
+
+
+class SerialDevice(Generic[S, C]):
+    """Driver of one device on any port that pyserial opens (``/dev/tty*``, ``socket://``, ``rfc2217://``, ``loop://``).
+
+    ``poll`` is the whole of it: it never blocks (unless told to wait), never raises for what a cable or a device does,
+    and is called once per period by a loop or a ``DeviceThread``. As a context manager it connects, and on the way
+    out, also after an error, sends the device's safe command and closes the port.
+    """
+
+    def __init__(self, spec: DeviceSpec[S, C], port: str, baud: int = BAUD) -> None:
+        self.spec = spec
+        self.port = port
+        self.baud = baud
+        self.bytes_received = 0
+        self.bytes_sent = 0
+        self._serial: serial.SerialBase | None = None
+        self._clear()
+
+    def _clear(self) -> None:
+        self._decoder = FrameDecoder()
+        self._state: S | None = None
+        self._pending: C | None = None
+        self._reset_wanted = True
+        self._now = 0.0
+        self._vouched = -math.inf  # time of the newest command: when the loop behind this driver was last alive
+        self._last_command = -math.inf
+        self._last_heartbeat = -math.inf
+        self._sequence = 0
+        self._expected: int | None = None
+        self._sequence_gaps = self._unknown_frames = self._write_timeouts = self._sent = 0
+        self._error = ""
+
+    def connect(self) -> None:
+        """Open the port and ask the device to clear what it latched before.
+
+        Raises:
+            LunarError: the port is absent, in use or may not be opened.
+        """
+        if self._serial is not None:
+            return
+        try:
+            self._serial = serial.serial_for_url(
+                self.port, baudrate=self.baud, timeout=0, write_timeout=_WRITE_TIMEOUT, exclusive=True
+            )
+        except (serial.SerialException, OSError, ValueError) as error:
+            raise LunarError(
+                f"{self.spec.name}: port {self.port} cannot be opened ({error}); plug the device in, close other"
+                f" programs that use the port, or set {self.spec.name}.port to 'emulated'"
+            ) from None
+        self._clear()
+
+    def disconnect(self) -> None:
+        """Send the safe command and close the port. Does nothing when not connected."""
+        if self._serial is None:
+            return
+        safe = self.spec.safe(self._state, self._now)
+        with contextlib.suppress(serial.SerialException, OSError):
+            if safe is not None:
+                for _ in range(SAFE_REPEATS):
+                    self._write(safe)
+            self._serial.flush()
+        self._close("")
+
+    def __enter__(self) -> SerialDevice[S, C]:
+        self.connect()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.disconnect()
+
+    @property
+    def state(self) -> S | None:
+        """The newest state, ``time`` being the host's clock when it was received. None before the first."""
+        return self._state
+
+    @property
+    def stats(self) -> LinkStats:
+        """Counters since ``connect``."""
+        return LinkStats(
+            connected=self._serial is not None,
+            frames=self._decoder.frames,
+            sent=self._sent,
+            crc_errors=self._decoder.crc_errors,
+            sequence_gaps=self._sequence_gaps,
+            garbage_bytes=self._decoder.garbage_bytes,
+            unknown_frames=self._unknown_frames,
+            write_timeouts=self._write_timeouts,
+            error=self._error,
+        )
+
+    def age(self, now: float) -> float:
+        """s since the newest state was received; infinite before the first."""
+        return math.inf if self._state is None else now - self._state.time
+
+    def send(self, command: C) -> None:
+        """Queue a command for the next ``poll``. A newer one replaces it: an old command is never worth sending."""
+        self._pending = command
+
+    def reset(self) -> None:
+        """Let the next ``poll`` ask the device to clear latched faults whose cause has gone. Drops a queued command."""
+        self._pending = None
+        self._reset_wanted = True
+
+    def poll(self, now: float, wait: float = 0.0, received: int | None = None) -> int:
+        """Read what has come, then write what is due. Returns the number of new states.
+
+        Args:
+            now: s, host clock.
+            wait: wall seconds to wait at most for a new state. For simulated time, where a byte written on the other
+                end of a pseudo-terminal is not at once readable on this one.
+            received: with ``wait``: wait for this many ``bytes_received`` in total instead.
+        """
+        if self._serial is None:
+            return 0
+        self._now = now
+        fresh = 0
+        deadline = time.monotonic() + wait if wait > 0.0 else 0.0
+        try:
+            while True:
+                fresh += self._receive(now)
+                enough = fresh > 0 if received is None else self.bytes_received >= received
+                left = deadline - time.monotonic() if wait > 0.0 and not enough else 0.0
+                if left <= 0.0:
+                    break
+                time.sleep(min(left, 50e-6))
+            self._transmit(now)
+        except (serial.SerialException, OSError) as error:
+            self._close(str(error))
+        return fresh
+
+    def _receive(self, now: float) -> int:
+        assert self._serial is not None
+        fresh = 0
+        while data := self._serial.read(4096):
+            self.bytes_received += len(data)
+            for frame in self._decoder.feed(data):
+                if self._expected is not None and frame.sequence != self._expected:
+                    self._sequence_gaps += 1
+                self._expected = (frame.sequence + 1) & 0xFFFF
+                message = unpack(frame)
+                if isinstance(message, self.spec.state_type):
+                    self._state = replace(message, time=now)
+                    fresh += 1
+                elif not isinstance(message, Heartbeat):
+                    self._unknown_frames += 1
+            if len(data) < 4096:
+                break
+        return fresh
+
+    def _transmit(self, now: float) -> None:
+        if self._reset_wanted:
+            self._reset_wanted = False
+            self._write(Reset(now))
+        # A clock that jumped back must not silence the line.
+        since_command = now - self._last_command
+        if self._pending is not None and not -_SLACK < since_command < self.spec.period - _SLACK:
+            command, self._pending = self._pending, None
+            self._last_command, self._vouched = now, command.time
+            self._write(command)
+        # A driver's own thread must not vouch for a control loop that has died: no commands, no heartbeats.
+        loop_alive = self.spec.command_type is None or now - self._vouched < HOST_SILENCE
+        since_heartbeat = now - self._last_heartbeat
+        if loop_alive and not -_SLACK < since_heartbeat < HEARTBEAT_PERIOD - _SLACK:
+            self._last_heartbeat = now
+            self._write(Heartbeat(now))
+
+    def _write(self, message: Message) -> None:
+        assert self._serial is not None
+        data = pack(message, self._sequence)
+        try:
+            self._serial.write(data)
+        except serial.SerialTimeoutException:
+            self._write_timeouts += 1
+            return
+        self._sequence = (self._sequence + 1) & 0xFFFF
+        self._sent += 1
+        self.bytes_sent += len(data)
+
+    def _close(self, error: str) -> None:
+        port, self._serial = self._serial, None
+        self._error = error
+        if port is not None:
+            with contextlib.suppress(serial.SerialException, OSError):
+                port.close()
+
+
+class PollThread:
+    """Calls ``poll(now)`` every period of the wall clock in its own thread, until ``stop`` or the end of a ``with``.
+
+    An exception in ``poll`` ends the thread and is raised again by ``stop``.
+    """
+
+    def __init__(self, name: str, poll: Callable[[float], object], period: float) -> None:
+        self.name = name
+        self._poll = poll
+        self._period = period
+        self._end = threading.Event()
+        self._error: Exception | None = None
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Start polling."""
+        self._end.clear()
+        self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop, and wait until the last poll has ended."""
+        self._end.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+
+    def __enter__(self) -> PollThread:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _run(self) -> None:
+        due = time.monotonic()
+        try:
+            while not self._end.wait(max(0.0, due - time.monotonic())):
+                self._poll(time.monotonic())
+                # After a hiccup carry on from now: catching up would only poll an empty port.
+                due = max(due + self._period, time.monotonic())
+        except Exception as error:
+            self._error = error
+
+
+class DeviceThread(PollThread):
+    """Polls a driver at its device's period. Enter it after the driver, so that it ends before the safe command."""
+
+    def __init__(self, device: SerialDevice) -> None:
+        super().__init__(device.spec.name, device.poll, device.spec.period)
