@@ -7,6 +7,7 @@ A nested dataclass may be given in YAML as the path of another file, relative to
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import difflib
 import re
 import sys
@@ -39,7 +40,7 @@ def parse(config_class: type[T], argv: Sequence[str], prog: str, default: str | 
     parser = jsonargparse.ArgumentParser(prog=prog, description=config_class.__doc__, exit_on_error=False)
     parser.add_argument("--config", action="config", help="YAML file with values for the options below")
     parser.add_class_arguments(config_class)
-    argv = list(argv)
+    argv = _explicit_flags(config_class, argv)
     files = [str(a).removeprefix("--config=") for i, a in enumerate(argv)
              if a.startswith("--config=") or (i and argv[i - 1] == "--config")]  # fmt: skip
     if default and not files:
@@ -55,6 +56,17 @@ def parse(config_class: type[T], argv: Sequence[str], prog: str, default: str | 
 def load(config_class: type[T], path: str | Path, overrides: Sequence[str] = ()) -> T:
     """``parse`` for library use: one YAML file and optional ``--dotted.key value`` overrides."""
     return parse(config_class, ["--config", str(path), *overrides], prog=Path(sys.argv[0]).name)
+
+
+def _explicit_flags(config_class: type, argv: Sequence[str]) -> list[str]:
+    """``--quick`` alone means ``--quick true`` for boolean options."""
+    flags = {f"--{f.name}" for f in dataclasses.fields(config_class) if f.type in (bool, "bool")}
+    out: list[str] = []
+    for i, item in enumerate(argv):
+        out.append(item)
+        if item in flags and (argv[i + 1 : i + 2] or ["--"])[0].lower() not in ("true", "false"):
+            out.append("true")
+    return out
 
 
 def _explain(message: str, parser: jsonargparse.ArgumentParser, files: Sequence[str], prog: str) -> str:

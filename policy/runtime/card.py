@@ -72,7 +72,7 @@ class Card:
             LunarError: the file is missing, is not JSON, or lacks a field.
         """
         if not path.is_file():
-            raise LunarError(f"policy card {path} does not exist; a policy is a folder made by 'lunar train' or 'export'")
+            raise LunarError(f"policy card {path} does not exist; a policy is a folder that 'lunar train' writes")
         try:
             data = json.loads(path.read_text())
             if data.get("format") != FORMAT:

@@ -155,6 +155,12 @@ class HopDetector:
             f.name: np.concatenate([r[f.name] for r in self._rows]).astype(_dtype(f.name)) for f in fields(HopTable)
         })  # fmt: skip
 
+    def drain(self) -> HopTable:
+        """Hand over the completed hops and forget them; for training, which would pile them up."""
+        table = self.table()
+        self._rows.clear()
+        return table
+
     def _land(self, ids: np.ndarray, velocity: np.ndarray, tilt: np.ndarray, ground_spread: np.ndarray) -> None:
         touch = np.where(self.loaded[ids], self.time - self._loaded_for[ids], np.inf)
         first = touch.min(axis=1)

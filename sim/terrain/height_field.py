@@ -1,4 +1,4 @@
-"""A height field: regular grid of heights with batched bilinear look-up. Physics, cameras and critics all read this one."""
+"""A height field: a regular grid of heights with batched bilinear look-up, read by physics, cameras and critics."""
 
 from __future__ import annotations
 

@@ -1,0 +1,45 @@
+"""The ``lunar`` command. A subcommand's module is imported only when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from sim.errors import LunarError
+
+COMMANDS = {
+    "train": ("policy.train", "train a pronking policy by PPO"),
+    "eval": ("policy.evaluate", "measure a policy's hops on fixed suites"),
+    "export": ("policy.export", "write a policy as ONNX for a robot's computer"),
+    "hil": ("matrix_hil.hil", "run a policy against the (virtual) MATRIX rig"),
+    "replay": ("matrix_hil.replay", "make an HTML report of a HIL log"),
+    "up": ("matrix_hil.processes", "start a table of ROS 2 processes"),
+    "twin": ("matrix_hil.twin.serve", "serve a terrain to any UnrealCV client"),
+}
+
+
+def usage() -> str:
+    """What ``lunar --help`` prints."""
+    lines = "\n".join(f"  {name:8} {text}" for name, (_, text) in COMMANDS.items())
+    more = "'lunar COMMAND --help' lists its options."
+    return f"usage: lunar COMMAND [--config FILE] [--key value ...]\n\n{lines}\n\n{more}"
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Entry of the console script: exit status 0, 2 for what the user can mend, 130 after Ctrl-C."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if not argv or argv[0] in ("-h", "--help"):
+        print(usage())
+        sys.exit(0 if argv else 2)
+    if argv[0] not in COMMANDS:
+        print(f"lunar: unknown command '{argv[0]}'; choose from {', '.join(COMMANDS)}", file=sys.stderr)
+        sys.exit(2)
+    try:
+        importlib.import_module(COMMANDS[argv[0]][0]).main(argv[1:])
+    except LunarError as error:
+        print(f"lunar {argv[0]}: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print(f"lunar {argv[0]}: interrupted", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,75 @@
+"""``lunar export``: a policy to ONNX with its card, checked against torch."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+
+from policy.policy_file import load_actor
+from policy.runtime.onnx_policy import OnnxPolicy
+from sim.config import parse
+from sim.errors import LunarError
+from sim.results import write_results
+
+TOLERANCE = 1e-5
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """Write policy.onnx and card.json for a robot's computer."""
+
+    policy: str
+    """Folder with policy.safetensors and card.json."""
+    out: str = ""
+    """Folder to write to; the policy's own when empty."""
+    seed: int = 0
+    """Of the observations that ONNX and torch are compared on."""
+    json: str = ""
+    """File for the results as data."""
+    quick: bool = False
+    """Accepted for symmetry; exporting takes seconds."""
+
+
+def export(cfg: ExportConfig) -> dict[str, Any]:
+    """Export and compare on 1000 random observations.
+
+    Raises:
+        LunarError: ONNX and torch differ by more than 1e-5.
+    """
+    folder, out = Path(cfg.policy), Path(cfg.out or cfg.policy)
+    actor, card = load_actor(folder)
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / "policy.onnx"
+    example = torch.zeros(1, card.observation.size)
+    torch.onnx.export(
+        actor, (example,), str(path), input_names=["observation"], output_names=["action"],
+        dynamic_axes={"observation": {0: "batch"}, "action": {0: "batch"}}, dynamo=False, external_data=False,
+    )  # fmt: skip
+    if out != folder:
+        shutil.copyfile(folder / "card.json", out / "card.json")
+    observations = np.random.default_rng(cfg.seed).standard_normal((1000, card.observation.size)).astype(np.float32)
+    with torch.no_grad():
+        expected = actor(torch.from_numpy(observations)).numpy()
+    difference = float(np.abs(OnnxPolicy(out).infer(observations) - expected).max())
+    if difference > TOLERANCE:
+        raise LunarError(f"{path} differs from the torch policy by {difference:.2g}, more than {TOLERANCE}")
+    return {"path": str(path), "bytes": path.stat().st_size, "max_difference": difference}
+
+
+def main(argv: Sequence[str]) -> None:
+    """Entry of ``lunar export``."""
+    cfg = parse(ExportConfig, argv, "lunar export")
+    results = export(cfg)
+    Console().print(
+        f"{results['path']}: {results['bytes'] / 1024:.0f} kB, "
+        f"largest difference from torch {results['max_difference']:.1e}"
+    )
+    if cfg.json:
+        write_results(cfg.json, "export", cfg.seed, results)

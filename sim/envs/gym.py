@@ -1,0 +1,127 @@
+"""Gymnasium's interfaces: ``gymnasium.make("LunarPronk-v0", terrain="rough")`` and ``gymnasium.make_vec(...)``."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+
+from sim.envs.spaces import action_space, observation_space
+from sim.envs.world import PronkWorld, WorldConfig
+from sim.physics.render import Renderer
+from sim.terrain.generators import TerrainConfig
+
+Observation = dict[str, np.ndarray]
+
+
+def _config(config: WorldConfig | None, num_envs: int, terrain: str | None) -> WorldConfig:
+    config = replace(config or WorldConfig(), num_envs=num_envs)
+    return config if terrain is None else replace(config, terrain=TerrainConfig(kind=terrain))
+
+
+class LunarPronkEnv(gymnasium.Env[Observation, np.ndarray]):
+    """One robot.
+
+    Args:
+        terrain: ``flat`` or ``rough``; the config's when None.
+        config: the world; defaults are those of training on flat ground.
+        render_mode: None or ``rgb_array``.
+    """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 50}  # noqa: RUF012  (Gymnasium's contract)
+
+    def __init__(
+        self, terrain: str | None = None, config: WorldConfig | None = None, render_mode: str | None = None
+    ) -> None:
+        self.world = PronkWorld(_config(config, 1, terrain), seed=0)
+        self.observation_space = observation_space()
+        self.action_space = action_space()
+        self.render_mode = render_mode
+        self._renderer: Renderer | None = None
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Start a trial. A seed makes commands, start and sensor noise repeat; the terrain stays."""
+        super().reset(seed=seed)
+        if seed is not None:
+            self.world.seed(seed)
+        return _row(self.world.reset()), {}
+
+    def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """One control period of 20 ms with ``action`` (12,)."""
+        step = self.world.step(torch.as_tensor(action)[None])
+        observations = step.final_observations if len(step.ended) else step.observations
+        return _row(observations), float(step.reward[0]), bool(step.terminated[0]), bool(step.truncated[0]), {}
+
+    def render(self) -> np.ndarray | None:  # type: ignore[override]
+        """Picture (height, width, 3) uint8 of the robot, from the side."""
+        if self.render_mode is None:
+            return None
+        if self._renderer is None:
+            self._renderer = Renderer(self.world.cfg.physics, self.world.physics.terrain)
+        return self._renderer.frame(self.world.physics.qpos[0])
+
+    def close(self) -> None:
+        """Release the renderer."""
+        if self._renderer is not None:
+            self._renderer.close()
+            self._renderer = None
+
+
+class LunarPronkVectorEnv(VectorEnv):
+    """N robots stepped in C++ threads, started anew in the step that ends their trial (``SAME_STEP``)."""
+
+    metadata = {"render_modes": [], "render_fps": 50, "autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        terrain: str | None = None,
+        config: WorldConfig | None = None,
+        render_mode: str | None = None,
+    ) -> None:
+        self.world = PronkWorld(_config(config, num_envs, terrain), seed=0)
+        self.num_envs = num_envs
+        self.render_mode = render_mode
+        self.single_observation_space = observation_space()
+        self.single_action_space = action_space()
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+
+    def reset(  # type: ignore[override]
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Start all trials."""
+        super().reset(seed=seed)
+        if seed is not None:
+            self.world.seed(seed)
+        return _numpy(self.world.reset()), {}
+
+    def step(self, actions: np.ndarray) -> tuple[Observation, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """One control period with ``actions`` (N, 12). Ended trials put ``final_obs`` and its mask into the info."""
+        step = self.world.step(torch.as_tensor(actions))
+        info: dict[str, Any] = {}
+        if len(step.ended):
+            mask = np.zeros(self.num_envs, dtype=bool)
+            mask[step.ended] = True
+            final = np.empty(self.num_envs, dtype=object)
+            rows = _numpy(step.final_observations)
+            for row, i in enumerate(step.ended):
+                final[i] = {name: value[row] for name, value in rows.items()}
+            info = {"final_obs": final, "_final_obs": mask, "final_info": {}, "_final_info": mask}
+        flags = step.terminated.cpu().numpy(), step.truncated.cpu().numpy()
+        return _numpy(step.observations), step.reward.cpu().numpy().astype(np.float64), *flags, info
+
+
+def _numpy(observations: dict[str, torch.Tensor]) -> Observation:
+    return {name: value.cpu().numpy().copy() for name, value in observations.items()}
+
+
+def _row(observations: dict[str, torch.Tensor]) -> Observation:
+    return {name: value[0] for name, value in _numpy(observations).items()}

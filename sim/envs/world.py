@@ -1,0 +1,288 @@
+"""The batched world: N robots, their commands, observations, rewards and resets, as torch tensors."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sim.errors import LunarError
+from sim.mdp import commands, events, observations, rewards, terminations
+from sim.mdp.commands import CommandConfig
+from sim.mdp.events import RandomisationConfig, ResetConfig
+from sim.mdp.observations import NoiseConfig
+from sim.mdp.state import State, heading, rotate_inverse
+from sim.physics.batch import BatchPhysics
+from sim.physics.scene import PhysicsConfig
+from sim.spec.gravity import lunar_weight
+from sim.spec.hops import LOAD_FRACTION, HopDetector
+from sim.spec.joints import NOMINAL_POSE
+from sim.spec.observation import PRONK_OBSERVATION
+from sim.terrain.generators import TerrainConfig, make_terrain
+
+SPEC = PRONK_OBSERVATION
+STANDING_COM_HEIGHT = 0.26  # m, of the Go2 in its nominal pose; where a hop begins until a first lift-off is seen
+
+
+def default_rewards() -> dict[str, float]:
+    """Weights per second of the last training stage."""
+    return {
+        "apex": 2.0, "velocity": 3.0, "yaw_rate": 0.3, "yaw_rate_error": -0.3, "push_off": 1.0,
+        "partial_contact": -3.0, "tilt": -3.0, "flight_momentum": -2.0, "impact": -0.5, "torque": -1e-4,
+        "action_rate": -0.03, "angular_rate": -0.02, "pose": -0.05,
+    }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class WorldConfig:
+    """A world full of robots."""
+
+    num_envs: int = 512
+    """Robots stepped together."""
+    episode_length: float = 20.0
+    """s."""
+    action_scale: float = 0.35
+    """rad per unit of action, around the nominal pose."""
+    terrain: TerrainConfig = field(default_factory=TerrainConfig)
+    physics: PhysicsConfig = field(default_factory=PhysicsConfig)
+    commands: CommandConfig = field(default_factory=CommandConfig)
+    resets: ResetConfig = field(default_factory=ResetConfig)
+    randomisation: RandomisationConfig = field(default_factory=RandomisationConfig)
+    noise: NoiseConfig = field(default_factory=NoiseConfig)
+    rewards: dict[str, float] = field(default_factory=default_rewards)
+    """Weight per second of each reward term, by its name in sim/mdp/rewards.py."""
+    fall_penalty: float = 1.0
+    """Taken off once when a trial ends by a fall."""
+    max_tilt: float = 0.785
+    """rad. A training trial ends beyond it."""
+    min_height: float = 0.12
+    """m. A training trial ends when the base is lower above the ground."""
+
+
+@dataclass
+class Step:
+    """Outcome of one control step; every tensor has N rows."""
+
+    observations: dict[str, Tensor]
+    """``policy`` (N, 131) and ``critic``; of the new trial where one ended."""
+    reward: Tensor
+    """(N,)."""
+    terminated: Tensor
+    """(N,) bool, fell or diverged."""
+    truncated: Tensor
+    """(N,) bool, ran out of time."""
+    ended: np.ndarray
+    """Indices of the robots whose trial ended."""
+    final_observations: dict[str, Tensor]
+    """Last observations of those trials, rows as in ``ended``."""
+
+
+class PronkWorld:
+    """N robots told to pronk. Same seed, same rollout.
+
+    Args:
+        cfg: the world.
+        seed: reaches terrain, commands, resets, randomisation and sensor noise.
+        device: where terms are computed and observations live.
+        training: end trials at the strict limits, else only at falls.
+    """
+
+    def __init__(self, cfg: WorldConfig, seed: int, device: str = "cpu", training: bool = True) -> None:
+        for name in cfg.rewards:
+            if name not in rewards.TERMS:
+                near = difflib.get_close_matches(name, rewards.TERMS, n=1, cutoff=0.3)
+                raise LunarError(f"rewards: unknown term '{name}'" + (f"; did you mean '{near[0]}'?" if near else ""))
+        self.cfg = cfg
+        self.device = torch.device(device)
+        self.training = training
+        self.num_envs = n = cfg.num_envs
+        self.physics = BatchPhysics(cfg.physics, n, make_terrain(cfg.terrain, seed))
+        self.dt = cfg.physics.control_dt
+        self.max_steps = round(cfg.episode_length / self.dt)
+        self.weights = dict(cfg.rewards)
+        self.rng: np.random.Generator
+        self.generator = torch.Generator()
+        self.seed(seed)
+        weight = lunar_weight(self.physics.mass)
+        self.hops = HopDetector(np.full(n, weight), cfg.physics.timestep)
+        self.weight = torch.full((n,), weight, device=self.device)
+        self.steps = np.zeros(n, dtype=int)
+        self.diverged = 0
+        self.command = torch.zeros(n, 5, device=self.device)
+        self.action = torch.zeros(n, 12, device=self.device)
+        self.last_action = torch.zeros(n, 12, device=self.device)
+        self.history = torch.zeros(n, SPEC.frames, SPEC.frame_size, device=self.device)
+        self.air_time = torch.zeros(n, device=self.device)
+        self.stance_time = torch.zeros(n, device=self.device)
+        self.liftoff_com_height = torch.zeros(n, device=self.device)
+        self.gravity = torch.zeros(n, device=self.device)
+        self._force = torch.zeros(n, cfg.physics.substeps, 4, device=self.device)
+        self._contact = torch.zeros(n, 4, dtype=torch.bool, device=self.device)
+        self.state: State
+
+    def seed(self, seed: int) -> None:
+        """Restart the random numbers of commands, resets and noise; the terrain stays as it is."""
+        self.rng = np.random.default_rng(seed)
+        self.generator.manual_seed(seed)
+
+    def reset(self) -> dict[str, Tensor]:
+        """Start all trials; return observations."""
+        everyone = np.arange(self.num_envs)
+        self._start(everyone)
+        self.state = self._measure(everyone)
+        self.history[:] = self._frame(self.state)[:, None]
+        return self._observations(self.state, self.history)
+
+    def step(self, action: Tensor) -> Step:
+        """Advance every robot by one control period with ``action`` (N, 12). Robots whose trial ends start anew.
+
+        Raises:
+            LunarError: an action is not finite.
+        """
+        action = action.detach().to(self.device, torch.float32)
+        if not torch.isfinite(action).all():
+            bad = int(torch.nonzero(~torch.isfinite(action).all(1))[0])
+            raise LunarError(f"the action of robot {bad} is not finite: the policy is broken, nothing was moved")
+        self.last_action, self.action = self.action, action.clone()
+        targets = NOMINAL_POSE + self.cfg.action_scale * action.cpu().numpy().astype(float)
+        diverged = self.physics.step(targets)
+        if diverged.any():
+            self.diverged += int(diverged.sum())
+            self._start(np.flatnonzero(diverged))  # finite again before anything reads it
+        self.steps += 1
+        self._update_timers()
+        s = self.state = self._measure(np.arange(self.num_envs))
+        self._count_hops(s)
+
+        cfg = self.cfg
+        failed = terminations.out_of_form(s, cfg.max_tilt, cfg.min_height) if self.training else terminations.fallen(s)
+        terminated = failed | torch.as_tensor(diverged, device=self.device)
+        truncated = torch.as_tensor(self.steps >= self.max_steps, device=self.device) & ~terminated
+        rate = torch.zeros(self.num_envs, device=self.device)
+        for name, weight in self.weights.items():
+            rate += weight * rewards.TERMS[name](s)
+        reward = rate * self.dt - cfg.fall_penalty * terminated
+
+        self._renew_commands()
+        self.history = torch.cat([self._frame(s)[:, None], self.history[:, :-1]], dim=1)
+        observations = self._observations(s, self.history)
+        ended = np.flatnonzero((terminated | truncated).cpu().numpy())
+        final = {name: value[ended].clone() for name, value in observations.items()}
+        if len(ended):
+            self._start(ended)
+            fresh = self._measure(ended)
+            self.history[ended] = self._frame(fresh)[:, None]
+            for name, value in self._observations(fresh, self.history[ended]).items():
+                observations[name][ended] = value
+        return Step(observations, reward, terminated, truncated, ended, final)
+
+    def set_command(self, command: Tensor) -> None:
+        """Give all robots commands (N, 5) from now on, until the next renewal."""
+        self.command[:] = command.to(self.device)
+
+    def _start(self, ids: np.ndarray) -> None:
+        """New trials for robots ``ids``: state, randomisation, command; timers and action history zero."""
+        qpos, qvel = events.reset_states(self.cfg.resets, self.physics, len(ids), self.rng)
+        self.physics.reset(ids, qpos, qvel)
+        events.randomise(self.cfg.randomisation, self.physics, ids, self.rng)
+        self.gravity[ids] = torch.as_tensor(-self.physics.gravity[ids, 2], dtype=torch.float32, device=self.device)
+        self.hops.reset(ids)
+        self.steps[ids] = 0
+        self.command[ids] = commands.draw(self.cfg.commands, len(ids), self.generator).to(self.device)
+        for tensor in (self.action, self.last_action, self.air_time, self.stance_time, self._force):
+            tensor[ids] = 0.0
+        self._contact[ids] = False
+        self.liftoff_com_height[ids] = STANDING_COM_HEIGHT
+
+    def _renew_commands(self) -> None:
+        period = round(self.cfg.commands.period / self.dt)
+        if period:
+            due = np.flatnonzero(self.steps % period == 0)
+            if len(due):
+                self.command[due] = commands.draw(self.cfg.commands, len(due), self.generator).to(self.device)
+
+    def _update_timers(self) -> None:
+        force = self._tensor(self.physics.foot_force)
+        self._force = force
+        self._contact = force.amax(1) > LOAD_FRACTION * self.weight[:, None]
+        grounded = self._contact.any(1)
+        self.air_time = torch.where(grounded, torch.zeros_like(self.air_time), self.air_time + self.dt)
+        self.stance_time = torch.where(grounded, self.stance_time + self.dt, torch.zeros_like(self.stance_time))
+
+    def _measure(self, ids: np.ndarray) -> State:
+        """Read the physics into tensors for robots ``ids``; timers must be up to date."""
+        physics = self.physics
+        everyone = len(ids) == self.num_envs
+        rows: slice | np.ndarray = slice(None) if everyone else ids
+        qpos, qvel = self._tensor(physics.qpos[rows]), self._tensor(physics.qvel[rows])
+        quaternion = qpos[:, 3:7]
+        down = torch.zeros(len(ids), 3, device=self.device)
+        down[:, 2] = -1.0
+        gravity_direction = rotate_inverse(quaternion, down)
+        cos, sin = heading(quaternion).unbind(-1)
+        vx, vy, vz = qvel[:, :3].unbind(-1)
+        angular = qvel[:, 3:6]
+        feet, com = physics.foot_position[rows], physics.com[rows]
+        ground, foot_ground = self._ground(physics.qpos[rows, :2], feet[..., :2])
+        force = self._force[rows]
+        return State(
+            position=qpos[:, :3],
+            height=qpos[:, 2] - ground,
+            quaternion=quaternion,
+            velocity=torch.stack([cos * vx + sin * vy, cos * vy - sin * vx, vz], dim=1),
+            angular_velocity=angular,
+            yaw_rate=-(gravity_direction * angular).sum(1),
+            gravity_direction=gravity_direction,
+            joint_position=qpos[:, 7:],
+            joint_velocity=qvel[:, 6:],
+            torque=self._tensor(physics.torque[rows]),
+            action=self.action[rows],
+            last_action=self.last_action[rows],
+            foot_force=force.amax(1),
+            total_force=force.sum(2).amax(1),
+            foot_height=self._tensor(feet[..., 2]) - foot_ground,
+            contact=self._contact[rows],
+            air_time=self.air_time[rows],
+            stance_time=self.stance_time[rows],
+            com_height=self._tensor(com[:, 2]) - ground,
+            com_vertical_velocity=self._tensor(physics.com_velocity[rows, -1, 2]),
+            liftoff_com_height=self.liftoff_com_height[rows],
+            angular_momentum=self._tensor(physics.angular_momentum[rows]),
+            command=self.command[rows],
+            weight=self.weight[rows],
+            gravity=self.gravity[rows],
+        )
+
+    def _count_hops(self, s: State) -> None:
+        """Remember the lift-off height while on the ground, and feed the hop detector every physics step."""
+        self.liftoff_com_height = torch.where(s.in_flight, self.liftoff_com_height, s.com_height)
+        tilt = s.tilt.cpu().numpy()
+        spread = None
+        if not self.physics.terrain.is_flat:
+            spread = np.ptp(self.physics.foot_position[..., 2] - s.foot_height.cpu().numpy(), axis=1)
+        force, height = self.physics.foot_force, self.physics.base_height
+        speed = self.physics.com_velocity[:, :, 2]
+        for k in range(self.cfg.physics.substeps):
+            self.hops.update(force[:, k], height[:, k], speed[:, k], tilt, spread)
+
+    def _ground(self, base: np.ndarray, feet: np.ndarray) -> tuple[Tensor | float, Tensor | float]:
+        terrain = self.physics.terrain
+        if terrain.is_flat:
+            return 0.0, 0.0
+        return (
+            self._tensor(terrain.height(base[:, 0], base[:, 1])),
+            self._tensor(terrain.height(feet[..., 0], feet[..., 1])),
+        )
+
+    def _frame(self, s: State) -> Tensor:
+        return observations.frame(s, SPEC, self.cfg.noise, self.generator)
+
+    def _observations(self, s: State, history: Tensor) -> dict[str, Tensor]:
+        policy = torch.cat([history.flatten(1), observations.scaled_command(s, SPEC)], dim=1)
+        return {"policy": policy, "critic": observations.critic(s, SPEC)}
+
+    def _tensor(self, array: np.ndarray) -> Tensor:
+        return torch.from_numpy(array.astype(np.float32)).to(self.device)

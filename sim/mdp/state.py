@@ -1,0 +1,88 @@
+"""The state that all terms read: one dataclass of tensors, N robots first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class State:
+    """World frame unless said otherwise; z up; SI units. Terms read it and never write it."""
+
+    position: Tensor
+    """(N, 3) base, m."""
+    height: Tensor
+    """(N,) base above the ground below it, m."""
+    quaternion: Tensor
+    """(N, 4) base, w x y z."""
+    velocity: Tensor
+    """(N, 3) base, m/s, heading frame (x forward, y left, z up)."""
+    angular_velocity: Tensor
+    """(N, 3) rad/s, base frame."""
+    yaw_rate: Tensor
+    """(N,) rad/s about the world's z axis."""
+    gravity_direction: Tensor
+    """(N, 3) projected gravity: unit vector in the base frame."""
+    joint_position: Tensor
+    """(N, 12) rad."""
+    joint_velocity: Tensor
+    """(N, 12) rad/s."""
+    torque: Tensor
+    """(N, 12) N*m at the last physics step."""
+    action: Tensor
+    """(N, 12) newest action."""
+    last_action: Tensor
+    """(N, 12) the one before."""
+    foot_force: Tensor
+    """(N, 4) largest normal force of the last control step, N."""
+    total_force: Tensor
+    """(N,) largest sum over the feet of the last control step, N."""
+    foot_height: Tensor
+    """(N, 4) foot centre above the ground below it, m."""
+    contact: Tensor
+    """(N, 4) bool, foot loaded (over 5% of lunar body weight) at some time of the last control step."""
+    air_time: Tensor
+    """(N,) s since the last foot left; 0 on the ground."""
+    stance_time: Tensor
+    """(N,) s since the first foot landed; 0 in the air."""
+    com_height: Tensor
+    """(N,) centre of mass above the ground below the base, m."""
+    com_vertical_velocity: Tensor
+    """(N,) m/s."""
+    liftoff_com_height: Tensor
+    """(N,) ``com_height`` at the last lift-off, m."""
+    angular_momentum: Tensor
+    """(N, 3) about the centre of mass, kg*m^2/s."""
+    command: Tensor
+    """(N, 5) vx, vy, yaw rate, apex gain, economy."""
+    weight: Tensor
+    """(N,) lunar body weight, N."""
+    gravity: Tensor
+    """(N,) m/s^2."""
+
+    @property
+    def in_flight(self) -> Tensor:
+        """(N,) bool, no foot loaded."""
+        return ~self.contact.any(dim=1)
+
+    @property
+    def tilt(self) -> Tensor:
+        """(N,) rad between the base's z axis and the vertical."""
+        return torch.acos((-self.gravity_direction[:, 2]).clamp(-1.0, 1.0))
+
+
+def rotate_inverse(quaternion: Tensor, vector: Tensor) -> Tensor:
+    """World vectors (N, 3) into the frame of ``quaternion`` (N, 4)."""
+    w, xyz = quaternion[:, :1], quaternion[:, 1:]
+    t = 2.0 * torch.linalg.cross(xyz, vector)
+    return vector - w * t + torch.linalg.cross(xyz, t)
+
+
+def heading(quaternion: Tensor) -> Tensor:
+    """(N, 2) horizontal unit vector (cos yaw, sin yaw) along the base's x axis."""
+    w, x, y, z = quaternion.unbind(-1)
+    forward = torch.stack([1.0 - 2.0 * (y * y + z * z), 2.0 * (w * z + x * y)], dim=1)
+    return forward / forward.norm(dim=1, keepdim=True).clamp(min=1e-6)

@@ -1,0 +1,73 @@
+"""Pictures of a robot on its terrain, off screen. Needs EGL; for looking at only, physics has no part in it."""
+
+from __future__ import annotations
+
+import os
+
+import mujoco
+import numpy as np
+
+from sim.errors import LunarError
+from sim.physics.scene import PhysicsConfig, robot_spec
+from sim.terrain.height_field import HeightField
+
+
+class Renderer:
+    """Draws states of one robot.
+
+    Raises:
+        LunarError: no EGL on this machine.
+    """
+
+    def __init__(self, cfg: PhysicsConfig, terrain: HeightField, width: int = 640, height: int = 480) -> None:
+        os.environ.setdefault("MUJOCO_GL", "egl")
+        self.model = _visual_model(cfg, terrain, width, height)
+        self.data = mujoco.MjData(self.model)
+        try:
+            self._renderer = mujoco.Renderer(self.model, height, width)
+        except Exception as error:  # each GL backend raises its own type
+            raise LunarError(f"no picture: EGL rendering failed ({error}); on Debian: apt install libegl1") from None
+        self.camera = mujoco.MjvCamera()
+        self.camera.azimuth, self.camera.elevation, self.camera.distance = 120.0, -12.0, 1.9
+
+    def frame(self, qpos: np.ndarray) -> np.ndarray:
+        """(height, width, 3) uint8 of the robot in state ``qpos`` (19,), seen from the side."""
+        self.data.qpos[:] = qpos
+        mujoco.mj_forward(self.model, self.data)
+        self.camera.lookat[:] = [qpos[0], qpos[1], 0.35]
+        self._renderer.update_scene(self.data, self.camera)
+        return self._renderer.render()
+
+    def close(self) -> None:
+        """Free the GL context."""
+        self._renderer.close()
+
+
+def _visual_model(cfg: PhysicsConfig, terrain: HeightField, width: int, height: int) -> mujoco.MjModel:
+    spec = robot_spec(cfg.robot)
+    spec.visual.global_.offwidth, spec.visual.global_.offheight = width, height
+    spec.visual.headlight.ambient, spec.visual.headlight.diffuse = [0.12] * 3, [0.15] * 3
+    spec.worldbody.add_light(
+        type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL, dir=[-0.6, 0.5, -0.45], diffuse=[1.0, 0.98, 0.94], castshadow=True
+    )
+    spec.add_texture(
+        name="regolith", type=mujoco.mjtTexture.mjTEXTURE_2D, builtin=mujoco.mjtBuiltin.mjBUILTIN_CHECKER,
+        rgb1=[0.42, 0.42, 0.43], rgb2=[0.38, 0.38, 0.39], width=256, height=256, random=0.02,
+    )  # fmt: skip
+    material = spec.add_material(name="regolith", texrepeat=[1.0, 1.0], texuniform=True, specular=0.0, shininess=0.0)
+    material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = "regolith"
+    ground: dict[str, object] = {"material": "regolith", "contype": 0, "conaffinity": 0}
+    if terrain.is_flat:
+        spec.worldbody.add_geom(type=mujoco.mjtGeom.mjGEOM_PLANE, size=[0, 0, 1], **ground)
+    else:
+        x0, x1, y0, y1 = terrain.extent
+        low, high = float(terrain.heights.min()), float(terrain.heights.max())
+        rows, cols = terrain.heights.shape
+        spec.add_hfield(
+            name="ground", nrow=rows, ncol=cols, size=[(x1 - x0) / 2, (y1 - y0) / 2, high - low, 0.1],
+            userdata=((terrain.heights - low) / (high - low)).ravel(),
+        )  # fmt: skip
+        spec.worldbody.add_geom(
+            type=mujoco.mjtGeom.mjGEOM_HFIELD, hfieldname="ground", pos=[(x0 + x1) / 2, (y0 + y1) / 2, low], **ground
+        )
+    return spec.compile()

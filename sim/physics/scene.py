@@ -1,0 +1,152 @@
+"""Build the MuJoCo model of one robot on terrain from any MJCF with the project's joint names.
+
+Ground is a mocap plane per foot and one for the trunk, met only through explicit contact pairs. Small feet on a MuJoCo
+height field get ghost contacts with wrong normals; a plane moved to the tangent of our own ``HeightField`` under each
+foot does not, and on flat ground it is exactly the flat plane.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import mujoco
+
+from sim.errors import LunarError
+from sim.spec.gravity import MOON
+from sim.spec.joints import JOINT_NAMES, LEGS, TORQUE_LIMIT
+
+ROBOTS = Path(__file__).resolve().parent.parent / "robot"
+GROUNDS = tuple(f"ground_{name}" for name in (*LEGS, "trunk"))  # mocap order
+
+
+@dataclass(frozen=True)
+class PhysicsConfig:
+    """Robot, ground contact and integration."""
+
+    robot: str = "go2"
+    """Name of an MJCF in sim/robot/, or the path of another one with the same joint, body and foot names."""
+    gravity: float = MOON
+    """m/s^2."""
+    timestep: float = 0.005
+    """s. Physics step."""
+    substeps: int = 4
+    """Physics steps per control step; 4 x 5 ms = 50 Hz."""
+    friction: float = 0.8
+    """1. Sliding friction of feet on regolith."""
+    kp: float = 30.0
+    """N*m/rad. Joint stiffness."""
+    kd: float = 0.75
+    """N*m*s/rad. Joint damping."""
+
+    @property
+    def control_dt(self) -> float:
+        """Seconds between control steps."""
+        return self.timestep * self.substeps
+
+
+def robot_spec(robot: str) -> mujoco.MjSpec:
+    """Load a robot.
+
+    Raises:
+        LunarError: no such file, not an MJCF, or a joint or foot is missing (it is named).
+    """
+    path = ROBOTS / f"{robot}.xml" if "/" not in robot and not robot.endswith(".xml") else Path(robot)
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in ROBOTS.glob("*.xml")))
+        raise LunarError(f"robot '{robot}': {path} does not exist; use the path of an MJCF file or one of: {known}")
+    try:
+        spec = mujoco.MjSpec.from_file(str(path))
+    except ValueError as error:
+        raise LunarError(f"robot {path} is not a valid MJCF: {error}") from None
+    missing = [j for j in JOINT_NAMES if spec.joint(j) is None]
+    if missing:
+        raise LunarError(f"robot {path} has no joint '{missing[0]}'; it needs {', '.join(JOINT_NAMES)}")
+    missing = [leg for leg in LEGS if spec.geom(leg) is None]
+    if missing:
+        raise LunarError(f"robot {path} has no foot geom '{missing[0]}'; its four feet must be named FL, FR, RL, RR")
+    return spec
+
+
+def add_actuators(spec: mujoco.MjSpec, kp: float, kd: float) -> None:
+    """Give every joint a position servo in project order; actuators of the file are removed."""
+    for actuator in list(spec.actuators):
+        spec.delete(actuator)
+    for name, limit in zip(JOINT_NAMES, TORQUE_LIMIT, strict=True):
+        actuator = spec.add_actuator(name=name, target=name, trntype=mujoco.mjtTrn.mjTRN_JOINT)
+        actuator.set_to_position(kp=kp, kv=kd)
+        actuator.forcelimited = True
+        actuator.forcerange = [-limit, limit]
+
+
+def build_scene(cfg: PhysicsConfig) -> mujoco.MjModel:
+    """The model for training: reduced collision geometry, one tangent plane per foot, sensors at the physics rate.
+
+    ``sensordata`` holds, in order: foot force (4, N), centre of mass (3, m), its velocity (3, m/s), angular momentum
+    about it (3, kg*m^2/s), base position (3, m), foot positions (4 x 3, m); world frame.
+    """
+    spec = robot_spec(cfg.robot)
+    spec.option.timestep = cfg.timestep
+    spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
+    spec.option.gravity = [0.0, 0.0, -cfg.gravity]
+    for geom in spec.geoms:  # contacts only through the pairs below
+        geom.contype = geom.conaffinity = 0
+    for joint in spec.joints:  # costs 40% of the speed; the randomised damping and gains cover it
+        joint.frictionloss = 0.0
+    for name in GROUNDS:
+        body = spec.worldbody.add_body(name=name, mocap=True)
+        body.add_geom(name=name, type=mujoco.mjtGeom.mjGEOM_PLANE, size=[0, 0, 1], contype=0, conaffinity=0, group=4)
+    base = spec.joint(JOINT_NAMES[0]).parent.parent
+    _add_trunk_if_missing(spec, base)
+    for leg in LEGS:
+        foot = spec.geom(leg)
+        calf = foot.parent
+        if spec.geom(f"{leg}_knee") is None:
+            calf.add_geom(name=f"{leg}_knee", size=[0.024, 0, 0], contype=0, conaffinity=0, mass=0)
+        calf.add_site(name=f"{leg}_foot", pos=foot.pos, size=[1.5 * foot.size[0]] * 3, group=5)
+        _add_pair(spec, leg, f"ground_{leg}", cfg.friction)
+        _add_pair(spec, f"{leg}_knee", f"ground_{leg}", cfg.friction)
+    _add_pair(spec, "trunk", "ground_trunk", cfg.friction)
+    add_actuators(spec, cfg.kp, cfg.kd)
+    for sensor in list(spec.sensors):
+        spec.delete(sensor)
+    for leg in LEGS:
+        spec.add_sensor(
+            name=f"{leg}_force",
+            type=mujoco.mjtSensor.mjSENS_TOUCH,
+            objtype=mujoco.mjtObj.mjOBJ_SITE,
+            objname=f"{leg}_foot",
+        )
+    kinds = {
+        "com": mujoco.mjtSensor.mjSENS_SUBTREECOM,
+        "com_velocity": mujoco.mjtSensor.mjSENS_SUBTREELINVEL,
+        "angular_momentum": mujoco.mjtSensor.mjSENS_SUBTREEANGMOM,
+    }
+    for name, kind in kinds.items():
+        spec.add_sensor(name=name, type=kind, objtype=mujoco.mjtObj.mjOBJ_BODY, objname=base.name)
+    position = mujoco.mjtSensor.mjSENS_FRAMEPOS
+    spec.add_sensor(name="base", type=position, objtype=mujoco.mjtObj.mjOBJ_XBODY, objname=base.name)
+    for leg in LEGS:
+        spec.add_sensor(name=leg, type=position, objtype=mujoco.mjtObj.mjOBJ_SITE, objname=f"{leg}_foot")
+    model = spec.compile()
+    if model.nq != 19:
+        raise LunarError(f"robot {cfg.robot} has {model.nq - 7} joints beside the free base; exactly 12 are expected")
+    return model
+
+
+def _add_trunk_if_missing(spec: mujoco.MjSpec, base: mujoco.MjsBody) -> None:
+    if spec.geom("trunk") is None:
+        base.add_geom(
+            name="trunk",
+            type=mujoco.mjtGeom.mjGEOM_CAPSULE,
+            size=[0.06, 0.17, 0],
+            quat=[0.7071068, 0, 0.7071068, 0],
+            contype=0,
+            conaffinity=0,
+            mass=0,
+            group=3,
+        )
+
+
+def _add_pair(spec: mujoco.MjSpec, geom: str, ground: str, friction: float) -> None:
+    spec.add_pair(geomname1=geom, geomname2=ground, condim=3, friction=[friction, friction, 0.005, 1e-4, 1e-4])
