@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -46,6 +47,8 @@ class PlatformConfig:
     """m/s^2 along each axis."""
     turn_acceleration: float = math.radians(500.0)
     """rad/s^2 about each axis."""
+    bandwidth: float = 60.0
+    """rad/s of the critically damped servo. Over 4 * acceleration / speed it would overshoot a step."""
     dead_time: float = 0.01
     """s from the last bit of a command to the first motion."""
     resolution: float = 1e-5
@@ -184,13 +187,11 @@ class PlatformEmulator(Emulator):
     def _advance(self, now: float, dt: float) -> None:
         step = self._acceleration * dt
         if self._target is None:
-            wanted = np.zeros(6)
+            change = -self._velocity
         else:
-            # The fastest speed from which the plate still stops at the target, in steps of dt.
-            error = self._target - self._pose
-            stopping = np.sqrt(0.25 * step**2 + 2.0 * self._acceleration * np.abs(error)) - 0.5 * step
-            wanted = np.sign(error) * np.minimum(np.minimum(stopping, self._rate), np.abs(error) / dt)
-        self._velocity = self._velocity + np.clip(wanted - self._velocity, -step, step)
+            w = self.cfg.bandwidth
+            change = (w**2 * (self._target - self._pose) - 2.0 * w * self._velocity) * dt
+        self._velocity = np.clip(self._velocity + np.clip(change, -step, step), -self._rate, self._rate)
         self._pose = np.clip(self._pose + self._velocity * dt, -self._range, self._range)
 
     def _state(self, now: float) -> PlatformState:
@@ -233,13 +234,24 @@ class TreadmillEmulator(Emulator):
 
 
 class CounterweightEmulator(Emulator):
-    """Winch in parallel to the hanging weight, force-controlled open loop. Safe state: the brake."""
+    """Winch in parallel to the hanging weight, force-controlled open loop. Safe state: the brake.
+
+    ``drive`` (N wanted, N by load cell, m/s paying out, s since the last call) -> N of the winch closes the force loop
+    inside the device, once per tick while the brake is open.
+    """
 
     spec = COUNTERWEIGHT
 
-    def __init__(self, cfg: CounterweightConfig, seed: int) -> None:
+    def __init__(
+        self,
+        cfg: CounterweightConfig,
+        seed: int,
+        drive: Callable[[float, float, float, float], float] | None = None,
+    ) -> None:
         super().__init__(cfg.line, seed)
         self.cfg = cfg
+        self._drive = drive
+        self._wanted = cfg.passive_tension
         self._target = self._force = 0.0
         self._brake = True
         self._measured = (cfg.passive_tension, 0.0, 0.0)
@@ -254,21 +266,30 @@ class CounterweightEmulator(Emulator):
         self._measured = (tension, length, speed)
 
     def _accept(self, command: CounterweightCommand) -> None:
-        force = command.tension - self.cfg.passive_tension
-        self._target = float(np.clip(force, -self.cfg.winch_force, self.cfg.winch_force))
+        self._wanted = command.tension
+        self._target = self._clip(command.tension - self.cfg.passive_tension)
         self._brake = command.brake
 
     def _safe(self) -> None:
         self._brake = True
 
     def _advance(self, now: float, dt: float) -> None:
+        if self._drive is not None and not self._brake:
+            tension, _, speed = self._measured
+            self._target = self._clip(self._drive(self._wanted, self._load_cell(tension), speed, dt))
         self._force += (self._target - self._force) * (1.0 - math.exp(-dt / self.cfg.lag))
 
     def _state(self, now: float) -> CounterweightState:
         tension, length, speed = self._measured
         self._limit = tension > self.cfg.tension_limit
+        return CounterweightState(now, self._load_cell(tension), length, speed)
+
+    def _load_cell(self, tension: float) -> float:
         noisy = tension + self.cfg.noise * self._random.standard_normal()
-        return CounterweightState(now, float(_quantise(noisy, self.cfg.resolution)), length, speed)
+        return round(noisy / self.cfg.resolution) * self.cfg.resolution
+
+    def _clip(self, force: float) -> float:
+        return min(max(force, -self.cfg.winch_force), self.cfg.winch_force)
 
 
 class TrackerEmulator(Emulator):

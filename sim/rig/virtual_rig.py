@@ -53,9 +53,9 @@ class RigConfig:
     """1. Share of the rope force lost in the pulleys."""
     pulley_mass: float = 0.2
     """kg. Rotational inertia of pulleys and drum over their radius squared."""
-    rope_stiffness: float = 3e4
-    """N/m, between pulley and harness."""
-    rope_damping: float = 150.0
+    rope_stiffness: float = 1e4
+    """N/m, rope and harness between pulley and trunk."""
+    rope_damping: float = 100.0
     """N*s/m."""
 
 
