@@ -202,8 +202,10 @@ class SerialDevice(Generic[S, C]):
             self._write(Reset(now))
         # A clock that jumped back must not silence the line.
         since_command = now - self._last_command
-        if self._pending is not None and not -_SLACK < since_command < self.spec.period - _SLACK:
-            command, self._pending = self._pending, None
+        # Nor is a device commanded that was never heard from: where it stands is unknown.
+        command = self._pending if self._state is not None else None
+        if command is not None and not -_SLACK < since_command < self.spec.period - _SLACK:
+            self._pending = None
             self._last_command, self._vouched = now, command.time
             self._write(command)
         # A driver's own thread must not vouch for a control loop that has died: no commands, no heartbeats.
