@@ -64,6 +64,8 @@ class SyncConfig:
     """m."""
     heading: float = 0.0
     """rad, world yaw of the rig's x axis."""
+    ramp: float = 2.0
+    """s over which the speeds of the command rise from zero after the start, so that the belt can follow."""
     lookahead: float = 1.0
     """s. The ground under the robot's landing place is read at most this far ahead."""
     heading_control: HeadingControl = field(default_factory=HeadingControl)
@@ -122,12 +124,14 @@ class Sync:
         self._ground_height = 0.0
         self._belt_start: float | None = None
         self._homed = False
+        self._started: float | None = None
 
     def start(self) -> None:
         """Let the policy drive from the next cycle on, its history empty, hops counted from zero."""
         self.policy.reset()
         self.detector = HopDetector(self.detector.weight, self.dt)
         self._acted = -math.inf
+        self._started = None
         self.running = True
 
     def stop(self) -> None:
@@ -148,6 +152,9 @@ class Sync:
         Returns:
             Commands; the robot's place in the virtual world (x, y, z of the base, (3,) m); what the loop believed.
         """
+        if self.running and self._started is None:
+            self._started = now
+        command = self._ramp(command, now)
         self._observe(states, now)
         airborne = bool(self.detector.airborne[0]) and self.running
         belt_speed, belt_travel = (0.0, 0.0)
@@ -191,6 +198,12 @@ class Sync:
             policy_time=self._acted,
         )
         return commands, world, info
+
+    def _ramp(self, command: HopCommand, now: float) -> HopCommand:
+        if self._started is None:
+            return replace(command, vx=0.0, vy=0.0, yaw_rate=0.0)
+        share = min(1.0, (now - self._started) / self.cfg.ramp) if self.cfg.ramp > 0.0 else 1.0
+        return replace(command, vx=share * command.vx, vy=share * command.vy, yaw_rate=share * command.yaw_rate)
 
     def _observe(self, states: MachineStates, now: float) -> None:
         """Count hops and estimate the base's motion."""

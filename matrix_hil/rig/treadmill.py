@@ -11,7 +11,7 @@ class BeltControl:
 
     max_speed: float = 1.5
     """m/s, either way; below the machine's own."""
-    stance_acceleration: float = 1.0
+    stance_acceleration: float = 1.8
     """m/s^2 while a foot is loaded."""
     flight_acceleration: float = 0.08
     """m/s^2 in flight. There it is a fictitious force on the robot; 0.1 m/s^2 RMS is the most it may be."""
