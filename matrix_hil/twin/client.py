@@ -1,0 +1,342 @@
+"""Reads the virtual ground from Unreal Engine: patches of height around a point, with a deadline and a time stamp."""
+
+from __future__ import annotations
+
+import io
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Literal, TypeVar
+
+import numpy as np
+
+from matrix_hil.messages import TwinPatch
+from matrix_hil.twin.axes import location_to_unreal, quaternion_to_matrix, rotation_to_ros
+from matrix_hil.twin.calibration import Calibration, View, judge, metres_along_axis, middle, unit_of
+from matrix_hil.twin.camera import DOWN, Camera
+from matrix_hil.twin.connection import Connection
+from matrix_hil.twin.height_map import height_at, patch_from_depth
+from sim.errors import LunarError
+
+T = TypeVar("T")
+POSE_TOLERANCE = (0.005, 0.002)  # m, and 1 (about 0.1 degrees): how far a pose read back may be from the one set
+POSE_READS = 5  # an engine that moves the camera on its next tick is given that many chances
+
+
+@dataclass(frozen=True)
+class TwinConfig:
+    """Where Unreal runs and how its ground is read."""
+
+    host: str = "127.0.0.1"
+    """Name or address of the computer that runs Unreal with the UnrealCV plugin."""
+    port: int = 9000
+    """TCP port of UnrealCV."""
+    camera: int = 1
+    """Number of the camera that this program moves; 0 is usually the player's."""
+    origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """cm, Unreal location of the ROS world's origin."""
+    extent: float = 1.5
+    """m, half the edge of a patch."""
+    resolution: float = 0.05
+    """m between samples of a patch."""
+    height: float = 3.0
+    """m, camera above the ground."""
+    relief: float = 0.5
+    """m, ground in a patch may rise this much above its centre and still be seen to the patch's edge."""
+    pixels: int = 96
+    """Edge of the depth image."""
+    depth_unit: Literal["auto", "cm", "m"] = "auto"
+    """Unit of depth; ``auto`` measures it, a unit is checked against the measurement."""
+    depth_kind: Literal["auto", "plane", "ray"] = "auto"
+    """Depth along the optical axis or each ray; ``auto`` measures it, a kind is checked against the measurement."""
+    settle_images: int = 0
+    """Number of depth images thrown away after each change of pose, for an engine whose images lag."""
+    start_height: float = 20.0
+    """m, ROS world: where the camera looks for ground that it knows nothing about. Must lie above all ground."""
+    timeout: float = 2.0
+    """s, to connect; also the longest silence in an answer."""
+    deadline: float = 0.5
+    """s, for one patch, a reconnection included."""
+    lead: float = 0.4
+    """s ahead along the velocity for which ``request`` fetches the ground."""
+    period: float = 0.05
+    """s, shortest time between patches of the background thread, which keeps the load on Unreal bounded."""
+    retry: float = 0.25
+    """s between attempts of the background thread after an error."""
+
+
+@dataclass
+class TwinStats:
+    """Counts since the client was made."""
+
+    requests: int = 0
+    """Patches asked for."""
+    errors: int = 0
+    """Patches that did not come."""
+    reconnects: int = 0
+    """Connections made after the first."""
+    last_latency: float = float("nan")
+    """s, duration of the newest successful patch."""
+    last_error: str = ""
+    """Why the newest failed patch failed."""
+
+
+@dataclass
+class _Session:
+    """One connection and what its camera was told last."""
+
+    connection: Connection
+    rotation: tuple[float, float, float] | None = None
+    fov: float = float("nan")
+
+
+class TwinClient:
+    """A client of one UnrealCV camera. ``with TwinClient(cfg) as twin:`` connects and calibrates.
+
+    Use ``fetch`` in simulated time (it blocks) or ``request`` and ``latest`` in real time (they never block: a thread
+    of the client's own does the fetching). Every error drops the connection; the next attempt makes a new one.
+
+    Args:
+        cfg: the configuration.
+        clock: the host clock that stamps patches fetched in the background, s.
+    """
+
+    def __init__(self, cfg: TwinConfig, clock: Callable[[], float] = time.monotonic) -> None:
+        self.cfg = cfg
+        self.stats = TwinStats()
+        self.calibration: Calibration | None = None
+        self._clock = clock
+        self._session: _Session | None = None
+        self._connections = 0
+        self._ground: tuple[float, float, float] | None = None  # x, y, height where the ground was seen last
+        self._lock = threading.Lock()
+        self._latest: TwinPatch | None = None
+        self._wanted: tuple[float, float] | None = None
+        self._wake = threading.Condition()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> TwinClient:
+        self.connect()
+        try:
+            self.calibrate()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def connect(self) -> None:
+        """Connect and set the camera up.
+
+        Raises:
+            LunarError: no server answers within ``cfg.timeout``, or it refuses the camera.
+        """
+        with self._lock:
+            self._attempt(self._open, self.cfg.timeout)
+
+    def close(self) -> None:
+        """End the background thread and the connection; also after an error."""
+        self._stop.set()
+        with self._wake:
+            self._wake.notify()
+        if self._thread is not None:
+            self._thread.join(timeout=self.cfg.deadline + self.cfg.timeout + 1.0)
+        with self._lock:
+            self._drop()
+
+    def calibrate(self, x: float = 0.0, y: float = 0.0) -> Calibration:
+        """Find out how depth is to be read, from the ground around (x, y) in m.
+
+        Two heights give the unit; two lateral places, a pitched and a rolled view give plane or ray depth and show
+        whether the image is mirrored.
+
+        Raises:
+            LunarError: the images contradict each other or the configuration, or the server failed.
+        """
+        with self._lock:
+            self.calibration = self._attempt(lambda until: self._calibrate(x, y, until), 4 * self.cfg.timeout)
+            self._ground = (x, y, self.calibration.ground)
+            return self.calibration
+
+    def fetch(self, x: float, y: float, now: float) -> TwinPatch:
+        """The ground around (x, y) in m, stamped ``now``; blocks for at most ``cfg.deadline``.
+
+        Raises:
+            LunarError: the patch did not come in time. The next call connects anew.
+        """
+        with self._lock:
+            self.stats.requests += 1
+            begin = time.monotonic()
+            try:
+                patch = self._attempt(lambda until: self._fetch(x, y, now, until), self.cfg.deadline)
+            except LunarError as error:
+                self.stats.errors += 1
+                self.stats.last_error = str(error)
+                raise
+            self.stats.last_latency = time.monotonic() - begin
+            return patch
+
+    def request(self, x: float, y: float, vx: float = 0.0, vy: float = 0.0) -> None:
+        """Ask the background thread for the ground where the robot is going; returns at once.
+
+        Args:
+            x, y: m, the robot's place in the virtual world.
+            vx, vy: m/s, its velocity there. The patch's centre lies ``cfg.lead`` seconds ahead, at most half of
+                ``cfg.extent`` away, so that the ground underfoot stays in the patch.
+        """
+        ahead = np.array([vx, vy]) * self.cfg.lead
+        reach = self.cfg.extent / 2
+        ahead *= reach / max(reach, float(np.linalg.norm(ahead)))
+        with self._wake:
+            self._wanted = (x + float(ahead[0]), y + float(ahead[1]))
+            self._wake.notify()
+        if self._thread is None and not self._stop.is_set():
+            self._thread = threading.Thread(target=self._work, name="twin-client", daemon=True)
+            self._thread.start()
+
+    def latest(self) -> TwinPatch | None:
+        """The newest patch of the background thread, None before the first; its ``time`` tells how stale it is."""
+        return self._latest
+
+    def _work(self) -> None:
+        while True:
+            with self._wake:
+                self._wake.wait_for(lambda: self._wanted is not None or self._stop.is_set())
+                target, self._wanted = self._wanted, None
+            if self._stop.is_set() or target is None:
+                return
+            try:
+                self._latest = self.fetch(*target, now=self._clock())
+                self._stop.wait(self.cfg.period)
+            except LunarError:
+                self._stop.wait(self.cfg.retry)
+
+    def _attempt(self, action: Callable[[float], T], seconds: float) -> T:
+        """Run ``action(deadline)``; whatever goes wrong, the connection is not used again."""
+        try:
+            return action(time.monotonic() + seconds)
+        except BaseException:
+            self._drop()
+            raise
+
+    def _drop(self) -> None:
+        if self._session is not None:
+            self._session.connection.close()
+            self._session = None
+
+    def _open(self, until: float) -> _Session:
+        if self._session is not None:
+            return self._session
+        cfg = self.cfg
+        left = max(min(cfg.timeout, until - time.monotonic()), 1e-3)
+        session = self._session = _Session(Connection(cfg.host, cfg.port, left))
+        self.stats.reconnects += self._connections > 0
+        self._connections += 1
+        wanted = 2 * np.degrees(np.arctan((cfg.extent + 2 * cfg.resolution) / (cfg.height - cfg.relief)))
+        self._set(f"fov {wanted:.4f}", until)
+        self._set(f"size {cfg.pixels} {cfg.pixels}", until)
+        session.fov = self._numbers("fov", 1, until)[0]
+        return session
+
+    def _calibrate(self, x: float, y: float, until: float) -> Calibration:
+        cfg = self.cfg
+        high = self._look(x, y, cfg.start_height, DOWN, until)
+        low = self._look(x, y, cfg.start_height - 2.0, DOWN, until)
+        again = self._look(x, y, cfg.start_height - 2.0, DOWN, until)
+        if abs(middle(again.depth) - middle(low.depth)) > 0.01 * abs(middle(low.depth)):
+            raise LunarError("twin calibration: images lag behind the camera's pose; set twin.settle_images to 1")
+        unit = unit_of(high, low)
+        z = cfg.start_height - 2.0 - float(middle(metres_along_axis(low, unit, "plane"))) + cfg.height
+        poses = [
+            (x, y, z, DOWN), (x, y, z + 1.0, DOWN), (x + 0.5, y, z, DOWN), (x, y + 0.5, z, DOWN),
+            (x - 0.6, y, z, (-75.0, 0.0, 0.0)), (x, y, z, (-90.0, 0.0, 12.0)),
+        ]  # fmt: skip
+        found = judge([self._look(*pose, until) for pose in poses], unit, x, y, cfg.resolution)
+        for name, value, wanted in (("unit", found.unit, cfg.depth_unit), ("kind", found.kind, cfg.depth_kind)):
+            if wanted not in ("auto", value):
+                raise LunarError(
+                    f"twin calibration: depth {name} is '{value}' by measurement but twin.depth_{name} says "
+                    f"'{wanted}'; set it to '{value}' or 'auto'"
+                )
+        return found
+
+    def _fetch(self, x: float, y: float, now: float, until: float) -> TwinPatch:
+        cfg = self.cfg
+        reading = self.calibration
+        if reading is None:
+            raise LunarError("twin: the depth image's meaning is unknown; call calibrate() before fetch()")
+        self._open(until)
+        if self._ground is None or np.hypot(self._ground[0] - x, self._ground[1] - y) > cfg.extent:
+            view = self._look(x, y, cfg.start_height, DOWN, until)
+            self._ground = (x, y, cfg.start_height - middle(metres_along_axis(view, reading.unit, reading.kind)))
+        view = self._look(x, y, self._ground[2] + cfg.height, DOWN, until)
+        depth = metres_along_axis(view, reading.unit, reading.kind)
+        patch = patch_from_depth(depth, view.camera, x, y, cfg.extent, cfg.resolution, now)
+        center = height_at(patch, x, y)
+        if not np.isfinite(center):
+            self._ground = None
+            raise LunarError(f"twin: no ground in sight below ({x:.2f}, {y:.2f}) m; raise twin.start_height above it")
+        self._ground = (x, y, center)
+        return patch
+
+    def _look(self, x: float, y: float, z: float, rotation: tuple[float, float, float], until: float) -> View:
+        """Move the camera, make sure that it went, and take a depth image of the pose that it reports."""
+        session = self._open(until)
+        axes = quaternion_to_matrix(rotation_to_ros(*rotation))
+        location = location_to_unreal((x, y, z), self.cfg.origin)
+        self._set("location {:.3f} {:.3f} {:.3f}".format(*location), until)
+        if session.rotation != rotation:
+            self._set("rotation {:.3f} {:.3f} {:.3f}".format(*rotation), until)
+            session.rotation = rotation
+        for _ in range(POSE_READS):
+            there = Camera.from_unreal(
+                self._numbers("location", 3, until), self._numbers("rotation", 3, until), session.fov, (1, 1),
+                self.cfg.origin,
+            )  # fmt: skip
+            off = np.abs(there.position - (x, y, z)).max(), np.abs(there.axes - axes).max()
+            if off[0] <= POSE_TOLERANCE[0] and off[1] <= POSE_TOLERANCE[1]:
+                break
+        else:
+            raise LunarError(
+                f"twin: camera {self.cfg.camera} was sent to ({x:.2f}, {y:.2f}, {z:.2f}) m and is {off[0]:.2f} m off; "
+                "choose with twin.camera one that nothing else moves or holds"
+            )
+        for _ in range(self.cfg.settle_images):
+            self._image(until)
+        depth = self._image(until)
+        return View(Camera(there.position, there.axes, session.fov, depth.shape[1], depth.shape[0]), depth)
+
+    def _image(self, until: float) -> np.ndarray:
+        answer = self._ask(f"vget /camera/{self.cfg.camera}/depth npy", until)
+        try:
+            image = np.load(io.BytesIO(answer if isinstance(answer, bytes) else answer.encode()), allow_pickle=False)
+            depth = np.asarray(image, float).reshape(image.shape[:2])
+        except (ValueError, EOFError, OSError, IndexError) as error:
+            raise LunarError(f"twin: the depth image of camera {self.cfg.camera} is unreadable ({error})") from None
+        if min(depth.shape) < 8 or np.isnan(depth).all():
+            raise LunarError(f"twin: the depth image of camera {self.cfg.camera} is empty ({depth.shape})")
+        return depth
+
+    def _numbers(self, what: str, count: int, until: float) -> tuple[float, ...]:
+        answer = self._ask(f"vget /camera/{self.cfg.camera}/{what}", until)
+        try:
+            values = tuple(float(word) for word in str(answer).split())
+        except ValueError:
+            values = ()
+        if len(values) != count or not np.isfinite(values).all():
+            raise LunarError(f"twin: camera {self.cfg.camera} answered '{str(answer)[:60]}' when asked for its {what}")
+        return values
+
+    def _set(self, what: str, until: float) -> None:
+        self._ask(f"vset /camera/{self.cfg.camera}/{what}", until)
+
+    def _ask(self, command: str, until: float) -> str | bytes:
+        assert self._session is not None
+        return self._session.connection.request(command, until)
