@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,11 +49,14 @@ def export(cfg: ExportConfig) -> dict[str, Any]:
     actor, card = load_actor(folder)
     out.mkdir(parents=True, exist_ok=True)
     path = out / "policy.onnx"
-    example = torch.zeros(1, card.observation.size)
-    torch.onnx.export(
-        actor, (example,), str(path), input_names=["observation"], output_names=["action"],
-        dynamic_axes={"observation": {0: "batch"}, "action": {0: "batch"}}, dynamo=False, external_data=False,
-    )  # fmt: skip
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns of torchvision, which nobody asked for
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # raised inside torch's exporter
+        torch.onnx.export(
+            actor, (torch.zeros(2, card.observation.size),), str(path), input_names=["observation"],
+            output_names=["action"], dynamic_shapes=({0: torch.export.Dim("batch")},), external_data=False,
+            verbose=False,
+        )  # fmt: skip
     if out != folder:
         shutil.copyfile(folder / "card.json", out / "card.json")
     observations = np.random.default_rng(cfg.seed).standard_normal((1000, card.observation.size)).astype(np.float32)

@@ -41,8 +41,9 @@ class AsymmetricPolicy(ActorCriticPolicy):
         actions = self.action_space.shape[0]  # type: ignore[index]
         self.actor = mlp(groups["policy"].shape[0], self.hidden, actions)
         self.critic = mlp(groups["critic"].shape[0], self.hidden, 1)
-        nn.init.orthogonal_(self.actor[-1].weight, 0.01)
-        nn.init.zeros_(self.actor[-1].bias)
+        with torch.no_grad():  # the first policy stands still
+            self.actor[-1].weight.mul_(0.01)  # type: ignore[operator]
+            self.actor[-1].bias.zero_()  # type: ignore[operator]
         self.log_std = nn.Parameter(torch.full((actions,), self.initial_std).log())
         self.action_dist = DiagGaussianDistribution(actions)
         self.optimizer = torch.optim.Adam(self.parameters(), lr=lr_schedule(1), eps=1e-5)

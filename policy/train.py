@@ -80,7 +80,7 @@ def run(cfg: TrainConfig, command: str) -> dict[str, Any]:
     start = time.monotonic()
     interrupted = False
     try:
-        model.learn(steps, callback=progress, log_interval=None)
+        model.learn(steps, callback=progress, log_interval=sys.maxsize)
     except KeyboardInterrupt:
         interrupted = True
     minutes = (time.monotonic() - start) / 60.0

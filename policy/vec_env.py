@@ -48,8 +48,9 @@ class LunarVecEnv(VecEnv):
         """Nothing to release."""
 
     def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
-        """The world's attribute, once per robot."""
-        return [getattr(self.world, attr_name)] * len(self._indices(indices))
+        """This object's or else the world's attribute, once per robot."""
+        owner = self if attr_name in vars(self) else self.world
+        return [getattr(owner, attr_name)] * len(self._indices(indices))
 
     def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
         """Set the world's attribute; it is shared by all robots."""

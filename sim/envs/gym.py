@@ -39,7 +39,7 @@ class LunarPronkEnv(gymnasium.Env[Observation, np.ndarray]):
         self, terrain: str | None = None, config: WorldConfig | None = None, render_mode: str | None = None
     ) -> None:
         self.world = PronkWorld(_config(config, 1, terrain), seed=0)
-        self.observation_space = observation_space()
+        self.observation_space = observation_space()  # type: ignore[assignment]
         self.action_space = action_space()
         self.render_mode = render_mode
         self._renderer: Renderer | None = None

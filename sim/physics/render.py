@@ -46,6 +46,9 @@ class Renderer:
 def _visual_model(cfg: PhysicsConfig, terrain: HeightField, width: int, height: int) -> mujoco.MjModel:
     spec = robot_spec(cfg.robot)
     spec.visual.global_.offwidth, spec.visual.global_.offheight = width, height
+    spec.visual.quality.shadowsize = 4096
+    spec.stat.extent = 2.0
+    spec.visual.map.zfar = 60.0
     spec.visual.headlight.ambient, spec.visual.headlight.diffuse = [0.12] * 3, [0.15] * 3
     spec.worldbody.add_light(
         type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL, dir=[-0.6, 0.5, -0.45], diffuse=[1.0, 0.98, 0.94], castshadow=True

@@ -69,10 +69,10 @@ class HopDetector:
         self.time = 0.0
         self.hops = np.zeros(n, dtype=int)
         self.pronks = np.zeros(n, dtype=int)
-        self.loaded = np.zeros((n, 4), dtype=bool)
-        self._loaded_for = np.zeros((n, 4))
+        self.loaded: np.ndarray = np.zeros((n, 4), dtype=bool)
+        self._loaded_for: np.ndarray = np.zeros((n, 4))
         self._lift_time = np.full((n, 4), -np.inf)
-        self._airborne = np.zeros(n, dtype=bool)
+        self._airborne: np.ndarray = np.zeros(n, dtype=bool)
         self._liftoff_time = np.zeros(n)
         self._liftoff_height = np.zeros(n)
         self._apex = np.zeros(n)
@@ -120,16 +120,16 @@ class HopDetector:
         self.time += self.dt
         raw = foot_force > (LOAD_FRACTION * self.weight)[:, None]
         self._loaded_for = (self._loaded_for + self.dt) * raw
-        loaded = self._loaded_for >= LOAD_TIME - _EPS
+        loaded: np.ndarray = self._loaded_for >= LOAD_TIME - _EPS
         lifted = self.loaded & ~loaded
         if lifted.any():
             self._lift_time[lifted] = self.time - self.dt
-        touched = loaded & ~self.loaded
+        touched: np.ndarray = loaded & ~self.loaded
         if touched.any():
-            touched &= self._pending[:, None] & np.isinf(self._touch_time)
+            touched = touched & self._pending[:, None] & np.isinf(self._touch_time)
             self._touch_time[touched] = (self.time - self._loaded_for)[touched]
         self.loaded = loaded
-        airborne = ~loaded.any(axis=1)
+        airborne = np.asarray(~loaded.any(axis=1))
         started = np.flatnonzero(airborne & ~self._airborne)
         ended = np.flatnonzero(self._airborne & ~airborne)
         self._airborne = airborne

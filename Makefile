@@ -1,0 +1,45 @@
+# Two commands: `make demo` trains a policy and runs it on the virtual rig, `make test` checks everything.
+PYTHON ?= python3
+VENV ?= .venv
+OUT ?= runs/demo
+BIN = $(VENV)/bin
+LUNAR = $(BIN)/lunar
+
+# POLICY=zoo uses the shipped policy instead of training one.
+ifeq ($(POLICY),zoo)
+DEMO_POLICY = policy/zoo/pronk
+else
+DEMO_POLICY = $(OUT)/policy
+endif
+
+.PHONY: demo test lint setup ros clean
+
+demo: setup ros
+ifneq ($(POLICY),zoo)
+	$(LUNAR) train --out $(DEMO_POLICY) --json $(OUT)/train.json
+	$(LUNAR) eval --policy $(DEMO_POLICY) --json $(OUT)/eval.json
+	$(LUNAR) export --policy $(DEMO_POLICY)
+endif
+	$(LUNAR) hil --policy $(DEMO_POLICY) --log $(OUT)/log --json $(OUT)/hil.json
+	$(LUNAR) replay --log $(OUT)/log --out $(OUT)/report.html --json $(OUT)/replay.json
+
+test: setup ros lint
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+setup: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt .ci/setup
+	PYTHON=$(PYTHON) VENV=$(VENV) sh .ci/setup
+	touch $@
+
+ros: setup
+	$(BIN)/python ros2_ws/build.py || test $$? -eq 3
+
+clean:
+	rm -rf $(VENV) runs ros2_ws/build ros2_ws/install ros2_ws/log

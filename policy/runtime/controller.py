@@ -1,0 +1,275 @@
+"""Run a policy on a robot safely: never on stale state, in from the current pose, within joint range, limp if it falls.
+
+Pure logic: messages come in as plain sequences, time is an argument (seconds of one monotonic clock), and joint targets
+come out. A ROS node, a test or another middleware stands around it.
+
+Modes, as in ``matrix_msgs/RobotCommand``: ``stand`` leads the joints from where they are to the policy's default pose;
+``run`` follows the policy; ``hold`` keeps the last targets while the robot's state is too old; ``damp`` has no
+stiffness, only damping. Damp after old state, a fall or a policy that yields no numbers is latched until the next
+activation.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, Protocol
+
+import numpy as np
+
+from policy.runtime.card import Card
+from policy.runtime.onnx_policy import Proprioception
+from sim.errors import LunarError
+from sim.spec.joints import JOINT_NAMES, LOWER, UPPER
+
+# s. A time stamp that goes back further than this comes from a publisher that restarted, not from a late message.
+STAMP_RESTART = 1.0
+
+
+def _limit(default: float, low: float, high: float, help: str) -> Any:
+    return field(default=default, metadata={"range": (low, high), "help": help})
+
+
+@dataclass(frozen=True)
+class ControllerConfig:
+    """Limits of a deployed policy. ``metadata`` of each field holds its range and a sentence with its unit."""
+
+    stale_after: float = _limit(0.05, 0.005, 0.5, "s. The policy never acts on state older than this: it holds.")
+    damp_after: float = _limit(0.5, 0.01, 5.0, "s. With state older than this the robot goes limp, latched.")
+    ramp_time: float = _limit(1.5, 0.1, 30.0, "s. Time to lead the joints to the default pose before hopping.")
+    max_tilt: float = _limit(1.0472, 0.1, 1.5708, "rad. More tilt than this is a fall: the robot goes limp, latched.")
+    damp_kd: float = _limit(2.0, 0.0, 10.0, "N*m*s/rad. Joint damping in damp mode.")
+    command_timeout: float = _limit(0.5, 0.05, 10.0, "s. Speeds are zero when the newest command is older than this.")
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            low, high = f.metadata["range"]
+            if not low <= getattr(self, f.name) <= high:
+                raise LunarError(f"{f.name} is {getattr(self, f.name)}, it must lie between {low} and {high}")
+        if self.damp_after < self.stale_after:
+            raise LunarError(f"damp_after ({self.damp_after} s) must not be shorter than stale_after")
+
+
+@dataclass(frozen=True)
+class JointCommand:
+    """What the joints shall do until the next control period."""
+
+    targets: np.ndarray
+    """(12,) rad, project joint order, within the joint range."""
+    kp: float
+    """N*m/rad."""
+    kd: float
+    """N*m*s/rad."""
+    mode: str
+    """``stand``, ``run``, ``hold`` or ``damp``."""
+    reason: str = ""
+    """Why the mode is hold or damp, one sentence."""
+
+
+class Actor(Protocol):
+    """What the controller needs of a policy; ``OnnxPolicy`` has it."""
+
+    card: Card
+
+    def reset(self) -> None:
+        """Forget the history."""
+
+    def act(self, sensors: Proprioception, command: np.ndarray) -> np.ndarray:
+        """Joint targets (12,) in rad."""
+
+
+class Stream:
+    """The newest good message of one sensor: its values, when it arrived, and why the last one was refused."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.values: tuple[np.ndarray, ...] = ()
+        self.arrived = -math.inf
+        self.fault = ""
+        self._stamp = -math.inf
+
+    def offer(self, values: tuple[np.ndarray, ...], stamp: float, now: float) -> None:
+        """Take a message in if it is finite and newer than the last; a repeated stamp is a sensor that froze."""
+        if self._stamp - STAMP_RESTART < stamp <= self._stamp:
+            self.refuse("its time stamp does not advance")
+        elif not all(np.isfinite(v).all() for v in values):
+            self.refuse("it holds a value that is not a number")
+        else:
+            self.values, self._stamp, self.arrived, self.fault = values, stamp, now, ""
+
+    def refuse(self, why: str) -> None:
+        """Note why a message could not be used; the stream ages."""
+        self.fault = why
+
+    def age(self, now: float) -> float:
+        """Seconds since the newest good message; infinite before the first."""
+        return now - self.arrived
+
+    def complaint(self, now: float) -> str:
+        """One sentence on why there is no fresh value."""
+        state = f"{self.name}: the newest is {self.age(now):.2f} s old" if self.values else f"{self.name}: none yet"
+        return f"{state}; {self.fault}" if self.fault else state
+
+
+class PolicyController:
+    """One robot's policy with its guards.
+
+    Args:
+        policy: a loaded policy whose observation fits the robot.
+        config: limits.
+        lower: (12,) rad, lowest joint angles. upper: (12,) rad, highest.
+    """
+
+    def __init__(
+        self,
+        policy: Actor,
+        config: ControllerConfig | None = None,
+        lower: np.ndarray = LOWER,
+        upper: np.ndarray = UPPER,
+    ) -> None:
+        self.policy = policy
+        self.config = config or ControllerConfig()
+        self.lower, self.upper = lower, upper
+        self.joints = Stream("joint states")
+        self.imu = Stream("imu")
+        self._names: tuple[str, ...] = ()
+        self._index = np.zeros(0, dtype=int)
+        self._command = np.zeros(5)
+        self._command_time = -math.inf
+        self.activate()
+
+    @property
+    def period(self) -> float:
+        """Seconds between calls of ``step``."""
+        return 1.0 / self.policy.card.observation.rate
+
+    def activate(self) -> None:
+        """Forget latches, targets and history; the joints are led in from the pose they have then."""
+        self._latched = ""
+        self._targets: np.ndarray | None = None
+        self._ramp: tuple[float, np.ndarray] | None = None  # start time, start pose
+        self._running = False
+        self._last_step = -math.inf
+
+    def on_joint_state(
+        self,
+        names: Sequence[str],
+        position: Sequence[float],
+        velocity: Sequence[float],
+        stamp: float,
+        now: float,
+    ) -> None:
+        """Joint angles (rad) and speeds (rad/s) in the publisher's order; further joints are ignored.
+
+        Args:
+            stamp: s, time of measurement on the publisher's clock; it must advance. now: s, arrival.
+        """
+        if not len(names) == len(position) == len(velocity):
+            self.joints.refuse(f"{len(names)} names, {len(position)} positions and {len(velocity)} velocities came")
+            return
+        if tuple(names) != self._names:
+            if absent := [n for n in JOINT_NAMES if n not in names]:
+                self.joints.refuse(f"joint {absent[0]} is not among the names of the message")
+                return
+            self._names = tuple(names)
+            self._index = np.array([self._names.index(n) for n in JOINT_NAMES])
+        self.joints.offer((np.array(position)[self._index], np.array(velocity)[self._index]), stamp, now)
+
+    def on_imu(
+        self,
+        orientation: Sequence[float],
+        orientation_variance: float,
+        angular_velocity: Sequence[float],
+        stamp: float,
+        now: float,
+    ) -> None:
+        """Orientation quaternion (x, y, z, w) of the base in the world and angular velocity (rad/s) in the base frame.
+
+        ``orientation_variance`` is the first entry of the message's covariance, −1 when the IMU gives no orientation.
+        Such a message is refused: in free flight an accelerometer reads zero, so gravity cannot be had from it.
+        """
+        quaternion = np.array(orientation, dtype=float)
+        norm = float(np.linalg.norm(quaternion))
+        if orientation_variance < 0.0 or not 0.5 < norm < 2.0:
+            self.imu.refuse("it gives no orientation, which a hopping robot needs as it is weightless in flight")
+            return
+        self.imu.offer((gravity_direction(quaternion / norm), np.array(angular_velocity, dtype=float)), stamp, now)
+
+    def on_command(self, command: Sequence[float], now: float) -> None:
+        """A command (5,) in SI units; the policy clips it to its training range. Non-finite ones are ignored."""
+        if np.isfinite(command).all():
+            self._command, self._command_time = np.array(command, dtype=float), now
+
+    def on_twist(self, vx: float, vy: float, yaw_rate: float, now: float) -> None:
+        """Speeds in m/s and rad/s; apex gain and economy are the card's defaults."""
+        self.on_command([vx, vy, yaw_rate, *self.policy.card.default_command[3:]], now)
+
+    def command(self, now: float) -> np.ndarray:
+        """The command in force, shape (5,): without a recent one, hops in place with the card's gain and economy."""
+        if 0.0 <= now - self._command_time <= self.config.command_timeout:
+            return self._command
+        return np.array([0.0, 0.0, 0.0, *self.policy.card.default_command[3:]])
+
+    def step(self, now: float) -> JointCommand:
+        """Decide what the joints do; call once per control period."""
+        if now < self._last_step:
+            self._latched = self._latched or "the clock went back"
+        self._last_step = now
+        if self._latched:
+            return self._damp(self._latched)
+        if not self.joints.values:
+            return self._damp(self.joints.complaint(now))
+        for stream in (self.joints, self.imu):
+            if not 0.0 <= stream.age(now) <= self.config.stale_after:
+                return self._hold(stream, now)
+        gravity, angular_velocity = self.imu.values
+        position, velocity = self.joints.values
+        tilt = math.acos(min(1.0, max(-1.0, -gravity[2])))
+        if tilt > self.config.max_tilt:
+            return self._latch(f"the robot fell: its tilt is {math.degrees(tilt):.0f} degrees")
+        if self._ramp is None:
+            self._ramp = (now, position if self._targets is None else self._targets)
+        progress = (now - self._ramp[0]) / self.config.ramp_time
+        if progress < 1.0:
+            return self._send(_blend(self._ramp[1], np.array(self.policy.card.default_pose), progress), "stand")
+        if not self._running:
+            self.policy.reset()
+            self._running = True
+        targets = self.policy.act(Proprioception(angular_velocity, gravity, position, velocity), self.command(now))
+        if not np.isfinite(targets).all():
+            return self._latch("the policy yielded a target that is not a number")
+        return self._send(targets, "run")
+
+    def _hold(self, stream: Stream, now: float) -> JointCommand:
+        why = stream.complaint(now)
+        if stream.values and stream.age(now) > self.config.damp_after:
+            return self._latch(why)
+        # The history has a hole now, so that the way back leads through the ramp.
+        self._ramp, self._running = None, False
+        return self._send(self.joints.values[0] if self._targets is None else self._targets, "hold", why)
+
+    def _latch(self, why: str) -> JointCommand:
+        self._latched = why
+        return self._damp(why)
+
+    def _damp(self, why: str) -> JointCommand:
+        targets = np.array(self.policy.card.default_pose) if self._targets is None else self._targets
+        return JointCommand(np.clip(targets, self.lower, self.upper), 0.0, self.config.damp_kd, "damp", why)
+
+    def _send(self, targets: np.ndarray, mode: str, why: str = "") -> JointCommand:
+        self._targets = np.clip(targets, self.lower, self.upper)
+        card = self.policy.card
+        return JointCommand(self._targets, card.kp, card.kd, mode, why)
+
+
+def gravity_direction(quaternion: np.ndarray) -> np.ndarray:
+    """Unit vector along gravity in the base frame, (3,), from the base's orientation (x, y, z, w) in the world."""
+    x, y, z, w = quaternion
+    return -np.array([2.0 * (x * z - w * y), 2.0 * (y * z + w * x), 1.0 - 2.0 * (x * x + y * y)])
+
+
+def _blend(start: np.ndarray, end: np.ndarray, progress: float) -> np.ndarray:
+    """Minimum-jerk path: no speed and no acceleration at either end."""
+    s = progress**3 * (10.0 - 15.0 * progress + 6.0 * progress**2)
+    return start + s * (end - start)

@@ -1,0 +1,29 @@
+"""A policy trained for a moment: real files, useless skill."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from policy.export import ExportConfig, export
+from policy.ppo import PPOConfig
+from policy.train import TrainConfig, run
+from sim.envs.world import WorldConfig
+
+
+def tiny(out: Path, seed: int = 1) -> TrainConfig:
+    """Two updates of 16 robots."""
+    return TrainConfig(
+        out=str(out), steps=2 * 16 * 8, seed=seed, world=WorldConfig(num_envs=16),
+        ppo=PPOConfig(rollout=8, minibatch=64, epochs=2, hidden=(32, 16)),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory) -> Path:
+    """Folder of such a policy, exported."""
+    out = tmp_path_factory.mktemp("policy")
+    run(tiny(out), "lunar train (test)")
+    export(ExportConfig(policy=str(out)))
+    return out

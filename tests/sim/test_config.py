@@ -1,0 +1,73 @@
+"""Configs refuse what they do not know, and say where it is."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from sim.config import parse
+from sim.errors import LunarError
+from sim.results import write_results
+
+
+@dataclass(frozen=True)
+class Belt:
+    """Belt."""
+
+    max_speed: float = 3.0
+    """m/s. Fastest belt."""
+
+
+@dataclass(frozen=True)
+class Rig:
+    """Rig."""
+
+    belt: Belt = field(default_factory=Belt)
+    quick: bool = False
+    """Short."""
+    seed: int = 0
+    """Seed."""
+
+
+def test_files_then_overrides(tmp_path):
+    (tmp_path / "belt.yaml").write_text("max_speed: 1.25\n")
+    (tmp_path / "rig.yaml").write_text("belt: belt.yaml\nseed: 3\n")
+    rig = parse(Rig, ["--config", str(tmp_path / "rig.yaml"), "--seed", "4", "--quick"], "lunar rig")
+    assert rig == Rig(Belt(1.25), True, 4)
+
+
+@pytest.mark.parametrize(
+    ("yaml", "argv", "words"),
+    [
+        ("bolt: {max_speed: 2}", [], ["bolt", "rig.yaml", "did you mean 'belt"]),
+        ("belt: {max_sped: 2}", [], ["belt.max_sped", "rig.yaml", "'belt.max_speed'"]),
+        ("seed: many", [], ["seed", "rig.yaml", "many"]),
+        ("seed: 1", ["--sed", "2"], ["'sed'", "command line", "'seed'"]),
+        ("seed: [", [], ["rig.yaml"]),
+    ],
+)
+def test_mistakes_are_one_sentence_with_file_and_nearest_key(tmp_path, yaml, argv, words):
+    path = tmp_path / "rig.yaml"
+    path.write_text(yaml)
+    with pytest.raises(LunarError) as error:
+        parse(Rig, ["--config", str(path), *argv], "lunar rig")
+    for word in words:
+        assert word in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_help_shows_units(capsys):
+    with pytest.raises(SystemExit):
+        parse(Rig, ["--help"], "lunar rig")
+    assert "m/s. Fastest belt." in capsys.readouterr().out
+
+
+def test_results_are_plain_json(tmp_path):
+    path = tmp_path / "deep" / "r.json"
+    write_results(path, "eval", 7, {"a": np.float32(0.5), "b": float("nan"), "c": np.arange(2)})
+    data = json.loads(path.read_text())
+    assert set(data) == {"command", "revision", "seed", "results"}
+    assert data["results"] == {"a": 0.5, "b": None, "c": [0, 1]}

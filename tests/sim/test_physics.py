@@ -1,0 +1,138 @@
+"""The world obeys physics: free fall, weight, conservation in flight, tangent planes that follow the ground."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sim.errors import LunarError
+from sim.physics.batch import BatchPhysics
+from sim.physics.scene import PhysicsConfig, build_scene
+from sim.spec.gravity import MOON
+from sim.spec.joints import NOMINAL_POSE
+from sim.terrain.generators import TerrainConfig, make_terrain
+from sim.terrain.height_field import HeightField
+
+FLAT = HeightField(np.zeros((2, 2)), 100.0, (-50.0, -50.0))
+
+
+def robots(terrain: HeightField, heights: list[float], threads: int = 0) -> BatchPhysics:
+    """Robots in the nominal pose at rest, bases at ``heights``."""
+    physics = BatchPhysics(PhysicsConfig(), len(heights), terrain, threads)
+    qpos = np.zeros((len(heights), 19))
+    qpos[:, 2] = heights
+    qpos[:, 3] = 1.0
+    qpos[:, 7:] = NOMINAL_POSE
+    physics.reset(np.arange(len(heights)), qpos, np.zeros((len(heights), 18)))
+    return physics
+
+
+def test_mass_is_the_data_sheets():
+    assert build_scene(PhysicsConfig()).body_mass.sum() == pytest.approx(15.206, abs=0.01)
+
+
+def test_free_fall_in_lunar_gravity():
+    physics = robots(FLAT, [3.0])
+    z0 = physics.qpos[0, 2]
+    for k in range(1, 41):
+        physics.step(np.tile(NOMINAL_POSE, (1, 1)))
+        t = 0.02 * k
+        assert physics.qpos[0, 2] == pytest.approx(z0 - 0.5 * MOON * t * t, abs=MOON * t * 0.005)
+    assert physics.foot_force.max() == 0.0
+
+
+def test_standing_feet_carry_the_lunar_weight():
+    physics = robots(FLAT, [0.29])
+    for _ in range(250):
+        physics.step(np.tile(NOMINAL_POSE, (1, 1)))
+    assert physics.foot_force[0, -1].sum() == pytest.approx(physics.mass * MOON, rel=0.01)
+
+
+def test_angular_momentum_is_conserved_in_flight_whatever_the_legs_do():
+    physics = robots(FLAT, [5.0])
+    rng = np.random.default_rng(0)
+    for _ in range(25):
+        physics.step(NOMINAL_POSE + rng.uniform(-0.3, 0.3, (1, 12)))
+    # joint damping acts between links and the servo's torques are internal
+    assert np.abs(physics.angular_momentum).max() < 0.02
+
+
+def test_results_do_not_depend_on_threads():
+    finals = []
+    for threads in (1, 2):
+        physics = robots(FLAT, [0.3, 0.4, 0.5, 0.6], threads)
+        for k in range(30):
+            physics.step(NOMINAL_POSE + 0.2 * np.sin(0.5 * k + np.arange(48).reshape(4, 12)))
+        finals.append(physics.qpos.copy())
+    np.testing.assert_array_equal(*finals)
+
+
+def test_planes_follow_a_slope():
+    slope = 0.2
+    x = np.linspace(-10, 10, 201)
+    hill = HeightField(np.tile(slope * x, (201, 1)), 0.1, (-10.0, -10.0))
+    physics = robots(hill, [0.33])
+    for _ in range(200):
+        physics.step(np.tile(NOMINAL_POSE, (1, 1)))
+    feet = physics.foot_position[0]
+    # a sphere of 22 mm rests on the slope: its centre is r / cos above the ground below it
+    gap = feet[:, 2] - slope * feet[:, 0]
+    assert gap == pytest.approx(np.full(4, 0.022 * np.hypot(1, slope)), abs=0.004)
+
+
+def test_rough_ground_is_not_felt_where_it_is_level():
+    level = HeightField(np.zeros((50, 50)), 1.0, (-25.0, -25.0))
+    rows = []
+    for terrain in (FLAT, level):
+        physics = robots(terrain, [0.35])
+        for _ in range(40):
+            physics.step(np.tile(NOMINAL_POSE, (1, 1)))
+        rows.append(physics.qpos[0].copy())
+    np.testing.assert_array_equal(*rows)
+
+
+def test_a_diverged_robot_is_reported_and_alone():
+    physics = robots(FLAT, [0.35, 0.35])
+    physics.qvel[0, 0] = np.nan
+    diverged = physics.step(np.tile(NOMINAL_POSE, (2, 1)))
+    assert diverged.tolist() == [True, False]
+    assert np.isfinite(physics.qpos[1]).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("nowhere", None, "does not exist"),
+        ("bad.xml", "<mujoco><worldbody", "not a valid MJCF"),
+        (
+            "few.xml",
+            "<mujoco><worldbody><body><geom size='1'/></body></worldbody></mujoco>",
+            "FL_hip_joint",
+        ),
+    ],
+)
+def test_a_wrong_robot_is_named(tmp_path, name, text, message):
+    path = tmp_path / name
+    if text:
+        path.write_text(text)
+    with pytest.raises(LunarError, match=message):
+        build_scene(PhysicsConfig(robot=str(path) if text else name))
+
+
+def test_terrain_repeats_by_seed_and_differs_between_seeds():
+    cfg = TerrainConfig(kind="rough", size=16.0)
+    a, b, c = (make_terrain(cfg, seed).heights for seed in (3, 3, 4))
+    np.testing.assert_array_equal(a, b)
+    assert np.abs(a - c).max() > 0.01
+
+
+def test_normals_are_those_of_the_surface():
+    terrain = make_terrain(TerrainConfig(kind="rough", size=16.0), 0)
+    rng = np.random.default_rng(1)
+    x, y = rng.uniform(-7, 7, (2, 200))
+    z, normal = terrain.height_and_normal(x, y)
+    eps = 1e-6
+    dx = (terrain.height(x + eps, y) - z) / eps
+    dy = (terrain.height(x, y + eps) - z) / eps
+    np.testing.assert_allclose(normal[:, 0] / normal[:, 2], -dx, atol=1e-4)
+    np.testing.assert_allclose(normal[:, 1] / normal[:, 2], -dy, atol=1e-4)

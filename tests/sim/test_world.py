@@ -1,0 +1,168 @@
+"""The environment: repeatable, correct at the ends of trials, in step with what a robot's own computer would see."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium.utils.env_checker import check_env
+
+import sim.envs  # noqa: F401  (registers LunarPronk-v0)
+from sim.envs.world import SPEC, PronkWorld, WorldConfig
+from sim.errors import LunarError
+from sim.mdp.commands import CommandConfig
+from sim.mdp.events import RandomisationConfig, ResetConfig
+from sim.mdp.observations import NoiseConfig
+from sim.spec.joints import NOMINAL_POSE
+from sim.spec.observation import FrameStack, make_frame
+from sim.terrain.generators import TerrainConfig
+
+SMALL = WorldConfig(num_envs=8, terrain=TerrainConfig(kind="rough", size=16.0))
+QUIET = NoiseConfig(0.0, 0.0, 0.0, 0.0)
+
+
+def actions(n: int, steps: int, seed: int = 0) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return [0.5 * torch.randn(n, 12, generator=generator) for _ in range(steps)]
+
+
+def rollout(world: PronkWorld, steps: int = 60) -> torch.Tensor:
+    world.reset()
+    rows = []
+    for action in actions(world.num_envs, steps):
+        step = world.step(action)
+        rows.append(torch.cat([step.observations["policy"], step.observations["critic"], step.reward[:, None]], dim=1))
+    return torch.stack(rows)
+
+
+def test_same_seed_same_rollout_and_another_seed_another():
+    a, b, c = (rollout(PronkWorld(SMALL, seed)) for seed in (5, 5, 6))
+    assert torch.equal(a, b)
+    assert not torch.equal(a, c)
+
+
+def test_observation_is_what_the_robots_own_computer_makes():
+    """The torch term and the NumPy runtime agree, history and command included."""
+    world = PronkWorld(replace(SMALL, noise=QUIET, resets=ResetConfig(air_fraction=0.0)), 0, training=False)
+    observations = world.reset()
+    stack = FrameStack(SPEC)
+    for action in [None, *actions(8, 10)]:
+        if action is not None:
+            observations = world.step(action * 0.2).observations
+        s = world.state
+        parts = (s.angular_velocity, s.gravity_direction, s.joint_position, s.joint_velocity, s.action)
+        frame = make_frame(SPEC, *(p[3].numpy().astype(float) for p in parts))
+        expected = stack.push(frame, world.command[3].numpy().astype(float))
+        np.testing.assert_allclose(observations["policy"][3].numpy(), expected, atol=1e-5)
+
+
+def test_trials_end_in_time_with_their_last_observation():
+    world = PronkWorld(replace(SMALL, episode_length=0.2, noise=QUIET), 0, training=False)
+    world.reset()
+    for k in range(1, 11):
+        step = world.step(torch.zeros(8, 12))
+        assert step.truncated.all() == (k == 10)
+    assert not step.terminated.any() and step.ended.tolist() == list(range(8))
+    last, first = step.final_observations["policy"], step.observations["policy"]
+    assert last.shape == first.shape and not torch.allclose(last, first)
+    # a new trial's history is one frame, repeated
+    frames = first[:, : SPEC.frames * SPEC.frame_size].reshape(8, SPEC.frames, SPEC.frame_size)
+    assert torch.equal(frames[:, 0], frames[:, 2])
+
+
+def test_tilt_over_60_degrees_ends_the_trial():
+    world = PronkWorld(replace(SMALL, terrain=TerrainConfig()), 0, training=False)
+    world.reset()
+    roll = np.radians([65.0] * 4 + [55.0] * 4) / 2
+    world.physics.qpos[:, 3:7] = np.stack([np.cos(roll), np.sin(roll), 0 * roll, 0 * roll], axis=1)
+    world.physics.qpos[:, 2] = 1.0
+    world.physics.qvel[:] = 0.0
+    assert world.step(torch.zeros(8, 12)).terminated.tolist() == [True] * 4 + [False] * 4
+
+
+def test_a_non_finite_action_is_refused_and_named():
+    world = PronkWorld(SMALL, 0)
+    world.reset()
+    action = torch.zeros(8, 12)
+    action[5, 2] = float("nan")
+    with pytest.raises(LunarError, match="robot 5"):
+        world.step(action)
+
+
+def test_a_diverged_robot_starts_anew_and_no_nan_spreads():
+    world = PronkWorld(SMALL, 0)
+    world.reset()
+    world.physics.qvel[2, 0] = np.inf
+    step = world.step(torch.zeros(8, 12))
+    assert bool(step.terminated[2]) and world.diverged == 1
+    for tensor in (step.reward, *step.observations.values(), *step.final_observations.values()):
+        assert torch.isfinite(tensor).all()
+
+
+def test_commands_stay_in_range_and_are_renewed():
+    cfg = replace(SMALL, commands=CommandConfig(vx=(0.1, 0.2), period=0.1), resets=ResetConfig(air_fraction=0.0))
+    world = PronkWorld(cfg, 0, training=False)
+    world.reset()
+    first = world.command.clone()
+    for _ in range(5):
+        world.step(torch.zeros(8, 12))
+    assert (world.command[:, 0] != first[:, 0]).all()
+    assert ((world.command[:, 0] >= 0.1) & (world.command[:, 0] <= 0.2)).all()
+
+
+def test_randomised_gravity_is_felt():
+    cfg = replace(
+        SMALL, terrain=TerrainConfig(), randomisation=RandomisationConfig(gravity=(0.9, 2.0)),
+        resets=ResetConfig(air_fraction=1.0, air_height=(2.0, 2.0), air_speed=(0.0, 0.0)),
+    )  # fmt: skip
+    world = PronkWorld(cfg, 0, training=False)
+    world.reset()
+    for _ in range(25):
+        world.step(torch.zeros(8, 12))
+    speed = world.physics.com_velocity[:, -1, 2]
+    np.testing.assert_allclose(speed, -world.gravity.numpy() * 0.495, rtol=0.02)
+    assert np.ptp(speed) > 0.05
+
+
+def test_an_unknown_reward_term_names_the_nearest():
+    with pytest.raises(LunarError, match="'apexx'; did you mean 'apex'"):
+        PronkWorld(replace(SMALL, rewards={"apexx": 1.0}), 0)
+
+
+def test_standing_still_pays_less_than_any_flight():
+    """The reward's core: nothing is earned for height on the ground."""
+    from sim.mdp.rewards import TERMS
+
+    world = PronkWorld(replace(SMALL, resets=ResetConfig(air_fraction=0.0)), 0, training=False)
+    world.reset()
+    for _ in range(50):
+        world.step(torch.zeros(8, 12))
+    assert float(TERMS["apex"](world.state).abs().max()) == 0.0
+    assert float(TERMS["velocity"](world.state).abs().max()) == 0.0
+
+
+def test_gymnasiums_checker_passes():
+    env = gymnasium.make("LunarPronk-v0", terrain="rough")
+    check_env(env.unwrapped, skip_render_check=True)
+    env.close()
+
+
+def test_vector_env_reports_final_observations():
+    env = gymnasium.make_vec("LunarPronk-v0", num_envs=3, config=replace(SMALL, episode_length=0.1))
+    observations, _ = env.reset(seed=1)
+    assert env.observation_space.contains(observations)
+    for _ in range(5):
+        observations, _reward, terminated, truncated, info = env.step(np.zeros((3, 12), dtype=np.float32))
+    assert (terminated | truncated).all() and info["_final_obs"].all()
+    assert env.single_observation_space.contains(info["final_obs"][0])
+
+
+def test_nominal_pose_is_action_zero():
+    world = PronkWorld(replace(SMALL, resets=ResetConfig(air_fraction=0.0, joint_noise=0.0)), 0, training=False)
+    world.reset()
+    for _ in range(100):
+        world.step(torch.zeros(8, 12))
+    np.testing.assert_allclose(world.physics.qpos[:, 7:], np.tile(NOMINAL_POSE, (8, 1)), atol=0.12)
