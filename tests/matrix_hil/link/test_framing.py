@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -24,7 +25,7 @@ def bytes_of(frame: Frame) -> bytes:
 
 def feed_in_pieces(decoder: FrameDecoder, data: bytes, cuts: list[int]) -> list[Frame]:
     edges = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
-    return [f for a, b in zip(edges, edges[1:], strict=False) for f in decoder.feed(data[a:b])]
+    return [f for a, b in itertools.pairwise(edges) for f in decoder.feed(data[a:b])]
 
 
 @given(st.lists(frames, max_size=5), st.lists(st.integers(0, 10**6), max_size=12))

@@ -1,0 +1,351 @@
+"""Driver and emulator over a real pseudo-terminal: what one says the other hears, and every end is a safe one."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import serial
+
+from matrix_hil.link import (
+    COUNTERWEIGHT,
+    PLATFORM,
+    ROBOT,
+    TRACKER,
+    TREADMILL,
+    CounterweightConfig,
+    CounterweightEmulator,
+    DeviceThread,
+    Emulator,
+    Lockstep,
+    PlatformConfig,
+    PlatformEmulator,
+    PollThread,
+    RobotConfig,
+    RobotEmulator,
+    SerialDevice,
+    TrackerConfig,
+    TrackerEmulator,
+    TreadmillConfig,
+    TreadmillEmulator,
+)
+from matrix_hil.link.framing import FrameDecoder
+from matrix_hil.link.protocol import Reset, pack, unpack
+from matrix_hil.messages import CounterweightCommand, PlatformCommand, RobotCommand, TreadmillCommand, TreadmillState
+from sim.errors import LunarError
+from sim.spec.joints import NOMINAL_POSE
+
+DT = 0.005
+MACHINES = {
+    "platform": (PLATFORM, lambda: PlatformEmulator(PlatformConfig(), 1)),
+    "treadmill": (TREADMILL, lambda: TreadmillEmulator(TreadmillConfig(), 1)),
+    "counterweight": (COUNTERWEIGHT, lambda: CounterweightEmulator(CounterweightConfig(), 1)),
+    "tracker": (TRACKER, lambda: TrackerEmulator(TrackerConfig(), 1)),
+    "robot": (ROBOT, lambda: RobotEmulator(RobotConfig(), 1)),
+}
+
+
+class Bench:
+    """One device, its emulator and a clock of 5 ms."""
+
+    def __init__(self, name: str) -> None:
+        spec, make = MACHINES[name]
+        self.emulator: Emulator = make()
+        self.device: SerialDevice = SerialDevice(spec, self.emulator.port)
+        self.device.connect()
+        self.lockstep = Lockstep(self.device, self.emulator)
+        self.cycle = 0
+
+    @property
+    def now(self) -> float:
+        return self.cycle * DT
+
+    def step(self, command: object = None, cycles: int = 1) -> None:
+        for _ in range(cycles):
+            self.cycle += 1
+            self.lockstep.poll_emulator(self.now)
+            self.lockstep.poll_device(self.now)
+            if command is not None:
+                self.device.send(type(command)(**{**vars(command), "time": self.now}))
+
+    def silence(self, seconds: float) -> None:
+        """The host falls silent: the emulator alone goes on."""
+        for _ in range(round(seconds / DT)):
+            self.cycle += 1
+            self.lockstep.poll_emulator(self.now)
+
+
+@pytest.fixture
+def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
+    bench = Bench(request.param)
+    yield bench
+    bench.device.disconnect()
+    bench.emulator.close()
+
+
+def on(name: str) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("bench", [name], indirect=True)
+
+
+COMMANDS = {
+    "platform": PlatformCommand(0.0, np.float32([0.05, -0.02, 0.1, 0.1, 0.0, -0.2]).astype(float)),
+    "treadmill": TreadmillCommand(0.0, 0.75),
+    "counterweight": CounterweightCommand(0.0, 200.5, False),
+    "robot": RobotCommand(0.0, np.float32(NOMINAL_POSE + 0.1).astype(float), 30.0, 0.75, "run"),
+}
+
+
+@pytest.mark.parametrize("bench", COMMANDS, indirect=True)
+def test_the_device_hears_what_the_driver_sent_and_noise_between_costs_nothing_else(bench: Bench) -> None:
+    command = COMMANDS[bench.device.spec.name]
+    random = np.random.default_rng(0)
+    line = bench.device._serial
+    assert line is not None
+    for _ in range(60):
+        bench.step(command)
+        noise = random.integers(0, 256, random.integers(0, 30), dtype=np.uint8).tobytes()
+        line.write(noise)
+        bench.device.bytes_sent += len(noise)
+    heard = bench.emulator.last_command
+    assert type(heard) is type(command)
+    for name, value in vars(command).items():
+        if name != "time":
+            assert np.array_equal(getattr(heard, name), value)
+    assert bench.emulator.commands >= 55  # each but those of the first cycles, before the first state
+    assert bench.device.stats.crc_errors == bench.device.stats.sequence_gaps == bench.device.stats.garbage_bytes == 0
+
+
+@pytest.mark.parametrize("bench", MACHINES, indirect=True)
+def test_the_host_gets_every_state_in_order_at_the_devices_rate(bench: Bench) -> None:
+    bench.step(cycles=2)
+    start = bench.device.stats.frames
+    bench.step(cycles=200)
+    assert bench.device.stats.frames - start == pytest.approx(1.0 / bench.device.spec.period, abs=2)
+    assert bench.device.stats.sequence_gaps == 0
+    assert bench.device.age(bench.now) <= bench.device.spec.period + 1e-9
+    assert bench.device.age(bench.now + 1.0) == pytest.approx(1.0, abs=bench.device.spec.period)
+
+
+@on("robot")
+def test_measured_values_arrive_nan_included(bench: Bench) -> None:
+    assert isinstance(bench.emulator, RobotEmulator)
+    joints = np.float32(np.linspace(-1, 1, 12)).astype(float)
+    joints[3] = math.nan
+    bench.emulator.measure(joints, 2 * joints, np.ones(3), np.array([0.0, 0.0, -1.0]), np.full(4, 12.5))
+    bench.step(cycles=3)
+    state = bench.device.state
+    assert np.array_equal(state.joint_position, joints, equal_nan=True)
+    assert np.array_equal(state.foot_force, np.full(4, 12.5))
+    assert state.time == bench.now
+
+
+def run_once() -> list[tuple]:
+    bench = Bench("counterweight")
+    with bench.emulator, bench.device:
+        rows = []
+        for k in range(60):
+            bench.emulator.measure(100.0 + k, 3.0, 0.1)  # type: ignore[attr-defined]
+            bench.step(CounterweightCommand(0.0, 150.0 + k))
+            rows.append((bench.device.state.tension if bench.device.state else None, bench.emulator.actuated))  # type: ignore[attr-defined]
+    return rows
+
+
+def test_the_same_seed_gives_the_same_run() -> None:
+    assert run_once() == run_once()
+
+
+@on("treadmill")
+def test_a_period_carries_one_command_and_it_is_the_newest(bench: Bench) -> None:
+    bench.step(cycles=3)
+    before = bench.emulator.commands
+    for speed in (0.1, 0.2, 0.3):
+        bench.device.send(TreadmillCommand(bench.now, speed))
+        bench.device.poll(bench.now + 0.001)
+    bench.device.send(TreadmillCommand(bench.now, 0.4))
+    bench.device.poll(bench.now + 0.002)
+    bench.step(cycles=1)
+    assert bench.emulator.commands == before + 1
+    assert bench.emulator.last_command.speed == pytest.approx(0.1)
+    bench.step(cycles=2)
+    assert bench.emulator.commands == before + 2
+    assert bench.emulator.last_command.speed == pytest.approx(0.4)
+
+
+def test_a_device_never_heard_from_is_not_commanded() -> None:
+    with PlatformEmulator(PlatformConfig(), 0) as emulator, SerialDevice(PLATFORM, emulator.port) as device:
+        for k in range(50):
+            device.send(PlatformCommand(k * DT, np.full(6, 0.1)))
+            device.poll(k * DT)
+        sent = device.bytes_sent
+        emulator.poll(0.0, 1.0, sent)
+        assert emulator.bytes_received == sent
+        assert emulator.commands == 0
+
+
+@on("treadmill")
+def test_a_driver_does_not_vouch_for_a_loop_that_died(bench: Bench) -> None:
+    bench.step(TreadmillCommand(0.0, 1.0), cycles=100)
+    assert bench.emulator.fault == 0
+    sent = bench.device.stats.sent
+    bench.step(cycles=20)  # the driver's thread lives, nobody calls send
+    assert bench.device.stats.sent > sent, "heartbeats go on for a while"
+    bench.step(cycles=30)
+    assert bench.device.state.fault == 2
+    bench.step(cycles=200)
+    assert bench.emulator.actuated.speed == 0.0  # type: ignore[attr-defined]
+
+
+# ---- ends ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_an_exception_leaves_the_device_safe_and_the_port_closed(name: str) -> None:
+    bench = Bench(name)
+    with bench.emulator:
+        bench.device.disconnect()
+        bench.lockstep.poll_emulator(0.0)
+        with pytest.raises(RuntimeError, match="bug"), bench.device:
+            bench.step(COMMANDS[name], cycles=60)
+            raise RuntimeError("bug in the loop")
+        assert not bench.device.stats.connected
+        assert bench.device.stats.error == ""
+        bench.silence(0.09)  # less than the watchdog: it is the command that makes the device safe
+        last, emulator = bench.emulator.last_command, bench.emulator
+        assert emulator.fault == 0
+        if name == "platform":
+            assert np.allclose(last.pose, bench.device.state.pose, atol=1e-6)
+        elif name == "treadmill":
+            assert last.speed == 0.0
+        elif name == "counterweight":
+            assert emulator.actuated.brake  # type: ignore[attr-defined]
+            assert last.tension == pytest.approx(bench.device.state.tension, abs=1e-4)
+        else:
+            assert emulator.actuated.mode == "damp" and emulator.actuated.kp == 0.0  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("port", ["/dev/ttyNOSUCH7", "socket://127.0.0.1:1", "nonsense://x"])
+def test_a_missing_port_names_device_port_and_remedy(port: str) -> None:
+    with pytest.raises(LunarError, match=r"treadmill: port .* cannot be opened .*plug the device in") as caught:
+        SerialDevice(TREADMILL, port).connect()
+    assert port in str(caught.value)
+
+
+@on("platform")
+def test_a_port_in_use_is_refused(bench: Bench) -> None:
+    with pytest.raises(LunarError, match="close other programs"):
+        SerialDevice(PLATFORM, bench.emulator.port).connect()
+
+
+@on("platform")
+def test_an_unplugged_cable_is_reported_not_raised(bench: Bench) -> None:
+    bench.step(COMMANDS["platform"], cycles=10)
+    frames = bench.device.stats.frames
+    bench.emulator.close()
+    for k in range(5):
+        bench.device.send(COMMANDS["platform"])
+        assert bench.device.poll(bench.now + k * DT) == 0
+    assert not bench.device.stats.connected
+    assert bench.device.stats.error
+    assert bench.device.stats.frames == frames
+    assert bench.device.state is not None, "the last state stays, and ages"
+    bench.device.disconnect()
+
+
+def test_a_device_that_reads_nothing_cannot_stop_the_loop() -> None:
+    master, slave = os.openpty()
+    try:
+        with SerialDevice(TRACKER, os.ttyname(slave)) as device:
+            for k in range(2000):
+                device.poll(k * 0.02)
+                if device.stats.write_timeouts > 2:
+                    break
+            assert device.stats.write_timeouts > 2
+            assert device.stats.connected
+    finally:
+        os.close(master)
+        os.close(slave)
+
+
+def test_a_clock_that_jumps_back_does_not_silence_the_line() -> None:
+    with TreadmillEmulator(TreadmillConfig(), 0) as emulator, SerialDevice(TREADMILL, emulator.port) as device:
+        emulator.poll(100.0)
+        emulator.poll(100.02)
+        device.poll(100.02, 1.0)
+        device.send(TreadmillCommand(100.02, 0.5))
+        device.poll(100.02)
+        sent = device.stats.sent
+        device.send(TreadmillCommand(7.0, 0.5))
+        device.poll(7.0)
+        assert device.stats.sent == sent + 2  # command and heartbeat
+
+
+# ---- other ports and threads -----------------------------------------------------------------------------
+
+
+def test_the_same_driver_works_over_a_socket() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        device = SerialDevice(TREADMILL, f"socket://127.0.0.1:{port}")
+        device.connect()
+        peer, _ = server.accept()
+        with peer:
+            peer.settimeout(5.0)
+            peer.sendall(pack(TreadmillState(3.0, 1.25, 7.0), 0))
+            assert device.poll(0.0, wait=5.0) == 1
+            assert (device.state.speed, device.state.position, device.state.time) == (1.25, 7.0, 0.0)
+            frames = FrameDecoder().feed(peer.recv(100))
+            assert isinstance(unpack(frames[0]), Reset)
+            peer.close()
+            for _ in range(100):
+                device.poll(0.1, wait=0.05)
+                if not device.stats.connected:
+                    break
+        assert not device.stats.connected
+        device.disconnect()
+
+
+def test_a_loop_port_counts_what_no_device_would_send() -> None:
+    with SerialDevice(TREADMILL, "loop://") as device:
+        device.send(TreadmillCommand(0.0, 1.0))
+        for k in range(10):
+            device.poll(k * DT)
+        assert device.stats.unknown_frames == 1  # its own Reset
+        assert device.state is None
+
+
+def test_threads_poll_on_the_wall_clock_and_end_cleanly() -> None:
+    with TreadmillEmulator(TreadmillConfig(), 0) as emulator:
+        device = SerialDevice(TREADMILL, emulator.port)
+        with PollThread("emulator", emulator.poll, 0.002), device, DeviceThread(device):
+            deadline = time.monotonic() + 20.0
+            while time.monotonic() < deadline and emulator.actuated.speed < 0.2:
+                device.send(TreadmillCommand(time.monotonic(), 0.5))
+                time.sleep(0.002)
+            assert emulator.actuated.speed >= 0.2
+            assert device.state.speed > 0.0
+        assert not device.stats.connected
+        assert not [t for t in threading.enumerate() if t.name in ("emulator", "treadmill")]
+
+
+def test_an_error_in_a_thread_is_raised_where_it_is_stopped() -> None:
+    def fail(now: float) -> None:
+        raise ValueError("broken")
+
+    thread = PollThread("broken", fail, 0.001)
+    thread.start()
+    with contextlib.suppress(RuntimeError):
+        thread._thread.join(10.0)  # type: ignore[union-attr]
+    with pytest.raises(ValueError, match="broken"):
+        thread.stop()
+
+
+def test_serial_errors_are_os_errors() -> None:
+    """The driver catches both by name; this is why a pulled cable cannot slip through as something else."""
+    assert issubclass(serial.SerialException, OSError)
