@@ -325,7 +325,7 @@ def far_command(c: Cycle) -> str:
     if not abs(w.counterweight.tension) <= c.cfg.tension_max * factor:
         return f"rope command {w.counterweight.tension:.0f} N is far over its limit"
     beyond = np.maximum(LOWER - w.robot.targets, w.robot.targets - UPPER)
-    if not (beyond <= c.cfg.joint_far_outside).all():
+    if not (beyond <= c.cfg.joint_far_outside + 1e-9).all():
         return f"joint target {float(np.max(beyond)):.1f} rad beyond the joint's range"
     return ""
 
