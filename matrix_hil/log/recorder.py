@@ -1,0 +1,224 @@
+"""Writes a HIL run as MCAP: one file in a folder that ``ros2 bag`` takes, readable up to 0.1 s before a power cut."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import yaml
+from mcap.writer import CompressionType, Writer
+
+from matrix_hil.log.topics import TOPICS, Codec, FootContacts, ImuSample, JointSample, definition, typestore
+from matrix_hil.messages import MachineCommands, MachineStates
+from sim.errors import LunarError
+
+CHUNK_TIME = 0.1  # s of log time after which a chunk is closed and handed to the operating system
+EPOCH = "lunar_epoch"  # name of the metadata record that holds the Unix time of log time zero
+_CHUNK_SIZE = 4 * 2**20  # bytes; closes a chunk early if height maps come in a burst
+_BAG_VERSION = 9  # of metadata.yaml, ROS 2 Jazzy
+
+
+class Recorder:
+    """Records messages until ``close``; a context manager. Call it from one thread only: it holds no lock.
+
+    The loop that it serves must go on when the disk does not: an error while writing, or a message that does not fit
+    its topic, never raises. A write error ends the recording for good; ``warning`` then says why.
+
+    Args:
+        folder: made if absent; its name is the file's name.
+        attachments: files kept in the log, e.g. config, policy card and git revision, by name.
+        start_wall_time: Unix time in s of log time zero.
+
+    Raises:
+        LunarError: the folder cannot be written, or holds a log already.
+    """
+
+    def __init__(self, folder: str | Path, attachments: dict[str, bytes], start_wall_time: float) -> None:
+        self.folder = Path(folder)
+        self.path = self.folder / f"{self.folder.resolve().name}.mcap"
+        self.warning = ""
+        """Why recording stopped, or what was left out; empty while all is well. Stays once set."""
+        self.messages = 0
+        """Messages taken so far."""
+        self._epoch = round(start_wall_time * 1e9)
+        self._counts = dict.fromkeys(TOPICS, 0)
+        self._first: int | None = None
+        self._last = 0
+        self._chunk_start = -math.inf
+        self._newest: dict[str, float] = {}
+        self._stream: BinaryIO | None = None
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if any(self.folder.glob("*.mcap")):
+                raise LunarError(f"log folder {self.folder} holds a log already; choose another or remove it")
+            self._stream = open(self.path, "xb")
+            self._open(attachments)
+        except OSError as error:
+            raise LunarError(f"log folder {self.folder} cannot be written: {error.strerror or error}") from None
+
+    def _open(self, attachments: dict[str, bytes]) -> None:
+        assert self._stream is not None
+        self._writer = Writer(self._stream, chunk_size=_CHUNK_SIZE, compression=CompressionType.ZSTD)
+        self._writer.start(profile="ros2", library="lunar")
+        self._writer.add_metadata(EPOCH, {"nanoseconds": str(self._epoch)})
+        for name, data in attachments.items():
+            self._writer.add_attachment(self._epoch, self._epoch, name, "application/octet-stream", data)
+        schemas: dict[str, int] = {}
+        self._channels: dict[str, tuple[int, Codec]] = {}
+        for topic, row in TOPICS.items():
+            if row.ros_type not in schemas:
+                text = definition(row.ros_type)
+                schemas[row.ros_type] = self._writer.register_schema(row.ros_type, "ros2msg", text)
+            channel = self._writer.register_channel(topic, "cdr", schemas[row.ros_type], {"offered_qos_profiles": ""})
+            self._channels[topic] = (channel, Codec(topic, self._epoch))
+        self._writer.flush()
+        self._write_metadata()
+
+    @property
+    def recording(self) -> bool:
+        """Whether messages are still being taken."""
+        return self._stream is not None
+
+    def write(self, topic: str, message: Any, time: float) -> None:
+        """Take one message.
+
+        Args:
+            topic: a key of ``TOPICS``.
+            message: the topic's dataclass, or anything with its fields.
+            time: s since log time zero. It may stand still or jump back; what is not finite is left out.
+        """
+        if self._stream is None:
+            return
+        try:
+            channel, codec = self._channels[topic]
+            data = codec.encode(message, time)
+            log_time = self._epoch + round(time * 1e9)
+            stamp = max(0, log_time)
+        except (KeyError, AttributeError, TypeError, ValueError, OverflowError, AssertionError) as error:
+            self._warn(f"log: a message on {topic} was left out: {error!r}")
+            return
+        try:
+            # a clock that jumps back must not keep the chunk open for as long as it jumped
+            if self.messages and abs(time - self._chunk_start) >= CHUNK_TIME - 1e-9:
+                self._writer.flush()
+                self._chunk_start = time
+            elif not self.messages:
+                self._chunk_start = time
+            self._writer.add_message(channel, stamp, data, stamp, self._counts[topic])
+        except OSError as error:
+            self._fail(error)
+            return
+        self._first = stamp if self._first is None else min(self._first, stamp)
+        self._last = max(self._last, stamp)
+        self._counts[topic] += 1
+        self.messages += 1
+
+    def write_states(self, states: MachineStates, loaded: Any, time: float) -> None:
+        """Take the newest state of every machine: those measured after the ones of the last call.
+
+        Args:
+            states: what the loop has; None where nothing has come.
+            loaded: (4,) bool, feet loaded, as the loop's hop detector says.
+            time: s since log time zero.
+        """
+        robot = states.robot
+        if robot is not None and self._is_new("robot", robot.time):
+            joints = JointSample(robot.time, robot.joint_position, robot.joint_velocity)
+            self.write("/robot/joint_states", joints, time)
+            self.write("/robot/imu", ImuSample(robot.time, robot.angular_velocity, robot.projected_gravity), time)
+            self.write("/robot/foot_contacts", FootContacts(robot.time, robot.foot_force, loaded), time)
+        named = (
+            ("/platform/state", states.platform),
+            ("/treadmill/state", states.treadmill),
+            ("/counterweight/state", states.counterweight),
+            ("/tracker/pose", states.tracker),
+        )
+        for topic, state in named:
+            if state is not None and self._is_new(topic, state.time):
+                self.write(topic, state, time)
+
+    def write_commands(self, commands: MachineCommands, time: float) -> None:
+        """Take what every machine is told in a cycle."""
+        self.write("/platform/command", commands.platform, time)
+        self.write("/treadmill/command", commands.treadmill, time)
+        self.write("/counterweight/command", commands.counterweight, time)
+        self.write("/robot/command", commands.robot, time)
+
+    def close(self) -> None:
+        """Write the index and the final metadata. May be called twice; never raises."""
+        if self._stream is None:
+            return
+        try:
+            self._writer.finish()
+            self._stream.flush()
+            os.fsync(self._stream.fileno())
+            self._stream.close()
+            self._stream = None
+            self._write_metadata()
+        except OSError as error:
+            self._fail(error)
+
+    def __enter__(self) -> Recorder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _is_new(self, key: str, time: float) -> bool:
+        if self._newest.get(key) == time:
+            return False
+        self._newest[key] = time
+        return True
+
+    def _warn(self, text: str) -> None:
+        self.warning = self.warning or text
+
+    def _fail(self, error: OSError) -> None:
+        """Stop for good. What reached the disk stays readable up to its last whole chunk."""
+        self.warning = f"log: recording to {self.path} stopped: {error.strerror or error}"
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            try:
+                stream.close()
+            except OSError:  # closing flushes, and the disk is still full
+                stream.raw.close()  # type: ignore[attr-defined]
+
+    def _write_metadata(self) -> None:
+        """``metadata.yaml`` as rosbag2 writes it; replaced as a whole, so that a kill leaves the old or the new."""
+        first = self._epoch if self._first is None else self._first
+        duration = max(0, self._last - first)
+        topics = [
+            {
+                "topic_metadata": {
+                    "name": topic,
+                    "type": row.ros_type,
+                    "serialization_format": "cdr",
+                    "offered_qos_profiles": [],
+                    "type_description_hash": typestore().hash_rihs01(row.ros_type),
+                },
+                "message_count": self._counts[topic],
+            }
+            for topic, row in TOPICS.items()
+        ]
+        span = {
+            "starting_time": {"nanoseconds_since_epoch": first},
+            "duration": {"nanoseconds": duration},
+            "message_count": self.messages,
+        }
+        bag = {
+            "version": _BAG_VERSION,
+            "storage_identifier": "mcap",
+            **span,
+            "topics_with_message_count": topics,
+            "compression_format": "",
+            "compression_mode": "",
+            "relative_file_paths": [self.path.name],
+            "files": [{"path": self.path.name, **span}],
+            "custom_data": None,
+            "ros_distro": "jazzy",
+        }
+        draft = self.folder / "metadata.yaml.new"
+        draft.write_text(yaml.safe_dump({"rosbag2_bagfile_information": bag}, sort_keys=False))
+        draft.replace(self.folder / "metadata.yaml")
