@@ -68,6 +68,8 @@ class SyncConfig:
     """s over which the speeds of the command rise from zero after the start, so that the belt can follow."""
     lookahead: float = 1.0
     """s. The ground under the robot's landing place is read at most this far ahead."""
+    patch_stale: float = 1.0
+    """s. Ground older than this is not used: the platform stays where it is."""
     heading_control: HeadingControl = field(default_factory=HeadingControl)
     belt: BeltControl = field(default_factory=BeltControl)
     platform: PlatformControl = field(default_factory=PlatformControl)
@@ -155,6 +157,8 @@ class Sync:
         if self.running and self._started is None:
             self._started = now
         command = self._ramp(command, now)
+        if patch is not None and now - patch.time > self.cfg.patch_stale:
+            patch = None
         self._observe(states, now)
         airborne = bool(self.detector.airborne[0]) and self.running
         belt_speed, belt_travel = (0.0, 0.0)

@@ -162,13 +162,19 @@ def test_hops_are_counted(sync: Sync) -> None:
 def test_platform_meets_rising_ground_in_flight_only(standing_policy: Path) -> None:
     """Ground that rises at 0.1 ahead: the robot flies 0.3 m/s * 0.9 s over the running belt."""
     axis = np.arange(61) * 0.1 - 3.0
-    slope = replace(LEVEL, heights=np.tile(0.1 * axis, (61, 1)))
+    slope = replace(LEVEL, heights=np.tile(0.1 * axis, (61, 1)), time=1.0)
     sync = Sync(SyncConfig(), OnnxPolicy(standing_policy))
     seen, _ = hop_on(sync, slope)
     poses = np.array([c.platform.pose for c in seen])
     assert (poses[:100] == 0.0).all()
     assert np.ptp(poses[-90:], axis=0).max() < 1e-3
     assert poses[-1, 4] == pytest.approx(-math.atan(0.1), abs=0.01)
+
+
+def test_stale_ground_keeps_the_platform_still(standing_policy: Path) -> None:
+    slope = replace(LEVEL, time=-5.0, heights=np.tile(np.arange(61) * 0.01, (61, 1)))
+    seen, _ = hop_on(Sync(SyncConfig(), OnnxPolicy(standing_policy)), slope)
+    assert all((c.platform.pose == 0.0).all() for c in seen)
 
 
 def test_no_ground_keeps_the_platform_still(sync: Sync) -> None:

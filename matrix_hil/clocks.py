@@ -1,0 +1,110 @@
+"""What drives the loop: simulated time in one thread, or wall time with a thread per device."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import numpy as np
+
+from matrix_hil.link import PollThread, SerialDevice
+from matrix_hil.loop import Loop
+from matrix_hil.messages import TwinPatch
+from matrix_hil.virtual import VirtualMachines
+
+GroundSource = Callable[[np.ndarray, np.ndarray, float], TwinPatch | None]
+"""(world position (3,) m, world velocity (2,) m/s, now) -> newest patch of the virtual ground."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Everything that takes part in a run."""
+
+    loop: Loop
+    devices: Mapping[str, SerialDevice]
+    """Connected drivers by name."""
+    machines: VirtualMachines | None
+    """The virtual rig; None when every device is real."""
+    ground: GroundSource
+    timed: Callable[[float, float], None]
+    """Takes a cycle's computing time and its lateness, s."""
+    interrupted: Callable[[], bool]
+    """Whether the operator asked for the end."""
+    show: Callable[[Loop, float], None]
+    """Tells the operator how far it is, once per cycle."""
+
+
+def run_simulated(bench: Bench) -> None:
+    """One thread: physics and emulators up to the cycle's time, then the bridge. Deterministic; nobody is ever late.
+
+    The computing time is that of the bridge: reading, sync, safety, log and writing, without physics and Unreal, which
+    have processes of their own on a real rig.
+    """
+    assert bench.machines is not None
+    loop = bench.loop
+    links = bench.machines.lockstep(bench.devices)
+    period = 1.0 / loop.sync.cfg.rate
+    cycle = 0
+    while not loop.done:
+        now = cycle * period
+        bench.machines.poll(now)
+        patch = bench.ground(loop.world, loop.velocity, now)
+        begin = time.perf_counter()
+        for link in links.values():
+            link.poll_device(now)
+        if bench.interrupted():
+            loop.stop(now)
+        loop.cycle(now, patch)
+        for device in bench.devices.values():
+            device.poll(now)
+        bench.timed(time.perf_counter() - begin, 0.0)
+        bench.show(loop, now)
+        cycle += 1
+
+
+def run_wall(bench: Bench, clock: Callable[[], float]) -> None:
+    """A thread per device, one for the virtual rig, and this loop, which keeps its own deadlines on ``clock``, s."""
+    loop = bench.loop
+    period = 1.0 / loop.sync.cfg.rate
+    loop.sync.policy.infer(np.zeros((1, loop.sync.policy.card.observation.size)))  # the first call is slow
+    with ExitStack() as threads:
+        threads.enter_context(_prompt_interpreter())
+        if bench.machines is not None:
+            machines = bench.machines
+            threads.enter_context(PollThread("virtual-rig", lambda _: machines.poll(clock()), machines.tick))
+        for device in bench.devices.values():
+            threads.enter_context(PollThread(device.spec.name, _poll(device, clock), device.spec.period))
+        due = clock() + period
+        while not loop.done:
+            time.sleep(max(0.0, due - clock()))
+            now = clock()
+            if bench.interrupted():
+                loop.stop(now)
+            loop.cycle(now, bench.ground(loop.world, loop.velocity, now))
+            end = clock()
+            bench.timed(end - now, now - due)
+            bench.show(loop, now)
+            due = max(due + period, end)  # after a hiccup carry on from now instead of hurrying
+
+
+def _poll(device: SerialDevice, clock: Callable[[], float]) -> Callable[[float], int]:
+    return lambda _: device.poll(clock())
+
+
+@contextlib.contextmanager
+def _prompt_interpreter() -> Iterator[None]:
+    """No long garbage collections, and threads that hand over the interpreter within a fraction of a cycle."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(2e-4)
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+        sys.setswitchinterval(interval)

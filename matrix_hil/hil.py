@@ -1,0 +1,275 @@
+"""``lunar hil``: run a policy on the MATRIX rig, real or virtual, in simulated or in wall time."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from matrix_hil.clocks import Bench, GroundSource, run_simulated, run_wall
+from matrix_hil.link import DEVICES, SerialDevice
+from matrix_hil.log import Recorder
+from matrix_hil.loop import Cycle, Loop, RunPlan
+from matrix_hil.messages import TwinPatch
+from matrix_hil.metrics import RunMetrics
+from matrix_hil.rig.counterweight import TrimConfig
+from matrix_hil.run_log import RunLog, attachments, log_folder
+from matrix_hil.safety import SafetyConfig, Supervisor
+from matrix_hil.sync import Sync, SyncConfig
+from matrix_hil.twin import ServerConfig, TwinClient, TwinConfig, TwinServer
+from matrix_hil.virtual import (
+    EMULATED,
+    Counterweight,
+    Platform,
+    Robot,
+    Tracker,
+    Treadmill,
+    VirtualMachines,
+)
+from policy.runtime.onnx_policy import OnnxPolicy
+from sim.config import parse
+from sim.errors import LunarError
+from sim.results import write_results
+from sim.rig import RigConfig
+from sim.spec.command import HopCommand
+from sim.terrain.generators import TerrainConfig, make_terrain
+
+EMBEDDED = "embedded"
+"""Twin host that stands for a stand-in UnrealCV server of our own."""
+_SHOW = 0.1  # s between updates of the progress bar
+
+
+@dataclass(frozen=True)
+class Twin(TwinConfig):
+    """Where Unreal runs and how its ground is read."""
+
+    host: str = EMBEDDED
+    """``embedded`` starts a stand-in server over ``terrain``; else the computer that runs Unreal with UnrealCV."""
+    rate: float = 10.0
+    """Hz. Patches read per second of simulated time; in wall time ``period`` bounds it."""
+
+
+@dataclass(frozen=True)
+class HilConfig:
+    """Run a policy on the MATRIX rig. Unless ports and the twin's host are given, everything outside is emulated."""
+
+    policy: str = "policy/zoo/pronk"
+    """Folder with policy.onnx and card.json."""
+    clock: Literal["simulated", "wall"] = "simulated"
+    """``simulated``: deterministic, as fast as it goes, everything emulated. ``wall``: real time, real deadlines."""
+    command: HopCommand = field(default_factory=HopCommand)
+    plan: RunPlan = field(default_factory=RunPlan)
+    terrain: TerrainConfig = field(default_factory=TerrainConfig)
+    """Ground of the embedded twin."""
+    twin: Twin = field(default_factory=Twin)
+    rig: RigConfig = field(default_factory=RigConfig)
+    """Mechanics of the virtual rig."""
+    trim: TrimConfig = field(default_factory=TrimConfig)
+    """Force loop of the emulated winch drive."""
+    platform: Platform = field(default_factory=Platform)
+    treadmill: Treadmill = field(default_factory=Treadmill)
+    counterweight: Counterweight = field(default_factory=Counterweight)
+    tracker: Tracker = field(default_factory=Tracker)
+    robot: Robot = field(default_factory=Robot)
+    sync: SyncConfig = field(default_factory=SyncConfig)
+    safety: SafetyConfig = field(default_factory=SafetyConfig)
+    log: str = ""
+    """Folder for the log, without one already; empty makes one below runs/hil/ named after date and time."""
+    seed: int = 0
+    """Of terrain, sensor noise and the robot's first pose."""
+    json: str = ""
+    """File for the results as data."""
+    quick: bool = False
+    """5 s with the policy driving."""
+
+    @property
+    def ports(self) -> dict[str, str]:
+        """Port by device name."""
+        return {name: getattr(self, name).port for name in DEVICES}
+
+
+def run(cfg: HilConfig, console: Console | None = None) -> dict[str, Any]:
+    """One run; returns the results.
+
+    Raises:
+        LunarError: policy missing or unfit, port absent, Unreal silent, or the rig cannot be armed; nothing has moved.
+        KeyboardInterrupt: after Ctrl-C, once the rig is safe and the log closed.
+    """
+    console = console or Console()
+    if cfg.quick:
+        cfg = replace(cfg, plan=replace(cfg.plan, duration=min(5.0, cfg.plan.duration)))
+    real = [name for name, port in cfg.ports.items() if port != EMULATED]
+    if cfg.clock == "simulated" and real:
+        raise LunarError(f"{real[0]}.port is a real port, which needs real time; set clock to 'wall'")
+    sync = Sync(cfg.sync, OnnxPolicy(cfg.policy))
+    began = time.monotonic()
+    folder = log_folder(cfg.log)
+
+    def clock() -> float:
+        return time.monotonic() - began
+
+    with ExitStack() as stack:
+        interrupted = stack.enter_context(_ctrl_c())
+        ground = _ground(cfg, stack, clock)
+        machines = stack.enter_context(_machines(cfg)) if len(real) < len(DEVICES) else None
+        devices = {
+            name: stack.enter_context(
+                SerialDevice(spec, machines.emulators[name].port if machines and port == EMULATED else port)
+            )
+            for (name, spec), port in zip(DEVICES.items(), cfg.ports.values(), strict=True)
+        }
+        recorder = stack.enter_context(
+            Recorder(folder, attachments(cfg, cfg.policy), time.time() - (clock() if cfg.clock == "wall" else 0.0))
+        )
+        truth = machines if not real else None
+        log = RunLog(recorder, cfg.sync.heading, truth)
+        metrics = RunMetrics(cfg.sync, truth.rig if truth else None)
+
+        def sink(cycle: Cycle) -> None:
+            log.add(cycle)
+            metrics.add(cycle)
+
+        loop = Loop(sync, Supervisor(cfg.safety), devices, cfg.command, cfg.plan, sink)
+
+        def timed(duration: float, lateness: float) -> None:
+            assert loop.last is not None
+            log.timed(loop.last, duration, lateness)
+            metrics.timed(duration, lateness)
+
+        show = stack.enter_context(_progress(console, cfg.plan))
+        bench = Bench(loop, devices, machines, ground, timed, interrupted, show)
+        if cfg.clock == "simulated":
+            run_simulated(bench)
+        else:
+            run_wall(bench, clock)
+        if interrupted():
+            raise KeyboardInterrupt
+    assert loop.last is not None
+    stats = [device.stats for device in devices.values()]
+    return metrics.results(cfg.clock) | {
+        "reason": loop.last.supervisor.reason,
+        "crc_errors": sum(s.crc_errors for s in stats),
+        "sequence_gaps": sum(s.sequence_gaps for s in stats),
+        "wall_seconds": time.monotonic() - began,
+        "log": str(folder),
+        "log_warning": recorder.warning,
+    }
+
+
+def main(argv: Sequence[str]) -> None:
+    """Entry of ``lunar hil``."""
+    cfg = parse(HilConfig, argv, prog="lunar hil", default="hil/virtual.yaml")
+    console = Console()
+    results = run(cfg, console)
+    _print(console, results)
+    if cfg.json:
+        write_results(cfg.json, "hil", cfg.seed, results)
+
+
+# ---- what is outside ------------------------------------------------------------------------------------------------
+
+
+def _machines(cfg: HilConfig) -> VirtualMachines:
+    return VirtualMachines(
+        cfg.rig, cfg.trim, cfg.platform, cfg.treadmill, cfg.counterweight, cfg.tracker, cfg.robot, cfg.seed
+    )
+
+
+def _ground(cfg: HilConfig, stack: ExitStack, clock: Callable[[], float]) -> GroundSource:
+    """Connect to Unreal, or to the stand-in, before anything else is touched."""
+    twin: TwinConfig = cfg.twin
+    if twin.host == EMBEDDED:
+        field_ = make_terrain(cfg.terrain, cfg.seed)
+        server = stack.enter_context(TwinServer(field_, ServerConfig(port=0)))
+        twin = replace(cfg.twin, host="127.0.0.1", port=server.port)
+    client = stack.enter_context(TwinClient(twin, clock))
+    start = 0.0 if cfg.clock == "simulated" else clock()
+    newest = client.fetch(cfg.sync.start_x, cfg.sync.start_y, start)
+    tried = start
+
+    def simulated(world: np.ndarray, velocity: np.ndarray, now: float) -> TwinPatch | None:
+        nonlocal newest, tried
+        if now - tried >= 1.0 / cfg.twin.rate - 1e-9:
+            tried = now
+            ahead = velocity * min(twin.lead, 0.5 * twin.extent / max(float(np.hypot(*velocity)), 1e-6))
+            with contextlib.suppress(LunarError):  # the old patch goes stale; sync judges its age
+                newest = client.fetch(float(world[0] + ahead[0]), float(world[1] + ahead[1]), now)
+        return newest
+
+    def wall(world: np.ndarray, velocity: np.ndarray, now: float) -> TwinPatch | None:
+        client.request(float(world[0]), float(world[1]), float(velocity[0]), float(velocity[1]))
+        return client.latest() or newest
+
+    return simulated if cfg.clock == "simulated" else wall
+
+
+@contextlib.contextmanager
+def _ctrl_c() -> Iterator[Callable[[], bool]]:
+    """Turn the first Ctrl-C into a question that the loop asks, so that no cycle and no log record is cut in two."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked.is_set
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def ask(number: int, frame: object) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt  # the second time: out at once; drivers still send their safe commands
+        asked.set()
+
+    signal.signal(signal.SIGINT, ask)
+    try:
+        yield asked.is_set
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+# ---- what the operator sees -----------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _progress(console: Console, plan: RunPlan) -> Iterator[Callable[[Loop, float], None]]:
+    """A bar over the run with hops so far and the time left."""
+    columns = (TextColumn("hil"), BarColumn(), TextColumn("{task.fields[state]}"), TimeRemainingColumn())
+    total = plan.stand + plan.duration + plan.down
+    before = {"wait": 0.0, "stand": 0.0, "run": plan.stand, "down": plan.stand + plan.duration, "done": total}
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task("", total=total, state="connecting")
+        last = -1.0
+
+        def show(loop: Loop, now: float) -> None:
+            nonlocal last
+            if now - last < _SHOW and not loop.done:
+                return
+            last = now
+            done = before[loop.phase] + (loop.elapsed(now) if loop.phase in ("stand", "run", "down") else 0.0)
+            hops = loop.last.info.hops if loop.last else 0
+            bar.update(task, completed=min(done, total), state=f"{loop.phase}, {hops} hops")
+
+        yield show
+
+
+def _print(console: Console, results: dict[str, Any]) -> None:
+    table = Table("hil", "value", title=f"{results['run_seconds']:.1f} s with the policy, {results['clock']} clock")
+    late = results["lateness_us"]
+    rows = {
+        "hops": results["hops"],
+        "pronks": results["pronks"],
+        "trips": f"{results['trips']} {results['reason']}".strip(),
+        "stale commands": results["stale_commands"],
+        f"lateness, {results['lateness_kind']}": " / ".join(f"{late[k]:.0f}" for k in late) + " us (p50/p99/p99.9)",
+        "log": results["log"],
+    }
+    for name, value in rows.items():
+        table.add_row(name, str(value))
+    console.print(table)

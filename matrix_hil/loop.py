@@ -1,0 +1,156 @@
+"""One cycle of the bridge: newest states, sync, safety, commands out, a record of it; and the order of a run.
+
+Nothing here reads a clock or waits: ``matrix_hil.hil`` calls ``cycle`` in simulated or in wall time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from matrix_hil.link import SerialDevice
+from matrix_hil.messages import MachineCommands, MachineStates, TwinPatch
+from matrix_hil.safety import Supervisor, SupervisorState
+from matrix_hil.sync import Sync, SyncInfo
+from sim.errors import LunarError
+from sim.spec.command import HopCommand
+
+
+@dataclass(frozen=True)
+class Cycle:
+    """Everything that one cycle saw, decided and sent."""
+
+    number: int
+    time: float
+    """s, the loop's clock."""
+    states: MachineStates
+    wanted: MachineCommands
+    """What sync asked for."""
+    sent: MachineCommands
+    """What safety let through."""
+    supervisor: SupervisorState
+    info: SyncInfo
+    world: np.ndarray
+    """(3,) m, the robot's base in the virtual world."""
+    patch: TwinPatch | None
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """How long each part of a run takes."""
+
+    duration: float = 20.0
+    """s with the policy driving."""
+    stand: float = 1.5
+    """s of standing between arming and the start."""
+    arm_timeout: float = 5.0
+    """s within which the rig must agree to be armed."""
+    down: float = 0.5
+    """s of safe commands at the end, also after Ctrl-C or a trip."""
+
+
+class Loop:
+    """Runs a plan: wait until every machine reports and no rule objects, arm, stand, run, and go down safely.
+
+    Args:
+        sync: decides.
+        supervisor: permits.
+        devices: connected drivers by name, in the names of ``MachineStates``.
+        command: what the robot is asked to do.
+        plan: times.
+        sink: takes the record of every cycle.
+    """
+
+    def __init__(
+        self,
+        sync: Sync,
+        supervisor: Supervisor,
+        devices: Mapping[str, SerialDevice],
+        command: HopCommand,
+        plan: RunPlan,
+        sink: Callable[[Cycle], None],
+    ) -> None:
+        self.sync = sync
+        self.supervisor = supervisor
+        self.devices = devices
+        self.command = command
+        self.plan = plan
+        self.sink = sink
+        self.phase = "wait"
+        """``wait``, ``stand``, ``run``, ``down`` or ``done``."""
+        self.last: Cycle | None = None
+        self._since: float | None = None
+        self.world = np.array([sync.cfg.start_x, sync.cfg.start_y, 0.0])
+        """(3,) m, the robot's base in the virtual world."""
+        self.velocity = np.zeros(2)
+        """(2,) m/s, of the robot over the virtual ground."""
+        self._number = 0
+
+    @property
+    def done(self) -> bool:
+        """Whether the run is over and the rig is safe."""
+        return self.phase == "done"
+
+    def elapsed(self, now: float) -> float:
+        """s since the present phase began."""
+        return 0.0 if self._since is None else now - self._since
+
+    def stop(self, now: float) -> None:
+        """Go down now: the policy stops, the rig gets its safe commands for ``plan.down`` seconds."""
+        if self.phase not in ("down", "done"):
+            self.sync.stop()
+            if self.supervisor.state not in ("safe", "estop"):
+                self.supervisor.reset(now)
+            self._enter("down", now)
+
+    def cycle(self, now: float, patch: TwinPatch | None) -> None:
+        """One cycle at ``now`` over the newest ``patch`` of the virtual ground.
+
+        Drivers have been read before; their ``poll`` sends afterwards what is queued here.
+
+        Raises:
+            LunarError: the rig did not agree to be armed in time; nothing has moved.
+        """
+        states = MachineStates(**{name: device.state for name, device in self.devices.items()})
+        wanted, self.world, info = self.sync.step(states, patch, self.command, now)
+        self.velocity = _turned(info.speed_over_belt, float(info.velocity[1]), self.sync.cfg.heading)
+        sent, judged = self.supervisor.step(states, wanted, now)
+        for name, device in self.devices.items():
+            command: Any = getattr(sent, name, None)
+            if command is not None and device.state is not None:
+                device.send(command)
+        self.last = Cycle(self._number, now, states, wanted, sent, judged, info, self.world, patch)
+        self._number += 1
+        self.sink(self.last)
+        self._advance(now)
+
+    def _advance(self, now: float) -> None:
+        if self._since is None:
+            self._since = now
+        if self.phase == "wait":
+            if self.supervisor.arm(now):
+                self._enter("stand", now)
+            elif self.elapsed(now) > self.plan.arm_timeout:
+                raise LunarError(f"the rig cannot be armed: {self.supervisor.blocked}; it has been left still")
+        elif self.supervisor.state in ("safe", "estop"):
+            if self.phase in ("stand", "run"):
+                self.stop(now)
+        if self.phase == "stand" and self.elapsed(now) >= self.plan.stand and self.supervisor.run(now):
+            self.sync.start()
+            self._enter("run", now)
+        elif self.phase == "run" and self.elapsed(now) >= self.plan.duration:
+            self.stop(now)
+        if self.phase == "down" and self.elapsed(now) >= self.plan.down:
+            self._enter("done", now)
+
+    def _enter(self, phase: str, now: float) -> None:
+        self.phase = phase
+        self._since = now
+
+
+def _turned(x: float, y: float, angle: float) -> np.ndarray:
+    c, s = np.cos(angle), np.sin(angle)
+    return np.array([c * x - s * y, s * x + c * y])

@@ -1,0 +1,85 @@
+"""What of a run goes to the log: every topic, once per cycle or when it is new."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from matrix_hil.log import Pose, Recorder, SyncStamp
+from matrix_hil.loop import Cycle
+from matrix_hil.virtual import VirtualMachines
+from sim.results import revision
+
+
+def log_folder(wanted: str) -> Path:
+    """``wanted``, or a new folder below runs/hil/ named after date and time."""
+    return Path(wanted) if wanted else Path("runs/hil") / time.strftime("%Y%m%d-%H%M%S")
+
+
+def attachments(cfg: Any, policy: str) -> dict[str, bytes]:
+    """Config, policy card and revision, so that a log explains itself."""
+    return {
+        "config.json": json.dumps(asdict(cfg), indent=2, default=str).encode(),
+        "card.json": (Path(policy) / "card.json").read_bytes(),
+        "revision.txt": revision().encode(),
+    }
+
+
+class RunLog:
+    """Writes cycles to a recorder.
+
+    Args:
+        recorder: open; the caller closes it.
+        heading: rad, world yaw of the rig's x axis.
+        machines: the virtual rig, whose true base pose is logged beside the tracker's; None on real machines.
+    """
+
+    def __init__(self, recorder: Recorder, heading: float, machines: VirtualMachines | None) -> None:
+        self._recorder = recorder
+        self._turn = np.array([math.cos(heading / 2), 0.0, 0.0, math.sin(heading / 2)])
+        self._machines = machines
+        self._patch_time: float | None = None
+
+    def add(self, cycle: Cycle) -> None:
+        """Take one cycle."""
+        r, now = self._recorder, cycle.time
+        r.write_states(cycle.states, cycle.info.loaded, now)
+        r.write_commands(cycle.sent, now)
+        r.write("/hop_command", cycle.info.command, now)
+        r.write("/supervisor/state", cycle.supervisor, now)
+        if self._machines is not None:
+            truth = self._machines.outputs
+            r.write("/rig/base_pose", Pose(now, truth.base_position, truth.base_quaternion), now)
+        if cycle.states.tracker is not None:
+            turned = _product(self._turn, cycle.states.tracker.quaternion)
+            r.write("/world/base_pose", Pose(now, cycle.world, turned), now)
+        if cycle.patch is not None and cycle.patch.time != self._patch_time:
+            self._patch_time = cycle.patch.time
+            r.write("/twin/patch", cycle.patch, now)
+
+    def timed(self, cycle: Cycle, duration: float, lateness: float) -> None:
+        """Take a cycle's computing time and how late it started, s."""
+        s = cycle.states
+        ages = [
+            math.inf if state is None else cycle.time - state.time
+            for state in (s.platform, s.treadmill, s.counterweight, s.tracker, s.robot)
+        ]
+        stamp = SyncStamp(cycle.time, cycle.number, lateness, duration, np.array(ages))
+        self._recorder.write("/sync/stamp", stamp, cycle.time)
+
+
+def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Quaternion product, (w, x, y, z)."""
+    (aw, ax, ay, az), (bw, bx, by, bz) = a, b
+    return np.array([
+        aw * bw - ax * bx - ay * by - az * bz,
+        aw * bx + ax * bw + ay * bz - az * by,
+        aw * by - ax * bz + ay * bw + az * bx,
+        aw * bz + ax * by - ay * bx + az * bw,
+    ])  # fmt: skip

@@ -1,0 +1,163 @@
+"""The whole rig without hardware: device emulators on pseudo-terminals, joined by the virtual rig's physics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+
+import numpy as np
+
+from matrix_hil.link import (
+    CounterweightConfig,
+    CounterweightEmulator,
+    Emulator,
+    Lockstep,
+    PlatformConfig,
+    PlatformEmulator,
+    RobotConfig,
+    RobotEmulator,
+    SerialDevice,
+    TrackerConfig,
+    TrackerEmulator,
+    TreadmillConfig,
+    TreadmillEmulator,
+)
+from matrix_hil.rig.counterweight import TrimConfig, WinchTrim
+from sim.rig import RigConfig, RigInputs, RigOutputs, VirtualRig
+
+EMULATED = "emulated"
+"""Port name that stands for a device of the virtual rig."""
+
+
+@dataclass(frozen=True)
+class Platform(PlatformConfig):
+    """Motion platform; figures other than the port are those of its emulator."""
+
+    port: str = EMULATED
+    """``emulated``, or what pyserial opens: /dev/ttyUSB0, socket://host:port, rfc2217://host:port."""
+
+
+@dataclass(frozen=True)
+class Treadmill(TreadmillConfig):
+    """Treadmill; figures other than the port are those of its emulator."""
+
+    port: str = EMULATED
+    """``emulated``, or what pyserial opens."""
+
+
+@dataclass(frozen=True)
+class Counterweight(CounterweightConfig):
+    """Counterweight with winch; figures other than the port are those of its emulator."""
+
+    port: str = EMULATED
+    """``emulated``, or what pyserial opens."""
+
+
+@dataclass(frozen=True)
+class Tracker(TrackerConfig):
+    """Pose tracker; figures other than the port are those of its emulator."""
+
+    port: str = EMULATED
+    """``emulated``, or what pyserial opens."""
+
+
+@dataclass(frozen=True)
+class Robot(RobotConfig):
+    """The robot's own controller; figures other than the port are those of its emulator."""
+
+    port: str = EMULATED
+    """``emulated``, or what pyserial opens."""
+
+
+class VirtualMachines:
+    """Five emulators and the physics that they act on. ``poll(now)`` moves all of it; a context manager.
+
+    Each tick (1 ms) the emulators measure the physics, take what has come on their lines, and what they actuate drives
+    the physics for one tick. The winch's force loop runs inside its emulated drive at the same rate.
+    """
+
+    def __init__(
+        self,
+        rig: RigConfig,
+        trim: TrimConfig,
+        platform: PlatformConfig,
+        treadmill: TreadmillConfig,
+        counterweight: CounterweightConfig,
+        tracker: TrackerConfig,
+        robot: RobotConfig,
+        seed: int,
+    ) -> None:
+        self.rig = VirtualRig(rig, seed)
+        rope = self.rig.rope.parameters
+        self.trim = WinchTrim(trim, rope.inertia, rope.passive_force)
+        self.platform = PlatformEmulator(platform, seed + 1)
+        self.treadmill = TreadmillEmulator(treadmill, seed + 2)
+        self.counterweight = CounterweightEmulator(counterweight, seed + 3, drive=self.trim.step)
+        self.tracker = TrackerEmulator(tracker, seed + 4)
+        self.robot = RobotEmulator(robot, seed + 5)
+        self.tick = robot.line.tick
+        self.outputs: RigOutputs = self.rig.outputs()
+        """True state of the physics."""
+        self._links: dict[str, Lockstep] = {}
+        self._time: float | None = None
+
+    @property
+    def emulators(self) -> dict[str, Emulator]:
+        """By device name."""
+        return {
+            "platform": self.platform,
+            "treadmill": self.treadmill,
+            "counterweight": self.counterweight,
+            "tracker": self.tracker,
+            "robot": self.robot,
+        }
+
+    def lockstep(self, devices: Mapping[str, SerialDevice]) -> dict[str, Lockstep]:
+        """From now on emulators and drivers wait for each other's bytes, so that simulated time repeats exactly."""
+        self._links = {name: Lockstep(devices[name], emulator) for name, emulator in self.emulators.items()}
+        return self._links
+
+    def poll(self, now: float) -> None:
+        """Move machines and physics up to ``now``, s."""
+        if self._time is None:
+            self._time = now - self.tick
+        while self._time + self.tick <= now + 1e-9:
+            self._time += self.tick
+            self._step(self._time)
+
+    def __enter__(self) -> VirtualMachines:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for emulator in self.emulators.values():
+            emulator.close()
+
+    def _step(self, now: float) -> None:
+        o = self.outputs
+        self.counterweight.measure(o.rope_tension, o.rope_length, o.rope_speed)
+        self.tracker.measure(o.base_position, o.base_quaternion)
+        self.robot.measure(o.joint_position, o.joint_velocity, o.angular_velocity, o.projected_gravity, o.foot_force)
+        for name, emulator in self.emulators.items():
+            if name in self._links:
+                self._links[name].poll_emulator(now)
+            else:
+                emulator.poll(now)
+        plate, winch, joints = self.platform.actuated, self.counterweight.actuated, self.robot.actuated
+        self.rig.step(
+            RigInputs(
+                platform_pose=plate.pose - plate.velocity * self.tick,  # the plate arrives at its pose within the tick
+                platform_velocity=plate.velocity,
+                belt_speed=self.treadmill.actuated.speed,
+                winch_force=winch.force,
+                brake=winch.brake,
+                targets=np.asarray(joints.targets),
+                kp=joints.kp,
+                kd=joints.kd,
+                mode="damp" if joints.mode == "damp" else "run",
+            ),
+            self.tick,
+        )
+        self.outputs = self.rig.outputs()
