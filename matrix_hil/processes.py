@@ -1,0 +1,342 @@
+"""The ROS 2 processes of each deployment in one table, and a runner that starts a table without ROS 2 launch.
+
+The launch files of ``lunar_bringup`` are built from the same table. The runner knows processes and their readiness
+only, so that it needs no ROS itself: a node reports that it is active by the datagram that systemd's ``Type=notify``
+services send (sd_notify(3)), and a lifecycle node brings itself up by its parameter ``autostart``.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from sim.config import ROOT, parse
+from sim.errors import LunarError
+
+WORKSPACE = ROOT / "ros2_ws" / "install"
+RESTART_DELAY = 1.0  # s
+MAX_RESTARTS = 3  # within RESTART_WINDOW; more often is a fault that a restart does not mend
+RESTART_WINDOW = 60.0  # s
+# s that a process gets after each signal: SIGINT lets a node damp its robot, SIGKILL is the last resort.
+STOP_SIGNALS = ((signal.SIGINT, 5.0), (signal.SIGTERM, 2.0), (signal.SIGKILL, 2.0))
+_POLL = 0.02  # s
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+
+
+@dataclass(frozen=True)
+class Process:
+    """One ROS 2 node in its own process."""
+
+    name: str
+    """Node name."""
+    package: str
+    executable: str
+    namespace: str = "/"
+    parameters: str = ""
+    """Parameter file in lunar_bringup/config; empty when there is none."""
+    arguments: tuple[str, ...] = ()
+    """Launch arguments that are handed on as parameters of the same name."""
+    remaps: tuple[tuple[str, str], ...] = ()
+    lifecycle: bool = False
+    """Whether it is a lifecycle node; later processes start when it has become active."""
+    order: int = 0
+    """Processes of equal order start together."""
+    restart: Literal["never", "on-failure"] = "never"
+    required: bool = True
+    """Whether everything stops when it ends for good."""
+
+
+TABLES: dict[str, tuple[Process, ...]] = {
+    # A robot that hopped when its policy process died must not start to hop again by itself: restart is 'never'.
+    "deploy": (
+        Process(
+            name="policy_node",
+            package="lunar_policy",
+            executable="policy_node",
+            parameters="policy.yaml",
+            arguments=("policy",),
+            lifecycle=True,
+        ),
+    ),
+}
+ARGUMENTS = {"policy": "Folder with policy.onnx and card.json, as 'lunar export' writes it."}
+
+
+def ros_environment(workspace: Path = WORKSPACE, base: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment in which the workspace's nodes and messages are found, as its ``setup.bash`` would make it.
+
+    Args:
+        workspace: what ``ros2_ws/build.py`` installs.
+        base: variables to start from; this process's when absent.
+
+    Raises:
+        LunarError: the workspace has not been built.
+    """
+    env = dict(os.environ if base is None else base)
+    if not (workspace / "share").is_dir():
+        raise LunarError(f"{workspace} does not exist; build it with 'python ros2_ws/build.py'")
+    # Every interpreter of the wheels' environment starts again with the library path of the wheels, unless this is set.
+    env.pop("_ROS_WHEELS_BOOTSTRAP_COMPLETE", None)
+    modules = [*workspace.glob("lib/python3*/site-packages"), *workspace.glob("local/lib/python3*/dist-packages")]
+    _prepend(env, "PYTHONPATH", *modules)
+    _prepend(env, "LD_LIBRARY_PATH", workspace / "lib")
+    if "AMENT_PREFIX_PATH" not in env:
+        env["AMENT_PREFIX_PATH"] = sys.prefix
+    _prepend(env, "AMENT_PREFIX_PATH", workspace)
+    env.setdefault("PYTHONUNBUFFERED", "1")
+    return env
+
+
+def command_line(process: Process, arguments: Mapping[str, str], workspace: Path = WORKSPACE) -> list[str]:
+    """What starts ``process``: its executable and ROS arguments.
+
+    Raises:
+        LunarError: the executable or the parameter file is absent.
+    """
+    executable = workspace / "lib" / process.package / process.executable
+    if not executable.is_file():
+        raise LunarError(f"{executable} does not exist; build it with 'python ros2_ws/build.py'")
+    line = [str(executable), "--ros-args", "-r", f"__node:={process.name}", "-r", f"__ns:={process.namespace}"]
+    for old, new in process.remaps:
+        line += ["-r", f"{old}:={new}"]
+    if process.parameters:
+        file = workspace / "share" / "lunar_bringup" / "config" / process.parameters
+        if not file.is_file():
+            raise LunarError(f"{file} does not exist; build it with 'python ros2_ws/build.py'")
+        line += ["--params-file", str(file)]
+    for name in process.arguments:
+        line += ["-p", f"{name}:={arguments[name]}"]
+    return line
+
+
+def notify(text: str) -> None:
+    """Tell whoever started this process, our runner or systemd, e.g. ``READY=1``; does nothing when nobody asked."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address:
+        return
+    if address[0] == "@":  # systemd's notation for the abstract namespace
+        address = "\0" + address[1:]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as link:
+        try:
+            link.sendto(text.encode(), address)
+        except OSError:
+            return  # the starter has gone; a node on a robot goes on without it
+
+
+def may_restart(process: Process, status: int, starts: Sequence[float], now: float) -> bool:
+    """Whether a process that ended by itself with ``status`` is started again.
+
+    Args:
+        starts: times of its starts so far, s, the first one included.
+    """
+    if process.restart == "never" or status == 0:
+        return False
+    return sum(now - t < RESTART_WINDOW for t in starts[1:]) < MAX_RESTARTS
+
+
+@dataclass
+class _Child:
+    process: Process
+    link: socket.socket
+    address: str
+    running: subprocess.Popen | None = None
+    starts: list[float] = field(default_factory=list)
+    ready: bool = False
+    restart_at: float | None = None
+    status: int | None = None
+    """Exit status once it has ended for good."""
+
+
+class Runner:
+    """Starts a table in order, watches it, and stops all of it together.
+
+    Args:
+        processes: the table.
+        arguments: value of each launch argument.
+        ready_timeout: s that a lifecycle node may take until it is active.
+        workspace: what ``ros2_ws/build.py`` installs.
+        log: takes one line about what happens.
+    """
+
+    def __init__(
+        self,
+        processes: Sequence[Process],
+        arguments: Mapping[str, str],
+        ready_timeout: float = 30.0,
+        workspace: Path = WORKSPACE,
+        log: Callable[[str], None] = print,
+    ) -> None:
+        self.processes = sorted(processes, key=lambda p: p.order)
+        self.ready_timeout = ready_timeout
+        self.log = log
+        self._env = ros_environment(workspace)
+        self._lines = {p.name: command_line(p, arguments, workspace) for p in self.processes}
+        self._children: list[_Child] = []
+        self._stop = False
+
+    def run(self) -> int:
+        """Run until Ctrl-C, SIGTERM, or the end of a required process.
+
+        Returns:
+            0 after Ctrl-C or SIGTERM when every process ended with status 0, else 1.
+        """
+        before = {n: signal.signal(n, self._on_signal) for n in (signal.SIGINT, signal.SIGTERM)}
+        failed = True
+        with tempfile.TemporaryDirectory(prefix="lunar-") as folder:
+            try:
+                failed = not (self._start_all(Path(folder)) and self._watch_until(lambda: False, None))
+            finally:
+                clean = self._stop_all()
+                for number, handler in before.items():
+                    signal.signal(number, handler)
+        return 1 if failed or not clean else 0
+
+    def _on_signal(self, number: int, frame: object) -> None:
+        self._stop = True
+
+    def _start_all(self, folder: Path) -> bool:
+        for order in sorted({p.order for p in self.processes}):
+            group = []
+            for process in (p for p in self.processes if p.order == order):
+                link = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+                link.setblocking(False)
+                link.bind(str(folder / f"{len(self._children)}.sock"))
+                child = _Child(process, link, str(folder / f"{len(self._children)}.sock"))
+                self._children.append(child)
+                group.append(child)
+                self._start(child)
+            waiting = [c for c in group if c.process.lifecycle]
+            if not self._watch_until(lambda: all(c.ready for c in waiting), self.ready_timeout):  # noqa: B023
+                return False
+            if self._stop:
+                return True
+        return True
+
+    def _start(self, child: _Child) -> None:
+        child.starts.append(time.monotonic())
+        child.ready, child.restart_at = False, None
+        child.running = subprocess.Popen(
+            self._lines[child.process.name],
+            env=self._env | {"NOTIFY_SOCKET": child.address},
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,  # the terminal's Ctrl-C reaches the runner alone, which forwards it once
+            preexec_fn=_end_with_parent,
+        )
+        self.log(f"{child.process.name}: started (pid {child.running.pid})")
+
+    def _watch_until(self, done: Callable[[], bool], timeout: float | None) -> bool:
+        """Look after the processes until ``done`` or a stop signal (True), or a failure (False)."""
+        began = time.monotonic()
+        while not (self._stop or done()):
+            now = time.monotonic()
+            if timeout is not None and now - began > timeout:
+                late = [c.process.name for c in self._children if c.process.lifecycle and not c.ready]
+                self.log(f"{', '.join(late)}: not active after {timeout:g} s")
+                return False
+            if not all([self._look_after(child, now) for child in self._children]):
+                return False
+            time.sleep(_POLL)
+        return True
+
+    def _look_after(self, child: _Child, now: float) -> bool:
+        name = child.process.name
+        self._receive(child)
+        if child.running is None:
+            if child.restart_at is not None and now >= child.restart_at:
+                self._start(child)
+            return True
+        status = child.running.poll()
+        if status is None:
+            return True
+        child.running = None
+        if may_restart(child.process, status, child.starts, now):
+            child.restart_at = now + RESTART_DELAY
+            self.log(f"{name}: ended with status {status}; it starts again in {RESTART_DELAY:g} s")
+            return True
+        child.status = status
+        self.log(f"{name}: ended with status {status}{'; everything stops' if child.process.required else ''}")
+        if not child.process.required:
+            child.ready = True  # nobody shall wait for it
+        return not child.process.required
+
+    def _receive(self, child: _Child) -> None:
+        try:
+            text = child.link.recv(4096).decode(errors="replace")
+        except BlockingIOError:
+            return
+        if "READY=1" in text.splitlines() and not child.ready:
+            child.ready = True
+            self.log(f"{child.process.name}: active")
+
+    def _stop_all(self) -> bool:
+        """Stop every process that runs, last started first; True when all of these end with status 0."""
+        clean = True
+        for number, patience in STOP_SIGNALS:
+            running = [c for c in reversed(self._children) if c.running is not None]
+            for child in running:
+                child.running.send_signal(number)  # type: ignore[union-attr]
+            deadline = time.monotonic() + patience
+            for child in running:
+                try:
+                    child.status = child.running.wait(max(0.0, deadline - time.monotonic()))  # type: ignore[union-attr]
+                except subprocess.TimeoutExpired:
+                    self.log(f"{child.process.name}: still runs {patience:g} s after {number.name}")
+                    continue
+                child.running = None
+                self.log(f"{child.process.name}: ended with status {child.status}")
+                clean = clean and child.status == 0
+        for child in self._children:
+            child.link.close()
+        return clean
+
+
+@dataclass(frozen=True)
+class UpConfig:
+    """Start a table of ROS 2 processes and stop them together at Ctrl-C."""
+
+    policy: Path = Path()
+    """Folder with policy.onnx and card.json, as 'lunar export' writes it."""
+    ready_timeout: float = 30.0
+    """s. Longest time until a lifecycle node is active."""
+
+
+def main(argv: Sequence[str]) -> None:
+    """``lunar up TABLE --policy FOLDER``."""
+    if not argv or argv[0] not in TABLES:
+        known = ", ".join(TABLES)
+        if argv and argv[0] in ("-h", "--help"):
+            print(f"usage: lunar up TABLE [--key value ...]\n\nTABLE is one of: {known}")
+            return
+        raise LunarError(f"name the table to start, one of: {known}")
+    config = parse(UpConfig, argv[1:], prog=f"lunar up {argv[0]}")
+    if not (config.policy / "policy.onnx").is_file():
+        raise LunarError(
+            f"{config.policy / 'policy.onnx'} does not exist; give an exported policy with --policy FOLDER"
+        )
+    runner = Runner(TABLES[argv[0]], {"policy": str(config.policy.resolve())}, config.ready_timeout, log=_log)
+    if status := runner.run():
+        sys.exit(status)
+
+
+def _log(line: str) -> None:
+    print(f"lunar up: {line}", flush=True)
+
+
+def _prepend(env: dict[str, str], name: str, *paths: Path) -> None:
+    old = [p for p in env.get(name, "").split(os.pathsep) if p and p not in map(str, paths)]
+    env[name] = os.pathsep.join([*map(str, paths), *old])
+
+
+def _end_with_parent() -> None:
+    """In the child: be interrupted when the runner dies, even when it is killed, so that no robot is left hopping."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGINT)

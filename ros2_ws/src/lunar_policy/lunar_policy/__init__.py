@@ -1,0 +1,1 @@
+"""ROS 2 nodes that run an exported policy; thin shells around ``policy.runtime``."""

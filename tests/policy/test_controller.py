@@ -1,0 +1,263 @@
+"""The guards around a deployed policy, at, just under and just over their bounds, on a clock that the test moves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from policy.runtime.card import Card
+from policy.runtime.controller import ControllerConfig, PolicyController, gravity_direction
+from policy.runtime.onnx_policy import Proprioception
+from sim.errors import LunarError
+from sim.spec.joints import JOINT_NAMES, LOWER, NOMINAL_POSE, UPPER
+from sim.spec.observation import PRONK_OBSERVATION
+
+TICK = 2.0**-10  # s; all times are multiples of it, so that bounds are met exactly
+DT = 16 * TICK
+CONFIG = ControllerConfig(stale_after=64 * TICK, damp_after=0.5, ramp_time=1.0, max_tilt=1.0)
+UPRIGHT = (0.0, 0.0, 0.0, 1.0)
+LYING = NOMINAL_POSE + np.tile([0.2, 0.5, -0.8], 4)
+
+
+class Recorder:
+    """A policy that notes what it is given and answers with what the test wants."""
+
+    def __init__(self) -> None:
+        self.card = Card(
+            observation=PRONK_OBSERVATION,
+            robot="go2",
+            action_scale=0.35,
+            default_pose=NOMINAL_POSE.tolist(),
+            kp=30.0,
+            kd=0.75,
+            gravity=1.62,
+            command_low=[-1.0] * 5,
+            command_high=[1.0] * 5,
+            default_command=[0.3, 0.1, 0.2, 0.25, 0.5],
+        )
+        self.answer = NOMINAL_POSE + 0.1
+        self.seen: list[tuple[Proprioception, np.ndarray]] = []
+        self.resets = 0
+
+    def reset(self) -> None:
+        self.resets += 1
+
+    def act(self, sensors: Proprioception, command: np.ndarray) -> np.ndarray:
+        self.seen.append((sensors, command))
+        return self.answer
+
+
+class Robot:
+    """A controller with a clock and the messages that a driver would send."""
+
+    def __init__(self, config: ControllerConfig = CONFIG) -> None:
+        self.policy = Recorder()
+        self.controller = PolicyController(self.policy, config)
+        self.now = 100.0
+
+    def joints(self, position: Sequence[float] = tuple(LYING), stamp: float | None = None) -> None:
+        stamp = self.now if stamp is None else stamp
+        self.controller.on_joint_state(JOINT_NAMES, position, np.zeros(12), stamp, self.now)
+
+    def imu(self, orientation: Sequence[float] = UPRIGHT, variance: float = 0.0) -> None:
+        self.controller.on_imu(orientation, variance, (0.1, 0.2, 0.3), self.now, self.now)
+
+    def step(self, after: float = 0.0):
+        return self.controller.step(self.now + after)
+
+    def live(self, seconds: float):
+        """Healthy state and a step every DT; the last order."""
+        for _ in range(round(seconds / DT)):
+            self.now += DT
+            self.joints()
+            self.imu()
+            order = self.step()
+        return order
+
+
+def roll(angle: float) -> tuple[float, float, float, float]:
+    return (np.sin(angle / 2), 0.0, 0.0, np.cos(angle / 2))
+
+
+def test_it_is_limp_until_the_joints_are_known_and_holds_their_pose_until_the_imu_is() -> None:
+    robot = Robot()
+    assert robot.step().mode == "damp" and robot.step().kp == 0.0
+    robot.joints()
+    order = robot.step()
+    assert order.mode == "hold" and "imu: none yet" in order.reason
+    assert np.allclose(order.targets, np.clip(LYING, LOWER, UPPER))
+    assert robot.live(DT).mode == "stand"  # neither was a latch
+
+
+def test_the_ramp_starts_at_the_pose_ends_at_the_default_pose_and_is_smooth() -> None:
+    robot = Robot()
+    orders = [robot.live(DT) for _ in range(64)]
+    targets = np.array([o.targets for o in orders])
+    assert {o.mode for o in orders} == {"stand"} and {o.kp for o in orders} == {30.0}
+    assert np.allclose(targets[0], LYING)
+    distance = np.abs(LYING - NOMINAL_POSE).max()
+    # the quickest point of a minimum-jerk path is 1.875 times its mean speed
+    assert np.abs(np.diff(targets, axis=0)).max() <= 1.875 * distance * DT / CONFIG.ramp_time + 1e-9
+    assert robot.live(DT).mode == "run"
+    assert np.abs(targets[-1] - NOMINAL_POSE).max() < 1e-4 * distance
+    assert robot.policy.resets == 1
+
+
+@pytest.mark.parametrize(("ticks", "mode"), [(63, "run"), (64, "run"), (65, "hold"), (512, "hold"), (513, "damp")])
+@pytest.mark.parametrize("stream", ["joints", "imu"])
+def test_old_state_is_held_then_damped(stream: str, ticks: int, mode: str) -> None:
+    robot = Robot()
+    targets = robot.live(1.25).targets
+    robot.now += ticks * TICK
+    getattr(robot, "imu" if stream == "joints" else "joints")()  # only one of the two goes on
+    used = len(robot.policy.seen)
+    order = robot.step()
+    assert order.mode == mode
+    assert len(robot.policy.seen) - used == (mode == "run"), "the policy must not see old state"
+    if mode != "run":
+        assert np.allclose(order.targets, targets) and order.reason
+    # a hold ends by the ramp, a damp does not end
+    assert robot.live(DT).mode == {"run": "run", "hold": "stand", "damp": "damp"}[mode]
+
+
+def test_after_a_hold_the_ramp_starts_at_the_held_targets() -> None:
+    robot = Robot()
+    robot.live(1.25)
+    held = robot.step(after=0.125)
+    robot.now += 0.125
+    assert np.allclose(robot.live(DT).targets, held.targets)
+    assert robot.live(1.25).mode == "run"
+    assert robot.policy.resets == 2
+
+
+@pytest.mark.parametrize(("tilt", "mode"), [(0.999, "run"), (1.001, "damp"), (-1.001, "damp"), (np.pi, "damp")])
+def test_a_fall_is_latched(tilt: float, mode: str) -> None:
+    robot = Robot()
+    robot.live(1.25)
+    robot.now += DT
+    robot.joints()
+    robot.imu(roll(tilt))
+    order = robot.step()
+    assert order.mode == mode
+    assert robot.live(2.0).mode == mode
+    if mode == "damp":
+        assert order.kp == 0.0 and order.kd == CONFIG.damp_kd and "tilt" in order.reason
+        robot.controller.activate()
+        assert robot.live(DT).mode == "stand"
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_a_policy_without_numbers_is_latched_and_the_targets_stay_finite(wrong: float) -> None:
+    robot = Robot()
+    robot.live(1.25)
+    robot.policy.answer = np.full(12, wrong)
+    order = robot.live(DT)
+    assert order.mode == "damp" and np.isfinite(order.targets).all()
+    robot.policy.answer = NOMINAL_POSE
+    assert robot.live(1.0).mode == "damp"
+
+
+def test_a_clock_that_goes_back_is_latched() -> None:
+    robot = Robot()
+    robot.live(1.25)
+    assert robot.step(after=-0.001).mode == "damp"
+
+
+@given(st.lists(st.floats(allow_nan=False, width=32), min_size=12, max_size=12))
+def test_targets_never_leave_the_joint_range(wish: list[float]) -> None:
+    robot = Robot(ControllerConfig(ramp_time=0.1))
+    robot.policy.answer = np.array(wish)
+    targets = robot.live(0.3).targets
+    assert (targets >= LOWER).all() and (targets <= UPPER).all()
+
+
+@given(st.permutations(range(13)))
+def test_joints_are_found_by_name(order: list[int]) -> None:
+    robot = Robot()
+    names, values = (*JOINT_NAMES, "arm"), np.arange(13.0)
+    speeds = 100.0 + values
+    robot.controller.on_joint_state([names[i] for i in order], values[order], speeds[order], 1.0, robot.now)
+    position, velocity = robot.controller.joints.values
+    assert np.array_equal(position, np.arange(12.0)) and np.array_equal(velocity, 100.0 + np.arange(12.0))
+
+
+@pytest.mark.parametrize(
+    ("names", "values", "why"),
+    [
+        (JOINT_NAMES[:-1], np.zeros(11), "joint RR_calf_joint is not among the names"),
+        (JOINT_NAMES, np.zeros(11), "12 names, 11 positions and 11 velocities came"),
+        (JOINT_NAMES, np.array([np.nan] * 12), "not a number"),
+    ],
+)
+def test_a_joint_state_that_cannot_be_used_is_no_state(names: tuple[str, ...], values: np.ndarray, why: str) -> None:
+    robot = Robot()
+    robot.live(1.25)
+    robot.now += 65 * TICK
+    robot.imu()
+    robot.controller.on_joint_state(names, values, values, robot.now, robot.now)
+    order = robot.step()
+    assert order.mode == "hold" and why in order.reason
+
+
+@pytest.mark.parametrize(
+    ("orientation", "variance"), [(UPRIGHT, -1.0), ((0.0, 0.0, 0.0, 0.0), 0.0), ((np.nan, 0.0, 0.0, 1.0), 0.0)]
+)
+def test_an_imu_without_orientation_is_no_state(orientation: tuple[float, ...], variance: float) -> None:
+    robot = Robot()
+    robot.live(1.25)
+    robot.now += 65 * TICK
+    robot.joints()
+    robot.imu(orientation, variance)
+    order = robot.step()
+    assert order.mode == "hold" and "no orientation" in order.reason
+
+
+def test_a_frozen_or_late_sensor_is_no_state_but_one_that_restarted_is() -> None:
+    robot = Robot()
+    robot.live(1.25)
+    last = robot.now
+    for stamp, mode in ((last, "hold"), (last - 0.9, "hold"), (last - 50.0, "stand")):
+        robot.now += 0.1
+        robot.imu()
+        robot.joints(stamp=stamp)
+        assert robot.step().mode == mode
+
+
+def test_commands_time_out_to_hopping_in_place_with_the_cards_defaults() -> None:
+    robot = Robot()
+    in_place = [0.0, 0.0, 0.0, 0.25, 0.5]
+    assert np.allclose(robot.controller.command(robot.now), in_place)
+    robot.controller.on_twist(0.4, -0.1, 0.2, robot.now)
+    assert np.allclose(robot.controller.command(robot.now), [0.4, -0.1, 0.2, 0.25, 0.5])
+    robot.controller.on_command([0.1, 0.0, 0.0, 0.4, 1.0], robot.now)
+    robot.controller.on_command([np.nan, 0.0, 0.0, 0.4, 1.0], robot.now)
+    timeout = CONFIG.command_timeout
+    assert np.allclose(robot.controller.command(robot.now + timeout - 1e-6), [0.1, 0.0, 0.0, 0.4, 1.0])
+    assert np.allclose(robot.controller.command(robot.now + timeout + 1e-6), in_place)
+
+
+@given(st.floats(-np.pi, np.pi), st.floats(-1.5, 1.5), st.floats(-np.pi, np.pi))
+def test_gravity_in_the_base_frame(roll: float, pitch: float, yaw: float) -> None:
+    def about(axis: int, angle: float) -> np.ndarray:
+        q = np.zeros(4)
+        q[axis], q[3] = np.sin(angle / 2), np.cos(angle / 2)
+        return q
+
+    def times(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        vector = a[3] * b[:3] + b[3] * a[:3] + np.cross(a[:3], b[:3])
+        return np.array([*vector, a[3] * b[3] - a[:3] @ b[:3]])
+
+    q = times(times(about(2, yaw), about(1, pitch)), about(0, roll))
+    # yaw turns nothing; nose down (positive pitch) brings gravity forward, leaning right (positive roll) to the right
+    expected = [np.sin(pitch), -np.sin(roll) * np.cos(pitch), -np.cos(roll) * np.cos(pitch)]
+    assert np.allclose(gravity_direction(q), expected, atol=1e-9)
+
+
+@pytest.mark.parametrize(("field", "value"), [("stale_after", 0.0), ("max_tilt", 3.0), ("damp_kd", float("nan"))])
+def test_limits_outside_their_range_are_refused(field: str, value: float) -> None:
+    with pytest.raises(LunarError, match=field):
+        ControllerConfig(**{field: value})

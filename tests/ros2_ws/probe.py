@@ -1,0 +1,115 @@
+"""A robot for the tests, in a process of its own: publishes state at 200 Hz and writes down what the policy node sends.
+
+Usage: ``probe.py PHASES RESULT``, PHASES a JSON list such as
+``[{"name": "run", "seconds": 1, "joints": true, "imu": "upright", "twist": [0.4, 0, 0.1]}]``. ``imu`` is ``upright``,
+``none`` (no message), ``no_orientation`` or ``fallen``; a phase with ``"until": MODE`` ends early at the first command
+in that mode; ``"transitions": ["configure", "activate"]`` drives the node's lifecycle when the phase begins. RESULT
+gets ``{name: {"commands": [...], "trajectories": [...], "diagnostics": [...], "transitions": [true, ...]}}``.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import Twist
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
+from matrix_msgs.msg import HopCommand, RobotCommand
+from rclpy.qos import qos_profile_sensor_data
+from sensor_msgs.msg import Imu, JointState
+from trajectory_msgs.msg import JointTrajectory
+
+from sim.spec.joints import JOINT_NAMES, NOMINAL_POSE
+
+PERIOD = 0.005  # s
+ORDER = (*reversed(JOINT_NAMES), "arm_joint")  # another order than the project's, and a joint it does not know
+POSE = dict(zip(JOINT_NAMES, NOMINAL_POSE + 0.1, strict=True)) | {"arm_joint": 9.0}
+
+
+def main() -> None:
+    """Play the phases."""
+    phases, result = json.loads(sys.argv[1]), Path(sys.argv[2])
+    rclpy.init()
+    node = rclpy.create_node("probe")
+    joints = node.create_publisher(JointState, "joint_states", qos_profile_sensor_data)
+    imu = node.create_publisher(Imu, "imu", qos_profile_sensor_data)
+    twist = node.create_publisher(Twist, "cmd_vel", 10)
+    hop = node.create_publisher(HopCommand, "hop_command", 10)
+    lifecycle = node.create_client(ChangeState, "policy_node/change_state")
+    record: dict = {}
+    current: dict = {}
+
+    def on_command(m: RobotCommand) -> None:
+        current["commands"].append(
+            {"time": time.monotonic(), "mode": m.mode, "targets": m.targets.tolist(), "kp": m.kp, "kd": m.kd}
+        )
+
+    def on_diagnostics(m: DiagnosticArray) -> None:
+        current["diagnostics"] += [
+            {"level": int.from_bytes(s.level, "little"), "message": s.message, **{v.key: v.value for v in s.values}}
+            for s in m.status
+        ]
+
+    def on_trajectory(m: JointTrajectory) -> None:
+        current["trajectories"].append(list(m.points[0].positions))
+
+    subscriptions = [
+        node.create_subscription(RobotCommand, "robot_command", on_command, 10),
+        node.create_subscription(JointTrajectory, "joint_trajectory", on_trajectory, 10),
+        node.create_subscription(DiagnosticArray, "/diagnostics", on_diagnostics, 10),
+    ]
+    due = time.monotonic()
+    for phase in phases:
+        current = record[phase["name"]] = {"commands": [], "trajectories": [], "diagnostics": [], "transitions": []}
+        for label in phase.get("transitions", ()):
+            lifecycle.wait_for_service(timeout_sec=15.0)
+            future = lifecycle.call_async(ChangeState.Request(transition=Transition(label=label)))
+            rclpy.spin_until_future_complete(node, future, timeout_sec=15.0)
+            current["transitions"].append(future.result().success)
+        end = time.monotonic() + phase["seconds"]
+        while time.monotonic() < end:
+            stamp = node.get_clock().now().to_msg()
+            if phase.get("joints", True):
+                message = JointState(name=ORDER, position=[POSE[n] for n in ORDER], velocity=np.zeros(len(ORDER)))
+                message.header.stamp = stamp
+                joints.publish(message)
+            if phase.get("imu", "upright") != "none":
+                imu.publish(make_imu(phase.get("imu", "upright"), stamp))
+            if "twist" in phase:
+                message = Twist()
+                message.linear.x, message.linear.y, message.angular.z = map(float, phase["twist"])
+                twist.publish(message)
+            if "hop" in phase:
+                hop.publish(HopCommand(**{k: float(v) for k, v in phase["hop"].items()}))
+            due = max(due + PERIOD, time.monotonic() - PERIOD)
+            while (left := due - time.monotonic()) > 0.0:
+                rclpy.spin_once(node, timeout_sec=left)
+            if phase.get("until") and any(c["mode"] == phase["until"] for c in current["commands"]):
+                break
+    result.write_text(json.dumps(record))
+    del subscriptions
+    node.destroy_node()
+    rclpy.shutdown()
+
+
+def make_imu(kind: str, stamp: object) -> Imu:
+    """An IMU message of a robot at rest."""
+    message = Imu()
+    message.header.stamp = stamp
+    message.orientation.w = 1.0
+    message.linear_acceleration.z = 1.62
+    if kind == "no_orientation":
+        message.orientation_covariance[0] = -1.0
+    if kind == "fallen":  # on its right side
+        message.orientation.x = message.orientation.w = 0.5**0.5
+    return message
+
+
+if __name__ == "__main__":
+    main()

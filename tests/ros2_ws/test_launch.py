@@ -1,0 +1,111 @@
+"""A structural check: the launch file says what the process table says.
+
+It runs against small recording stand-ins for ``launch``, which has no wheels, and also against the real packages where
+they can be imported.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import runpy
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from matrix_hil.processes import ARGUMENTS, TABLES
+from sim.config import ROOT
+
+BRINGUP = ROOT / "ros2_ws/src/lunar_bringup"
+# Keyword arguments of launch_ros.actions.Node and what it hands on to launch.actions.ExecuteProcess, as in Jazzy.
+KNOWN = {
+    "executable", "package", "name", "namespace", "exec_name", "parameters", "remappings", "ros_arguments", "arguments",
+    "output", "respawn", "respawn_delay", "respawn_max_retries", "emulate_tty", "on_exit", "sigterm_timeout",
+}  # fmt: skip
+
+
+class Node:
+    def __init__(self, **given: Any) -> None:
+        assert not set(given) - KNOWN, f"launch_ros knows no {set(given) - KNOWN}"
+        self.given = given
+
+
+class LifecycleNode(Node):
+    def __init__(self, *, name: str, namespace: str, **given: Any) -> None:
+        super().__init__(name=name, namespace=namespace, **given)
+
+
+class DeclareLaunchArgument:
+    def __init__(self, name: str, *, default_value: str | None = None, description: str | None = None) -> None:
+        self.name, self.default_value, self.description = name, default_value, description
+
+
+class LaunchConfiguration:
+    def __init__(self, variable_name: str) -> None:
+        self.variable_name = variable_name
+
+
+class LaunchDescription:
+    def __init__(self, entities: list[Any]) -> None:
+        self.entities = entities
+
+
+@pytest.fixture
+def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = {
+        "launch": {"LaunchDescription": LaunchDescription},
+        "launch.actions": {"DeclareLaunchArgument": DeclareLaunchArgument},
+        "launch.substitutions": {"LaunchConfiguration": LaunchConfiguration},
+        "launch_ros": {},
+        "launch_ros.actions": {"Node": Node, "LifecycleNode": LifecycleNode},
+    }
+    for name, members in content.items():
+        module = types.ModuleType(name)
+        vars(module).update(members)
+        monkeypatch.setitem(sys.modules, name, module)
+
+
+def load(table: str) -> Any:
+    return runpy.run_path(str(BRINGUP / "launch" / f"{table}.launch.py"))["generate_launch_description"]()
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_the_launch_file_starts_what_the_table_says(table: str, fakes: None) -> None:
+    entities = load(table).entities
+    declared = [e for e in entities if isinstance(e, DeclareLaunchArgument)]
+    nodes = [e for e in entities if isinstance(e, Node)]
+    assert len(declared) + len(nodes) == len(entities)
+    assert {(d.name, d.default_value) for d in declared} == {(a, None) for p in TABLES[table] for a in p.arguments}
+    assert all(d.description == ARGUMENTS[d.name] for d in declared)
+
+    for process, node in zip(sorted(TABLES[table], key=lambda p: p.order), nodes, strict=True):
+        given = node.given
+        for key in ("name", "package", "executable", "namespace"):
+            assert given[key] == getattr(process, key)
+        assert isinstance(node, LifecycleNode) == process.lifecycle
+        assert given["remappings"] == list(process.remaps)
+        assert given["respawn"] == (process.restart == "on-failure")
+        files = [p for p in given["parameters"] if isinstance(p, str)]
+        assert files == ([str(BRINGUP / "config" / process.parameters)] if process.parameters else [])
+        values = {k: v for p in given["parameters"] if isinstance(p, dict) for k, v in p.items()}
+        assert {k: v.variable_name for k, v in values.items()} == {a: a for a in process.arguments}
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_the_real_launch_packages_accept_the_launch_file(table: str) -> None:
+    if importlib.util.find_spec("launch_ros") is None:
+        pytest.skip("launch_ros cannot be imported: it comes with a ROS 2 installation only")
+    arguments = {a for p in TABLES[table] for a in p.arguments}
+    assert len(load(table).entities) == len(TABLES[table]) + len(arguments)
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_parameter_files_hold_ros_parameters_and_bring_lifecycle_nodes_up(table: str) -> None:
+    for process in TABLES[table]:
+        if process.parameters:
+            content = yaml.safe_load(Path(BRINGUP / "config" / process.parameters).read_text())
+            parameters = content["/**"]["ros__parameters"]
+            assert not process.lifecycle or parameters["autostart"] is True

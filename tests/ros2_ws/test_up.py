@@ -1,0 +1,29 @@
+"""``lunar up deploy`` with the real node: it waits until the node is active, and Ctrl-C ends both cleanly."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+LUNAR = [sys.executable, "-c", "from matrix_hil.cli import main; main()", "up", "deploy", "--policy"]
+
+
+def test_the_policy_comes_up_and_ctrl_c_ends_it(ros: dict[str, str], policy_folder: Path) -> None:
+    with subprocess.Popen([*LUNAR, str(policy_folder)], env=ros, stdout=subprocess.PIPE, text=True) as runner:
+        assert runner.stdout is not None
+        lines = []
+        while "active" not in (line := runner.stdout.readline()):
+            assert line, "the runner ended before the node was active: " + "".join(lines)
+            lines.append(line)
+        runner.send_signal(signal.SIGINT)
+        rest = runner.communicate(timeout=20)[0]
+    assert runner.returncode == 0, rest
+    assert "policy_node: ended with status 0" in rest
+
+
+def test_a_policy_that_does_not_fit_is_a_failure(ros: dict[str, str], wrong_policy_folder: Path) -> None:
+    result = subprocess.run([*LUNAR, str(wrong_policy_folder)], env=ros, capture_output=True, text=True, timeout=30)
+    assert result.returncode == 1
+    assert "'frames' is 5" in result.stdout + result.stderr
