@@ -15,6 +15,7 @@ from rich.progress import Progress
 from rich.table import Table
 from torch import nn
 
+from policy.picture import Recording, draw
 from policy.policy_file import load_actor
 from policy.runtime.card import Card
 from sim.config import ROOT, load, parse
@@ -40,6 +41,8 @@ class EvalConfig:
     """File for the results as data."""
     quick: bool = False
     """64 robots for 5 s."""
+    picture: str = ""
+    """PNG file for a picture of one robot's hops in the first suite."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,8 @@ class Trials:
     """rad/s, mean over the whole time of |yaw rate - command|."""
     apex_error: float
     """m, mean over hops of |apex gain - command|."""
+    recording: Recording
+    """The first robot that survived, or robot 0."""
 
 
 def run_trials(actor: nn.Module, world: PronkWorld, duration: float, tick: Any = None) -> Trials:
@@ -80,6 +85,9 @@ def run_trials(actor: nn.Module, world: PronkWorld, duration: float, tick: Any =
     flight = np.zeros(n)
     velocity_sum = yaw_sum = 0.0
     velocity_count = yaw_count = 0
+    qpos = np.zeros((steps, n, 19), dtype=np.float32)
+    height = np.zeros((steps, *world.physics.base_height.shape), dtype=np.float32)
+    force = np.zeros((steps, *world.physics.foot_force.shape), dtype=np.float32)
     obs = world.reset()
     world.hops.drain()
     command = world.command.clone()
@@ -98,6 +106,7 @@ def run_trials(actor: nn.Module, world: PronkWorld, duration: float, tick: Any =
         velocity_count += int(airborne.sum())
         yaw_sum += float((s.yaw_rate - command[:, 2]).abs().cpu().numpy()[alive].sum())
         yaw_count += int(alive.sum())
+        qpos[k], height[k], force[k] = world.physics.qpos, world.physics.base_height, world.physics.foot_force
         obs = step.observations
         if tick is not None:
             tick()
@@ -105,6 +114,7 @@ def run_trials(actor: nn.Module, world: PronkWorld, duration: float, tick: Any =
     rows = table.liftoff_time + table.flight_time <= lifetime[table.robot] + 1e-6
     table = HopTable(**{name: column[rows] for name, column in vars(table).items()})
     apex_command = command[:, 3].cpu().numpy()
+    shown = int(np.argmax(alive))
     return Trials(
         duration=duration,
         survived=alive,
@@ -114,6 +124,15 @@ def run_trials(actor: nn.Module, world: PronkWorld, duration: float, tick: Any =
         velocity_error=velocity_sum / max(velocity_count, 1),
         yaw_rate_error=yaw_sum / max(yaw_count, 1),
         apex_error=float(np.abs(table.apex_gain - apex_command[table.robot]).mean()) if len(table) else math.nan,
+        recording=Recording(
+            dt=dt,
+            qpos=qpos[:, shown],
+            height=height[:, shown],
+            foot_force=force[:, shown],
+            mass=world.physics.mass,
+            physics=world.cfg.physics,
+            terrain=world.physics.terrain,
+        ),
     )
 
 
@@ -178,7 +197,7 @@ def evaluate(cfg: EvalConfig, console: Console) -> dict[str, dict[str, float]]:
     actor, card = load_actor(Path(cfg.policy))
     if difference := card.observation.difference(SPEC):
         raise LunarError(f"policy {cfg.policy} does not fit the environment's observation: {difference}")
-    results = {}
+    results: dict[str, dict[str, float]] = {}
     for name in cfg.suite.split(","):
         suite, world_config = suite_world(name.strip(), card, 64 if cfg.quick else cfg.robots)
         duration = 5.0 if cfg.quick else suite.duration
@@ -186,6 +205,10 @@ def evaluate(cfg: EvalConfig, console: Console) -> dict[str, dict[str, float]]:
         with Progress(console=Console(stderr=True), transient=True) as bar:
             task = bar.add_task(f"eval {name}", total=round(duration / world.dt))
             trials = run_trials(actor, world, duration, lambda bar=bar, task=task: bar.advance(task))
+        if cfg.picture and not results:
+            Path(cfg.picture).parent.mkdir(parents=True, exist_ok=True)
+            missing = draw(trials.recording, Path(cfg.picture))
+            console.print(f"picture in {cfg.picture}" + (f" ({missing})" if missing else ""))
         results[name] = summarise(trials)
     return results
 

@@ -21,6 +21,7 @@ def save_policy(folder: Path, state: dict[str, torch.Tensor], card: Card) -> Non
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / "policy.safetensors.partial"
     save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, partial)
+    partial.chmod(0o644)
     partial.replace(folder / "policy.safetensors")
     card.save(folder / "card.json")
 

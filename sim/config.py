@@ -49,7 +49,7 @@ def parse(config_class: type[T], argv: Sequence[str], prog: str, default: str | 
     try:
         values = parser.instantiate(parser.parse_args(argv))
     except (argparse.ArgumentError, jsonargparse.ArgumentError, TypeError, ValueError) as error:
-        raise LunarError(_explain(str(error), parser, files, prog)) from None
+        raise LunarError(_explain(str(error), parser, files, argv)) from None
     return config_class(**{k: v for k, v in values.as_dict().items() if k != "config"})
 
 
@@ -69,17 +69,24 @@ def _explicit_flags(config_class: type, argv: Sequence[str]) -> list[str]:
     return out
 
 
-def _explain(message: str, parser: jsonargparse.ArgumentParser, files: Sequence[str], prog: str) -> str:
+def _explain(message: str, parser: jsonargparse.ArgumentParser, files: Sequence[str], argv: Sequence[str]) -> str:
     known = [a.dest for a in parser._actions if a.dest not in ("help", "config", "print_config")]
-    where = f" in {', '.join(files)}" if files else ""
-    match = re.search(r"Group '([\w.]+)' does not accept option '([\w.]+)'", message)
-    key = f"{match[1]}.{match[2]}" if match else ""
-    if not match and (match := re.search(r"Option '([\w.]+)' is not accepted", message)):
+    message = " ".join(message.split())
+    key = ""
+    if match := re.search(r"Group '([\w.]+)' does not accept option '([\w.]+)'", message):
+        key = f"{match[1]}.{match[2]}"
+    elif match := re.search(r"(?:Option '|unrecognized arguments: --)([\w.]+)", message):
         key = match[1]
-    if not match and (match := re.search(r"unrecognized arguments: --([\w.]+)", message)):
-        key, where = match[1], " on the command line"
+    elif match := re.search(r'Parser key "([\w.]+)"', message):
+        return f"{message} ({_source(match[1], files, argv)})"
     if not key:
-        return f"{prog}: {' '.join(message.split())}{where}"
+        return f"{message} ({_source(key, files, argv)})"
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.3)
     hint = f"; did you mean '{near[0]}'?" if near else ""
-    return f"{prog}: unknown key '{key}'{where}{hint}"
+    return f"unknown key '{key}' ({_source(key, files, argv)}){hint}"
+
+
+def _source(key: str, files: Sequence[str], argv: Sequence[str]) -> str:
+    if not files or any(a.split("=")[0] == f"--{key}" for a in argv):
+        return "on the command line"
+    return f"in {', '.join(files)}"

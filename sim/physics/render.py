@@ -28,13 +28,16 @@ class Renderer:
         except Exception as error:  # each GL backend raises its own type
             raise LunarError(f"no picture: EGL rendering failed ({error}); on Debian: apt install libegl1") from None
         self.camera = mujoco.MjvCamera()
-        self.camera.azimuth, self.camera.elevation, self.camera.distance = 120.0, -12.0, 1.9
+        self.camera.elevation, self.camera.distance = -9.0, 1.45
+        self._terrain = terrain
 
     def frame(self, qpos: np.ndarray) -> np.ndarray:
-        """(height, width, 3) uint8 of the robot in state ``qpos`` (19,), seen from the side."""
+        """(height, width, 3) uint8 of the robot in state ``qpos`` (19,), seen from its right side."""
         self.data.qpos[:] = qpos
         mujoco.mj_forward(self.model, self.data)
-        self.camera.lookat[:] = [qpos[0], qpos[1], 0.35]
+        yaw = 2.0 * np.degrees(np.arctan2(qpos[6], qpos[3]))
+        self.camera.azimuth = yaw + 75.0
+        self.camera.lookat[:] = [qpos[0], qpos[1], float(self._terrain.height(qpos[0], qpos[1])) + 0.33]
         self._renderer.update_scene(self.data, self.camera)
         return self._renderer.render()
 
@@ -49,7 +52,7 @@ def _visual_model(cfg: PhysicsConfig, terrain: HeightField, width: int, height: 
     spec.visual.quality.shadowsize = 4096
     spec.stat.extent = 2.0
     spec.visual.map.zfar = 60.0
-    spec.visual.headlight.ambient, spec.visual.headlight.diffuse = [0.12] * 3, [0.15] * 3
+    spec.visual.headlight.ambient, spec.visual.headlight.diffuse = [0.22] * 3, [0.35] * 3
     spec.worldbody.add_light(
         type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL, dir=[-0.6, 0.5, -0.45], diffuse=[1.0, 0.98, 0.94], castshadow=True
     )

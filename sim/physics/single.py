@@ -1,0 +1,60 @@
+"""One robot on flat ground that obeys joint commands and reports what its sensors would: a stand-in for hardware."""
+
+from __future__ import annotations
+
+import mujoco
+import numpy as np
+
+from sim.physics.scene import PhysicsConfig, build_scene
+from sim.spec.joints import NOMINAL_POSE
+
+STANDING_HEIGHT = 0.30  # m of the base; the feet are just off the ground in the nominal pose
+
+
+class SingleRobot:
+    """Starts in its nominal pose and holds it until it is told otherwise. ``step`` advances by ``dt`` seconds."""
+
+    def __init__(self, cfg: PhysicsConfig | None = None) -> None:
+        self.cfg = cfg or PhysicsConfig()
+        self.dt = self.cfg.timestep
+        self._model = build_scene(self.cfg)
+        self._data = mujoco.MjData(self._model)
+        self._data.qpos[2] = STANDING_HEIGHT
+        self._data.qpos[7:] = NOMINAL_POSE
+        self.command(NOMINAL_POSE, self.cfg.kp, self.cfg.kd)
+        mujoco.mj_forward(self._model, self._data)
+
+    def command(self, targets: np.ndarray, kp: float, kd: float) -> None:
+        """Joint targets (12,) in rad with stiffness N*m/rad and damping N*m*s/rad; kp = 0 leaves the joints damped."""
+        self._model.actuator_gainprm[:, 0] = kp
+        self._model.actuator_biasprm[:, 1:3] = -kp, -kd
+        self._data.ctrl[:] = targets
+
+    def step(self) -> None:
+        """Advance by ``dt``."""
+        mujoco.mj_step(self._model, self._data)
+
+    @property
+    def joint_position(self) -> np.ndarray:
+        """(12,) rad, project joint order."""
+        return self._data.qpos[7:].copy()
+
+    @property
+    def joint_velocity(self) -> np.ndarray:
+        """(12,) rad/s."""
+        return self._data.qvel[6:].copy()
+
+    @property
+    def position(self) -> np.ndarray:
+        """(3,) m, of the base in the world."""
+        return self._data.qpos[:3].copy()
+
+    @property
+    def orientation(self) -> np.ndarray:
+        """(4,) w, x, y, z, of the base in the world."""
+        return self._data.qpos[3:7].copy()
+
+    @property
+    def angular_velocity(self) -> np.ndarray:
+        """(3,) rad/s, base frame."""
+        return self._data.qvel[3:6].copy()
