@@ -20,8 +20,8 @@ from sim.errors import LunarError
 UNITS = {"cm": 0.01, "m": 1.0}
 AGREEMENT = 0.03
 """m. Largest disagreement (RMS) between the poses that still counts as the same ground."""
-FAR = 100.0
-"""m. Depth from which a pixel counts as sky."""
+NEAR, FAR = 0.1, 100.0
+"""m. Depth below Unreal's near clipping plane means a camera under the ground; from ``FAR`` on it is sky."""
 
 
 @dataclass(frozen=True)
@@ -72,11 +72,11 @@ def middle(depth: np.ndarray) -> float:
 
 
 def metres_along_axis(view: View, unit: str, kind: str) -> np.ndarray:
-    """Depth along the optical axis, (rows, cols) m; NaN for the sky."""
+    """Depth along the optical axis, (rows, cols) m; NaN for the sky and inside the ground."""
     depth = view.depth * UNITS[unit]
     if kind == "ray":
         depth = depth / view.camera.stretch()
-    return np.where(depth < FAR, depth, np.nan)
+    return np.where((depth > NEAR) & (depth < FAR), depth, np.nan)
 
 
 def judge(views: Sequence[View], unit: Literal["cm", "m"], x: float, y: float, resolution: float) -> Calibration:
@@ -93,8 +93,8 @@ def judge(views: Sequence[View], unit: Literal["cm", "m"], x: float, y: float, r
             patches.append(patch_from_depth(flat, view.camera, x, y, 0.75, resolution, 0.0))
         spread = np.var([patch.heights for patch in patches], axis=0)
         seen = np.isfinite(spread)
-        if seen.mean() > 0.25:
-            center = np.mean([height_at(patch, x, y) for patch in patches])
+        center = np.mean([height_at(patch, x, y) for patch in patches])
+        if seen.mean() > 0.25 and np.isfinite(center):
             results[kind, flips] = float(np.sqrt(spread[seen].mean())), float(center)
     if not results:
         raise LunarError(

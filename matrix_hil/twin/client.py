@@ -154,8 +154,8 @@ class TwinClient:
     def calibrate(self, x: float = 0.0, y: float = 0.0) -> Calibration:
         """Find out how depth is to be read, from the ground around (x, y) in m.
 
-        Two heights give the unit; two lateral places, a pitched and a rolled view give plane or ray depth and show
-        whether the image is mirrored.
+        Two heights give the unit; two lateral places and two views tilted along different directions of the image give
+        plane or ray depth and show, on flat ground too, whether the image is mirrored.
 
         Raises:
             LunarError: the images contradict each other or the configuration, or the server failed.
@@ -256,7 +256,7 @@ class TwinClient:
         z = cfg.start_height - 2.0 - float(middle(metres_along_axis(low, unit, "plane"))) + cfg.height
         poses = [
             (x, y, z, DOWN), (x, y, z + 1.0, DOWN), (x + 0.5, y, z, DOWN), (x, y + 0.5, z, DOWN),
-            (x - 0.6, y, z, (-75.0, 0.0, 0.0)), (x, y, z, (-90.0, 0.0, 12.0)),
+            (x - 0.6, y, z, (-75.0, 0.0, 0.0)), (x - 0.6, y, z, (-75.0, 0.0, 45.0)),
         ]  # fmt: skip
         found = judge([self._look(*pose, until) for pose in poses], unit, x, y, cfg.resolution)
         for name, value, wanted in (("unit", found.unit, cfg.depth_unit), ("kind", found.kind, cfg.depth_kind)):
@@ -275,16 +275,22 @@ class TwinClient:
         self._open(until)
         if self._ground is None or np.hypot(self._ground[0] - x, self._ground[1] - y) > cfg.extent:
             view = self._look(x, y, cfg.start_height, DOWN, until)
-            self._ground = (x, y, cfg.start_height - middle(metres_along_axis(view, reading.unit, reading.kind)))
+            below = middle(metres_along_axis(view, reading.unit, reading.kind))
+            self._keep_ground(x, y, cfg.start_height - below)
+        assert self._ground is not None
         view = self._look(x, y, self._ground[2] + cfg.height, DOWN, until)
         depth = metres_along_axis(view, reading.unit, reading.kind)
         patch = patch_from_depth(depth, view.camera, x, y, cfg.extent, cfg.resolution, now)
-        center = height_at(patch, x, y)
-        if not np.isfinite(center):
-            self._ground = None
-            raise LunarError(f"twin: no ground in sight below ({x:.2f}, {y:.2f}) m; raise twin.start_height above it")
-        self._ground = (x, y, center)
+        self._keep_ground(x, y, height_at(patch, x, y))
         return patch
+
+    def _keep_ground(self, x: float, y: float, height: float) -> None:
+        self._ground = (x, y, height) if np.isfinite(height) else None
+        if self._ground is None:
+            raise LunarError(
+                f"twin: no ground in sight below ({x:.2f}, {y:.2f}) m; there may be a hole in the level, or "
+                "twin.start_height is not above all ground"
+            )
 
     def _look(self, x: float, y: float, z: float, rotation: tuple[float, float, float], until: float) -> View:
         """Move the camera, make sure that it went, and take a depth image of the pose that it reports."""
@@ -335,7 +341,9 @@ class TwinClient:
         return values
 
     def _set(self, what: str, until: float) -> None:
-        self._ask(f"vset /camera/{self.cfg.camera}/{what}", until)
+        answer = self._ask(f"vset /camera/{self.cfg.camera}/{what}", until)
+        if str(answer).strip().lower() != "ok":
+            raise LunarError(f"twin: camera {self.cfg.camera} answered '{str(answer)[:60]}' when told '{what}'")
 
     def _ask(self, command: str, until: float) -> str | bytes:
         assert self._session is not None

@@ -44,7 +44,8 @@ class Scene:
         """First intersection of every pixel's ray with the ground.
 
         A ray at height g above the ground cannot meet it before g / (descent + steepest slope * horizontal run), so
-        steps of that length never jump over a ridge and close in geometrically.
+        steps of that length never jump over a ridge and close in geometrically. A ray that stays almost parallel to the
+        ground (it descends on it by less than about 1 in 20) may run out of steps and read as a miss.
         """
         rays = camera.rays().reshape(-1, 3)
         run = np.hypot(rays[:, 0], rays[:, 1])

@@ -1,0 +1,161 @@
+"""The stand-in server against the real ``unrealcv`` client, over a real socket."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import signal
+import socket
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import unrealcv
+from PIL import Image
+
+from matrix_hil.twin import ServerConfig, TwinServer
+from matrix_hil.twin.serve import main
+from sim.errors import LunarError
+from sim.terrain.height_field import HeightField
+
+
+@pytest.fixture
+def server(grounds: dict[str, HeightField]) -> Iterator[TwinServer]:
+    with TwinServer(grounds["flat"], ServerConfig(port=0, width=32, height=24, half_float=False)) as running:
+        yield running
+
+
+@pytest.fixture
+def client(server: TwinServer) -> Iterator[unrealcv.Client]:
+    real = unrealcv.Client(("127.0.0.1", server.port))
+    assert real.connect()
+    yield real
+    real.disconnect()
+
+
+def test_the_real_client_accepts_it_and_knows_its_commands(client: unrealcv.Client) -> None:
+    assert client.isconnected()
+    assert client._command_capabilities_available
+    assert client.request("vget /unrealcv/version").count(".") == 2
+    assert client.request("vget /cameras").split() == ["PlayerCamera", "FusionCamera_1"]
+    with pytest.warns(UserWarning, match="may not support"):
+        assert client.request("vget /moon/phase").startswith("error")
+
+
+def test_poses_are_kept_in_unreal_numbers(client: unrealcv.Client) -> None:
+    assert client.request("vset /camera/1/location 100 -20.5 300") == "ok"
+    assert client.request("vset /camera/1/rotation -90 15 0") == "ok"
+    assert client.request("vset /camera/1/fov 75") == "ok"
+    assert client.request("vset /camera/1/size 20 10") == "ok"
+    assert client.request("vget /camera/1/location") == "100.000 -20.500 300.000"
+    assert client.request("vget /camera/1/rotation") == "-90.000 15.000 0.000"
+    assert client.request("vget /camera/1/fov") == "75.000"
+    assert client.request("vget /camera/1/size") == "20 10"
+    assert client.request("vget /camera/0/rotation") == "0.000 0.000 0.000"
+
+
+def test_objects_and_the_game(client: unrealcv.Client) -> None:
+    assert "robot" in client.request("vget /objects").split()
+    assert client.request("vset /object/robot/location 1 2 3") == "ok"
+    assert client.request("vset /object/robot/rotation 0 90 0") == "ok"
+    assert client.request("vget /object/robot/location") == "1.000 2.000 3.000"
+    assert client.request("vget /object/robot/rotation") == "0.000 90.000 0.000"
+    assert client.request("vset /action/game/pause") == "ok"
+    assert "Paused" in client.request("vget /unrealcv/status")
+    assert client.request("vset /action/game/resume") == "ok"
+    assert "Running" in client.request("vget /unrealcv/status")
+
+
+@pytest.mark.parametrize("command", [
+    "vset /camera/1/location 1 2", "vset /camera/1/location a b c", "vset /camera/1/location nan 0 0",
+    "vget /camera/7/location", "vget /object/ghost/location", "vset /camera/1/fov 400", "vset /camera/1/size 0 9",
+    "vget /camera/1/depth exr", "", "nonsense",
+])  # fmt: skip
+@pytest.mark.filterwarnings("ignore:The connected UnrealCV server may not support")
+def test_what_cannot_be_done_is_an_error(client: unrealcv.Client, command: str) -> None:
+    assert client.request(command).startswith("error")
+    assert client.request("vget /camera/1/fov") == "90.000"
+
+
+@pytest.mark.parametrize("view", ["lit", "depth", "normal", "object_mask"])
+def test_images_come_in_every_format(client: unrealcv.Client, view: str) -> None:
+    client.request("vset /camera/1/rotation -90 0 0")
+    array = np.load(io.BytesIO(client.request(f"vget /camera/1/{view} npy")), allow_pickle=False)
+    assert array.shape[:2] == (24, 32) and array.any()
+    for form in ("png", "bmp"):
+        data = client.request(f"vget /camera/1/{view} {form}")
+        picture = np.asarray(Image.open(io.BytesIO(data if isinstance(data, bytes) else data.encode())))
+        assert picture.shape[:2] == (24, 32)
+        if view != "depth":
+            np.testing.assert_array_equal(picture, array)
+
+
+def test_depth_in_metres_along_the_ray(grounds: dict[str, HeightField]) -> None:
+    cfg = ServerConfig(port=0, width=32, height=32, depth_unit="m", depth_kind="ray", half_float=False)
+    with TwinServer(grounds["flat"], cfg) as server:
+        client = unrealcv.Client(("127.0.0.1", server.port))
+        assert client.connect()
+        client.request("vset /camera/1/location 0 0 400")
+        client.request("vset /camera/1/rotation -90 0 0")
+        depth = np.load(io.BytesIO(client.request("vget /camera/1/depth npy")))
+        client.disconnect()
+    assert depth[15:17, 15:17].mean() == pytest.approx(4.0, abs=0.01)
+    assert depth[0, 0] == pytest.approx(4.0 * np.sqrt(1 + 2 * (31 / 32) ** 2), rel=1e-5)
+
+
+def test_a_second_client_waits_until_the_first_has_gone(server: TwinServer, client: unrealcv.Client) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), 2.0) as second:
+        second.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            second.recv(1)
+        client.disconnect()
+        second.settimeout(5.0)
+        magic, length = struct.unpack("<II", second.recv(8))
+        assert magic == 0x9E2B83C1 and second.recv(length).startswith(b"connected")
+
+
+def test_it_drops_who_does_not_speak_the_protocol(server: TwinServer) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), 5.0) as stranger:
+        stranger.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        with contextlib.suppress(ConnectionResetError):
+            while stranger.recv(100):
+                continue
+    client = unrealcv.Client(("127.0.0.1", server.port))
+    assert client.connect()
+    client.disconnect()
+
+
+def test_a_taken_port_is_named(server: TwinServer, grounds: dict[str, HeightField]) -> None:
+    with pytest.raises(LunarError, match=f"port {server.port}"):
+        TwinServer(grounds["flat"], ServerConfig(port=server.port))
+
+
+def test_the_command_serves_until_interrupted() -> None:
+    code = "import sys; from matrix_hil.twin.serve import main; main(sys.argv[1:])"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, "serve", "--terrain.kind", "flat", "--server.port", "0"],
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        port = int(line.split("127.0.0.1:")[1].split(";")[0])
+        client = unrealcv.Client(("127.0.0.1", port))
+        assert client.connect()
+        client.disconnect()
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=10)
+        assert process.returncode == 0 and "stopped" in out
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_the_command_refuses_unknown_options() -> None:
+    with pytest.raises(LunarError, match="kind"):
+        main(["serve", "--terrain.kinds", "flat"])
+    with pytest.raises(LunarError, match="flat or rough"):
+        main(["--terrain.kind", "lava"])
