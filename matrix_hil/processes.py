@@ -56,18 +56,22 @@ class Process:
     """Whether everything stops when it ends for good."""
 
 
+# A robot that hopped when its policy process died must not start to hop again by itself: restart is 'never'.
+POLICY = Process(
+    name="policy_node",
+    package="lunar_policy",
+    executable="policy_node",
+    parameters="policy.yaml",
+    arguments=("policy",),
+    lifecycle=True,
+    order=1,
+)
+SIM_ROBOT = Process(name="sim_robot", package="lunar_policy", executable="sim_robot")
 TABLES: dict[str, tuple[Process, ...]] = {
-    # A robot that hopped when its policy process died must not start to hop again by itself: restart is 'never'.
-    "deploy": (
-        Process(
-            name="policy_node",
-            package="lunar_policy",
-            executable="policy_node",
-            parameters="policy.yaml",
-            arguments=("policy",),
-            lifecycle=True,
-        ),
-    ),
+    # The robot's own driver is the lab's; it runs already.
+    "deploy": (POLICY,),
+    # A simulated Go2 on the Moon in place of the robot.
+    "sim": (SIM_ROBOT, POLICY),
 }
 ARGUMENTS = {"policy": "Folder with policy.onnx and card.json, as 'lunar export' writes it."}
 
@@ -153,8 +157,6 @@ class _Child:
     starts: list[float] = field(default_factory=list)
     ready: bool = False
     restart_at: float | None = None
-    status: int | None = None
-    """Exit status once it has ended for good."""
 
 
 class Runner:
@@ -263,7 +265,6 @@ class Runner:
             child.restart_at = now + RESTART_DELAY
             self.log(f"{name}: ended with status {status}; it starts again in {RESTART_DELAY:g} s")
             return True
-        child.status = status
         self.log(f"{name}: ended with status {status}{'; everything stops' if child.process.required else ''}")
         if not child.process.required:
             child.ready = True  # nobody shall wait for it
@@ -279,24 +280,31 @@ class Runner:
             self.log(f"{child.process.name}: active")
 
     def _stop_all(self) -> bool:
-        """Stop every process that runs, last started first; True when all of these end with status 0."""
+        """Stop the last order first: a policy damps its robot before the driver goes. True if all end with 0."""
+        clean = True
+        for order in sorted({c.process.order for c in self._children}, reverse=True):
+            group = [c for c in self._children if c.process.order == order and c.running is not None]
+            clean = self._stop_group(group) and clean
+        for child in self._children:
+            child.link.close()
+        return clean
+
+    def _stop_group(self, group: list[_Child]) -> bool:
         clean = True
         for number, patience in STOP_SIGNALS:
-            running = [c for c in reversed(self._children) if c.running is not None]
-            for child in running:
+            for child in group:
                 child.running.send_signal(number)  # type: ignore[union-attr]
             deadline = time.monotonic() + patience
-            for child in running:
+            for child in group:
                 try:
-                    child.status = child.running.wait(max(0.0, deadline - time.monotonic()))  # type: ignore[union-attr]
+                    status = child.running.wait(max(0.0, deadline - time.monotonic()))  # type: ignore[union-attr]
                 except subprocess.TimeoutExpired:
                     self.log(f"{child.process.name}: still runs {patience:g} s after {number.name}")
                     continue
                 child.running = None
-                self.log(f"{child.process.name}: ended with status {child.status}")
-                clean = clean and child.status == 0
-        for child in self._children:
-            child.link.close()
+                self.log(f"{child.process.name}: ended with status {status}")
+                clean = clean and status == 0
+            group = [c for c in group if c.running is not None]
         return clean
 
 

@@ -101,13 +101,13 @@ def source_id() -> str:
 
 def build(prefixes: list[Path]) -> int:
     """Run colcon; returns its exit status."""
-    env = {k: v for k, v in os.environ.items() if k not in ("COLCON_PREFIX_PATH", "PYTHONPATH")}
     paths = os.pathsep.join(map(str, prefixes))
-    if Path(sys.prefix) in prefixes:
-        env |= {"AMENT_PREFIX_PATH": paths, "CMAKE_PREFIX_PATH": paths}
-    elif "PYTHONPATH" in os.environ:
-        env["PYTHONPATH"] = os.environ["PYTHONPATH"]  # a sourced installation finds its own packages through it
-    env["PATH"] = _path()
+    more = os.environ.get("CMAKE_PREFIX_PATH")
+    env = os.environ | {
+        "PATH": _path(),
+        "AMENT_PREFIX_PATH": paths,
+        "CMAKE_PREFIX_PATH": f"{paths}{os.pathsep}{more}" if more else paths,
+    }
     command = [
         *(sys.executable, "-m", "colcon", "--log-base", str(LOG), "build", "--merge-install"),
         *("--base-paths", str(SOURCE), "--build-base", str(BUILD), "--install-base", str(INSTALL)),

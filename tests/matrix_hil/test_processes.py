@@ -182,8 +182,8 @@ def test_notify_is_silent_when_nobody_listens(monkeypatch: pytest.MonkeyPatch, t
 @pytest.mark.parametrize(
     ("argv", "sentence"),
     [
-        ([], "name the table to start, one of: deploy"),
-        (["nothing"], "name the table to start, one of: deploy"),
+        ([], "name the table to start, one of: deploy, sim"),
+        (["nothing"], "name the table to start, one of: deploy, sim"),
         (["deploy", "--polici", "x"], "unknown key 'polici'"),
         (["deploy", "--policy", os.devnull], "give an exported policy with --policy FOLDER"),
     ],

@@ -28,10 +28,10 @@ ABSENT = 3  # build.py's status when ROS 2, cmake or a compiler is absent
 _domains = itertools.count(1 + os.getpid() % 90)
 
 
-def write_policy(folder: Path, seed: int = 0, spec: ObservationSpec = PRONK_OBSERVATION, robot: str = "go2") -> Path:
-    """A policy of one linear layer and tanh with random weights. It does not look at its last action, so that constant
-    sensors and a constant command give constant targets."""
-    weight = np.random.default_rng(seed).normal(size=(PRONK_OBSERVATION.size, 12)).astype(np.float32)
+def write_policy(folder: Path, seed: int = 0, spec: ObservationSpec = PRONK_OBSERVATION, gain: float = 1.0) -> Path:
+    """A policy of one linear layer and tanh with random weights times ``gain``. It does not look at its last action, so
+    that constant sensors and a constant command give constant targets."""
+    weight = np.random.default_rng(seed).normal(scale=gain, size=(PRONK_OBSERVATION.size, 12)).astype(np.float32)
     frame = np.cumsum([0, *(c.size for c in PRONK_OBSERVATION.frame)])
     for k in range(PRONK_OBSERVATION.frames):
         start = k * PRONK_OBSERVATION.frame_size
@@ -48,7 +48,7 @@ def write_policy(folder: Path, seed: int = 0, spec: ObservationSpec = PRONK_OBSE
     onnx.save(model, folder / "policy.onnx")
     Card(
         observation=spec,
-        robot=robot,
+        robot="go2",
         action_scale=0.35,
         default_pose=NOMINAL_POSE.tolist(),
         kp=30.0,
@@ -64,6 +64,12 @@ def write_policy(folder: Path, seed: int = 0, spec: ObservationSpec = PRONK_OBSE
 @pytest.fixture(scope="session")
 def policy_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_policy(tmp_path_factory.mktemp("policy"))
+
+
+@pytest.fixture(scope="session")
+def standing_policy_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A policy that always asks for its default pose."""
+    return write_policy(tmp_path_factory.mktemp("stand"), gain=0.0)
 
 
 @pytest.fixture(scope="session")

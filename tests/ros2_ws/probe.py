@@ -4,7 +4,8 @@ Usage: ``probe.py PHASES RESULT``, PHASES a JSON list such as
 ``[{"name": "run", "seconds": 1, "joints": true, "imu": "upright", "twist": [0.4, 0, 0.1]}]``. ``imu`` is ``upright``,
 ``none`` (no message), ``no_orientation`` or ``fallen``; a phase with ``"until": MODE`` ends early at the first command
 in that mode; ``"transitions": ["configure", "activate"]`` drives the node's lifecycle when the phase begins. RESULT
-gets ``{name: {"commands": [...], "trajectories": [...], "diagnostics": [...], "transitions": [true, ...]}}``.
+gets ``{name: {"commands": [...], "trajectories": [...], "diagnostics": [...], "transitions": [true, ...],
+"joint_states": [...], "upright": [...]}}``, the last two from whoever publishes state.
 """
 
 from __future__ import annotations
@@ -59,14 +60,23 @@ def main() -> None:
     def on_trajectory(m: JointTrajectory) -> None:
         current["trajectories"].append(list(m.points[0].positions))
 
+    def on_joint_state(m: JointState) -> None:
+        current["joint_states"].append(list(m.position))
+
+    def on_imu(m: Imu) -> None:
+        current["upright"].append(1.0 - 2.0 * (m.orientation.x**2 + m.orientation.y**2))
+
     subscriptions = [
         node.create_subscription(RobotCommand, "robot_command", on_command, 10),
         node.create_subscription(JointTrajectory, "joint_trajectory", on_trajectory, 10),
+        node.create_subscription(JointState, "joint_states", on_joint_state, qos_profile_sensor_data),
+        node.create_subscription(Imu, "imu", on_imu, qos_profile_sensor_data),
         node.create_subscription(DiagnosticArray, "/diagnostics", on_diagnostics, 10),
     ]
     due = time.monotonic()
     for phase in phases:
         current = record[phase["name"]] = {"commands": [], "trajectories": [], "diagnostics": [], "transitions": []}
+        current |= {"joint_states": [], "upright": []}
         for label in phase.get("transitions", ()):
             lifecycle.wait_for_service(timeout_sec=15.0)
             future = lifecycle.call_async(ChangeState.Request(transition=Transition(label=label)))

@@ -68,8 +68,19 @@ def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, name, module)
 
 
+@pytest.fixture(autouse=True)
+def bringup_importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BRINGUP))
+    for name in ("lunar_bringup", "lunar_bringup.table"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+
+
 def load(table: str) -> Any:
     return runpy.run_path(str(BRINGUP / "launch" / f"{table}.launch.py"))["generate_launch_description"]()
+
+
+def test_every_table_has_its_launch_file() -> None:
+    assert {f.name.removesuffix(".launch.py") for f in (BRINGUP / "launch").iterdir()} == set(TABLES)
 
 
 @pytest.mark.parametrize("table", TABLES)

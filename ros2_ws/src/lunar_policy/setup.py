@@ -10,5 +10,10 @@ setup(
     ],
     install_requires=["setuptools"],
     zip_safe=False,
-    entry_points={"console_scripts": ["policy_node = lunar_policy.policy_node:main"]},
+    entry_points={
+        "console_scripts": [
+            "policy_node = lunar_policy.policy_node:main",
+            "sim_robot = lunar_policy.sim_robot:main",
+        ]
+    },
 )

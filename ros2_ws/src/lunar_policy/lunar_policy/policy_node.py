@@ -103,11 +103,12 @@ class PolicyNode(LifecycleNode):
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start the control loop."""
-        assert self._controller is not None
+        controller = self._controller
+        assert controller is not None
         result = super().on_activate(state)
-        self._controller.activate()
-        self._due = time.monotonic() + self._controller.period
-        self._timer = self.create_timer(self._controller.period, self._step, clock=self._steady)
+        controller.activate()
+        self._due = time.monotonic() + controller.period
+        self._timer = self.create_timer(controller.period, lambda: self._step(controller), clock=self._steady)
         notify("READY=1\nSTATUS=active")
         return result
 
@@ -141,14 +142,13 @@ class PolicyNode(LifecycleNode):
         self._stop()
         self.destroy_node()
 
-    def _step(self) -> None:
-        assert self._controller is not None
+    def _step(self, controller: PolicyController) -> None:
         now = time.monotonic()
-        order = self._controller.step(now)
-        self._publish(order)
+        order = controller.step(now)
+        self._publish(order, controller.period)
         self._lateness.append(now - self._due)
         self._duration.append(time.monotonic() - now)
-        self._due += self._controller.period * max(1, 1 + int((now - self._due) / self._controller.period))
+        self._due += controller.period * (1 + max(0, int((now - self._due) / controller.period)))
         if order.mode != self._order.mode:
             if order.reason:
                 self.get_logger().warning(f"{order.mode}: {order.reason}")
@@ -156,24 +156,24 @@ class PolicyNode(LifecycleNode):
                 self.get_logger().info(order.mode)
         self._order = order
 
-    def _publish(self, order: JointCommand) -> None:
+    def _publish(self, order: JointCommand, reach: float) -> None:
         message = RobotCommand(targets=order.targets, kp=order.kp, kd=order.kd, mode=order.mode)
         message.header.stamp = self.get_clock().now().to_msg()
         self._robot_command.publish(message)
         if order.mode == "damp":
             return  # a position interface cannot express damping; its controller must time out
         trajectory = JointTrajectory(joint_names=JOINT_NAMES)
-        reach = Duration(nanosec=round(self._controller.period * 1e9))
-        trajectory.points = [JointTrajectoryPoint(positions=order.targets, time_from_start=reach)]
+        after = Duration(nanosec=round(reach * 1e9))
+        trajectory.points = [JointTrajectoryPoint(positions=order.targets, time_from_start=after)]
         self._trajectory.publish(trajectory)
 
     def _stop(self) -> None:
-        if self._timer is None:
+        if self._timer is None or self._controller is None:
             return
         self.destroy_timer(self._timer)
         self._timer = None
-        config = self._controller.config
-        self._publish(JointCommand(self._order.targets, 0.0, config.damp_kd, "damp", "deactivated"))
+        limp = JointCommand(self._order.targets, 0.0, self._controller.config.damp_kd, "damp", "deactivated")
+        self._publish(limp, self._controller.period)
         self._order = JointCommand(self._order.targets, 0.0, 0.0, "inactive")
 
     def _release(self) -> None:

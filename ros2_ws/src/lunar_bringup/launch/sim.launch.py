@@ -1,0 +1,14 @@
+"""Run an exported policy on a simulated robot: ``ros2 launch lunar_bringup sim.launch.py policy:=/path/to/policy``.
+
+What is started is written in ``matrix_hil/processes.py``; 'lunar up sim' starts the same.
+"""
+
+from pathlib import Path
+
+from launch import LaunchDescription
+from lunar_bringup.table import describe
+
+
+def generate_launch_description() -> LaunchDescription:
+    """The table 'sim'."""
+    return describe("sim", Path(__file__).resolve().parent.parent / "config")

@@ -1,0 +1,17 @@
+from glob import glob
+
+from setuptools import setup
+
+setup(
+    name="lunar_bringup",
+    version="0.1.0",
+    packages=["lunar_bringup"],
+    data_files=[
+        ("share/ament_index/resource_index/packages", ["resource/lunar_bringup"]),
+        ("share/lunar_bringup", ["package.xml"]),
+        ("share/lunar_bringup/launch", glob("launch/*.launch.py")),
+        ("share/lunar_bringup/config", glob("config/*.yaml")),
+    ],
+    install_requires=["setuptools"],
+    zip_safe=False,
+)

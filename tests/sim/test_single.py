@@ -1,0 +1,42 @@
+"""The stand-in for hardware does what a robot does: it stands when told, sinks when limp, falls at lunar pace."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sim.physics.single import STANDING_HEIGHT, SingleRobot
+from sim.spec.gravity import MOON
+from sim.spec.joints import NOMINAL_POSE
+
+
+def run(robot: SingleRobot, seconds: float) -> SingleRobot:
+    for _ in range(round(seconds / robot.dt)):
+        robot.step()
+    return robot
+
+
+def test_it_stands_on_its_feet_until_it_goes_limp() -> None:
+    robot = run(SingleRobot(), 2.0)
+    standing = robot.position[2]
+    assert 0.25 < standing < STANDING_HEIGHT and robot.orientation[0] > 0.999
+    assert np.allclose(robot.joint_position, NOMINAL_POSE, atol=0.15)
+    assert np.abs(robot.joint_velocity).max() < 0.05 and np.abs(robot.angular_velocity).max() < 0.05
+    robot.command(NOMINAL_POSE, kp=0.0, kd=2.0)
+    assert run(robot, 4.0).position[2] < standing - 0.05
+
+
+def test_a_joint_goes_where_it_is_sent() -> None:
+    robot = SingleRobot()
+    targets = NOMINAL_POSE.copy()
+    targets[3] = -0.2  # FR abduction
+    robot.command(targets, kp=60.0, kd=2.0)
+    assert run(robot, 1.0).joint_position[3] == pytest.approx(-0.2, abs=0.05)
+
+
+def test_it_starts_in_free_fall_at_lunar_pace() -> None:
+    robot = SingleRobot()
+    start = robot.position[2]
+    time = 10 * robot.dt
+    fall = start - run(robot, time).position[2]
+    assert fall == pytest.approx(0.5 * MOON * time**2, rel=0.15)
