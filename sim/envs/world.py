@@ -188,7 +188,7 @@ class PronkWorld:
         qpos, qvel = events.reset_states(self.cfg.resets, self.physics, len(ids), self.rng)
         self.physics.reset(ids, qpos, qvel)
         events.randomise(self.cfg.randomisation, self.physics, ids, self.rng)
-        self.gravity[ids] = torch.as_tensor(-self.physics.gravity[ids, 2], dtype=torch.float32, device=self.device)
+        self.gravity[ids] = self._tensor(self.physics.effective_gravity[ids])
         self.hops.reset(ids)
         self.steps[ids] = 0
         self.command[ids] = commands.draw(self.cfg.commands, len(ids), self.generator).to(self.device)

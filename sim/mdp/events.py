@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sim.physics.batch import BatchPhysics
+from sim.spec.gravity import EARTH
 from sim.spec.joints import NOMINAL_POSE
 
 STANDING_HEIGHT = 0.287  # m, base above the ground in the nominal pose: 2 * 0.213 * cos(0.9) + 0.022
@@ -35,7 +36,10 @@ class RandomisationConfig:
     """What differs from robot to robot, drawn anew at each reset."""
 
     gravity: tuple[float, float] = (1.62, 1.62)
-    """m/s^2."""
+    """m/s^2, as the trunk feels it."""
+    rig_share: float = 0.0
+    """1. Share of robots on an ideal MATRIX rig: Earth's gravity, and a constant upward pull at the trunk that leaves
+    ``gravity``. Their legs keep their Earth weight."""
     friction: tuple[float, float] = (0.8, 0.8)
     """1. Foot against ground."""
 
@@ -69,8 +73,10 @@ def reset_states(
 
 
 def randomise(cfg: RandomisationConfig, physics: BatchPhysics, ids: np.ndarray, rng: np.random.Generator) -> None:
-    """Draw gravity and friction for robots ``ids``."""
-    physics.gravity[ids, 2] = -rng.uniform(*cfg.gravity, len(ids))
+    """Draw gravity, rig and friction for robots ``ids``."""
+    effective = rng.uniform(*cfg.gravity, len(ids))
+    on_rig = rng.random(len(ids)) < cfg.rig_share
+    physics.set_gravity(ids, effective, np.where(on_rig, EARTH - effective, 0.0))
     physics.pair_friction[ids, :, :2] = rng.uniform(*cfg.friction, (len(ids), 1, 1))
 
 

@@ -41,7 +41,9 @@ class BatchPhysics:
         self._ground_quat = self.batch.bind("mocap_quat")
         self._sensordata = self.batch.bind("sensordata")
         self._sensors = np.zeros((num_envs, cfg.substeps, self.model.nsensordata))
-        self.gravity = self.batch.expand("opt.gravity")
+        self.effective_gravity = np.full(num_envs, cfg.gravity)
+        self._gravity = self.batch.expand("opt.gravity")
+        self._pull = self.batch.bind("xfrc_applied")[:, self.model.jnt_bodyid[0], 2]
         self.pair_friction = self.batch.expand("pair_friction")
 
     @property
@@ -100,6 +102,13 @@ class BatchPhysics:
         self._sensors[ids, :, _FORCE] = 0.0
         if not self.terrain.is_flat:
             self._place_ground(ids, self.foot_position[ids, :, :2], qpos[:, None, :2])
+
+    def set_gravity(self, ids: np.ndarray, effective: np.ndarray, offload: np.ndarray) -> None:
+        """Gravity of robots ``ids``: ``effective`` (n,) m/s^2 on the whole robot, of which ``offload`` (n,) m/s^2 are
+        a pull at the trunk against a stronger gravity. Call after ``reset``, which drops the pull."""
+        self.effective_gravity[ids] = effective
+        self._gravity[ids, 2] = -(effective + offload)
+        self._pull[ids] = self.mass * offload
 
     def _warnings(self) -> np.ndarray:
         """(N,) number of MuJoCo warnings so far; a rise means bad positions, velocities or accelerations."""

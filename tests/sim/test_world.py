@@ -16,6 +16,7 @@ from sim.errors import LunarError
 from sim.mdp.commands import CommandConfig
 from sim.mdp.events import RandomisationConfig, ResetConfig
 from sim.mdp.observations import NoiseConfig
+from sim.spec.gravity import MOON
 from sim.spec.joints import NOMINAL_POSE
 from sim.spec.observation import FrameStack, make_frame
 from sim.terrain.generators import TerrainConfig
@@ -166,3 +167,18 @@ def test_nominal_pose_is_action_zero():
     for _ in range(100):
         world.step(torch.zeros(8, 12))
     np.testing.assert_allclose(world.physics.qpos[:, 7:], np.tile(NOMINAL_POSE, (8, 1)), atol=0.12)
+
+
+def test_a_robot_on_the_ideal_rig_falls_as_on_the_moon_but_its_legs_weigh_as_on_earth():
+    resets = ResetConfig(air_fraction=1.0, air_height=(2.0, 2.0), air_speed=(0.0, 0.0))
+    cfg = replace(SMALL, terrain=TerrainConfig(), resets=resets)
+    sag = {}
+    for share in (0.0, 1.0):
+        world = PronkWorld(replace(cfg, randomisation=RandomisationConfig(rig_share=share)), 0, training=False)
+        world.reset()
+        for _ in range(25):
+            world.step(torch.zeros(8, 12))
+        np.testing.assert_allclose(world.physics.com_velocity[:, -1, 2], -MOON * 0.495, rtol=0.01)
+        sag[share] = np.abs(world.physics.qpos[:, 7:] - NOMINAL_POSE).max(axis=1)
+    # in free fall nothing pulls on the legs; on the rig the trunk is held and they hang
+    assert (sag[1.0] > sag[0.0] + 0.01).all()
