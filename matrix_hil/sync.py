@@ -68,6 +68,8 @@ class SyncConfig:
     """s over which the speeds of the command rise from zero after the start, so that the belt can follow."""
     lookahead: float = 1.0
     """s. The ground under the robot's landing place is read at most this far ahead."""
+    settle: float = 0.15
+    """s before the expected landing from which the platform gets no new target, so that it stands when feet land."""
     patch_stale: float = 1.0
     """s. Ground older than this is not used: the platform stays where it is."""
     heading_control: HeadingControl = field(default_factory=HeadingControl)
@@ -235,8 +237,9 @@ class Sync:
             self.planner.reset(states.platform.pose)
             self._homed = True
         ground: Ground | None = None
-        if patch is not None:
-            ahead = min(self.estimate.time_to_land(self._stance_base), self.cfg.lookahead) if airborne else 0.0
+        left = self.estimate.time_to_land(self._stance_base) if airborne else 0.0
+        if patch is not None and not (airborne and left < self.cfg.settle):
+            ahead = min(left, self.cfg.lookahead)
             step_x, step_y = speed * ahead, float(self.estimate.velocity[1]) * ahead
             c, s = math.cos(self.cfg.heading), math.sin(self.cfg.heading)
             landing = world[:2] + [c * step_x - s * step_y, s * step_x + c * step_y]

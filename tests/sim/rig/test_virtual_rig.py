@@ -96,12 +96,12 @@ def test_belt_carries_a_standing_robot_at_belt_speed() -> None:
     machine = rig()
     machine.step(STAND, 0.5)
     moving = RigInputs(kp=60.0, kd=2.0, belt_speed=0.2)
-    machine.step(moving, 0.5)
-    before = machine.center_of_mass()[0][0]
+    machine.step(moving, 0.3)
+    before = machine.outputs().foot_position[:, 0]
     belt = machine.belt_position
-    machine.step(moving, 1.5)
-    assert machine.belt_position - belt == pytest.approx(0.3)
-    assert machine.center_of_mass()[0][0] - before == pytest.approx(-0.3, abs=0.03)
+    machine.step(moving, 0.5)  # not longer: away from the middle the rope pulls back and the feet creep
+    assert machine.belt_position - belt == pytest.approx(0.1)
+    assert machine.outputs().foot_position[:, 0] - before == pytest.approx(-0.1, abs=0.005)
 
 
 def test_platform_heave_and_pitch_carry_the_robot() -> None:
