@@ -46,7 +46,7 @@ class TwinConfig:
     relief: float = 0.5
     """m, ground in a patch may rise this much above its centre and still be seen to the patch's edge."""
     pixels: int = 96
-    """Edge of the depth image."""
+    """pixels, edge of the depth image; 0 takes the image as large as Unreal makes it."""
     depth_unit: Literal["auto", "cm", "m"] = "auto"
     """Unit of depth; ``auto`` measures it, a unit is checked against the measurement."""
     depth_kind: Literal["auto", "plane", "ray"] = "auto"
@@ -241,7 +241,8 @@ class TwinClient:
         self._connections += 1
         wanted = 2 * np.degrees(np.arctan((cfg.extent + 2 * cfg.resolution) / (cfg.height - cfg.relief)))
         self._set(f"fov {wanted:.4f}", until)
-        self._set(f"size {cfg.pixels} {cfg.pixels}", until)
+        if cfg.pixels:
+            self._set(f"size {cfg.pixels} {cfg.pixels}", until)
         session.fov = self._numbers("fov", 1, until)[0]
         return session
 
