@@ -68,7 +68,7 @@ def phase_at(t: float) -> Phase:
 
 
 def ground(x: float | np.ndarray) -> np.ndarray:
-    return 0.06 * np.sin(2.0 * math.pi * np.asarray(x) / 3.0)
+    return 0.03 * np.sin(2.0 * math.pi * np.asarray(x) / 3.0)
 
 
 def joints(leg_length: float) -> np.ndarray:
@@ -81,7 +81,7 @@ def write_log(folder: Path, seconds: float = 20.0, seed: int = 0, trip_at: float
     rng = np.random.default_rng(seed)
     upright = np.array([1.0, 0.0, 0.0, 0.0])
     x_of = lambda t: SPEED * max(0.0, t - START)  # noqa: E731
-    with Recorder(folder, {"config.yaml": b"rate: 200\n", "revision": b"0123456789"}, EPOCH) as log:
+    with Recorder(folder, {"config.yaml": b"rate: 200\n", "revision.txt": b"0123456789"}, EPOCH) as log:
         for k in range(round(seconds * RATE)):
             t = k / RATE
             p = phase_at(t)
@@ -93,7 +93,7 @@ def write_log(folder: Path, seconds: float = 20.0, seed: int = 0, trip_at: float
             heave = (1 - blend) * here + blend * ahead
             pose = np.array([0.0, 0.0, heave, 0.0, 0.05 * math.sin(t), 0.0])
             lag = pose + [0, 0, -0.002 * math.sin(9 * t), 0.002 * math.sin(5 * t), 0, 0]
-            z = p.height + here
+            z = p.height + heave
             base = np.array([0.02 * math.sin(0.7 * t), 0.01 * math.sin(0.5 * t), z])
             reach = min(p.height - 0.022, 0.24 if 0.15 < p.share < 0.85 else 0.285)
             foot = np.full(4, p.force / 4.0) * (1.0 + 0.05 * np.array([1, -1, 1, -1]))

@@ -30,7 +30,7 @@ def test_a_whole_log(run: Path, whole: Log) -> None:
     assert whole.lost is None and not whole.skipped
     assert whole.start_wall_time == EPOCH
     assert whole.duration == pytest.approx(SECONDS - 1 / RATE)
-    assert whole.attachments == {"config.yaml": b"rate: 200\n", "revision": b"0123456789"}
+    assert whole.attachments == {"config.yaml": b"rate: 200\n", "revision.txt": b"0123456789"}
     assert whole["/robot/joint_states"].position.shape == (400, 12)
     assert whole["/twin/patch"].heights.shape == (10, 65, 65)
     assert whole["/supervisor/state"].state[-1] == "run"

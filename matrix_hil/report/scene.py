@@ -1,0 +1,261 @@
+"""The 3-D replay: the robot on the rig, and beside it the robot where MATRIX believes it to be on the Moon.
+
+The Moon's ground slides past as the belt does, so that both robots stay in view. Drawn by viser's offline player.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+from dataclasses import dataclass
+
+import mujoco
+import numpy as np
+import trimesh
+import viser
+
+from matrix_hil.report.measure import Run, interpolated, patch_field, rotations
+from sim.spec.joints import JOINT_NAMES
+
+_MAX_FRAMES = 1500  # a longer run is drawn with fewer frames per second
+_MAX_VERTICES = 40_000  # of the Moon's ground
+_MOON = np.array([0.0, 1.7, 0.0])  # m, where the Moon's scene stands in the rig's frame
+_STRIP = 0.75  # m of ground to each side of the robot's path
+_STRIPE = 0.25  # m between the belt's stripes
+_GRID = 0.25  # m between the lines on the Moon's ground
+_AHEAD = 1.4  # m of ground before and behind the path
+
+
+@dataclass(frozen=True)
+class RigShape:
+    """Sizes of the rig that is drawn."""
+
+    belt_length: float = 2.5
+    """m."""
+    belt_width: float = 1.0
+    """m."""
+    pulley_height: float = 4.0
+    """m."""
+
+
+@dataclass(frozen=True)
+class _Body:
+    name: str
+    index: int  # in the MuJoCo model
+    meshes: tuple[tuple[trimesh.Trimesh, tuple[int, int, int]], ...]
+
+
+def replay_html(run: Run, model: mujoco.MjModel, shape: RigShape, rate: float) -> str | None:
+    """A self-contained HTML document that plays the run; None when the log lacks joints or the base's pose.
+
+    Args:
+        run: what to draw.
+        model: the robot alone, its joints named as the project's.
+        shape: of the rig.
+        rate: Hz, frames drawn; lowered for long runs.
+    """
+    if run.base is None or "/robot/joint_states" not in run.log:
+        return None
+    with contextlib.redirect_stdout(io.StringIO()):  # viser prints a banner
+        server = viser.ViserServer(host="127.0.0.1", port=0, verbose=False)
+    try:
+        return _record(server, run, model, shape, rate)
+    finally:
+        with contextlib.redirect_stdout(io.StringIO()):
+            server.stop()
+
+
+def _record(server: viser.ViserServer, run: Run, model: mujoco.MjModel, shape: RigShape, rate: float) -> str:
+    log, base = run.log, run.base
+    assert base is not None
+    duration = max(log.duration, 1e-3)
+    rate = min(rate, _MAX_FRAMES / duration)
+    time = run.start + np.arange(0.0, duration, 1.0 / rate)
+    joints = log["/robot/joint_states"]
+    relative = _link_poses(model, interpolated(time, joints.log_time, joints.position))
+    rig = _poses(time, base.log_time, base.position, base.quaternion)
+    platform = np.zeros((len(time), 6))
+    if "/platform/state" in log:
+        state = log["/platform/state"]
+        platform = interpolated(time, state.log_time, state.pose)
+
+    scene = server.scene
+    scene.set_up_direction("+z")
+    server.initial_camera.position = (-1.5, -2.5, 1.35)
+    server.initial_camera.look_at = (0.1, 0.7, 0.3)
+    server.initial_camera.fov = math.radians(48.0)
+    bodies = _bodies(model)
+    platform_frame, stripes = _add_rig(server, shape)
+    travel = np.zeros(len(time))
+    if "/treadmill/state" in log:
+        belt = log["/treadmill/state"]
+        travel = interpolated(time, belt.log_time, belt.position)
+    rope = scene.add_line_segments("/rope", np.zeros((1, 2, 3)), (230, 190, 90), thickness=0.014)
+    robots = [("/robot", rig[0], rig[1])]
+    if "/world/base_pose" in log:
+        world = log["/world/base_pose"]
+        place, turn = _poses(time, world.log_time, world.position, world.quaternion)
+        moon = scene.add_frame("/moon", show_axes=False)
+        datum = _add_moon(server, run)
+        slide = np.stack([place[:, 0], place[:, 1], np.full(len(place), datum)], axis=1)
+        robots.append(("/moon_robot", place - slide + _MOON, turn))
+    links = [_add_robot(server, root, bodies) for root, _, _ in robots]
+
+    recorder = server.get_scene_serializer()
+    for k in range(len(time)):
+        platform_frame.position, platform_frame.wxyz = platform[k, :3], _euler(platform[k, 3:])
+        stripes.position = (-(travel[k] % _STRIPE), 0.0, 0.0)
+        rope.points = np.array([[[0.0, 0.0, shape.pulley_height], rig[0][k]]])
+        if len(robots) > 1:
+            moon.position = _MOON - slide[k]
+        for (_, position, turn), handles in zip(robots, links, strict=True):
+            handles[0].position, handles[0].wxyz = position[k], turn[k]
+            for body, handle in zip(bodies[1:], handles[1:], strict=True):
+                handle.position, handle.wxyz = relative[k, body.index, :3], relative[k, body.index, 3:]
+        recorder.insert_sleep(1.0 / rate)
+    return recorder.as_html(dark_mode=True)
+
+
+def _poses(
+    time: np.ndarray, known: np.ndarray, position: np.ndarray, quaternion: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    return interpolated(time, known, position), rotations(time, known, quaternion)
+
+
+def _link_poses(model: mujoco.MjModel, joints: np.ndarray) -> np.ndarray:
+    """(frames, bodies, 7) position and quaternion of every body in the base's frame."""
+    data = mujoco.MjData(model)
+    addresses = [model.jnt_qposadr[model.joint(name).id] for name in JOINT_NAMES]
+    out = np.zeros((len(joints), model.nbody, 7))
+    data.qpos[:7] = [0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0]
+    for k, angles in enumerate(np.nan_to_num(joints)):
+        data.qpos[addresses] = angles
+        mujoco.mj_kinematics(model, data)
+        out[k, :, :3], out[k, :, 3:] = data.xpos, data.xquat
+    return out
+
+
+def _bodies(model: mujoco.MjModel) -> list[_Body]:
+    """The robot's bodies, the base first, with the shapes that are drawn."""
+    base = int(model.body_parentid[model.jnt_bodyid[model.joint(JOINT_NAMES[0]).id]])
+    bodies = []
+    for index in range(base, model.nbody):
+        by_color: dict[tuple[int, int, int], list[trimesh.Trimesh]] = {}
+        first = int(model.body_geomadr[index])
+        for g in range(first, first + int(model.body_geomnum[index])):
+            mesh = _mesh(model, g)
+            if mesh is not None:
+                r, gr, b = (int(255 * v) for v in model.geom_rgba[g, :3])
+                by_color.setdefault((r, gr, b), []).append(mesh)
+        meshes = tuple((_joined(parts), color) for color, parts in by_color.items())
+        bodies.append(_Body(model.body(index).name, index, meshes))
+    return bodies
+
+
+def _joined(parts: list[trimesh.Trimesh]) -> trimesh.Trimesh:
+    joined = trimesh.util.concatenate(parts)
+    assert isinstance(joined, trimesh.Trimesh)
+    return joined
+
+
+def _mesh(model: mujoco.MjModel, g: int) -> trimesh.Trimesh | None:
+    """Geom ``g`` in its body's frame; None for shapes that are not drawn."""
+    size, kind = model.geom_size[g], mujoco.mjtGeom(model.geom_type[g])
+    if kind == mujoco.mjtGeom.mjGEOM_BOX:
+        mesh = trimesh.creation.box(extents=2.0 * size)
+    elif kind == mujoco.mjtGeom.mjGEOM_SPHERE:
+        mesh = trimesh.creation.icosphere(subdivisions=2, radius=size[0])
+    elif kind == mujoco.mjtGeom.mjGEOM_CAPSULE:
+        mesh = trimesh.creation.capsule(radius=size[0], height=2.0 * size[1], count=[12, 12])
+        mesh.apply_translation([0.0, 0.0, -mesh.bounds.mean(axis=0)[2]])
+    elif kind == mujoco.mjtGeom.mjGEOM_CYLINDER:
+        mesh = trimesh.creation.cylinder(radius=size[0], height=2.0 * size[1], sections=20)
+    elif kind == mujoco.mjtGeom.mjGEOM_MESH:
+        m = model.geom_dataid[g]
+        v, f = model.mesh_vertadr[m], model.mesh_faceadr[m]
+        vertices = model.mesh_vert[v : v + model.mesh_vertnum[m]]
+        mesh = trimesh.Trimesh(vertices, model.mesh_face[f : f + model.mesh_facenum[m]], process=False)
+    else:
+        return None
+    transform = trimesh.transformations.quaternion_matrix(model.geom_quat[g])
+    transform[:3, 3] = model.geom_pos[g]
+    mesh.apply_transform(transform)
+    return mesh
+
+
+def _add_robot(server: viser.ViserServer, root: str, bodies: list[_Body]) -> list[viser.FrameHandle]:
+    """One frame per body, the base's first; the others are its children."""
+    frames: list[viser.FrameHandle] = []
+    for body in bodies:
+        name = f"{root}/{body.name}" if frames else root
+        frames.append(server.scene.add_frame(name, show_axes=False))
+        for i, (mesh, color) in enumerate(body.meshes):
+            server.scene.add_mesh_simple(f"{name}/shape{i}", mesh.vertices, mesh.faces, color=color)
+    return frames
+
+
+def _add_rig(server: viser.ViserServer, shape: RigShape) -> tuple[viser.FrameHandle, viser.FrameHandle]:
+    """Belt, platform and pulley. Returns what moves with the platform, and the belt's stripes on it."""
+    scene, length, width = server.scene, shape.belt_length, shape.belt_width
+    platform = scene.add_frame("/platform", show_axes=False)
+    scene.add_box("/platform/belt", dimensions=(length, width, 0.04), position=(0, 0, -0.02), color=(62, 66, 75))
+    deck = (length + 0.16, width + 0.2, 0.08)
+    scene.add_box("/platform/deck", dimensions=deck, position=(0, 0, -0.09), color=(214, 160, 60))
+    stripes = scene.add_frame("/platform/stripes", show_axes=False)
+    for i, x in enumerate(np.arange(-length / 2 + _STRIPE, length / 2 - 0.01, _STRIPE)):
+        size = (0.012, width, 0.002)
+        scene.add_box(f"/platform/stripes/{i}", dimensions=size, position=(x, 0, 0), color=(140, 146, 158))
+    scene.add_box("/foot", dimensions=(0.9, 0.9, 0.3), position=(0, 0, -0.55), color=(110, 114, 122))
+    scene.add_icosphere("/pulley", radius=0.06, color=(200, 200, 205), position=(0, 0, shape.pulley_height))
+    return platform, stripes
+
+
+def _add_moon(server: viser.ViserServer, run: Run) -> float:
+    """The ground that the twin has seen along the robot's path. Returns its middle height in m."""
+    path = run.log["/world/base_pose"].position
+    if "/twin/patch" not in run.log:
+        return 0.0
+    patches = run.log["/twin/patch"]
+    low, high = path[:, :2].min(axis=0) - [_AHEAD, _STRIP], path[:, :2].max(axis=0) + [_AHEAD, _STRIP]
+    size = high - low
+    if not np.isfinite(size).all():
+        return 0.0
+    step = max(float(np.min(patches.resolution)), math.sqrt(float(size.prod()) / _MAX_VERTICES), 0.01)
+    x, y = np.meshgrid(np.arange(low[0], high[0], step), np.arange(low[1], high[1], step))
+    z = np.full(x.shape, np.nan)
+    for k in range(len(patches)):
+        field = patch_field(patches, k)
+        if field is None:
+            continue
+        x0, x1, y0, y1 = field.extent
+        inside = (x >= x0) & (x <= x1) & (y >= y0) & (y <= y1)
+        z[inside] = field.height(x[inside], y[inside])
+    rows, cols = z.shape
+    corner = (np.arange(rows - 1)[:, None] * cols + np.arange(cols - 1)).ravel()
+    quads = np.stack([corner, corner + 1, corner + cols + 1, corner + cols], axis=1)
+    quads = quads[np.isfinite(z.ravel()[quads]).all(axis=1)]
+    if not len(quads):
+        return 0.0
+    datum = float(np.nanmedian(z))
+    vertices = np.stack([x.ravel(), y.ravel(), np.nan_to_num(z.ravel(), nan=datum)], axis=1)
+    faces = np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])
+    server.scene.add_mesh_simple("/moon/ground", vertices, faces, color=(134, 131, 126), side="double")
+    lines = _grid_lines(x, y, z, max(1, round(_GRID / step)))
+    if len(lines):
+        server.scene.add_line_segments("/moon/grid", lines, (74, 72, 70), thickness=0.006)
+    return datum
+
+
+def _grid_lines(x: np.ndarray, y: np.ndarray, z: np.ndarray, every: int) -> np.ndarray:
+    """(n, 2, 3) segments along every ``every``-th row and column, so that one sees the ground move."""
+    points = np.stack([x, y, z + 0.003], axis=-1)
+    along = np.stack([points[::every, :-1], points[::every, 1:]], axis=-2).reshape(-1, 2, 3)
+    across = np.stack([points[:-1, ::every], points[1:, ::every]], axis=-2).reshape(-1, 2, 3)
+    lines = np.concatenate([along, across])
+    return lines[np.isfinite(lines).all(axis=(1, 2))]
+
+
+def _euler(angles: np.ndarray) -> np.ndarray:
+    """Quaternion (w, x, y, z) of roll, pitch, yaw."""
+    return trimesh.transformations.quaternion_from_euler(angles[0], angles[1], angles[2], "sxyz")
