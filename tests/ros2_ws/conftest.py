@@ -25,7 +25,7 @@ from sim.spec.joints import NOMINAL_POSE
 from sim.spec.observation import PRONK_OBSERVATION, ObservationSpec
 
 ABSENT = 3  # build.py's status when ROS 2, cmake or a compiler is absent
-_domains = itertools.count(1 + os.getpid() % 90)
+_domains = itertools.count(1 + os.getpid() % 80)  # Linux has ports for domains up to 101
 
 
 def write_policy(folder: Path, seed: int = 0, spec: ObservationSpec = PRONK_OBSERVATION, gain: float = 1.0) -> Path:

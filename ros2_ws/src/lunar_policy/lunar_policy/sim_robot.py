@@ -67,11 +67,13 @@ class SimRobot(Node):
 
 def main() -> int:
     """Run until SIGINT or SIGTERM."""
-    with rclpy.init():
-        try:
-            rclpy.spin(SimRobot())
-        except (KeyboardInterrupt, ExternalShutdownException):
-            return 0
+    rclpy.init()
+    try:
+        rclpy.spin(SimRobot())
+    except (KeyboardInterrupt, ExternalShutdownException):
+        return 0
+    finally:
+        rclpy.try_shutdown()
     return 0
 
 
