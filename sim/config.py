@@ -37,7 +37,9 @@ def parse(config_class: type[T], argv: Sequence[str], prog: str, default: str | 
     Raises:
         LunarError: unknown key (the nearest valid one is named), wrong type, or unreadable file.
     """
-    parser = jsonargparse.ArgumentParser(prog=prog, description=config_class.__doc__, exit_on_error=False)
+    parser = jsonargparse.ArgumentParser(
+        prog=prog, description=config_class.__doc__, exit_on_error=False, allow_abbrev=False
+    )
     parser.add_argument("--config", action="config", help="YAML file with values for the options below")
     parser.add_class_arguments(config_class)
     argv = _explicit_flags(config_class, argv)

@@ -47,6 +47,7 @@ def test_files_then_overrides(tmp_path):
         ("seed: many", [], ["seed", "rig.yaml", "many"]),
         ("seed: 1", ["--sed", "2"], ["'sed'", "command line", "'seed'"]),
         ("seed: [", [], ["rig.yaml"]),
+        ("seed: 1", ["--belt.max", "2"], ["belt.max", "command line", "'belt.max_speed'"]),
     ],
 )
 def test_mistakes_are_one_sentence_with_file_and_nearest_key(tmp_path, yaml, argv, words):
