@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -35,24 +36,55 @@ class HeightField:
 
     def height(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Bilinear height in m at points of any shape."""
-        z00, z10, z01, z11, u, v = self._cell(x, y)
-        return (z00 * (1 - u) + z10 * u) * (1 - v) + (z01 * (1 - u) + z11 * u) * v
+        return bilinear(self.heights, self.resolution, self.origin, np.asarray(x, float), np.asarray(y, float))[0]
 
     def height_and_normal(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Height (...,) in m and upward unit normal (..., 3) of the bilinear surface."""
-        z00, z10, z01, z11, u, v = self._cell(x, y)
-        z = (z00 * (1 - u) + z10 * u) * (1 - v) + (z01 * (1 - u) + z11 * u) * v
-        slope_x = ((z10 - z00) * (1 - v) + (z11 - z01) * v) / self.resolution
-        slope_y = ((z01 - z00) * (1 - u) + (z11 - z10) * u) / self.resolution
-        normal = np.stack([-slope_x, -slope_y, np.ones_like(z)], axis=-1)
-        return z, normal / np.linalg.norm(normal, axis=-1, keepdims=True)
+        x, y = np.asarray(x, float), np.asarray(y, float)
+        return surface(*bilinear(self.heights, self.resolution, self.origin, x, y))
 
-    def _cell(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, ...]:
-        rows, cols = self.heights.shape
-        gx = np.clip((np.asarray(x, float) - self.origin[0]) / self.resolution, 0, cols - 1)
-        gy = np.clip((np.asarray(y, float) - self.origin[1]) / self.resolution, 0, rows - 1)
-        i = np.minimum(gx.astype(int), cols - 2)
-        j = np.minimum(gy.astype(int), rows - 2)
-        base = j * cols + i
-        flat = self.heights.ravel()
-        return flat[base], flat[base + 1], flat[base + cols], flat[base + cols + 1], gx - i, gy - j
+
+# The functions below take NumPy arrays or torch tensors (all of one kind, on one device): only what both spell alike.
+
+
+def bilinear(
+    heights: Any, resolution: float, origin: tuple[float, float], x: Any, y: Any, level: Any = None
+) -> tuple[Any, Any, Any]:
+    """Bilinear height in m, and its derivatives along x and y, at points of any shape.
+
+    Args:
+        heights: (rows, cols) m, or (levels, rows, cols) with a ``level``.
+        resolution: m between neighbouring samples.
+        origin: (x, y) of the first sample, m.
+        x: (...,) m.
+        y: (...,) m.
+        level: (...,) whole numbers, which of the stacked maps each point looks at.
+    """
+    rows, cols = heights.shape[-2:]
+    u = ((x - origin[0]) / resolution).clip(0, cols - 1)
+    v = ((y - origin[1]) / resolution).clip(0, rows - 1)
+    i = _integers(u).clip(0, cols - 2)
+    j = _integers(v).clip(0, rows - 2)
+    u, v = u - i, v - j
+    first = j * cols + i if level is None else (level * rows + j) * cols + i
+    samples = heights.reshape(-1)
+    z00, z10 = samples[first], samples[first + 1]
+    z01, z11 = samples[first + cols], samples[first + (cols + 1)]
+    rise_0, rise_1 = z10 - z00, z11 - z01
+    z0, z1 = z00 + rise_0 * u, z01 + rise_1 * u
+    return z0 + (z1 - z0) * v, (rise_0 + (rise_1 - rise_0) * v) / resolution, (z1 - z0) / resolution
+
+
+def surface(height: Any, slope_x: Any, slope_y: Any) -> tuple[Any, Any]:
+    """``bilinear``'s result as height (...,) and upward unit normal (..., 3)."""
+    up = (slope_x * slope_x + slope_y * slope_y + 1.0) ** -0.5
+    shape = (*up.shape, 3)
+    normal = np.empty(shape) if isinstance(up, (np.ndarray, np.generic)) else up.new_empty(shape)
+    normal[..., 0] = -slope_x * up
+    normal[..., 1] = -slope_y * up
+    normal[..., 2] = up
+    return height, normal
+
+
+def _integers(a: Any) -> Any:
+    return a.astype(np.int64) if isinstance(a, (np.ndarray, np.generic)) else a.long()

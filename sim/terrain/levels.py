@@ -1,0 +1,43 @@
+"""Ten difficulties of one terrain stacked, so that a curriculum gives every robot its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sim.terrain.height_field import HeightField, bilinear, surface
+
+
+@dataclass(frozen=True)
+class TerrainLevels:
+    """Maps of one size, easiest first. Look-ups take NumPy arrays, or torch tensors where ``heights`` is one.
+
+    Args:
+        heights: (levels, rows, cols) float32 m; rows run along y, columns along x.
+        resolution: m between neighbouring samples.
+        origin: (x, y) of the first sample, m.
+    """
+
+    heights: Any
+    resolution: float
+    origin: tuple[float, float]
+
+    def __len__(self) -> int:
+        return len(self.heights)
+
+    def __getitem__(self, level: int) -> HeightField:
+        """One level as a height field that shares the memory (NumPy only)."""
+        return HeightField(self.heights[level], self.resolution, self.origin)
+
+    @property
+    def extent(self) -> tuple[float, float, float, float]:
+        """x_min, x_max, y_min, y_max in m."""
+        return self[0].extent
+
+    def height(self, x: Any, y: Any, level: Any) -> Any:
+        """Bilinear height in m at points (...,) of the map ``level`` (...,), whole numbers from 0 to len - 1."""
+        return bilinear(self.heights, self.resolution, self.origin, x, y, level)[0]
+
+    def height_and_normal(self, x: Any, y: Any, level: Any) -> tuple[Any, Any]:
+        """Height (...,) in m and upward unit normal (..., 3) at points of the map ``level`` (...,)."""
+        return surface(*bilinear(self.heights, self.resolution, self.origin, x, y, level))
