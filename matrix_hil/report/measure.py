@@ -14,6 +14,7 @@ from sim.spec.hops import LOAD_TIME, HopDetector, HopTable
 from sim.terrain.height_field import HeightField
 
 _SMOOTH = 0.025  # s over which heights are averaged before they are differentiated; a tracker's 2 mm noise needs it
+_MAX_SAMPLES = 5_000_000  # for hop detection, 7 h at 200 Hz; more comes from a clock that jumped
 _BASE = ("/rig/base_pose", "/tracker/pose")  # where the base is in the rig: ground truth first
 
 
@@ -27,7 +28,7 @@ class Run:
     base: Series | None
     """Base pose in the rig: ground truth of a virtual rig, else the tracker's; None if there is neither."""
     hops: HopTable | None
-    """None when the log lacks foot forces every 10 ms or the base's height."""
+    """None when the log lacks foot forces every 10 ms or the base's height, or spans more than some hours."""
     ground_time: np.ndarray
     """(n,) s."""
     ground: np.ndarray
@@ -37,9 +38,20 @@ class Run:
         """(messages,) s, when the values of ``topic`` were measured or made."""
         return self.log[topic].time - self.start
 
+    def lateness(self) -> tuple[np.ndarray, str]:
+        """(cycles,) µs by which each cycle was late, and what that means; a simulated clock waits for every cycle, so
+        that there the computing time beyond the period stands for it."""
+        if "/sync/stamp" not in self.log:
+            return np.zeros(0), ""
+        stamp = self.log["/sync/stamp"]
+        if stamp.lateness.any() or len(stamp) < 2:
+            return 1e6 * np.maximum(stamp.lateness, 0.0), "start of a cycle after its deadline"
+        period = float(np.median(np.diff(stamp.time)))
+        return 1e6 * np.maximum(stamp.duration - period, 0.0), "computing time beyond the period, clock waits"
+
     def results(self) -> dict[str, Any]:
         """Key figures, as ``lunar replay --json`` reports them; None where the log does not say."""
-        late = self.log["/sync/stamp"].lateness * 1e6 if "/sync/stamp" in self.log else np.zeros(0)
+        late, kind = self.lateness()
         supervisor = self.log["/supervisor/state"] if "/supervisor/state" in self.log else None
         p50, p99, p999 = np.percentile(late, [50, 99, 99.9]).tolist() if len(late) else (None, None, None)
         lost = self.log.lost
@@ -53,6 +65,7 @@ class Run:
             "apex_gain": None if self.hops is None or not len(self.hops) else float(np.median(self.hops.apex_gain)),
             "trips": None if supervisor is None else int(supervisor.trips.max()),
             "stale_commands": None if supervisor is None else int(supervisor.stale_commands.max()),
+            "lateness_kind": kind,
             "lateness_us": {"p50": p50, "p99": p99, "p999": p999},
         }
 
@@ -98,6 +111,8 @@ def _hops(log: Log, base: Series | None, start: float, mass: float) -> HopTable 
         return None
     # detection wants equal steps: hold the newest sample on a grid, so that a gap counts as time
     dt = float(np.clip(np.median(np.diff(feet.log_time)), 1e-3, LOAD_TIME))
+    if np.ptp(feet.log_time) > _MAX_SAMPLES * dt:
+        return None
     grid = np.arange(feet.log_time[0], feet.log_time[-1] + 0.5 * dt, dt)
     force = np.nan_to_num(held(grid, feet.log_time, feet.force))
     height = np.nan_to_num(interpolated(grid, base.log_time, base.position[:, 2]))

@@ -33,7 +33,7 @@ class Plot:
 
 def plots(run: Run) -> list[Plot]:
     """Every plot that the log has data for."""
-    makers = (_height, _contacts, _supervisor, _tension, _belt, _heave, _attitude, _lateness, _lateness_counts)
+    makers = (_height, _contacts, _supervisor, _tension, _belt, _heave, _attitude, _timing, _timing_counts)
     made = [plot for maker in makers if (plot := maker(run)) is not None]
     for plot in made:
         if plot.timed:
@@ -100,7 +100,8 @@ def _mark(figure: go.Figure, run: Run) -> None:
         figure.add_shape(type="line", x0=time, x1=time, y0=0, y1=1, yref="paper", line={"color": RED, "width": 1.5})
         rule = html.escape(reason.split(":")[0][:40])
         figure.add_annotation(
-            x=time, y=1, yref="paper", text=rule, showarrow=False, xanchor="left", yanchor="top",
+            x=time, y=1, yref="paper", text=rule, showarrow=False, yanchor="top",
+            xanchor="left" if time < 0.6 * run.log.duration else "right",
             font={"color": RED, "size": 11},
         )  # fmt: skip
     figure.update_xaxes(range=[0.0, run.log.duration])
@@ -232,35 +233,42 @@ def _values(series: Series, name: str, column: int | None) -> np.ndarray:
     return values if column is None else values[:, column]
 
 
-def _lateness(run: Run) -> Plot | None:
-    if "/sync/stamp" not in run.log:
+def _timing(run: Run) -> Plot | None:
+    late, kind = run.lateness()
+    if not len(late):
         return None
-    figure = _figure("µs")
-    figure.update_layout(showlegend=False)
-    _line(figure, run.time("/sync/stamp"), 1e6 * run.log["/sync/stamp"].lateness, "late", BLUE)
-    caption = "How late each cycle of the 200 Hz loop began, in µs; a peak over 5000 µs is a missed cycle."
+    figure, time = _figure("µs"), run.time("/sync/stamp")
+    _line(figure, time, 1e6 * run.log["/sync/stamp"].duration, "computing time", BLUE)
+    _line(figure, time, late, "lateness", ORANGE)
+    caption = f"Computing time of each cycle of the sync loop and its lateness ({kind}), in µs."
     return Plot("Deadline lateness", caption, figure)
 
 
-def _lateness_counts(run: Run) -> Plot | None:
-    if "/sync/stamp" not in run.log:
-        return None
-    late = 1e6 * run.log["/sync/stamp"].lateness
-    late = np.maximum(late[np.isfinite(late)], 0.0)
+def _timing_counts(run: Run) -> Plot | None:
+    late, _ = run.lateness()
     if not len(late):
         return None
-    edges = np.linspace(0.0, max(float(np.percentile(late, 99.9)) * 1.3, 10.0), 61)
-    counts, _ = np.histogram(np.minimum(late, edges[-1]), edges)
+    title, what, values = "Lateness distribution", "late", late
+    if np.percentile(late, 99.0) == 0.0:  # bars of zeros tell nothing
+        title, what, values = "Computing time distribution", "of computing", 1e6 * run.log["/sync/stamp"].duration
+    values = np.maximum(values[np.isfinite(values)], 0.0)
+    edges = np.linspace(0.0, max(1.3 * float(np.percentile(values, 99.9)), 10.0), 61)
+    counts, _ = np.histogram(np.minimum(values, edges[-1]), edges)
     figure = _figure("cycles")
     figure.update_layout(showlegend=False, bargap=0.05, hovermode="closest")
-    figure.add_bar(x=0.5 * (edges[1:] + edges[:-1]), y=counts, marker_color=BLUE, hovertemplate="%{y} cycles at %{x:.0f} µs<extra></extra>")  # fmt: skip  # noqa: E501
+    hover = "%{y} cycles at %{x:.0f} µs<extra></extra>"
+    figure.add_bar(x=0.5 * (edges[1:] + edges[:-1]), y=counts, marker_color=BLUE, hovertemplate=hover)
     figure.update_yaxes(type="log", dtick=1)
-    figure.update_xaxes(title={"text": "µs late", "standoff": 4})
+    figure.update_xaxes(title={"text": f"µs {what}", "standoff": 4})
     for share, color in ((50, GREEN), (99, ORANGE), (99.9, RED)):
-        value = float(np.percentile(late, share))
-        figure.add_vline(x=value, line={"color": color, "width": 1.5}, annotation_text=f"p{share:g}", annotation_font_color=color)  # fmt: skip  # noqa: E501
-    caption = "How many cycles began how late (the last bar holds all later ones), with median, p99 and p99.9."
-    return Plot("Lateness distribution", caption, figure, timed=False)
+        line = {"color": color, "width": 1.5}
+        figure.add_vline(
+            float(np.percentile(values, share)), line=line, annotation_text=f"p{share:g}", annotation_font_color=color
+        )
+    caption = (
+        f"How many cycles took how many µs {what}; the last bar holds all beyond it, lines are p50, p99 and p99.9."
+    )
+    return Plot(title, caption, figure, timed=False)
 
 
 def _supervisor(run: Run) -> Plot | None:
