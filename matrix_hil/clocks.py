@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -19,6 +20,7 @@ from matrix_hil.virtual import VirtualMachines
 
 GroundSource = Callable[[np.ndarray, np.ndarray, float], TwinPatch | None]
 """(world position (3,) m, world velocity (2,) m/s, now) -> newest patch of the virtual ground."""
+_PRIORITY = 20  # of 1 to 99; above everything of an ordinary desktop, below the kernel's own threads
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def run_simulated(bench: Bench) -> None:
             link.poll_device(now)
         if bench.interrupted():
             loop.stop(now)
-        loop.cycle(now, patch)
+        loop.cycle(now, loop.newest(), patch)
         for device in bench.devices.values():
             device.poll(now)
         bench.timed(time.perf_counter() - begin, 0.0)
@@ -73,7 +75,9 @@ def run_wall(bench: Bench, clock: Callable[[], float]) -> None:
     period = 1.0 / loop.sync.cfg.rate
     loop.sync.policy.infer(np.zeros((1, loop.sync.policy.card.observation.size)))  # the first call is slow
     with ExitStack() as threads:
-        threads.enter_context(_prompt_interpreter())
+        threads.callback(gc.unfreeze)
+        gc.collect()
+        gc.freeze()  # no long collections over what lives as long as the run
         if bench.machines is not None:
             machines = bench.machines
             threads.enter_context(PollThread("virtual-rig", lambda _: machines.poll(clock()), machines.tick))
@@ -82,10 +86,11 @@ def run_wall(bench: Bench, clock: Callable[[], float]) -> None:
         due = clock() + period
         while not loop.done:
             time.sleep(max(0.0, due - clock()))
+            states = loop.newest()
             now = clock()
             if bench.interrupted():
                 loop.stop(now)
-            loop.cycle(now, bench.ground(loop.world, loop.velocity, now))
+            loop.cycle(now, states, bench.ground(loop.world, loop.velocity, now))
             end = clock()
             bench.timed(end - now, now - due)
             bench.show(loop, now)
@@ -97,14 +102,20 @@ def _poll(device: SerialDevice, clock: Callable[[], float]) -> Callable[[float],
 
 
 @contextlib.contextmanager
-def _prompt_interpreter() -> Iterator[None]:
-    """No long garbage collections, and threads that hand over the interpreter within a fraction of a cycle."""
+def real_time() -> Iterator[None]:
+    """The kernel's real-time class where that is allowed, and threads that hand over the interpreter quickly.
+
+    Threads started inside inherit the class. Start all of a run's threads inside: an ordinary one would be put to sleep
+    by other programs while it holds the interpreter that the loop waits for.
+    """
     interval = sys.getswitchinterval()
+    scheduler, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    with contextlib.suppress(PermissionError):
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(_PRIORITY))
     sys.setswitchinterval(2e-4)
-    gc.collect()
-    gc.freeze()
     try:
         yield
     finally:
-        gc.unfreeze()
         sys.setswitchinterval(interval)
+        with contextlib.suppress(PermissionError):
+            os.sched_setscheduler(0, scheduler, parameters)

@@ -16,14 +16,14 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from matrix_hil.clocks import Bench, GroundSource, run_simulated, run_wall
+from matrix_hil.clocks import Bench, GroundSource, real_time, run_simulated, run_wall
 from matrix_hil.link import DEVICES, SerialDevice
 from matrix_hil.log import Recorder
 from matrix_hil.loop import Cycle, Loop, RunPlan
 from matrix_hil.messages import TwinPatch
 from matrix_hil.metrics import RunMetrics
 from matrix_hil.rig.counterweight import TrimConfig
-from matrix_hil.run_log import RunLog, attachments, log_folder
+from matrix_hil.run_log import Background, RunLog, at_once, attachments, log_folder
 from matrix_hil.safety import SafetyConfig, Supervisor
 from matrix_hil.sync import Sync, SyncConfig
 from matrix_hil.twin import ServerConfig, TwinClient, TwinConfig, TwinServer
@@ -120,6 +120,8 @@ def run(cfg: HilConfig, console: Console | None = None) -> dict[str, Any]:
 
     with ExitStack() as stack:
         interrupted = stack.enter_context(_ctrl_c())
+        if cfg.clock == "wall":
+            stack.enter_context(real_time())
         ground = _ground(cfg, stack, clock)
         machines = stack.enter_context(_machines(cfg)) if len(real) < len(DEVICES) else None
         devices = {
@@ -132,7 +134,8 @@ def run(cfg: HilConfig, console: Console | None = None) -> dict[str, Any]:
             Recorder(folder, attachments(cfg, cfg.policy), time.time() - (clock() if cfg.clock == "wall" else 0.0))
         )
         truth = machines if not real else None
-        log = RunLog(recorder, cfg.sync.heading, truth)
+        do = stack.enter_context(Background()) if cfg.clock == "wall" else at_once
+        log = RunLog(recorder, cfg.sync.heading, truth, do)
         metrics = RunMetrics(cfg.sync, truth.rig if truth else None)
 
         def sink(cycle: Cycle) -> None:

@@ -106,21 +106,24 @@ class Loop:
                 self.supervisor.reset(now)
             self._enter("down", now)
 
-    def cycle(self, now: float, patch: TwinPatch | None) -> None:
-        """One cycle at ``now`` over the newest ``patch`` of the virtual ground.
+    def newest(self) -> MachineStates:
+        """The newest state of every machine. Take it before reading the clock, or a state may be newer than now."""
+        return MachineStates(**{name: device.state for name, device in self.devices.items()})
 
-        Drivers have been read before; their ``poll`` sends afterwards what is queued here.
+    def cycle(self, now: float, states: MachineStates, patch: TwinPatch | None) -> None:
+        """One cycle at ``now`` with the machines' ``states`` over the newest ``patch`` of the virtual ground.
+
+        What it tells the machines is queued with their drivers, whose next ``poll`` sends it.
 
         Raises:
             LunarError: the rig did not agree to be armed in time; nothing has moved.
         """
-        states = MachineStates(**{name: device.state for name, device in self.devices.items()})
         wanted, self.world, info = self.sync.step(states, patch, self.command, now)
         self.velocity = _turned(info.speed_over_belt, float(info.velocity[1]), self.sync.cfg.heading)
         sent, judged = self.supervisor.step(states, wanted, now)
         for name, device in self.devices.items():
             command: Any = getattr(sent, name, None)
-            if command is not None and device.state is not None:
+            if command is not None and getattr(states, name) is not None:
                 device.send(command)
         self.last = Cycle(self._number, now, states, wanted, sent, judged, info, self.world, patch)
         self._number += 1

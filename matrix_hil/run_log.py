@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import queue
+import threading
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,7 @@ from matrix_hil.log import Pose, Recorder, SyncStamp
 from matrix_hil.loop import Cycle
 from matrix_hil.virtual import VirtualMachines
 from sim.results import revision
+from sim.rig import RigOutputs
 
 
 def log_folder(wanted: str) -> Path:
@@ -31,6 +35,35 @@ def attachments(cfg: Any, policy: str) -> dict[str, bytes]:
     }
 
 
+class Background:
+    """Does work in order in a thread of its own, so that a slow disk does not hold up the loop. Leaving it finishes."""
+
+    def __init__(self) -> None:
+        self._queue: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+
+    def __call__(self, work: Callable[[], None]) -> None:
+        """Queue ``work``; returns at once."""
+        self._queue.put(work)
+
+    def __enter__(self) -> Background:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._queue.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while (work := self._queue.get()) is not None:
+            work()
+
+
+def at_once(work: Callable[[], None]) -> None:
+    """Do ``work`` now."""
+    work()
+
+
 class RunLog:
     """Writes cycles to a recorder.
 
@@ -38,23 +71,38 @@ class RunLog:
         recorder: open; the caller closes it.
         heading: rad, world yaw of the rig's x axis.
         machines: the virtual rig, whose true base pose is logged beside the tracker's; None on real machines.
+        do: does the writing, ``at_once`` or in the ``Background``.
     """
 
-    def __init__(self, recorder: Recorder, heading: float, machines: VirtualMachines | None) -> None:
+    def __init__(
+        self,
+        recorder: Recorder,
+        heading: float,
+        machines: VirtualMachines | None,
+        do: Callable[[Callable[[], None]], None],
+    ) -> None:
         self._recorder = recorder
         self._turn = np.array([math.cos(heading / 2), 0.0, 0.0, math.sin(heading / 2)])
         self._machines = machines
+        self._do = do
         self._patch_time: float | None = None
 
     def add(self, cycle: Cycle) -> None:
         """Take one cycle."""
+        truth = self._machines.outputs if self._machines is not None else None
+        self._do(lambda: self._write(cycle, truth))
+
+    def timed(self, cycle: Cycle, duration: float, lateness: float) -> None:
+        """Take a cycle's computing time and how late it started, s."""
+        self._do(lambda: self._stamp(cycle, duration, lateness))
+
+    def _write(self, cycle: Cycle, truth: RigOutputs | None) -> None:
         r, now = self._recorder, cycle.time
         r.write_states(cycle.states, cycle.info.loaded, now)
         r.write_commands(cycle.sent, now)
         r.write("/hop_command", cycle.info.command, now)
         r.write("/supervisor/state", cycle.supervisor, now)
-        if self._machines is not None:
-            truth = self._machines.outputs
+        if truth is not None:
             r.write("/rig/base_pose", Pose(now, truth.base_position, truth.base_quaternion), now)
         if cycle.states.tracker is not None:
             turned = _product(self._turn, cycle.states.tracker.quaternion)
@@ -63,8 +111,7 @@ class RunLog:
             self._patch_time = cycle.patch.time
             r.write("/twin/patch", cycle.patch, now)
 
-    def timed(self, cycle: Cycle, duration: float, lateness: float) -> None:
-        """Take a cycle's computing time and how late it started, s."""
+    def _stamp(self, cycle: Cycle, duration: float, lateness: float) -> None:
         s = cycle.states
         ages = [
             math.inf if state is None else cycle.time - state.time

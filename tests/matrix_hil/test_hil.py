@@ -59,7 +59,7 @@ def flown(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Log
         policy=str(ZOO / "pronk"),
         log=str(folder),
         plan=RunPlan(duration=6.0, stand=1.0),
-        terrain=TerrainConfig(kind="rough", size=12.0, craters=6),
+        terrain=TerrainConfig(kind="rough", size=12.0),
         command=HopCommand(0.2, 0.0, 0.0, 0.3, 0.0),
     )
     return run(cfg, QUIET), read_log(folder)
@@ -161,10 +161,10 @@ def test_an_error_in_the_loop_stops_the_machines(
     """Drivers send their safe commands on the way out, the log is whole."""
     sent: list[Any] = []
 
-    def break_down(self: Loop, now: float, patch: object) -> None:
+    def break_down(self: Loop, now: float, *rest: Any) -> None:
         if now > 0.8:
             raise RuntimeError("a bug")
-        original(self, now, patch)  # type: ignore[arg-type]
+        original(self, now, *rest)
 
     def close(self: VirtualMachines, *_: object) -> None:
         for emulator in self.emulators.values():
