@@ -7,12 +7,13 @@ foot does not, and on flat ground it is exactly the flat plane.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import mujoco
 
 from sim.errors import LunarError
+from sim.physics.soil import SoilConfig, apply_soil
 from sim.spec.gravity import MOON
 from sim.spec.joints import JOINT_NAMES, LEGS, TORQUE_LIMIT
 
@@ -34,6 +35,8 @@ class PhysicsConfig:
     """Physics steps per control step; 4 x 5 ms = 50 Hz."""
     friction: float = 0.8
     """1. Sliding friction of feet on regolith."""
+    soil: SoilConfig = field(default_factory=SoilConfig)
+    """Rigid ground or regolith that gives way."""
     kp: float = 30.0
     """N*m/rad. Joint stiffness."""
     kd: float = 0.75
@@ -131,6 +134,7 @@ def build_scene(cfg: PhysicsConfig) -> mujoco.MjModel:
     model = spec.compile()
     if model.nq != 19:
         raise LunarError(f"robot {cfg.robot} has {model.nq - 7} joints beside the free base; exactly 12 are expected")
+    apply_soil(model, cfg.soil)
     return model
 
 
