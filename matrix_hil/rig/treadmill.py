@@ -14,8 +14,8 @@ class BeltControl:
     stance_acceleration: float = 1.8
     """m/s^2 while a foot is loaded."""
     flight_acceleration: float = 0.0
-    """m/s^2 commanded in flight, where it is a fictitious force on the robot: 0.1 m/s^2 RMS is the most it may be, and a
-    belt that moves in steps of 5 mm/s makes 0.3 of a command of 0.08."""
+    """m/s^2 commanded in flight, where it is a fictitious force on the robot: 0.1 m/s^2 RMS is the most it may be, and
+    a belt that moves in steps of 5 mm/s makes 0.3 of a command of 0.08."""
     centring: float = 0.6
     """1/s. Belt speed per metre off the middle."""
     deadband: float = 0.05

@@ -44,8 +44,8 @@ class RigConfig:
     pulley_height: float = 4.0
     """m. Pulley above the belt's centre."""
     harness: tuple[float, float, float] = (-0.003, 0.0, 0.03)
-    """m. Where the rope holds the trunk, base frame. The default lies 5 cm above the centre of mass in the nominal pose:
-    at the centre of mass itself the legs' motion tips the flying robot over (measured: tilt at landing up to 1 rad)."""
+    """m. Where the rope holds the trunk, base frame. The default lies 5 cm above the centre of mass in the nominal
+    pose: at the centre of mass itself the legs' motion tips the flying robot over (tilt at landing up to 1 rad)."""
     rope_ratio: float = 0.5
     """m/m. How far the counterweight moves per metre of the robot, k."""
     offload: float = 5.0 / 6.0
