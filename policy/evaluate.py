@@ -78,7 +78,7 @@ class Trials:
 
 def run_trials(actor: nn.Module, world: PronkWorld, duration: float, tick: Any = None) -> Trials:
     """One trial per robot, from the world's reset to a fall or the end."""
-    n, dt = world.num_envs, world.dt
+    n, dt, physics = world.num_envs, world.dt, world.physics
     steps = round(duration / dt)
     alive = np.ones(n, dtype=bool)
     lifetime = np.full(n, duration)
@@ -86,8 +86,8 @@ def run_trials(actor: nn.Module, world: PronkWorld, duration: float, tick: Any =
     velocity_sum = yaw_sum = 0.0
     velocity_count = yaw_count = 0
     qpos = np.zeros((steps, n, 19), dtype=np.float32)
-    height = np.zeros((steps, *world.physics.base_height.shape), dtype=np.float32)
-    force = np.zeros((steps, *world.physics.foot_force.shape), dtype=np.float32)
+    height = np.zeros((steps, *physics.base_height.shape), dtype=np.float32)
+    force = np.zeros((steps, *physics.foot_force.shape), dtype=np.float32)
     obs = world.reset()
     world.hops.drain()
     command = world.command.clone()
@@ -106,7 +106,8 @@ def run_trials(actor: nn.Module, world: PronkWorld, duration: float, tick: Any =
         velocity_count += int(airborne.sum())
         yaw_sum += float((s.yaw_rate - command[:, 2]).abs().cpu().numpy()[alive].sum())
         yaw_count += int(alive.sum())
-        qpos[k], height[k], force[k] = world.physics.qpos, world.physics.base_height, world.physics.foot_force
+        for rows, tensor in ((qpos, physics.qpos), (height, physics.base_height), (force, physics.foot_force)):
+            rows[k] = tensor.cpu().numpy()
         obs = step.observations
         if tick is not None:
             tick()
@@ -129,9 +130,9 @@ def run_trials(actor: nn.Module, world: PronkWorld, duration: float, tick: Any =
             qpos=qpos[:, shown],
             height=height[:, shown],
             foot_force=force[:, shown],
-            mass=world.physics.mass,
+            mass=physics.mass,
             physics=world.cfg.physics,
-            terrain=world.physics.terrain,
+            terrain=physics.terrain,
         ),
     )
 

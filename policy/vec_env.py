@@ -36,7 +36,7 @@ class LunarVecEnv(VecEnv):
         step = self.world.step(self._actions)
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         final = _numpy(step.final_observations)
-        for row, i in enumerate(step.ended):
+        for row, i in enumerate(step.ended.tolist()):
             infos[i] = {
                 "terminal_observation": {name: value[row] for name, value in final.items()},
                 "TimeLimit.truncated": bool(step.truncated[i]),

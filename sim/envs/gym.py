@@ -65,7 +65,7 @@ class LunarPronkEnv(gymnasium.Env[Observation, np.ndarray]):
             return None
         if self._renderer is None:
             self._renderer = Renderer(self.world.cfg.physics, self.world.physics.terrain)
-        return self._renderer.frame(self.world.physics.qpos[0])
+        return self._renderer.frame(self.world.physics.qpos[0].cpu().numpy())
 
     def close(self) -> None:
         """Release the renderer."""
@@ -109,10 +109,11 @@ class LunarPronkVectorEnv(VectorEnv):
         info: dict[str, Any] = {}
         if len(step.ended):
             mask = np.zeros(self.num_envs, dtype=bool)
-            mask[step.ended] = True
+            ended = step.ended.tolist()
+            mask[ended] = True
             final = np.empty(self.num_envs, dtype=object)
             rows = _numpy(step.final_observations)
-            for row, i in enumerate(step.ended):
+            for row, i in enumerate(ended):
                 final[i] = {name: value[row] for name, value in rows.items()}
             info = {"final_obs": final, "_final_obs": mask, "final_info": {}, "_final_info": mask}
         flags = step.terminated.cpu().numpy(), step.truncated.cpu().numpy()

@@ -15,7 +15,7 @@ from sim.mdp.commands import CommandConfig
 from sim.mdp.events import RandomisationConfig, ResetConfig
 from sim.mdp.observations import NoiseConfig
 from sim.mdp.state import State, heading, rotate_inverse
-from sim.physics.batch import BatchPhysics
+from sim.physics.backend import make_physics
 from sim.physics.scene import PhysicsConfig
 from sim.spec.gravity import lunar_weight
 from sim.spec.hops import LOAD_FRACTION, HopDetector
@@ -74,8 +74,8 @@ class Step:
     """(N,) bool, fell or diverged."""
     truncated: Tensor
     """(N,) bool, ran out of time."""
-    ended: np.ndarray
-    """Indices of the robots whose trial ended."""
+    ended: Tensor
+    """Indices of the robots whose trial ended, (n,)."""
     final_observations: dict[str, Tensor]
     """Last observations of those trials, rows as in ``ended``."""
 
@@ -86,7 +86,7 @@ class PronkWorld:
     Args:
         cfg: the world.
         seed: reaches terrain, commands, resets, randomisation and sensor noise.
-        device: where terms are computed and observations live.
+        device: ``cpu`` or ``cuda``: where physics and terms are computed and observations live.
         training: end trials at the strict limits, else only at falls.
     """
 
@@ -99,17 +99,18 @@ class PronkWorld:
         self.device = torch.device(device)
         self.training = training
         self.num_envs = n = cfg.num_envs
-        self.physics = BatchPhysics(cfg.physics, n, make_terrain(cfg.terrain, seed))
+        self.physics = make_physics(cfg.physics, n, make_terrain(cfg.terrain, seed), self.device)
         self.dt = cfg.physics.control_dt
         self.max_steps = round(cfg.episode_length / self.dt)
         self.weights = dict(cfg.rewards)
-        self.rng: np.random.Generator
-        self.generator = torch.Generator()
+        self.generator = torch.Generator(self.device)
         self.seed(seed)
         weight = lunar_weight(self.physics.mass)
         self.hops = HopDetector(np.full(n, weight), cfg.physics.timestep)
         self.weight = torch.full((n,), weight, device=self.device)
-        self.steps = np.zeros(n, dtype=int)
+        self.nominal = torch.as_tensor(NOMINAL_POSE, dtype=torch.float32, device=self.device)
+        self.everyone = torch.arange(n, device=self.device)
+        self.steps = torch.zeros(n, dtype=torch.long, device=self.device)
         self.diverged = 0
         self.command = torch.zeros(n, 5, device=self.device)
         self.action = torch.zeros(n, 12, device=self.device)
@@ -118,21 +119,17 @@ class PronkWorld:
         self.air_time = torch.zeros(n, device=self.device)
         self.stance_time = torch.zeros(n, device=self.device)
         self.liftoff_com_height = torch.zeros(n, device=self.device)
-        self.gravity = torch.zeros(n, device=self.device)
-        self._force = torch.zeros(n, cfg.physics.substeps, 4, device=self.device)
         self._contact = torch.zeros(n, 4, dtype=torch.bool, device=self.device)
         self.state: State
 
     def seed(self, seed: int) -> None:
         """Restart the random numbers of commands, resets and noise; the terrain stays as it is."""
-        self.rng = np.random.default_rng(seed)
         self.generator.manual_seed(seed)
 
     def reset(self) -> dict[str, Tensor]:
         """Start all trials; return observations."""
-        everyone = np.arange(self.num_envs)
-        self._start(everyone)
-        self.state = self._measure(everyone)
+        self._start(self.everyone)
+        self.state = self._measure(None)
         self.history[:] = self._frame(self.state)[:, None]
         return self._observations(self.state, self.history)
 
@@ -147,20 +144,20 @@ class PronkWorld:
             bad = int(torch.nonzero(~torch.isfinite(action).all(1))[0])
             raise LunarError(f"the action of robot {bad} is not finite: the policy is broken, nothing was moved")
         self.last_action, self.action = self.action, action.clone()
-        targets = NOMINAL_POSE + self.cfg.action_scale * action.cpu().numpy().astype(float)
-        diverged = self.physics.step(targets)
-        if diverged.any():
-            self.diverged += int(diverged.sum())
-            self._start(np.flatnonzero(diverged))  # finite again before anything reads it
+        diverged = self.physics.step(self.nominal + self.cfg.action_scale * action)
+        lost = diverged.nonzero().squeeze(1)
+        if len(lost):
+            self.diverged += len(lost)
+            self._start(lost)  # finite again before anything reads it
         self.steps += 1
         self._update_timers()
-        s = self.state = self._measure(np.arange(self.num_envs))
+        s = self.state = self._measure(None)
         self._count_hops(s)
 
         cfg = self.cfg
         failed = terminations.out_of_form(s, cfg.max_tilt, cfg.min_height) if self.training else terminations.fallen(s)
-        terminated = failed | torch.as_tensor(diverged, device=self.device)
-        truncated = torch.as_tensor(self.steps >= self.max_steps, device=self.device) & ~terminated
+        terminated = failed | diverged
+        truncated = (self.steps >= self.max_steps) & ~terminated
         rate = torch.zeros(self.num_envs, device=self.device)
         for name, weight in self.weights.items():
             rate += weight * rewards.TERMS[name](s)
@@ -169,8 +166,8 @@ class PronkWorld:
         self._renew_commands()
         self.history = torch.cat([self._frame(s)[:, None], self.history[:, :-1]], dim=1)
         observations = self._observations(s, self.history)
-        ended = np.flatnonzero((terminated | truncated).cpu().numpy())
-        final = {name: value[ended].clone() for name, value in observations.items()}
+        ended = (terminated | truncated).nonzero().squeeze(1)
+        final = {name: value[ended] for name, value in observations.items()}
         if len(ended):
             self._start(ended)
             fresh = self._measure(ended)
@@ -183,16 +180,14 @@ class PronkWorld:
         """Give all robots commands (N, 5) from now on, until the next renewal."""
         self.command[:] = command.to(self.device)
 
-    def _start(self, ids: np.ndarray) -> None:
+    def _start(self, ids: Tensor) -> None:
         """New trials for robots ``ids``: state, randomisation, command; timers and action history zero."""
-        qpos, qvel = events.reset_states(self.cfg.resets, self.physics, len(ids), self.rng)
-        self.physics.reset(ids, qpos, qvel)
-        events.randomise(self.cfg.randomisation, self.physics, ids, self.rng)
-        self.gravity[ids] = self._tensor(self.physics.effective_gravity[ids])
-        self.hops.reset(ids)
+        self.physics.reset(ids, *events.reset_states(self.cfg.resets, self.physics, len(ids), self.generator))
+        events.randomise(self.cfg.randomisation, self.physics, ids, self.generator)
+        self.hops.reset(ids.cpu().numpy())
         self.steps[ids] = 0
-        self.command[ids] = commands.draw(self.cfg.commands, len(ids), self.generator).to(self.device)
-        for tensor in (self.action, self.last_action, self.air_time, self.stance_time, self._force):
+        self.command[ids] = commands.draw(self.cfg.commands, len(ids), self.generator)
+        for tensor in (self.action, self.last_action, self.air_time, self.stance_time):
             tensor[ids] = 0.0
         self._contact[ids] = False
         self.liftoff_com_height[ids] = STANDING_COM_HEIGHT
@@ -200,37 +195,35 @@ class PronkWorld:
     def _renew_commands(self) -> None:
         period = round(self.cfg.commands.period / self.dt)
         if period:
-            due = np.flatnonzero(self.steps % period == 0)
+            due = (self.steps % period == 0).nonzero().squeeze(1)
             if len(due):
-                self.command[due] = commands.draw(self.cfg.commands, len(due), self.generator).to(self.device)
+                self.command[due] = commands.draw(self.cfg.commands, len(due), self.generator)
 
     def _update_timers(self) -> None:
-        force = self._tensor(self.physics.foot_force)
-        self._force = force
-        self._contact = force.amax(1) > LOAD_FRACTION * self.weight[:, None]
+        self._contact = self.physics.foot_force.amax(1) > LOAD_FRACTION * self.weight[:, None]
         grounded = self._contact.any(1)
         self.air_time = torch.where(grounded, torch.zeros_like(self.air_time), self.air_time + self.dt)
         self.stance_time = torch.where(grounded, self.stance_time + self.dt, torch.zeros_like(self.stance_time))
 
-    def _measure(self, ids: np.ndarray) -> State:
-        """Read the physics into tensors for robots ``ids``; timers must be up to date."""
+    def _measure(self, ids: Tensor | None) -> State:
+        """Copy the physics of robots ``ids`` (None for all) into a state; timers must be up to date."""
         physics = self.physics
-        everyone = len(ids) == self.num_envs
-        rows: slice | np.ndarray = slice(None) if everyone else ids
-        qpos, qvel = self._tensor(physics.qpos[rows]), self._tensor(physics.qvel[rows])
+
+        def pick(tensor: Tensor) -> Tensor:
+            return tensor.clone() if ids is None else tensor[ids]
+
+        qpos, qvel, force, ground = (pick(t) for t in (physics.qpos, physics.qvel, physics.foot_force, physics.ground))
         quaternion = qpos[:, 3:7]
-        down = torch.zeros(len(ids), 3, device=self.device)
+        down = torch.zeros_like(qpos[:, :3])
         down[:, 2] = -1.0
         gravity_direction = rotate_inverse(quaternion, down)
         cos, sin = heading(quaternion).unbind(-1)
         vx, vy, vz = qvel[:, :3].unbind(-1)
         angular = qvel[:, 3:6]
-        feet, com = physics.foot_position[rows], physics.com[rows]
-        ground, foot_ground = self._ground(physics.qpos[rows, :2], feet[..., :2])
-        force = self._force[rows]
+        foot_ground, base_ground = ground[:, :4], ground[:, 4]
         return State(
             position=qpos[:, :3],
-            height=qpos[:, 2] - ground,
+            height=qpos[:, 2] - base_ground,
             quaternion=quaternion,
             velocity=torch.stack([cos * vx + sin * vy, cos * vy - sin * vx, vz], dim=1),
             angular_velocity=angular,
@@ -238,44 +231,35 @@ class PronkWorld:
             gravity_direction=gravity_direction,
             joint_position=qpos[:, 7:],
             joint_velocity=qvel[:, 6:],
-            torque=self._tensor(physics.torque[rows]),
-            action=self.action[rows],
-            last_action=self.last_action[rows],
+            torque=pick(physics.torque),
+            action=pick(self.action),
+            last_action=pick(self.last_action),
             foot_force=force.amax(1),
             total_force=force.sum(2).amax(1),
-            foot_height=self._tensor(feet[..., 2]) - foot_ground,
-            contact=self._contact[rows],
-            air_time=self.air_time[rows],
-            stance_time=self.stance_time[rows],
-            com_height=self._tensor(com[:, 2]) - ground,
-            com_vertical_velocity=self._tensor(physics.com_velocity[rows, -1, 2]),
-            liftoff_com_height=self.liftoff_com_height[rows],
-            angular_momentum=self._tensor(physics.angular_momentum[rows]),
-            command=self.command[rows],
-            weight=self.weight[rows],
-            gravity=self.gravity[rows],
+            foot_height=pick(physics.foot_position[..., 2]) - foot_ground,
+            contact=pick(self._contact),
+            air_time=pick(self.air_time),
+            stance_time=pick(self.stance_time),
+            com_height=pick(physics.com[:, 2]) - base_ground,
+            com_vertical_velocity=pick(physics.com_velocity[:, -1, 2]),
+            liftoff_com_height=pick(self.liftoff_com_height),
+            angular_momentum=pick(physics.angular_momentum),
+            command=pick(self.command),
+            weight=pick(self.weight),
+            gravity=pick(physics.effective_gravity),
         )
 
     def _count_hops(self, s: State) -> None:
         """Remember the lift-off height while on the ground, and feed the hop detector every physics step."""
         self.liftoff_com_height = torch.where(s.in_flight, self.liftoff_com_height, s.com_height)
+        physics = self.physics
+        ground = physics.ground[:, :4]
+        spread = (ground.amax(1) - ground.amin(1)).cpu().numpy()
         tilt = s.tilt.cpu().numpy()
-        spread = None
-        if not self.physics.terrain.is_flat:
-            spread = np.ptp(self.physics.foot_position[..., 2] - s.foot_height.cpu().numpy(), axis=1)
-        force, height = self.physics.foot_force, self.physics.base_height
-        speed = self.physics.com_velocity[:, :, 2]
+        force, height = physics.foot_force.cpu().numpy(), physics.base_height.cpu().numpy()
+        speed = physics.com_velocity[:, :, 2].cpu().numpy()
         for k in range(self.cfg.physics.substeps):
             self.hops.update(force[:, k], height[:, k], speed[:, k], tilt, spread)
-
-    def _ground(self, base: np.ndarray, feet: np.ndarray) -> tuple[Tensor | float, Tensor | float]:
-        terrain = self.physics.terrain
-        if terrain.is_flat:
-            return 0.0, 0.0
-        return (
-            self._tensor(terrain.height(base[:, 0], base[:, 1])),
-            self._tensor(terrain.height(feet[..., 0], feet[..., 1])),
-        )
 
     def _frame(self, s: State) -> Tensor:
         return observations.frame(s, SPEC, self.cfg.noise, self.generator)
@@ -283,6 +267,3 @@ class PronkWorld:
     def _observations(self, s: State, history: Tensor) -> dict[str, Tensor]:
         policy = torch.cat([history.flatten(1), observations.scaled_command(s, SPEC)], dim=1)
         return {"policy": policy, "critic": observations.critic(s, SPEC)}
-
-    def _tensor(self, array: np.ndarray) -> Tensor:
-        return torch.from_numpy(array.astype(np.float32)).to(self.device)

@@ -38,6 +38,7 @@ class CommandConfig:
 
 
 def draw(cfg: CommandConfig, count: int, generator: torch.Generator) -> Tensor:
-    """(count, 5) commands."""
-    low, high = torch.tensor(cfg.low()), torch.tensor(cfg.high())
-    return low + (high - low) * torch.rand((count, 5), generator=generator)
+    """(count, 5) commands, on the generator's device."""
+    device = generator.device
+    low, high = torch.tensor(cfg.low(), device=device), torch.tensor(cfg.high(), device=device)
+    return low + (high - low) * torch.rand((count, 5), generator=generator, device=device)

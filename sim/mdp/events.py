@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
-import numpy as np
+import torch
+from torch import Tensor
 
-from sim.physics.batch import BatchPhysics
+from sim.physics.backend import Physics
 from sim.spec.gravity import EARTH
 from sim.spec.joints import NOMINAL_POSE
 
@@ -44,46 +46,49 @@ class RandomisationConfig:
     """1. Foot against ground."""
 
 
-def reset_states(
-    cfg: ResetConfig, physics: BatchPhysics, count: int, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
+def reset_states(cfg: ResetConfig, physics: Physics, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Start states: qpos (count, 19) and qvel (count, 18), robots spread over the terrain with any heading."""
-    qpos = np.zeros((count, 19))
-    qvel = np.zeros((count, 18))
+    device = generator.device
+    qpos = torch.zeros(count, 19, device=device)
+    qvel = torch.zeros(count, 18, device=device)
     if not physics.terrain.is_flat:
         x0, x1, y0, y1 = physics.terrain.extent
-        qpos[:, 0] = rng.uniform(0.7 * x0 + 0.3 * x1, 0.3 * x0 + 0.7 * x1, count)
-        qpos[:, 1] = rng.uniform(0.7 * y0 + 0.3 * y1, 0.3 * y0 + 0.7 * y1, count)
-    yaw = rng.uniform(-np.pi, np.pi, count)
-    qpos[:, 3], qpos[:, 6] = np.cos(yaw / 2), np.sin(yaw / 2)
-    qpos[:, 7:] = NOMINAL_POSE + rng.uniform(-cfg.joint_noise, cfg.joint_noise, (count, 12))
-    feet = qpos[:, None, :2] + _hip_offsets(qpos)
-    ground = physics.terrain.height(feet[..., 0], feet[..., 1]).max(axis=1)
-    air = rng.random(count) < cfg.air_fraction
-    qpos[:, 2] = ground + STANDING_HEIGHT + 0.02 + np.where(air, rng.uniform(*cfg.air_height, count), 0.0)
-    tilted = rng.uniform(-cfg.tilt_noise, cfg.tilt_noise, (count, 2)) / 2
-    c, s = qpos[:, 3].copy(), qpos[:, 6].copy()
+        qpos[:, 0] = _uniform((0.7 * x0 + 0.3 * x1, 0.3 * x0 + 0.7 * x1), (count,), generator)
+        qpos[:, 1] = _uniform((0.7 * y0 + 0.3 * y1, 0.3 * y0 + 0.7 * y1), (count,), generator)
+    yaw = _uniform((-math.pi, math.pi), (count,), generator)
+    nominal = torch.as_tensor(NOMINAL_POSE, dtype=torch.float32, device=device)
+    qpos[:, 7:] = nominal + _uniform((-cfg.joint_noise, cfg.joint_noise), (count, 12), generator)
+    ground = physics.terrain_height(qpos[:, None, :2] + _hip_offsets(yaw)).amax(1)
+    air = _uniform((0.0, 1.0), (count,), generator) < cfg.air_fraction
+    qpos[:, 2] = ground + STANDING_HEIGHT + 0.02 + air * _uniform(cfg.air_height, (count,), generator)
+    roll, pitch = (0.5 * _uniform((-cfg.tilt_noise, cfg.tilt_noise), (2, count), generator)).unbind(0)
+    c, s = torch.cos(yaw / 2), torch.sin(yaw / 2)
     # yaw * (1, roll/2, pitch/2, 0), small angles
-    qpos[:, 3:7] = np.stack([c, c * tilted[:, 0] - s * tilted[:, 1], c * tilted[:, 1] + s * tilted[:, 0], s], axis=1)
-    qpos[:, 3:7] /= np.linalg.norm(qpos[:, 3:7], axis=1, keepdims=True)
-    forward = np.where(air, rng.uniform(*cfg.forward_speed, count), 0.0)
-    qvel[:, 0], qvel[:, 1] = forward * np.cos(yaw), forward * np.sin(yaw)
-    qvel[:, 2] = np.where(air, rng.uniform(*cfg.air_speed, count), 0.0)
+    quaternion = torch.stack([c, c * roll - s * pitch, c * pitch + s * roll, s], dim=1)
+    qpos[:, 3:7] = quaternion / quaternion.norm(dim=1, keepdim=True)
+    forward = air * _uniform(cfg.forward_speed, (count,), generator)
+    qvel[:, 0], qvel[:, 1] = forward * torch.cos(yaw), forward * torch.sin(yaw)
+    qvel[:, 2] = air * _uniform(cfg.air_speed, (count,), generator)
     return qpos, qvel
 
 
-def randomise(cfg: RandomisationConfig, physics: BatchPhysics, ids: np.ndarray, rng: np.random.Generator) -> None:
+def randomise(cfg: RandomisationConfig, physics: Physics, ids: Tensor, generator: torch.Generator) -> None:
     """Draw gravity, rig and friction for robots ``ids``."""
-    effective = rng.uniform(*cfg.gravity, len(ids))
-    on_rig = rng.random(len(ids)) < cfg.rig_share
-    physics.set_gravity(ids, effective, np.where(on_rig, EARTH - effective, 0.0))
-    physics.pair_friction[ids, :, :2] = rng.uniform(*cfg.friction, (len(ids), 1, 1))
+    count = (len(ids),)
+    effective = _uniform(cfg.gravity, count, generator)
+    on_rig = _uniform((0.0, 1.0), count, generator) < cfg.rig_share
+    physics.set_gravity(ids, effective, on_rig * (EARTH - effective))
+    physics.set_friction(ids, _uniform(cfg.friction, count, generator))
 
 
-def _hip_offsets(qpos: np.ndarray) -> np.ndarray:
-    """(n, 4, 2) horizontal offsets from the base of the points below the hips, for upright robots turned about z."""
-    yaw = 2.0 * np.arctan2(qpos[:, 6], qpos[:, 3])
-    body = np.array([[0.1934, 0.142], [0.1934, -0.142], [-0.1934, 0.142], [-0.1934, -0.142]])
-    c, s = np.cos(yaw), np.sin(yaw)
-    rotation = np.stack([np.stack([c, -s], -1), np.stack([s, c], -1)], -2)
-    return np.einsum("nij,kj->nki", rotation, body)
+def _uniform(limits: tuple[float, float], shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    low, high = limits
+    return low + (high - low) * torch.rand(shape, generator=generator, device=generator.device)
+
+
+def _hip_offsets(yaw: Tensor) -> Tensor:
+    """(n, 4, 2) horizontal offsets from the base of the points below the hips, for upright robots turned by ``yaw``."""
+    body = torch.tensor([[0.1934, 0.142], [0.1934, -0.142], [-0.1934, 0.142], [-0.1934, -0.142]], device=yaw.device)
+    c, s = torch.cos(yaw)[:, None], torch.sin(yaw)[:, None]
+    x, y = body.unbind(1)
+    return torch.stack([c * x - s * y, s * x + c * y], dim=2)

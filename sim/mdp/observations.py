@@ -31,7 +31,7 @@ class NoiseConfig:
 def frame(s: State, spec: ObservationSpec, noise: NoiseConfig, generator: torch.Generator | None) -> Tensor:
     """(N, 42) one scaled frame of proprioception, as ``sim.spec.observation.make_frame`` makes it for one robot.
 
-    Noise is added when a generator is given.
+    Noise is added when a generator, of the state's device, is given.
     """
     nominal = torch.as_tensor(NOMINAL_POSE, dtype=torch.float32, device=s.joint_position.device)
     parts = (s.angular_velocity, s.gravity_direction, s.joint_position - nominal, s.joint_velocity, s.action)
@@ -39,9 +39,9 @@ def frame(s: State, spec: ObservationSpec, noise: NoiseConfig, generator: torch.
     if generator is None:
         return clean
     widths = (noise.angular_velocity, noise.projected_gravity, noise.joint_position, noise.joint_velocity, 0.0)
-    half = torch.cat([torch.full((c.size,), w * c.scale) for w, c in zip(widths, spec.frame, strict=True)])
-    uniform = torch.rand(clean.shape, generator=generator, device=generator.device).to(clean.device)
-    return clean + (2.0 * uniform - 1.0) * half.to(clean.device)
+    half = [w * c.scale for w, c in zip(widths, spec.frame, strict=True) for _ in range(c.size)]
+    uniform = torch.rand(clean.shape, generator=generator, device=clean.device)
+    return clean + (2.0 * uniform - 1.0) * torch.tensor(half, device=clean.device)
 
 
 def scaled_command(s: State, spec: ObservationSpec) -> Tensor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import mujoco
 
@@ -41,6 +42,8 @@ class PhysicsConfig:
     """N*m/rad. Joint stiffness."""
     kd: float = 0.75
     """N*m*s/rad. Joint damping."""
+    backend: Literal["auto", "batch", "warp"] = "auto"
+    """Engine: C++ threads (``batch``, cpu) or MuJoCo Warp (``warp``, cuda or cpu); ``auto`` follows the device."""
 
     @property
     def control_dt(self) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from sim.errors import LunarError
 from sim.physics.batch import BatchPhysics
@@ -13,18 +14,23 @@ from sim.spec.joints import NOMINAL_POSE
 from sim.terrain.generators import TerrainConfig, make_terrain
 from sim.terrain.height_field import HeightField
 
+NOMINAL = torch.tensor(NOMINAL_POSE, dtype=torch.float32)
 FLAT = HeightField(np.zeros((2, 2)), 100.0, (-50.0, -50.0))
 
 
 def robots(terrain: HeightField, heights: list[float], threads: int = 0) -> BatchPhysics:
     """Robots in the nominal pose at rest, bases at ``heights``."""
     physics = BatchPhysics(PhysicsConfig(), len(heights), terrain, threads)
-    qpos = np.zeros((len(heights), 19))
-    qpos[:, 2] = heights
-    qpos[:, 3] = 1.0
-    qpos[:, 7:] = NOMINAL_POSE
-    physics.reset(np.arange(len(heights)), qpos, np.zeros((len(heights), 18)))
+    physics.reset(torch.arange(len(heights)), at_rest(heights), torch.zeros(len(heights), 18))
     return physics
+
+
+def at_rest(heights: list[float]) -> torch.Tensor:
+    qpos = torch.zeros(len(heights), 19)
+    qpos[:, 2] = torch.tensor(heights)
+    qpos[:, 3] = 1.0
+    qpos[:, 7:] = NOMINAL
+    return qpos
 
 
 def test_mass_is_the_data_sheets():
@@ -33,9 +39,9 @@ def test_mass_is_the_data_sheets():
 
 def test_free_fall_in_lunar_gravity():
     physics = robots(FLAT, [3.0])
-    z0 = physics.qpos[0, 2]
+    z0 = float(physics.qpos[0, 2])
     for k in range(1, 41):
-        physics.step(np.tile(NOMINAL_POSE, (1, 1)))
+        physics.step(NOMINAL[None])
         t = 0.02 * k
         assert physics.qpos[0, 2] == pytest.approx(z0 - 0.5 * MOON * t * t, abs=MOON * t * 0.005)
     assert physics.foot_force.max() == 0.0
@@ -44,17 +50,17 @@ def test_free_fall_in_lunar_gravity():
 def test_standing_feet_carry_the_lunar_weight():
     physics = robots(FLAT, [0.29])
     for _ in range(250):
-        physics.step(np.tile(NOMINAL_POSE, (1, 1)))
+        physics.step(NOMINAL[None])
     assert physics.foot_force[0, -1].sum() == pytest.approx(physics.mass * MOON, rel=0.01)
 
 
 def test_angular_momentum_is_conserved_in_flight_whatever_the_legs_do():
     physics = robots(FLAT, [5.0])
-    rng = np.random.default_rng(0)
+    generator = torch.Generator().manual_seed(0)
     for _ in range(25):
-        physics.step(NOMINAL_POSE + rng.uniform(-0.3, 0.3, (1, 12)))
+        physics.step(NOMINAL + 0.6 * torch.rand(1, 12, generator=generator) - 0.3)
     # joint damping acts between links and the servo's torques are internal
-    assert np.abs(physics.angular_momentum).max() < 0.02
+    assert physics.angular_momentum.abs().max() < 0.02
 
 
 def test_results_do_not_depend_on_threads():
@@ -62,8 +68,8 @@ def test_results_do_not_depend_on_threads():
     for threads in (1, 2):
         physics = robots(FLAT, [0.3, 0.4, 0.5, 0.6], threads)
         for k in range(30):
-            physics.step(NOMINAL_POSE + 0.2 * np.sin(0.5 * k + np.arange(48).reshape(4, 12)))
-        finals.append(physics.qpos.copy())
+            physics.step(NOMINAL + 0.2 * torch.sin(0.5 * k + torch.arange(48.0).reshape(4, 12)))
+        finals.append(physics.qpos.clone())
     np.testing.assert_array_equal(*finals)
 
 
@@ -73,8 +79,8 @@ def test_planes_follow_a_slope():
     hill = HeightField(np.tile(slope * x, (201, 1)), 0.1, (-10.0, -10.0))
     physics = robots(hill, [0.33])
     for _ in range(200):
-        physics.step(np.tile(NOMINAL_POSE, (1, 1)))
-    feet = physics.foot_position[0]
+        physics.step(NOMINAL[None])
+    feet = physics.foot_position[0].numpy()
     # a sphere of 22 mm rests on the slope: its centre is r / cos above the ground below it
     gap = feet[:, 2] - slope * feet[:, 0]
     assert gap == pytest.approx(np.full(4, 0.022 * np.hypot(1, slope)), abs=0.004)
@@ -86,17 +92,19 @@ def test_rough_ground_is_not_felt_where_it_is_level():
     for terrain in (FLAT, level):
         physics = robots(terrain, [0.35])
         for _ in range(40):
-            physics.step(np.tile(NOMINAL_POSE, (1, 1)))
-        rows.append(physics.qpos[0].copy())
+            physics.step(NOMINAL[None])
+        rows.append(physics.qpos[0].clone())
     np.testing.assert_array_equal(*rows)
 
 
 def test_a_diverged_robot_is_reported_and_alone():
     physics = robots(FLAT, [0.35, 0.35])
-    physics.qvel[0, 0] = np.nan
-    diverged = physics.step(np.tile(NOMINAL_POSE, (2, 1)))
+    qvel = torch.zeros(1, 18)
+    qvel[0, 0] = torch.nan
+    physics.reset(torch.tensor([0]), at_rest([0.35]), qvel)
+    diverged = physics.step(NOMINAL.expand(2, 12))
     assert diverged.tolist() == [True, False]
-    assert np.isfinite(physics.qpos[1]).all()
+    assert physics.qpos[1].isfinite().all()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,112 @@
+"""What a world needs from physics, in torch, whichever engine steps the robots."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from sim.errors import LunarError
+from sim.physics.scene import PhysicsConfig
+from sim.terrain.height_field import HeightField
+
+FEET_AND_BASE = 5  # points under which the ground is known: FL, FR, RL, RR, base
+
+
+class SensorBlock:
+    """``scene.build_scene``'s sensors at every physics step of the last control step, by name.
+
+    The named tensors are views of ``sensors`` (N, S, 28), float32: they change when it does.
+    """
+
+    def __init__(self, sensors: Tensor) -> None:
+        self.sensors = sensors
+        self.foot_force = sensors[:, :, 0:4]
+        self.com = sensors[:, -1, 4:7]
+        self.com_velocity = sensors[:, :, 7:10]
+        self.angular_momentum = sensors[:, -1, 10:13]
+        self.base_height = sensors[:, :, 15]
+        self.foot_position = sensors[:, -1, 16:28].unflatten(1, (4, 3))
+
+
+class Physics(Protocol):
+    """N robots on one terrain, S physics steps to a control step.
+
+    Tensors are float32 on ``device``, in SI units and the world's frame unless said otherwise. Each shows the newest
+    state and is overwritten by the next ``step`` or ``reset``: copy what must last, never write.
+    """
+
+    cfg: PhysicsConfig
+    num_envs: int
+    device: torch.device
+    terrain: HeightField
+    mass: float
+    """kg."""
+    qpos: Tensor
+    """(N, 19): position m, quaternion w x y z, joint angles rad in project order."""
+    qvel: Tensor
+    """(N, 18): velocity m/s, angular velocity rad/s in the base frame, joint speeds rad/s."""
+    torque: Tensor
+    """(N, 12) N*m, at the last physics step."""
+    foot_force: Tensor
+    """(N, S, 4) N, normal force on each foot."""
+    base_height: Tensor
+    """(N, S) m, of the base."""
+    com: Tensor
+    """(N, 3) m, centre of mass at the last physics step."""
+    com_velocity: Tensor
+    """(N, S, 3) m/s, of the centre of mass."""
+    angular_momentum: Tensor
+    """(N, 3) kg*m^2/s, about the centre of mass at the last physics step."""
+    foot_position: Tensor
+    """(N, 4, 3) m, centres of the feet at the last physics step."""
+    ground: Tensor
+    """(N, 5) m, height of the terrain under each foot and under the base."""
+    effective_gravity: Tensor
+    """(N,) m/s^2, downwards, as the trunk feels it."""
+
+    def step(self, targets: Tensor) -> Tensor:
+        """One control step towards joint ``targets`` (N, 12), rad.
+
+        Returns:
+            (N,) bool, robots whose simulation diverged: their state is not to be used and they must be reset.
+        """
+
+    def reset(self, ids: Tensor, qpos: Tensor, qvel: Tensor) -> None:
+        """Put robots ``ids`` (n,) into states ``qpos`` (n, 19), ``qvel`` (n, 18); they feel no force until a step."""
+
+    def set_gravity(self, ids: Tensor, effective: Tensor, offload: Tensor) -> None:
+        """Gravity of robots ``ids``: ``effective`` (n,) m/s^2 on the whole robot, of which ``offload`` (n,) m/s^2 are
+        a pull at the trunk against a stronger gravity. Call after ``reset``, which drops the pull."""
+
+    def set_friction(self, ids: Tensor, friction: Tensor) -> None:
+        """Sliding friction ``friction`` (n,) of robots ``ids`` against the ground; 1."""
+
+    def terrain_height(self, xy: Tensor) -> Tensor:
+        """(...,) m, height of the terrain at ``xy`` (..., 2) m."""
+
+
+def make_physics(cfg: PhysicsConfig, num_envs: int, terrain: HeightField, device: torch.device | str) -> Physics:
+    """The engine that ``cfg.backend`` names, else the one for ``device``: MuJoCo's C++ threads, or Warp on CUDA.
+
+    Raises:
+        LunarError: the engine cannot run there, or is not installed.
+    """
+    device = torch.device(device)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise LunarError(f"device '{device}': torch sees no CUDA GPU; use device cpu, or install a CUDA build of torch")
+    if device.type not in ("cpu", "cuda"):
+        raise LunarError(f"device '{device}': physics runs on cpu and cuda only")
+    backend = cfg.backend
+    if backend == "auto":
+        backend = "batch" if device.type == "cpu" else "warp"
+    if backend == "warp":
+        from sim.physics.warp import WarpPhysics
+
+        return WarpPhysics(cfg, num_envs, terrain, device)
+    if device.type != "cpu":
+        raise LunarError(f"physics.backend 'batch' runs on cpu only, not on '{device}'; use backend auto or warp")
+    from sim.physics.batch import BatchPhysics
+
+    return BatchPhysics(cfg, num_envs, terrain)
