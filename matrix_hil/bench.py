@@ -1,0 +1,23 @@
+"""``lunar bench NAME``: measurements as ratios against a named peer run in the same call."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+
+from sim.errors import LunarError
+
+BENCHES = {
+    "sim": ("policy.bench.sim", "environment steps per second against its ceiling and its peers"),
+}
+
+
+def main(argv: Sequence[str]) -> None:
+    """Entry of ``lunar bench``."""
+    if not argv or argv[0] not in BENCHES:
+        lines = "".join(f"\n  {name:8} {text}" for name, (_, text) in BENCHES.items())
+        if argv and argv[0] in ("-h", "--help"):
+            print(f"usage: lunar bench NAME [--quick] [--json FILE]\n{lines}")
+            return
+        raise LunarError(f"name a benchmark: {', '.join(BENCHES)}")
+    importlib.import_module(BENCHES[argv[0]][0]).main(argv[1:])

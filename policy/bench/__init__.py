@@ -1,0 +1,1 @@
+"""Benchmarks of simulation and training against named peers run in the same call."""
