@@ -45,7 +45,7 @@ class CraterConfig:
     density: float = 1.0
     """1. Times 29174 D^-1.92 per km^2; the equilibrium caps the product. 0 leaves only ``placed``."""
     smallest: float = 0.25
-    """m. Smallest diameter drawn; at least four samples of the map."""
+    """m. Smallest diameter drawn; on a coarse map four samples, if that is more."""
     largest: float = 24.0
     """m. Largest diameter drawn, up to 80 m; half a map's edge shows whole craters."""
     youngest: float = 0.0002
@@ -76,6 +76,11 @@ def crater_density(cfg: CraterConfig, diameter: np.ndarray) -> np.ndarray:
     return np.minimum(production, 10**-1.1 * diameter**-2.0)
 
 
+def smallest_drawn(cfg: CraterConfig, resolution: float) -> float:
+    """m. Least diameter on a map with ``resolution`` m between samples: a bowl needs four of them."""
+    return min(max(cfg.smallest, 4 * resolution), cfg.largest)
+
+
 def draw_craters(cfg: CraterConfig, size: float, resolution: float, rng: np.random.Generator) -> Craters:
     """A Poisson population on and around a map of edge ``size`` m centred at 0; only craters that touch it are kept.
 
@@ -83,12 +88,12 @@ def draw_craters(cfg: CraterConfig, size: float, resolution: float, rng: np.rand
     t / D^2 is uniform between youngest and oldest at every size.
 
     Raises:
-        LunarError: sizes or ages out of order, or craters smaller than four samples.
+        LunarError: sizes or ages out of order or range.
     """
-    _check(cfg, resolution)
+    _check(cfg)
     reach = REACH * cfg.largest / 2
     half = size / 2 + reach
-    grid = np.geomspace(cfg.smallest, cfg.largest, 400)
+    grid = np.geomspace(smallest_drawn(cfg, resolution), cfg.largest, 400)
     larger = crater_density(cfg, grid)
     mean = (larger[0] - larger[-1]) * (2 * half) ** 2
     count = int(rng.poisson(mean)) if cfg.density > 0 else 0
@@ -172,11 +177,11 @@ def _diffusion() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return decay, vectors / root[:, None], vectors.T * root[None, :]
 
 
-def _check(cfg: CraterConfig, resolution: float) -> None:
-    if cfg.density > 0 and not 4 * resolution <= cfg.smallest < cfg.largest <= LARGEST:
+def _check(cfg: CraterConfig) -> None:
+    if not 0 < cfg.smallest < cfg.largest <= LARGEST:
         raise LunarError(
-            f"terrain.craters: smallest {cfg.smallest:g} m and largest {cfg.largest:g} m must be in order, at least "
-            f"four samples ({4 * resolution:g} m) and at most {LARGEST:g} m; change them or terrain.resolution"
+            f"terrain.craters: smallest {cfg.smallest:g} m and largest {cfg.largest:g} m must be in order, above zero "
+            f"and at most {LARGEST:g} m"
         )
     if not 0.0 <= cfg.youngest <= cfg.oldest:
         raise LunarError(f"terrain.craters.youngest {cfg.youngest:g} must be in 0 to oldest {cfg.oldest:g}")

@@ -42,10 +42,9 @@ def fractal_ground(cfg: FractalConfig, size: float, resolution: float, rng: np.r
         raise LunarError(f"terrain.fractal.hurst is {cfg.hurst:g}; it must lie between 0 and 1, e.g. 0.76 for maria")
     if not 0.0 <= cfg.median_slope < 45.0:
         raise LunarError(f"terrain.fractal.median_slope is {cfg.median_slope:g} deg; it must be in 0 to 45")
-    long, short = _waves(cfg.hurst, max(size, SPAN), resolution, rng)
-    target = np.tan(np.radians(cfg.median_slope))
-    scale = target / _expected_slope(cfg.hurst)
-    field = scale * (short + _long_gain(long, short, resolution, _expected_slope(cfg.hurst)) * long)
+    scale = np.tan(np.radians(cfg.median_slope)) / _expected_slope(cfg.hurst)
+    long, short, plane = _waves(cfg.hurst, max(size, SPAN), resolution, rng)
+    field = scale * _with_median(long, short, plane, resolution, _expected_slope(cfg.hurst))
     crop = (len(field) - 1 - round(size / resolution)) // 2
     field = field[crop : len(field) - crop, crop : len(field) - crop]
     return field - field[len(field) // 2, len(field) // 2]
@@ -53,12 +52,13 @@ def fractal_ground(cfg: FractalConfig, size: float, resolution: float, rng: np.r
 
 def self_affine(hurst: float, size: float, resolution: float, rng: np.random.Generator) -> np.ndarray:
     """Fractional Brownian surface with power spectrum k^-(2H+2). Shape (n, n), n = size/resolution + 1."""
-    long, short = _waves(hurst, size, resolution, rng)
-    return long + short
+    return sum(_waves(hurst, size, resolution, rng), np.zeros(()))
 
 
-def _waves(hurst: float, size: float, resolution: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """The surface's waves longer and shorter than ``SPLIT``, each (n, n).
+def _waves(
+    hurst: float, size: float, resolution: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The surface's waves longer and shorter than ``SPLIT``, and a plane for those too long to see; each (n, n).
 
     A periodic field of the map's size would lack the waves longer than the map, which carry most of the slope when H is
     near 1, and its measured exponent would be too low. So waves down to ``SPLIT`` are a Fourier series over eight
@@ -68,11 +68,11 @@ def _waves(hurst: float, size: float, resolution: float, rng: np.random.Generato
     axis = np.arange(n) * resolution
     long = _long_waves(hurst, axis, 8.0 * size, rng)
     short = _short_waves(hurst, n, resolution, rng)
-    azimuth = rng.uniform(0.0, 2.0 * np.pi)
-    # of RMS magnitude, not Gaussian: maps of one preset then differ in direction rather than in steepness
+    # along the long waves' own tilt and of RMS magnitude: maps differ in direction rather than in steepness
+    azimuth = np.arctan2(np.mean(long[-1] - long[0]), np.mean(long[:, -1] - long[:, 0]))
     steepness = np.sqrt(2.0) * _missing_slope(hurst, 8.0 * size)
-    long += steepness * (np.cos(azimuth) * axis[None, :] + np.sin(azimuth) * axis[:, None])
-    return long, short
+    plane = steepness * (np.cos(azimuth) * axis[None, :] + np.sin(azimuth) * axis[:, None])
+    return long, short, plane
 
 
 def _expected_slope(hurst: float) -> float:
@@ -86,17 +86,27 @@ def _expected_slope(hurst: float) -> float:
     return math.sqrt(2 * math.log(2) * variance) / BASELINE
 
 
-def _long_gain(long: np.ndarray, short: np.ndarray, resolution: float, target: float) -> float:
-    """Factor on the long waves with which this one map has the median slope, while the short waves keep theirs.
+def _with_median(
+    long: np.ndarray, short: np.ndarray, plane: np.ndarray, resolution: float, target: float
+) -> np.ndarray:
+    """The sum whose median slope tangent over ``BASELINE`` is ``target``: by more or less of the plane or, where
+    the waves alone are too steep, by less of the long ones.
 
     Scaling the whole map instead would make hop-scale roughness vary twofold between seeds.
     """
-    gains = (0.0, 8.0)
-    for _ in range(24):
-        middle = sum(gains) / 2
-        angles = slopes_at(short + middle * long, resolution, BASELINE, points=20_000)
-        gains = (gains[0], middle) if np.median(np.tan(np.radians(angles))) > target else (middle, gains[1])
-    return sum(gains) / 2
+
+    def median(base: np.ndarray, part: np.ndarray, gain: float) -> float:
+        angles = slopes_at(base + gain * part, resolution, BASELINE, points=20_000)
+        return float(np.median(np.tan(np.radians(angles))))
+
+    base, part = (long + short, plane) if median(short, long, 1.0) < target else (short, long)
+    low, high = 0.0, 1.0
+    while median(base, part, high) < target:
+        high *= 2.0
+    for _ in range(16):
+        middle = (low + high) / 2
+        low, high = (low, middle) if median(base, part, middle) > target else (middle, high)
+    return base + high * part
 
 
 def _amplitude(hurst: float, k: np.ndarray) -> np.ndarray:

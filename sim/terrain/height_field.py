@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ class HeightField:
     resolution: float
     origin: tuple[float, float]
 
-    @property
+    @cached_property
     def is_flat(self) -> bool:
         """Whether every sample is equal."""
         return bool(np.ptp(self.heights) == 0.0)

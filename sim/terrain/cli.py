@@ -1,0 +1,112 @@
+"""``lunar terrain preview PRESET`` and ``lunar terrain export PRESET``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from sim.config import parse
+from sim.errors import LunarError
+from sim.terrain.generators import TerrainConfig, build_terrain, load_terrain, preset_names
+from sim.terrain.preview import preview
+from sim.terrain.unreal import export_unreal
+
+
+@dataclass(frozen=True)
+class MapConfig:
+    """Which map."""
+
+    preset: str = "mare"
+    """A preset in configs/terrain/ or the path of such a file; also the first word after the command."""
+    seed: int = 0
+    """Of everything random."""
+    level: int | None = None
+    """0 to 9; null takes the file's, 9 unless it says otherwise."""
+    size: float | None = None
+    """m. Edge of the map; null takes the file's, 48 unless it says otherwise."""
+    resolution: float | None = None
+    """m between samples; null takes the file's, 0.05 unless it says otherwise."""
+
+
+@dataclass(frozen=True)
+class PreviewConfig(MapConfig):
+    """Picture of a terrain: hillshade, slopes, size counts against their laws, cross-section."""
+
+    out: str = "terrain.png"
+    """File of the picture."""
+
+
+@dataclass(frozen=True)
+class ExportConfig(MapConfig):
+    """Write a terrain: heights.npy (float32 m, rows along +y) and terrain.json with its craters and rocks."""
+
+    out: str = "terrain"
+    """Folder to write to."""
+    unreal: bool = False
+    """Also a landscape for Unreal Engine: landscape.png (16 bit) and landscape.json (scale and place)."""
+
+
+def main(argv: Sequence[str]) -> None:
+    """Entry of ``lunar terrain``.
+
+    Raises:
+        LunarError: neither preview nor export, or a wrong option.
+    """
+    command, *rest = argv or ["--help"]
+    if command in ("-h", "--help"):
+        print(f"usage: lunar terrain preview|export PRESET [--key value ...]\n\npresets: {', '.join(preset_names())}")
+        return
+    if rest and not rest[0].startswith("-"):
+        rest = ["--preset", *rest]
+    if command == "preview":
+        _preview(parse(PreviewConfig, rest, prog="lunar terrain preview"))
+    elif command == "export":
+        _export(parse(ExportConfig, rest, prog="lunar terrain export"))
+    else:
+        raise LunarError(f"'{command}' is unknown; choose preview or export")
+
+
+def _preview(cfg: PreviewConfig) -> None:
+    terrain_cfg = _terrain(cfg)
+    title = f"{cfg.preset}, seed {cfg.seed}, level {terrain_cfg.level}"
+    figure = preview(build_terrain(terrain_cfg, cfg.seed), terrain_cfg, title)
+    path = Path(cfg.out)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        figure.savefig(path, dpi=90)
+    except (OSError, ValueError) as error:
+        raise LunarError(f"cannot write '{path}' ({error}); give --out a .png file") from None
+    print(f"wrote {path}")
+
+
+def _export(cfg: ExportConfig) -> None:
+    terrain_cfg = _terrain(cfg)
+    terrain = build_terrain(terrain_cfg, cfg.seed)
+    folder = Path(cfg.out)
+    folder.mkdir(parents=True, exist_ok=True)
+    np.save(folder / "heights.npy", terrain.field.heights, allow_pickle=False)
+    description = {
+        "preset": cfg.preset,
+        "seed": cfg.seed,
+        "config": asdict(terrain_cfg),
+        "resolution": terrain.field.resolution,
+        "origin": list(terrain.field.origin),
+        "craters": {name: values.tolist() for name, values in vars(terrain.craters).items()},
+        "rocks": {name: values.tolist() for name, values in vars(terrain.rocks).items()},
+    }
+    (folder / "terrain.json").write_text(json.dumps(description) + "\n")
+    print(f"wrote {folder / 'heights.npy'} and terrain.json")
+    if cfg.unreal:
+        landscape = export_unreal(terrain.field, folder)
+        x, y, z = landscape["scale"]
+        place = ", ".join(f"{v:g}" for v in landscape["location_cm"])
+        print(f"wrote {folder / landscape['image']}: import it with scale ({x:.6g}, {y:.6g}, {z:.6g}) at ({place}) cm")
+
+
+def _terrain(cfg: MapConfig) -> TerrainConfig:
+    given = {name: getattr(cfg, name) for name in ("level", "size", "resolution") if getattr(cfg, name) is not None}
+    return replace(load_terrain(cfg.preset), **given)
