@@ -349,3 +349,28 @@ def test_an_error_in_a_thread_is_raised_where_it_is_stopped() -> None:
 def test_serial_errors_are_os_errors() -> None:
     """The driver catches both by name; this is why a pulled cable cannot slip through as something else."""
     assert issubclass(serial.SerialException, OSError)
+
+
+@on("tracker")
+def test_a_heartbeat_goes_out_every_20_ms(bench: Bench) -> None:
+    bench.step()
+    sent = bench.device.stats.sent
+    bench.step(cycles=200)
+    assert bench.device.stats.sent - sent == 50
+
+
+@pytest.mark.timeout(20)
+def test_lockstep_may_begin_when_both_have_already_spoken() -> None:
+    with TreadmillEmulator(TreadmillConfig(), 0) as emulator:
+        emulator.poll(0.0)
+        emulator.poll(0.1)  # nobody listens yet: the port drops this when it is opened
+        with SerialDevice(TREADMILL, emulator.port) as device:
+            device.poll(0.1)
+            emulator.poll(0.1, 5.0, device.bytes_sent)
+            emulator.bytes_received = 7  # as after another host
+            lockstep = Lockstep(device, emulator, timeout=60.0)  # a wrong count would wait for ever
+            for k in range(20):
+                lockstep.poll_emulator(0.105 + k * DT)
+                assert lockstep.poll_device(0.105 + k * DT) == 1
+                device.send(TreadmillCommand(0.105 + k * DT, 0.1))
+            assert emulator.commands == 18
