@@ -28,7 +28,7 @@ class LunarPronkEnv(gymnasium.Env[Observation, np.ndarray]):
     """One robot.
 
     Args:
-        terrain: ``flat`` or ``rough``; the config's when None.
+        terrain: a preset in configs/terrain/, e.g. ``mare``; the config's when None.
         config: the world; defaults are those of training on flat ground.
         render_mode: None or ``rgb_array``.
     """
