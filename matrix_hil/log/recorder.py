@@ -1,9 +1,10 @@
-"""Writes a HIL run as MCAP: one file in a folder that ``ros2 bag`` takes, readable up to 0.1 s before a power cut."""
+"""Writes a HIL run as MCAP: one file in a folder that ``ros2 bag`` takes, readable up to 0.1 s before a kill."""
 
 from __future__ import annotations
 
 import math
 import os
+import struct
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,6 +18,7 @@ from sim.errors import LunarError
 CHUNK_TIME = 0.1  # s of log time after which a chunk is closed and handed to the operating system
 EPOCH = "lunar_epoch"  # name of the metadata record that holds the Unix time of log time zero
 _CHUNK_SIZE = 4 * 2**20  # bytes; closes a chunk early if height maps come in a burst
+_MISFITS = (LookupError, AttributeError, TypeError, ValueError, OverflowError, AssertionError, struct.error)
 _BAG_VERSION = 9  # of metadata.yaml, ROS 2 Jazzy
 
 
@@ -96,7 +98,7 @@ class Recorder:
             data = codec.encode(message, time)
             log_time = self._epoch + round(time * 1e9)
             stamp = max(0, log_time)
-        except (KeyError, AttributeError, TypeError, ValueError, OverflowError, AssertionError) as error:
+        except _MISFITS as error:
             self._warn(f"log: a message on {topic} was left out: {error!r}")
             return
         try:

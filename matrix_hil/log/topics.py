@@ -169,6 +169,8 @@ class Codec:
         converters: Converters = _SPECIAL.get(self.topic.ros_type) or (_by_name(self.topic), _fields_of)
         self._to_ros, self._from_ros = converters
         self._names = [f.name for f in fields(self.topic.message)]
+        # generate the type's code now: it takes tens of ms, which the first message of a real-time loop must not pay
+        typestore().get_msgdef(self.topic.ros_type)
 
     def encode(self, message: Any, time: float) -> bytes:
         """CDR bytes. ``time`` (s) stamps a message that has no finite time of its own."""

@@ -5,13 +5,17 @@
   const config = { responsive: true, displaylogo: false, displayModeBar: false };
   const timed = [];
   let relaying = false;
+  let shown = null; // s, where the cursors stand
 
   function link(source, change) {
     const range = change["xaxis.range[0]"] !== undefined ? [change["xaxis.range[0]"], change["xaxis.range[1]"]] : null;
     if (relaying || (!range && !change["xaxis.autorange"])) return;
     relaying = true;
     const next = { "xaxis.range": range || [0, data.duration] };
-    Promise.all(timed.map((plot) => Plotly.relayout(plot, next))).finally(() => { relaying = false; });
+    Promise.all(timed.map((plot) => Plotly.relayout(plot, next))).finally(() => {
+      relaying = false;
+      if (shown !== null) moveCursors(shown);
+    });
   }
 
   // The cursor is a plain element over the plot: moving it costs no redraw.
@@ -24,6 +28,7 @@
   }
 
   function moveCursors(time) {
+    shown = time;
     for (const plot of timed) {
       const { xaxis, yaxis } = plot._fullLayout;
       const x = xaxis.d2p(time);

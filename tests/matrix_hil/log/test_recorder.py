@@ -18,7 +18,7 @@ from rosbags.rosbag2 import Reader
 from rosbags.typesys import Stores, get_typestore
 
 from matrix_hil.log import TOPICS, Pose, Recorder, read_log
-from matrix_hil.messages import TreadmillCommand
+from matrix_hil.messages import MachineStates, TreadmillCommand, TreadmillState
 from sim.errors import LunarError
 from tests.matrix_hil.synthetic_log import write_log
 
@@ -108,6 +108,7 @@ def test_a_full_disk_stops_the_log_and_not_the_loop(tmp_path: Path) -> None:
         ("/no/such/topic", POSE, 1.0),
         ("/tracker/pose", TreadmillCommand(0.0, 1.0), 1.0),
         ("/tracker/pose", Pose(0.0, np.zeros(2), UPRIGHT), 1.0),
+        ("/treadmill/state", TreadmillState(0.0, 1.0, 0.0, fault=-1), 1.0),
         ("/tracker/pose", POSE, math.nan),
         ("/tracker/pose", POSE, math.inf),
     ],
@@ -136,8 +137,6 @@ def test_a_clock_that_jumps_back(tmp_path: Path) -> None:
 
 
 def test_states_that_are_not_new_are_not_logged_again(tmp_path: Path) -> None:
-    from matrix_hil.messages import MachineStates, TreadmillState
-
     with Recorder(tmp_path / "run", {}, 0.0) as log:
         for k in range(10):
             log.write_states(
