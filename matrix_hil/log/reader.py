@@ -236,13 +236,11 @@ class _Scan:
             return Lost(bad, None, f"{self.path.name} is damaged: {bad} bytes could not be read")
         if self.complete:
             return None
-        seconds = None
-        known = f"whatever came in the {CHUNK_TIME:g} s before the end was not on the disk yet"
-        if self.cut_chunk is not None:
-            seconds = max(0, self.cut_chunk[1] - last) * 1e-9
-            known = f"they held {seconds:.2f} s"
-        elif bad:
-            known = "how many seconds they held is not known"
+        if not bad:
+            text = f"{self.path.name} was not closed: what came in the last {CHUNK_TIME:g} s was not on the disk yet"
+            return Lost(0, None, text)
+        seconds = None if self.cut_chunk is None else max(0, self.cut_chunk[1] - last) * 1e-9
+        known = "how many seconds they held is not known" if seconds is None else f"they held {seconds:.2f} s"
         return Lost(bad, seconds, f"{self.path.name} was cut off: its last {bad} bytes could not be read; {known}")
 
 
