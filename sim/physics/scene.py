@@ -91,6 +91,15 @@ def build_scene(cfg: PhysicsConfig) -> mujoco.MjModel:
     ``sensordata`` holds, in order: foot force (4, N), centre of mass (3, m), its velocity (3, m/s), angular momentum
     about it (3, kg*m^2/s), base position (3, m), foot positions (4 x 3, m); world frame.
     """
+    model = scene_spec(cfg).compile()
+    if model.nq != 19:
+        raise LunarError(f"robot {cfg.robot} has {model.nq - 7} joints beside the free base; exactly 12 are expected")
+    apply_soil(model, cfg.soil)
+    return model
+
+
+def scene_spec(cfg: PhysicsConfig) -> mujoco.MjSpec:
+    """``build_scene``'s model before it is compiled, on rigid ground."""
     spec = robot_spec(cfg.robot)
     spec.option.timestep = cfg.timestep
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
@@ -110,9 +119,9 @@ def build_scene(cfg: PhysicsConfig) -> mujoco.MjModel:
         if spec.geom(f"{leg}_knee") is None:
             calf.add_geom(name=f"{leg}_knee", size=[0.024, 0, 0], contype=0, conaffinity=0, mass=0)
         calf.add_site(name=f"{leg}_foot", pos=foot.pos, size=[1.5 * foot.size[0]] * 3, group=5)
-        _add_pair(spec, leg, f"ground_{leg}", cfg.friction)
-        _add_pair(spec, f"{leg}_knee", f"ground_{leg}", cfg.friction)
-    _add_pair(spec, "trunk", "ground_trunk", cfg.friction)
+        add_pair(spec, leg, f"ground_{leg}", cfg.friction)
+        add_pair(spec, f"{leg}_knee", f"ground_{leg}", cfg.friction)
+    add_pair(spec, "trunk", "ground_trunk", cfg.friction)
     add_actuators(spec, cfg.kp, cfg.kd)
     for sensor in list(spec.sensors):
         spec.delete(sensor)
@@ -134,11 +143,7 @@ def build_scene(cfg: PhysicsConfig) -> mujoco.MjModel:
     spec.add_sensor(name="base", type=position, objtype=mujoco.mjtObj.mjOBJ_XBODY, objname=base.name)
     for leg in LEGS:
         spec.add_sensor(name=leg, type=position, objtype=mujoco.mjtObj.mjOBJ_SITE, objname=f"{leg}_foot")
-    model = spec.compile()
-    if model.nq != 19:
-        raise LunarError(f"robot {cfg.robot} has {model.nq - 7} joints beside the free base; exactly 12 are expected")
-    apply_soil(model, cfg.soil)
-    return model
+    return spec
 
 
 def _add_trunk_if_missing(spec: mujoco.MjSpec, base: mujoco.MjsBody) -> None:
@@ -155,5 +160,6 @@ def _add_trunk_if_missing(spec: mujoco.MjSpec, base: mujoco.MjsBody) -> None:
         )
 
 
-def _add_pair(spec: mujoco.MjSpec, geom: str, ground: str, friction: float) -> None:
+def add_pair(spec: mujoco.MjSpec, geom: str, ground: str, friction: float) -> None:
+    """Let ``geom`` meet ``ground`` with this sliding friction."""
     spec.add_pair(geomname1=geom, geomname2=ground, condim=3, friction=[friction, friction, 0.005, 1e-4, 1e-4])

@@ -1,0 +1,231 @@
+"""``lunar bench model``: what each simplification of the model costs in a hop, and what it saves in time.
+
+24 hops of a trained policy were recorded on flat, rigid ground: states in flight and 1.6 s of joint targets at 50 Hz.
+They are replayed open loop, through landing, push-off and the next apex, on variants of the training model. An error is
+the difference to the same hop at a physics step of 0.5 ms.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import mujoco
+import numpy as np
+from mujoco.batch import Batch
+from rich.console import Console
+from rich.table import Table
+
+from sim.config import parse
+from sim.physics.scene import PhysicsConfig, build_scene
+from sim.results import write_results
+
+RECORDING = Path(__file__).with_name("hops.npz")
+CONTROL_DT = 0.02  # s, of the recording
+FINE = 0.0005  # s, physics step of the reference
+
+
+@dataclass(frozen=True)
+class BenchModelConfig:
+    """Control steps per second of variants of the model against their errors in apex gain and contact impulse."""
+
+    physics: PhysicsConfig = field(default_factory=PhysicsConfig)
+    """The training model, which each variant changes in one thing."""
+    copies: int = 20
+    """Times 24 robots stepped together when speed is measured."""
+    rounds: int = 7
+    """Interleaved rounds; the median is reported."""
+    json: str = ""
+    """File for the results as data."""
+    quick: bool = False
+    """Fewer robots and rounds, under 45 s."""
+
+
+def _keep(model: mujoco.MjModel) -> None:
+    del model
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A model to replay hops on."""
+
+    name: str
+    timestep: float = 0.005
+    """s."""
+    edit: Callable[[mujoco.MjModel], None] = _keep
+    """Changes the compiled model in place."""
+    soil: Literal["rigid", "regolith"] = "rigid"
+    """Its errors are against the reference on the same soil."""
+
+
+@dataclass(frozen=True)
+class Hops:
+    """Recorded hops."""
+
+    qpos: np.ndarray
+    """(H, 19) in flight, before the landing."""
+    qvel: np.ndarray
+    """(H, 18)."""
+    targets: np.ndarray
+    """(T, H, 12) rad, joint targets of every control step."""
+
+
+def _elliptic(model: mujoco.MjModel) -> None:
+    model.opt.cone = mujoco.mjtCone.mjCONE_ELLIPTIC
+
+
+def _stiff_friction(model: mujoco.MjModel) -> None:
+    _elliptic(model)
+    model.opt.impratio = 10.0
+
+
+def _solver(solver: mujoco.mjtSolver, iterations: int) -> Callable[[mujoco.MjModel], None]:
+    def edit(model: mujoco.MjModel) -> None:
+        model.opt.solver, model.opt.iterations = solver, iterations
+
+    return edit
+
+
+def _euler(model: mujoco.MjModel) -> None:
+    model.opt.integrator = mujoco.mjtIntegrator.mjINT_EULER
+
+
+def _friction_loss(model: mujoco.MjModel) -> None:
+    model.dof_frictionloss[6:] = 0.1
+
+
+def _all_geoms(model: mujoco.MjModel, own: bool) -> None:
+    """Every shape of the robot meets the ground, and with ``own`` each other; feet and knees keep their pairs."""
+    ground, robot = 1, 2
+    planes = model.geom_type == mujoco.mjtGeom.mjGEOM_PLANE
+    paired = np.isin(np.arange(model.ngeom), [model.pair_geom1, model.pair_geom2])
+    model.geom_contype[~planes] = robot if own else 0
+    model.geom_conaffinity[~planes] = (robot if own else 0) | np.where(paired[~planes], 0, ground)
+    model.geom_contype[model.geom("ground_trunk").id] = ground
+    for body in range(model.nbody):
+        geoms = slice(model.body_geomadr[body], model.body_geomadr[body] + model.body_geomnum[body])
+        model.body_contype[body] = np.bitwise_or.reduce(model.geom_contype[geoms], initial=0)
+        model.body_conaffinity[body] = np.bitwise_or.reduce(model.geom_conaffinity[geoms], initial=0)
+
+
+REFERENCES = (Variant("reference", FINE, _elliptic), Variant("reference on regolith", FINE, soil="regolith"))
+NEWTON = mujoco.mjtSolver.mjSOL_NEWTON
+VARIANTS = (
+    Variant("training model"),
+    Variant("all geoms", edit=lambda model: _all_geoms(model, own=False)),
+    Variant("all geoms, self-collision", edit=lambda model: _all_geoms(model, own=True)),
+    Variant("Newton, at most 3 iterations", edit=_solver(NEWTON, 3)),
+    Variant("Newton, at most 10 iterations", edit=_solver(NEWTON, 10)),
+    Variant("CG, at most 10 iterations", edit=_solver(mujoco.mjtSolver.mjSOL_CG, 10)),
+    Variant("PGS, at most 10 iterations", edit=_solver(mujoco.mjtSolver.mjSOL_PGS, 10)),
+    Variant("elliptic cone", edit=_elliptic),
+    Variant("elliptic cone, impratio 10", edit=_stiff_friction),
+    Variant("joint friction 0.1 N*m", edit=_friction_loss),
+    Variant("Euler", edit=_euler),
+    Variant("20 ms x 1", 0.020),
+    Variant("10 ms x 2", 0.010),
+    Variant("4 ms x 5", 0.004),
+    Variant("2 ms x 10", 0.002),
+    Variant("1 ms x 20", 0.001),
+    Variant("1 ms x 20, elliptic cone", 0.001, _elliptic),
+    Variant("regolith", soil="regolith"),
+    Variant("regolith, 2 ms x 10", 0.002, soil="regolith"),
+)
+
+
+def load_hops(copies: int = 1) -> Hops:
+    """The recording, ``copies`` times over."""
+    with np.load(RECORDING, allow_pickle=False) as data:
+        qpos, qvel, targets = (data[name].astype(float) for name in ("qpos", "qvel", "targets"))
+    return Hops(np.tile(qpos, (copies, 1)), np.tile(qvel, (copies, 1)), np.tile(targets.swapaxes(0, 1), (1, copies, 1)))
+
+
+class Replay:
+    """Many copies of the recorded hops on one model."""
+
+    def __init__(self, cfg: PhysicsConfig, variant: Variant, hops: Hops) -> None:
+        self.hops = hops
+        self.substeps = round(CONTROL_DT / variant.timestep)
+        self.dt = variant.timestep
+        soil = replace(cfg.soil, kind=variant.soil)
+        model = build_scene(replace(cfg, timestep=variant.timestep, substeps=self.substeps, soil=soil))
+        variant.edit(model)
+        self.batch = Batch(model, nsim=len(hops.qpos))
+        self.qpos, self.qvel, self.ctrl = (self.batch.bind(name) for name in ("qpos", "qvel", "ctrl"))
+        self.out = np.zeros((len(hops.qpos), self.substeps, model.nsensordata))
+
+    def start(self) -> None:
+        """All robots into flight."""
+        self.batch.reset(stage=0)
+        self.qpos[:], self.qvel[:] = self.hops.qpos, self.hops.qvel
+
+    def step(self, t: int) -> np.ndarray:
+        """Control step ``t``; (H, S, 28) sensors, which the next call overwrites."""
+        self.ctrl[:] = self.hops.targets[t]
+        self.batch.rollout(self.substeps, record=("sensordata",), out={"sensordata": self.out})
+        return self.out
+
+    def outcome(self) -> tuple[np.ndarray, np.ndarray]:
+        """Apex gain in m and contact impulse in N*s of each hop, (H,): from landing to the next apex."""
+        self.start()
+        sensors = np.concatenate([self.step(t).copy() for t in range(len(self.hops.targets))], axis=1)
+        force, height = sensors[:, :, :4].sum(axis=2), sensors[:, :, 6]
+        gain, impulse = np.zeros(len(force)), np.zeros(len(force))
+        for i, load in enumerate(force):
+            loaded = np.flatnonzero(load > 0)
+            lift = int(loaded[np.argmax(np.diff(np.append(loaded, len(load))))])  # before the longest time in the air
+            gain[i] = height[i, lift:].max() - height[i, lift]
+            impulse[i] = load[: lift + 1].sum() * self.dt
+        return gain, impulse
+
+    def speed(self) -> float:
+        """Control steps per second over all hops."""
+        self.start()
+        begin = time.perf_counter()
+        for t in range(len(self.hops.targets)):
+            self.step(t)
+        return self.hops.targets.shape[0] * self.hops.targets.shape[1] / (time.perf_counter() - begin)
+
+
+def study(cfg: BenchModelConfig) -> list[dict[str, Any]]:
+    """One row per variant: speed (median over rounds) and errors (median and 90th percentile over hops)."""
+    copies, rounds = (5, 3) if cfg.quick else (cfg.copies, cfg.rounds)
+    truth = {v.soil: Replay(cfg.physics, v, load_hops()).outcome() for v in REFERENCES}
+    rows: list[dict[str, Any]] = []
+    for variant in VARIANTS:
+        gain, impulse = Replay(cfg.physics, variant, load_hops()).outcome()
+        true_gain, true_impulse = truth[variant.soil]
+        apex, push = np.abs(gain - true_gain), np.abs(impulse / true_impulse - 1)
+        rows.append({
+            "variant": variant.name, "soil": variant.soil,
+            "apex_gain_m": np.median(gain), "apex_error_m": np.median(apex), "apex_error_p90_m": np.quantile(apex, 0.9),
+            "impulse_error": np.median(push), "impulse_error_p90": np.quantile(push, 0.9),
+        })  # fmt: skip
+    replays = [Replay(cfg.physics, variant, load_hops(copies)) for variant in VARIANTS]
+    speeds: list[list[float]] = [[] for _ in VARIANTS]
+    for _ in range(rounds):
+        for replay, measured in zip(replays, speeds, strict=True):
+            measured.append(replay.speed())
+    for row, measured in zip(rows, speeds, strict=True):
+        row["steps_per_s"] = statistics.median(measured)
+    return rows
+
+
+def main(argv: Sequence[str]) -> None:
+    """Entry of ``lunar bench model``."""
+    cfg = parse(BenchModelConfig, argv, prog="lunar bench model")
+    rows = study(cfg)
+    table = Table("variant", "control steps/s", "apex gain, mm", "error, mm (p90)", "impulse error, % (p90)")
+    for row in rows:
+        table.add_row(
+            row["variant"], f"{row['steps_per_s']:,.0f}", f"{1e3 * row['apex_gain_m']:.0f}",
+            f"{1e3 * row['apex_error_m']:.1f} ({1e3 * row['apex_error_p90_m']:.1f})",
+            f"{100 * row['impulse_error']:.2f} ({100 * row['impulse_error_p90']:.2f})",
+        )  # fmt: skip
+    Console().print(table)
+    if cfg.json:
+        write_results(cfg.json, "bench model", 0, {"rows": rows})
