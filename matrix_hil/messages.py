@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 
 
-
 @dataclass(frozen=True)
 class PlatformState:
     """Measured pose of the motion platform's top plate against its home."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import difflib
 import shlex
+import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -78,11 +80,8 @@ def run(cfg: TrainConfig, command: str) -> dict[str, Any]:
     model.set_logger(configure(str(out), ["csv", "tensorboard"]))
     progress = TrainingProgress(cfg, steps)
     start = time.monotonic()
-    interrupted = False
-    try:
+    with stop_on_ctrl_c(progress):
         model.learn(steps, callback=progress, log_interval=sys.maxsize)
-    except KeyboardInterrupt:
-        interrupted = True
     minutes = (time.monotonic() - start) / 60.0
     training = {
         "command": command,
@@ -90,7 +89,7 @@ def run(cfg: TrainConfig, command: str) -> dict[str, Any]:
         "seed": cfg.seed,
         "revision": revision(),
         "minutes": round(minutes, 2),
-        "interrupted": interrupted,
+        "interrupted": progress.interrupted,
     }
     save_policy(out, model.policy.state_dict(), make_card(cfg, training))
     model.logger.close()
@@ -131,6 +130,7 @@ class TrainingProgress(BaseCallback):
         self.cfg = cfg
         self.steps = steps
         self.hops_per_20s = 0.0
+        self.interrupted = False
         self.bar = Progress(
             TextColumn("train"), BarColumn(), TextColumn("{task.percentage:3.0f}%"), TimeElapsedColumn(),
             TextColumn("ETA"), TimeRemainingColumn(), TextColumn("{task.fields[text]}"), console=Console(stderr=True),
@@ -142,7 +142,7 @@ class TrainingProgress(BaseCallback):
         self._enter_stage()
 
     def _on_step(self) -> bool:
-        return True
+        return not self.interrupted
 
     def _on_rollout_end(self) -> None:
         world, rollout = self.model.env.world, self.model.rollout  # type: ignore[union-attr, attr-defined]
@@ -176,6 +176,21 @@ class TrainingProgress(BaseCallback):
         model = self.model
         model.env.world.weights = {**self.cfg.world.rewards, **stage.rewards}  # type: ignore[union-attr]
         model.set_schedule(stage.learning_rate, stage.entropy)  # type: ignore[attr-defined]
+
+
+@contextmanager
+def stop_on_ctrl_c(progress: TrainingProgress) -> Iterator[None]:
+    """Ctrl-C ends training after the current step, wherever it strikes; a second one ends the program."""
+
+    def stop(_signal: int, _frame: Any) -> None:
+        progress.interrupted = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def main(argv: Sequence[str]) -> None:

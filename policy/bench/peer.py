@@ -14,7 +14,7 @@ import mujoco
 import numpy as np
 from gymnasium import spaces
 
-from sim.envs.spaces import action_space
+from sim.envs.spaces import ACTION_BOUND, action_space
 from sim.envs.world import WorldConfig
 from sim.mdp.events import STANDING_HEIGHT
 from sim.mdp.rewards import ECONOMY_GAIN, SOFT_IMPACT
@@ -38,7 +38,7 @@ class PeerEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         self.data = mujoco.MjData(self.model)
         self.weight = lunar_weight(float(self.model.body_mass.sum()))
         self.observation_space = spaces.Box(-np.inf, np.inf, (SPEC.size,), np.float32)
-        self.action_space = action_space()
+        self.action_space = action_space(ACTION_BOUND)
         noise = cfg.noise
         widths = (noise.angular_velocity, noise.projected_gravity, noise.joint_position, noise.joint_velocity, 0.0)
         self._noise = np.concatenate([np.full(c.size, w) for c, w in zip(SPEC.frame, widths, strict=True)])

@@ -11,7 +11,7 @@ import torch
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from sim.envs.spaces import action_space, observation_space
+from sim.envs.spaces import ACTION_BOUND, OBSERVATION_BOUND, action_space, observation_space
 from sim.envs.world import PronkWorld, WorldConfig
 from sim.physics.render import Renderer
 from sim.terrain.generators import TerrainConfig
@@ -54,8 +54,8 @@ class LunarPronkEnv(gymnasium.Env[Observation, np.ndarray]):
         return _row(self.world.reset()), {}
 
     def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        """One control period of 20 ms with ``action`` (12,)."""
-        step = self.world.step(torch.as_tensor(action)[None])
+        """One control period of 20 ms; ``action`` (12,) of 1 is ``spaces.ACTION_BOUND`` units of the world's action."""
+        step = self.world.step(ACTION_BOUND * torch.as_tensor(action)[None])
         observations = step.final_observations if len(step.ended) else step.observations
         return _row(observations), float(step.reward[0]), bool(step.terminated[0]), bool(step.truncated[0]), {}
 
@@ -105,7 +105,7 @@ class LunarPronkVectorEnv(VectorEnv):
 
     def step(self, actions: np.ndarray) -> tuple[Observation, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """One control period with ``actions`` (N, 12). Ended trials put ``final_obs`` and its mask into the info."""
-        step = self.world.step(torch.as_tensor(actions))
+        step = self.world.step(ACTION_BOUND * torch.as_tensor(actions))
         info: dict[str, Any] = {}
         if len(step.ended):
             mask = np.zeros(self.num_envs, dtype=bool)
@@ -121,7 +121,8 @@ class LunarPronkVectorEnv(VectorEnv):
 
 
 def _numpy(observations: dict[str, torch.Tensor]) -> Observation:
-    return {name: value.cpu().numpy().copy() for name, value in observations.items()}
+    bound = OBSERVATION_BOUND
+    return {name: value.clamp(-bound, bound).cpu().numpy() for name, value in observations.items()}
 
 
 def _row(observations: dict[str, torch.Tensor]) -> Observation:

@@ -1,4 +1,4 @@
-"""Gymnasium spaces of one robot."""
+"""Gymnasium spaces of one robot, bounded as Gymnasium and SB3 recommend."""
 
 from __future__ import annotations
 
@@ -8,15 +8,21 @@ from gymnasium import spaces
 from sim.mdp.observations import CRITIC_SIZE
 from sim.spec.observation import PRONK_OBSERVATION
 
+ACTION_BOUND = 4.0
+"""A Gymnasium action of 1 is this many units of the world's action: 4 x 0.35 rad away from the nominal pose."""
+OBSERVATION_BOUND = 100.0
+"""Scaled observations are about 1; Gymnasium's interfaces clip them here."""
+
 
 def observation_space() -> spaces.Dict:
-    """Groups ``policy`` (proprioception, stacked frames, command) and ``critic`` (privileged), unbounded floats."""
+    """Groups ``policy`` (proprioception, stacked frames, command) and ``critic`` (privileged)."""
+    low, high = -OBSERVATION_BOUND, OBSERVATION_BOUND
     return spaces.Dict({
-        "policy": spaces.Box(-np.inf, np.inf, (PRONK_OBSERVATION.size,), np.float32),
-        "critic": spaces.Box(-np.inf, np.inf, (CRITIC_SIZE,), np.float32),
+        "policy": spaces.Box(low, high, (PRONK_OBSERVATION.size,), np.float32),
+        "critic": spaces.Box(low, high, (CRITIC_SIZE,), np.float32),
     })  # fmt: skip
 
 
-def action_space() -> spaces.Box:
-    """Twelve joint-target offsets in units of the action scale."""
-    return spaces.Box(-10.0, 10.0, (12,), np.float32)
+def action_space(bound: float = 1.0) -> spaces.Box:
+    """Twelve joint-target offsets."""
+    return spaces.Box(-bound, bound, (12,), np.float32)

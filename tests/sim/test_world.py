@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.utils.env_checker import check_env
+from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
 import sim.envs  # noqa: F401  (registers LunarPronk-v0)
 from sim.envs.world import SPEC, PronkWorld, WorldConfig
@@ -147,9 +148,11 @@ def test_standing_still_pays_less_than_any_flight():
     assert float(TERMS["velocity"](world.state).abs().max()) == 0.0
 
 
-def test_gymnasiums_checker_passes():
+@pytest.mark.filterwarnings("error")
+def test_gymnasiums_and_sb3s_checkers_pass_without_warnings():
     env = gymnasium.make("LunarPronk-v0", terrain="rough")
     check_env(env.unwrapped, skip_render_check=True)
+    sb3_check_env(env.unwrapped)
     env.close()
 
 
