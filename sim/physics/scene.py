@@ -14,9 +14,10 @@ from typing import Literal
 import mujoco
 
 from sim.errors import LunarError
+from sim.physics.actuator import add_actuators
 from sim.physics.soil import SoilConfig, apply_soil
 from sim.spec.gravity import MOON
-from sim.spec.joints import JOINT_NAMES, LEGS, TORQUE_LIMIT
+from sim.spec.joints import JOINT_NAMES, LEGS
 
 ROBOTS = Path(__file__).resolve().parent.parent / "robot"
 GROUNDS = tuple(f"ground_{name}" for name in (*LEGS, "trunk"))  # mocap order
@@ -72,17 +73,6 @@ def robot_spec(robot: str) -> mujoco.MjSpec:
     if missing:
         raise LunarError(f"robot {path} has no foot geom '{missing[0]}'; its four feet must be named FL, FR, RL, RR")
     return spec
-
-
-def add_actuators(spec: mujoco.MjSpec, kp: float, kd: float) -> None:
-    """Give every joint a position servo in project order; actuators of the file are removed."""
-    for actuator in list(spec.actuators):
-        spec.delete(actuator)
-    for name, limit in zip(JOINT_NAMES, TORQUE_LIMIT, strict=True):
-        actuator = spec.add_actuator(name=name, target=name, trntype=mujoco.mjtTrn.mjTRN_JOINT)
-        actuator.set_to_position(kp=kp, kv=kd)
-        actuator.forcelimited = True
-        actuator.forcerange = [-limit, limit]
 
 
 def build_scene(cfg: PhysicsConfig) -> mujoco.MjModel:

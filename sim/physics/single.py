@@ -5,6 +5,7 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 
+from sim.physics.actuator import set_gains
 from sim.physics.scene import PhysicsConfig, build_scene
 from sim.spec.joints import NOMINAL_POSE
 
@@ -26,8 +27,7 @@ class SingleRobot:
 
     def command(self, targets: np.ndarray, kp: float, kd: float) -> None:
         """Joint targets (12,) in rad with stiffness N*m/rad and damping N*m*s/rad; kp = 0 leaves the joints damped."""
-        self._model.actuator_gainprm[:, 0] = kp
-        self._model.actuator_biasprm[:, 1:3] = -kp, -kd
+        set_gains(self._model, kp, kd)
         self._data.ctrl[:] = targets
 
     def step(self) -> None:

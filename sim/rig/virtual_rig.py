@@ -15,7 +15,8 @@ import mujoco
 import numpy as np
 
 from sim.errors import LunarError
-from sim.physics.scene import add_actuators, robot_spec
+from sim.physics.actuator import add_actuators, set_gains
+from sim.physics.scene import robot_spec
 from sim.rig.rope import Rope, RopeParameters
 from sim.spec.gravity import EARTH
 from sim.spec.joints import JOINT_NAMES, LEGS, NOMINAL_POSE
@@ -279,9 +280,7 @@ class VirtualRig:
             raise LunarError(f"virtual rig: robot mode '{inputs.mode}' is unknown; choose run, hold, stand or damp")
         if self._gains != (kp, kd):
             self._gains = (kp, kd)
-            self.model.actuator_gainprm[:, 0] = kp
-            self.model.actuator_biasprm[:, 1] = -kp
-            self.model.actuator_biasprm[:, 2] = -kd
+            set_gains(self.model, kp, kd)
         self.data.ctrl[:] = targets
 
     def _rope_geometry(self) -> tuple[float, float, tuple[float, ...]]:
