@@ -1,4 +1,4 @@
-"""What flows through MATRIX: plain dataclasses in SI units, ROS frames, seconds. Drivers, sync, safety and log share them.
+"""What flows through MATRIX: plain dataclasses in SI units and ROS frames, shared by drivers, sync, safety and log.
 
 ``time`` is always the host's clock when the value was measured or the command was made.
 """
