@@ -73,12 +73,15 @@ def reset_states(cfg: ResetConfig, physics: Physics, count: int, generator: torc
 
 
 def randomise(cfg: RandomisationConfig, physics: Physics, ids: Tensor, generator: torch.Generator) -> None:
-    """Draw gravity, rig and friction for robots ``ids``."""
+    """Draw gravity, rig, friction and soil for robots ``ids``."""
     count = (len(ids),)
     effective = _uniform(cfg.gravity, count, generator)
     on_rig = _uniform((0.0, 1.0), count, generator) < cfg.rig_share
     physics.set_gravity(ids, effective, on_rig * (EARTH - effective))
     physics.set_friction(ids, _uniform(cfg.friction, count, generator))
+    soil = physics.cfg.soil
+    if soil.kind == "regolith":
+        physics.set_soil_strength(ids, soil.spread ** _uniform((-1.0, 1.0), count, generator))
 
 
 def _uniform(limits: tuple[float, float], shape: tuple[int, ...], generator: torch.Generator) -> Tensor:

@@ -83,6 +83,9 @@ class Physics(Protocol):
     def set_friction(self, ids: Tensor, friction: Tensor) -> None:
         """Sliding friction ``friction`` (n,) of robots ``ids`` against the ground; 1."""
 
+    def set_soil_strength(self, ids: Tensor, strength: Tensor) -> None:
+        """Regolith ``strength`` (n,) times as strong as ``cfg.soil`` under robots ``ids``; not for rigid ground."""
+
     def terrain_height(self, xy: Tensor) -> Tensor:
         """(...,) m, height of the terrain at ``xy`` (..., 2) m."""
 

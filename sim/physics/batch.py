@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sim.physics.backend import FEET_AND_BASE, SensorBlock
 from sim.physics.scene import PhysicsConfig, build_scene
+from sim.physics.soil import soft_pairs
 from sim.terrain.height_field import HeightField
 
 _FORCE = slice(0, 4)
@@ -47,6 +48,9 @@ class BatchPhysics(SensorBlock):
         self._pull = self.batch.bind("xfrc_applied")[:, self.model.jnt_bodyid[0], 2]
         self._gravity = self.batch.expand("opt.gravity")
         self._friction = self.batch.expand("pair_friction")
+        if cfg.soil.kind == "regolith":
+            self._solref = self.batch.expand("pair_solref")
+            self._soft = soft_pairs(self.model)
         self._record = np.zeros(self.sensors.shape)
         self._shown = [
             (self.qpos.numpy(), self._qpos),
@@ -92,6 +96,11 @@ class BatchPhysics(SensorBlock):
     def set_friction(self, ids: Tensor, friction: Tensor) -> None:
         """See ``backend.Physics``."""
         self._friction[ids.numpy(), :, :2] = friction.numpy()[:, None, None]
+
+    def set_soil_strength(self, ids: Tensor, strength: Tensor) -> None:
+        """See ``backend.Physics``."""
+        stiffness = self.model.pair_solref[self._soft, 0]
+        self._solref[ids.numpy()[:, None], self._soft, 0] = strength.numpy()[:, None] * stiffness
 
     def terrain_height(self, xy: Tensor) -> Tensor:
         """See ``backend.Physics``."""
