@@ -5,12 +5,15 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 import pytest
+import torch
 
 from sim.errors import LunarError
+from sim.physics.batch import BatchPhysics
 from sim.physics.scene import PhysicsConfig, build_scene
 from sim.physics.soil import SoilConfig, bearing_force, soft_pairs
 from sim.spec.gravity import lunar_weight
 from sim.spec.joints import LEGS, NOMINAL_POSE
+from sim.terrain.height_field import HeightField
 
 RADIUS = 0.022  # m, the Go2's foot
 REGOLITH = SoilConfig(kind="regolith")
@@ -139,3 +142,57 @@ def test_a_hard_landing_is_stable():
 def test_a_soil_that_cannot_carry_is_refused():
     with pytest.raises(LunarError, match="k_phi"):
         build_scene(PhysicsConfig(soil=SoilConfig("regolith", k_phi=0.0)))
+
+
+def test_every_robot_of_a_batch_has_its_own_soil():
+    flat = HeightField(np.zeros((2, 2)), 100.0, (-50.0, -50.0))
+    physics = BatchPhysics(PhysicsConfig(soil=REGOLITH), 3, flat)
+    qpos = torch.zeros(3, 19)
+    qpos[:, 2], qpos[:, 3], qpos[:, 7:] = 0.30, 1.0, torch.as_tensor(NOMINAL_POSE)
+    physics.reset(torch.arange(3), qpos, torch.zeros(3, 18))
+    physics.set_soil_strength(torch.tensor([0, 2]), torch.tensor([0.5, 2.0]))
+    for _ in range(120):
+        physics.step(qpos[:, 7:])
+    depths = RADIUS - physics.foot_position[:, :, 2].mean(1)
+    for depth, strength in zip(depths, (0.5, 1.0, 2.0), strict=True):
+        soil = SoilConfig("regolith", k_phi=820e3 * strength, k_c=1.4e3 * strength)
+        assert float(depth) == pytest.approx(bekker_depth(physics.mass * 1.62 / 4, soil), rel=0.2)
+
+
+def plastic_landing(speed: float) -> tuple[float, float, float]:
+    """Peak force N, impulse N*s and depth m in 0.2 s on soil of Bekker's force at any rate, which never pushes back."""
+    robot = Robot(SoilConfig(), height=0.31, speed=speed, timestep=2e-4)
+    model, data = robot.model, robot.data
+    model.pair_margin[:] = -1.0  # no contact but ours
+    deepest, forces, jacobian = np.zeros(4), [], np.zeros((3, model.nv))
+    before = data.site_xpos[robot.sites].copy()
+    while len(forces) < 1000:
+        mujoco.mj_fwdPosition(model, data)
+        velocity = (data.site_xpos[robot.sites] - before) / model.opt.timestep
+        before = data.site_xpos[robot.sites].copy()
+        force = np.where(-robot.feet >= deepest, bearing_force(REGOLITH, -robot.feet, RADIUS), 0.0)
+        deepest = np.maximum(deepest, -robot.feet)
+        data.qfrc_applied[:] = 0.0
+        for site, normal, slip in zip(robot.sites, force, velocity, strict=True):
+            grip = -60.0 * slip[:2] * (normal > 0)
+            mujoco.mj_jacSite(model, data, jacobian, None, site)
+            data.qfrc_applied += jacobian.T @ np.array([*grip, normal])
+        mujoco.mj_step(model, data)
+        if force.sum() > 0 or forces:
+            forces.append(force.sum())
+    return max(forces), sum(forces) * model.opt.timestep, float(deepest.mean())
+
+
+@pytest.mark.parametrize("speed", [0.6, 1.0])
+def test_a_landing_is_that_of_rate_independent_plastic_soil(speed):
+    peak, impulse, depth = plastic_landing(speed)
+    robot = Robot(REGOLITH, height=0.31, speed=speed)
+    forces, depths = [], []
+    while len(forces) < 40:
+        robot.run(0.005)
+        if robot.force.sum() > 0 or forces:
+            forces.append(robot.force.sum())
+            depths.append(-robot.feet.mean())
+    assert max(forces) == pytest.approx(peak, rel=0.15)
+    assert sum(forces) * 0.005 == pytest.approx(impulse, rel=0.05)
+    assert 0.7 * depth < max(depths) <= depth
