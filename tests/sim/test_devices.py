@@ -1,0 +1,45 @@
+"""Terms stay on their state's device. ``meta`` tensors have no values, but refuse to mix with the host's."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import pytest
+import torch
+
+from sim.envs.world import SPEC, PronkWorld, WorldConfig
+from sim.mdp import observations, rewards, terminations
+from sim.mdp.state import State
+from sim.terrain.height_field import bilinear, surface
+
+
+@pytest.fixture(scope="module")
+def state() -> State:
+    """A world's state, moved off the host."""
+    world = PronkWorld(WorldConfig(num_envs=3), 0)
+    world.reset()
+    return State(**{f.name: getattr(world.state, f.name).to("meta") for f in fields(State)})
+
+
+def test_the_check_itself_bites(state):
+    with pytest.raises(RuntimeError, match="not on the expected device"):
+        state.action + torch.zeros(12)
+
+
+@pytest.mark.parametrize("name", rewards.TERMS)
+def test_reward(state, name):
+    value = rewards.TERMS[name](state)
+    assert value.device.type == "meta" and value.shape == (3,)
+
+
+def test_observations_and_terminations(state):
+    assert observations.frame(state, SPEC, observations.NoiseConfig(), None).shape == (3, SPEC.frame_size)
+    assert observations.critic(state, SPEC).device.type == "meta"
+    assert terminations.fallen(state).device.type == "meta"
+    assert terminations.out_of_form(state, 0.8, 0.1).device.type == "meta"
+
+
+def test_terrain(state):
+    heights = torch.zeros(20, 30, device="meta")
+    height, normal = surface(*bilinear(heights, 0.1, (0.0, 0.0), state.foot_height, state.foot_height))
+    assert height.device.type == "meta" and normal.shape == (3, 4, 3)
