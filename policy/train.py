@@ -58,7 +58,7 @@ class TrainConfig:
     seed: int = 1
     """Reaches everything random."""
     device: str = "cpu"
-    """``cpu`` or ``cuda``, for networks and reward terms."""
+    """``cpu`` or ``cuda``, for physics, terms and networks."""
     json: str = ""
     """File for the results as data."""
     quick: bool = False
