@@ -9,6 +9,8 @@ from sim.errors import LunarError
 
 BENCHES = {
     "sim": ("policy.bench.sim", "environment steps per second against its ceiling and its peers"),
+    "contact": ("sim.physics.contact_study", "ways to meet uneven ground: speed against errors of normals and forces"),
+    "model": ("sim.physics.model_study", "simplifications of the model: speed against errors in a hop"),
 }
 
 

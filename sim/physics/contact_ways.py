@@ -11,6 +11,7 @@ import numpy as np
 from mujoco.batch import Batch
 
 from sim.physics.scene import GROUNDS, PhysicsConfig, add_pair, scene_spec
+from sim.physics.soil import apply_soil
 from sim.spec.joints import LEGS
 from sim.terrain.generators import TerrainConfig, build_terrain
 from sim.terrain.height_field import HeightField
@@ -142,7 +143,9 @@ def build_way(cfg: PhysicsConfig, way: Way, ground: Ground) -> mujoco.MjModel:
                 contype=0, conaffinity=0,
             )  # fmt: skip
             add_pair(spec, leg, f"rock{k}_{leg}", cfg.friction)
-    return spec.compile()
+    model = spec.compile()
+    apply_soil(model, cfg.soil)
+    return model
 
 
 @dataclass(frozen=True)

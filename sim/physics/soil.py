@@ -79,7 +79,7 @@ def sphere_contact(soil: SoilConfig, radius: float, inverse_mass: float) -> tupl
 
 
 def apply_soil(model: mujoco.MjModel, soil: SoilConfig) -> None:
-    """Give every sphere's contact pair in a compiled ``model`` this soil; other shapes keep rigid ground.
+    """Give the planes in a compiled ``model`` this soil where spheres meet them; other pairs keep rigid ground.
 
     Raises:
         LunarError: a value out of range.
@@ -98,11 +98,12 @@ def apply_soil(model: mujoco.MjModel, soil: SoilConfig) -> None:
 
 
 def soft_pairs(model: mujoco.MjModel) -> np.ndarray:
-    """Indices (P,) of the contact pairs in which a sphere meets the ground: feet and knees."""
+    """Indices (P,) of the contact pairs in which a sphere meets a plane: feet and knees on the ground."""
     return np.array([pair for pair in range(model.npair) if _sphere(model, pair) >= 0], dtype=int)
 
 
 def _sphere(model: mujoco.MjModel, pair: int) -> int:
-    """The sphere of a contact pair, -1 without one."""
-    geoms = (int(model.pair_geom1[pair]), int(model.pair_geom2[pair]))
-    return next((g for g in geoms if model.geom_type[g] == mujoco.mjtGeom.mjGEOM_SPHERE), -1)
+    """The sphere of a contact pair with a plane, -1 for another pair."""
+    kinds = mujoco.mjtGeom
+    geoms = sorted((int(model.pair_geom1[pair]), int(model.pair_geom2[pair])), key=lambda geom: model.geom_type[geom])
+    return geoms[1] if list(model.geom_type[geoms]) == [kinds.mjGEOM_PLANE, kinds.mjGEOM_SPHERE] else -1
