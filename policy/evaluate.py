@@ -132,7 +132,7 @@ def run_trials(actor: nn.Module, world: PronkWorld, duration: float, tick: Any =
             foot_force=force[:, shown],
             mass=physics.mass,
             physics=world.cfg.physics,
-            terrain=physics.terrain,
+            terrain=physics.terrain[0],
         ),
     )
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv
 
 from sim.envs.spaces import ACTION_BOUND, action_space, observation_space
@@ -21,7 +20,7 @@ class LunarVecEnv(VecEnv):
         self.world = world
         self.render_mode = None
         self._actions = torch.zeros(world.num_envs, 12)
-        super().__init__(world.num_envs, spaces.Dict(observation_space().spaces), action_space(ACTION_BOUND))
+        super().__init__(world.num_envs, observation_space(world.cfg.history), action_space(ACTION_BOUND))
 
     def reset(self) -> dict[str, np.ndarray]:
         """Start all trials."""

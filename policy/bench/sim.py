@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,6 +18,7 @@ import numpy as np
 import psutil
 import torch
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
+from mujoco.batch import Batch
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -27,6 +28,7 @@ from policy.bench.peer import PeerEnv
 from policy.policy_file import ZOO, load_actor
 from sim.config import parse
 from sim.envs.world import PronkWorld, WorldConfig
+from sim.physics.batch import BatchPhysics
 from sim.results import write_results
 
 PEER_ENVS = 8
@@ -56,16 +58,16 @@ class BenchSimConfig:
     """Fewer rounds and counts, under 45 s."""
 
 
-def recorded(world: PronkWorld, actor: torch.nn.Module, steps: int) -> tuple[np.ndarray, np.ndarray]:
-    """Start state rows and the (steps, N, 12) joint targets of the zoo policy in ``world``, which is left running."""
+def recorded(world: PronkWorld, batch: Batch, actor: torch.nn.Module, steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """Start state rows and the (steps, N, 12) joint targets of the zoo policy in ``world``, which steps ``batch``."""
     obs = world.reset()["policy"]
     for _ in range(50):  # into the rhythm of hopping
         obs = _advance(world, actor, obs)
-    start = world.physics.batch.state.copy()
+    start = batch.state.copy()
     controls = np.empty((steps, world.num_envs, 12))
     for t in range(steps):
         obs = _advance(world, actor, obs)
-        controls[t] = world.physics.batch.bind("ctrl")
+        controls[t] = batch.bind("ctrl")
     return start, controls
 
 
@@ -97,8 +99,9 @@ class Ceiling:
 
     def __init__(self, cfg: WorldConfig, seed: int, actor: torch.nn.Module) -> None:
         world = PronkWorld(cfg, seed)
-        self.start, self.controls = recorded(world, actor, 100)
+        assert isinstance(world.physics, BatchPhysics)
         self.batch, self.substeps = world.physics.batch, cfg.physics.substeps
+        self.start, self.controls = recorded(world, self.batch, actor, 100)
         self.ctrl = self.batch.bind("ctrl")
         self.t = 0
 
@@ -116,9 +119,9 @@ class Ceiling:
 class Peer:
     """A vector environment of ``PeerEnv``."""
 
-    def __init__(self, env: Any, count: int, reset: Callable[[], Any]) -> None:
+    def __init__(self, env: Any, count: int) -> None:
         self.env, self.count = env, count
-        reset()
+        env.reset()
         rng = np.random.default_rng(0)
         self.actions = rng.normal(0.0, 0.3, (200, count, 12)).astype(np.float32)
         self.t = 0
@@ -164,13 +167,13 @@ def make_peers(cfg: WorldConfig) -> dict[str, Any]:
         return PeerEnv(cfg)
 
     makers = [make] * PEER_ENVS
-    peers: dict[str, Any] = {"gymnasium_single": Alone(cfg)}
-    for name, kind in (("gymnasium_sync", SyncVectorEnv), ("gymnasium_async", AsyncVectorEnv)):
-        env = kind(makers, autoreset_mode=AutoresetMode.SAME_STEP)
-        peers[name] = Peer(env, PEER_ENVS, lambda env=env: env.reset(seed=0))
-    stock = SubprocVecEnv(makers)
-    peers["sb3_subproc"] = Peer(stock, PEER_ENVS, stock.reset)
-    return peers
+    mode = AutoresetMode.SAME_STEP
+    return {
+        "gymnasium_single": Alone(cfg),
+        "gymnasium_sync": Peer(SyncVectorEnv(makers, autoreset_mode=mode), PEER_ENVS),
+        "gymnasium_async": Peer(AsyncVectorEnv(makers, autoreset_mode=mode), PEER_ENVS),
+        "sb3_subproc": Peer(SubprocVecEnv(makers), PEER_ENVS),
+    }
 
 
 def run(cfg: BenchSimConfig) -> dict[str, Any]:

@@ -39,7 +39,7 @@ class LunarPronkEnv(gymnasium.Env[Observation, np.ndarray]):
         self, terrain: str | None = None, config: WorldConfig | None = None, render_mode: str | None = None
     ) -> None:
         self.world = PronkWorld(_config(config, 1, terrain), seed=0)
-        self.observation_space = observation_space()  # type: ignore[assignment]
+        self.observation_space = observation_space(self.world.cfg.history)  # type: ignore[assignment]
         self.action_space = action_space()
         self.render_mode = render_mode
         self._renderer: Renderer | None = None
@@ -64,7 +64,8 @@ class LunarPronkEnv(gymnasium.Env[Observation, np.ndarray]):
         if self.render_mode is None:
             return None
         if self._renderer is None:
-            self._renderer = Renderer(self.world.cfg.physics, self.world.physics.terrain)
+            terrain = self.world.physics.terrain[int(self.world.physics.level[0])]
+            self._renderer = Renderer(self.world.cfg.physics, terrain)
         return self._renderer.frame(self.world.physics.qpos[0].cpu().numpy())
 
     def close(self) -> None:
@@ -89,7 +90,7 @@ class LunarPronkVectorEnv(VectorEnv):
         self.world = PronkWorld(_config(config, num_envs, terrain), seed=0)
         self.num_envs = num_envs
         self.render_mode = render_mode
-        self.single_observation_space = observation_space()
+        self.single_observation_space = observation_space(self.world.cfg.history)
         self.single_action_space = action_space()
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)

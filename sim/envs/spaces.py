@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from gymnasium import spaces
 
-from sim.mdp.observations import CRITIC_SIZE
+from sim.mdp.observations import group_specs
 from sim.spec.observation import PRONK_OBSERVATION
 
 ACTION_BOUND = 4.0
@@ -14,13 +16,13 @@ OBSERVATION_BOUND = 100.0
 """Scaled observations are about 1; Gymnasium's interfaces clip them here."""
 
 
-def observation_space() -> spaces.Dict:
-    """Groups ``policy`` (proprioception, stacked frames, command) and ``critic`` (privileged)."""
-    low, high = -OBSERVATION_BOUND, OBSERVATION_BOUND
-    return spaces.Dict({
-        "policy": spaces.Box(low, high, (PRONK_OBSERVATION.size,), np.float32),
-        "critic": spaces.Box(low, high, (CRITIC_SIZE,), np.float32),
-    })  # fmt: skip
+def observation_space(history: tuple[int, ...] = ()) -> spaces.Dict:
+    """Groups ``policy`` (stacked frames and command), ``critic`` (privileged) and, if it has frames, ``history``."""
+    groups: dict[str, spaces.Space[Any]] = {}
+    for name, channels in group_specs(PRONK_OBSERVATION, history).items():
+        shape = (sum(c.size for c in channels),)
+        groups[name] = spaces.Box(-OBSERVATION_BOUND, OBSERVATION_BOUND, shape, np.float32)
+    return spaces.Dict(groups)
 
 
 def action_space(bound: float = 1.0) -> spaces.Box:

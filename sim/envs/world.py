@@ -12,6 +12,7 @@ from torch import Tensor
 from sim.errors import LunarError
 from sim.mdp import commands, events, observations, rewards, terminations
 from sim.mdp.commands import CommandConfig
+from sim.mdp.curriculum import CurriculumConfig, next_level
 from sim.mdp.events import RandomisationConfig, ResetConfig
 from sim.mdp.observations import NoiseConfig
 from sim.mdp.state import State, heading, rotate_inverse
@@ -21,7 +22,7 @@ from sim.spec.gravity import lunar_weight
 from sim.spec.hops import LOAD_FRACTION, HopDetector
 from sim.spec.joints import NOMINAL_POSE
 from sim.spec.observation import PRONK_OBSERVATION
-from sim.terrain.generators import TerrainConfig, make_terrain
+from sim.terrain.generators import TerrainConfig, make_levels, make_terrain
 
 SPEC = PRONK_OBSERVATION
 STANDING_COM_HEIGHT = 0.26  # m, of the Go2 in its nominal pose; where a hop begins until a first lift-off is seen
@@ -52,6 +53,10 @@ class WorldConfig:
     resets: ResetConfig = field(default_factory=ResetConfig)
     randomisation: RandomisationConfig = field(default_factory=RandomisationConfig)
     noise: NoiseConfig = field(default_factory=NoiseConfig)
+    history: tuple[int, ...] = ()
+    """Control steps back of the frames in the observation group ``history``; empty leaves the group out. The
+    dual-horizon policies look back 1.6 s: 0, 1, 2, 3, 4, 5, then every fifth up to 80."""
+    curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
     rewards: dict[str, float] = field(default_factory=default_rewards)
     """Weight per second of each reward term, by its name in sim/mdp/rewards.py."""
     fall_penalty: float = 1.0
@@ -99,7 +104,12 @@ class PronkWorld:
         self.device = torch.device(device)
         self.training = training
         self.num_envs = n = cfg.num_envs
-        self.physics = make_physics(cfg.physics, n, make_terrain(cfg.terrain, seed), self.device)
+        events.check_randomisation(cfg.randomisation, cfg.physics.control_dt)
+        several = cfg.curriculum.enabled
+        terrain = make_levels(cfg.terrain, seed) if several else make_terrain(cfg.terrain, seed)
+        self.physics = make_physics(cfg.physics, n, terrain, self.device)
+        if several:
+            self.physics.level[:] = torch.arange(n, device=self.device) % (cfg.curriculum.start + 1)
         self.dt = cfg.physics.control_dt
         self.max_steps = round(cfg.episode_length / self.dt)
         self.weights = dict(cfg.rewards)
@@ -115,10 +125,14 @@ class PronkWorld:
         self.command = torch.zeros(n, 5, device=self.device)
         self.action = torch.zeros(n, 12, device=self.device)
         self.last_action = torch.zeros(n, 12, device=self.device)
-        self.history = torch.zeros(n, SPEC.frames, SPEC.frame_size, device=self.device)
+        self._ages = torch.tensor([*range(SPEC.frames), *cfg.history], device=self.device)
+        self._frames = torch.zeros(int(self._ages.max()) + 1, n, SPEC.frame_size, device=self.device)
+        self._newest = 0
+        self.travelled = torch.zeros(n, 2, device=self.device)  # m along the command, and as commanded
         self.air_time = torch.zeros(n, device=self.device)
         self.stance_time = torch.zeros(n, device=self.device)
         self.liftoff_com_height = torch.zeros(n, device=self.device)
+        self.sensor_bias = torch.zeros(n, SPEC.frame_size, device=self.device)
         self._contact = torch.zeros(n, 4, dtype=torch.bool, device=self.device)
         self.state: State
 
@@ -130,8 +144,8 @@ class PronkWorld:
         """Start all trials; return observations."""
         self._start(self.everyone)
         self.state = self._measure(None)
-        self.history[:] = self._frame(self.state)[:, None]
-        return self._observations(self.state, self.history)
+        self._frames[:] = self._frame(self.state)
+        return self._observations(self.state, slice(None))
 
     def step(self, action: Tensor) -> Step:
         """Advance every robot by one control period with ``action`` (N, 12). Robots whose trial ends start anew.
@@ -153,6 +167,9 @@ class PronkWorld:
         self._update_timers()
         s = self.state = self._measure(None)
         self._count_hops(s)
+        speed = s.command[:, :2].norm(dim=1)
+        along = (s.velocity[:, :2] * s.command[:, :2]).sum(1) / speed.clamp(min=1e-6)
+        self.travelled += self.dt * torch.stack([along, speed], dim=1)
 
         cfg = self.cfg
         failed = terminations.out_of_form(s, cfg.max_tilt, cfg.min_height) if self.training else terminations.fallen(s)
@@ -164,15 +181,18 @@ class PronkWorld:
         reward = rate * self.dt - cfg.fall_penalty * terminated
 
         self._renew_commands()
-        self.history = torch.cat([self._frame(s)[:, None], self.history[:, :-1]], dim=1)
-        observations = self._observations(s, self.history)
+        self._newest = (self._newest + 1) % len(self._frames)
+        self._frames[self._newest] = self._frame(s)
+        observations = self._observations(s, slice(None))
         ended = (terminated | truncated).nonzero().squeeze(1)
         final = {name: value[ended] for name, value in observations.items()}
         if len(ended):
+            if cfg.curriculum.enabled:
+                self._promote(ended, terminated)
             self._start(ended)
             fresh = self._measure(ended)
-            self.history[ended] = self._frame(fresh)[:, None]
-            for name, value in self._observations(fresh, self.history[ended]).items():
+            self._frames[:, ended] = self._frame(fresh)
+            for name, value in self._observations(fresh, ended).items():
                 observations[name][ended] = value
         return Step(observations, reward, terminated, truncated, ended, final)
 
@@ -182,12 +202,15 @@ class PronkWorld:
 
     def _start(self, ids: Tensor) -> None:
         """New trials for robots ``ids``: state, randomisation, command; timers and action history zero."""
-        self.physics.reset(ids, *events.reset_states(self.cfg.resets, self.physics, len(ids), self.generator))
+        self.physics.reset(
+            ids, *events.reset_states(self.cfg.resets, self.physics, self.physics.level[ids], self.generator)
+        )
         events.randomise(self.cfg.randomisation, self.physics, ids, self.generator)
+        self.sensor_bias[ids] = observations.sensor_bias(SPEC, self.cfg.noise, len(ids), self.generator)
         self.hops.reset(ids.cpu().numpy())
         self.steps[ids] = 0
         self.command[ids] = commands.draw(self.cfg.commands, len(ids), self.generator)
-        for tensor in (self.action, self.last_action, self.air_time, self.stance_time):
+        for tensor in (self.action, self.last_action, self.air_time, self.stance_time, self.travelled):
             tensor[ids] = 0.0
         self._contact[ids] = False
         self.liftoff_com_height[ids] = STANDING_COM_HEIGHT
@@ -247,6 +270,7 @@ class PronkWorld:
             command=pick(self.command),
             weight=pick(self.weight),
             gravity=pick(physics.effective_gravity),
+            sensor_bias=pick(self.sensor_bias),
         )
 
     def _count_hops(self, s: State) -> None:
@@ -264,6 +288,21 @@ class PronkWorld:
     def _frame(self, s: State) -> Tensor:
         return observations.frame(s, SPEC, self.cfg.noise, self.generator)
 
-    def _observations(self, s: State, history: Tensor) -> dict[str, Tensor]:
-        policy = torch.cat([history.flatten(1), observations.scaled_command(s, SPEC)], dim=1)
-        return {"policy": policy, "critic": observations.critic(s, SPEC)}
+    def _observations(self, s: State, rows: slice | Tensor) -> dict[str, Tensor]:
+        """Groups of the robots ``rows``, whose state is ``s``; frames newest first."""
+        past = (self._newest - self._ages) % len(self._frames)
+        frames = self._frames[past][:, rows].transpose(0, 1)
+        policy = torch.cat([frames[:, : SPEC.frames].flatten(1), observations.scaled_command(s, SPEC)], dim=1)
+        groups = {"policy": policy, "critic": observations.critic(s, SPEC)}
+        if self.cfg.history:
+            groups["history"] = frames[:, SPEC.frames :].flatten(1)
+        return groups
+
+    def _promote(self, ended: Tensor, fell: Tensor) -> None:
+        """Choose the terrain levels of the robots whose trial ended."""
+        way = self.travelled[ended]
+        hops = torch.as_tensor(self.hops.hops, device=self.device)[ended]
+        self.physics.level[ended] = next_level(
+            self.cfg.curriculum, self.physics.level[ended], len(self.physics.terrain) - 1, self.steps[ended] * self.dt,
+            self.max_steps * self.dt, fell[ended], hops, way[:, 0], way[:, 1], self.generator,
+        )  # fmt: skip

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sim.errors import LunarError
 from sim.physics.backend import Physics
 from sim.spec.gravity import EARTH
 from sim.spec.joints import NOMINAL_POSE
@@ -44,11 +45,32 @@ class RandomisationConfig:
     ``gravity``. Their legs keep their Earth weight."""
     friction: tuple[float, float] = (0.8, 0.8)
     """1. Foot against ground."""
+    rig_inertia: tuple[float, float] = (0.0, 0.0)
+    """1. On a rig: counterweight, pulleys and rope as the trunk feels them, over the robot's mass; 5k/6 for a passive
+    counterweight at rope ratio k. The pull lags behind an accelerating trunk by that mass times its acceleration."""
+    rig_friction: tuple[float, float] = (0.0, 0.0)
+    """1. On a rig: share of the pull that friction takes while the trunk rises and adds while it falls."""
+    added_mass: tuple[float, float] = (0.0, 0.0)
+    """kg on the trunk."""
+    added_mass_place: tuple[float, float, float] = (0.15, 0.05, 0.05)
+    """m. Half sizes of the box around the base frame's origin in which that mass lies."""
+    com_offset: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """m. Half widths by which the bare trunk's centre of mass differs from its file."""
+    stiffness: tuple[float, float] = (1.0, 1.0)
+    """1. Factor of ``physics.kp``."""
+    damping: tuple[float, float] = (1.0, 1.0)
+    """1. Factor of ``physics.kd``."""
+    strength: tuple[float, float] = (1.0, 1.0)
+    """1. Factor of the motors' torque at every speed."""
+    delay: tuple[float, float] = (0.0, 0.0)
+    """s, at most one control step, until a target reaches the servos; rounded to physics steps."""
 
 
-def reset_states(cfg: ResetConfig, physics: Physics, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Start states: qpos (count, 19) and qvel (count, 18), robots spread over the terrain with any heading."""
-    device = generator.device
+def reset_states(
+    cfg: ResetConfig, physics: Physics, level: Tensor, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Start states: qpos (n, 19) and qvel (n, 18), robots spread with any heading over the maps ``level`` (n,)."""
+    count, device = len(level), generator.device
     qpos = torch.zeros(count, 19, device=device)
     qvel = torch.zeros(count, 18, device=device)
     if not physics.terrain.is_flat:
@@ -58,7 +80,7 @@ def reset_states(cfg: ResetConfig, physics: Physics, count: int, generator: torc
     yaw = _uniform((-math.pi, math.pi), (count,), generator)
     nominal = torch.as_tensor(NOMINAL_POSE, dtype=torch.float32, device=device)
     qpos[:, 7:] = nominal + _uniform((-cfg.joint_noise, cfg.joint_noise), (count, 12), generator)
-    ground = physics.terrain_height(qpos[:, None, :2] + _hip_offsets(yaw)).amax(1)
+    ground = physics.terrain_height(qpos[:, None, :2] + _hip_offsets(yaw), level).amax(1)
     air = _uniform((0.0, 1.0), (count,), generator) < cfg.air_fraction
     qpos[:, 2] = ground + STANDING_HEIGHT + 0.02 + air * _uniform(cfg.air_height, (count,), generator)
     roll, pitch = (0.5 * _uniform((-cfg.tilt_noise, cfg.tilt_noise), (2, count), generator)).unbind(0)
@@ -72,16 +94,51 @@ def reset_states(cfg: ResetConfig, physics: Physics, count: int, generator: torc
     return qpos, qvel
 
 
+def check_randomisation(cfg: RandomisationConfig, control_dt: float) -> None:
+    """Refuse ranges that no robot can have.
+
+    Raises:
+        LunarError: it names the range and what it may hold.
+    """
+    bounds = {
+        "gravity": (0.0, math.inf), "friction": (0.0, math.inf), "rig_inertia": (0.0, math.inf),
+        "rig_friction": (0.0, 0.99), "added_mass": (-math.inf, math.inf), "stiffness": (0.0, math.inf),
+        "damping": (0.0, math.inf), "strength": (0.01, math.inf), "delay": (0.0, control_dt),
+    }  # fmt: skip
+    for name, (least, most) in bounds.items():
+        low, high = getattr(cfg, name)
+        if not least <= low <= high <= most:
+            raise LunarError(f"randomisation.{name}: [{low}, {high}] is not a range within [{least}, {most}]")
+
+
 def randomise(cfg: RandomisationConfig, physics: Physics, ids: Tensor, generator: torch.Generator) -> None:
-    """Draw gravity, rig, friction and soil for robots ``ids``."""
+    """Draw what ``cfg`` lets differ, and soil, for robots ``ids`` that were just reset."""
     count = (len(ids),)
+    if _varies(cfg.added_mass, 0.0) or any(cfg.com_offset):
+        load = _uniform(cfg.added_mass, count, generator)
+        physics.set_payload(ids, load, *(_in_box(b, count, generator) for b in (cfg.added_mass_place, cfg.com_offset)))
     effective = _uniform(cfg.gravity, count, generator)
     on_rig = _uniform((0.0, 1.0), count, generator) < cfg.rig_share
     physics.set_gravity(ids, effective, on_rig * (EARTH - effective))
+    if _varies(cfg.rig_inertia, 0.0) or _varies(cfg.rig_friction, 0.0):
+        inertia, friction = (_uniform(limits, count, generator) for limits in (cfg.rig_inertia, cfg.rig_friction))
+        physics.set_rope(ids, on_rig * inertia, on_rig * friction)
     physics.set_friction(ids, _uniform(cfg.friction, count, generator))
+    motors = (cfg.stiffness, cfg.damping, cfg.strength, cfg.delay)
+    if any(_varies(limits, usual) for limits, usual in zip(motors, (1.0, 1.0, 1.0, 0.0), strict=True)):
+        physics.set_motors(ids, *(_uniform(limits, count, generator) for limits in motors))
     soil = physics.cfg.soil
     if soil.kind == "regolith":
         physics.set_soil_strength(ids, soil.spread ** _uniform((-1.0, 1.0), count, generator))
+
+
+def _varies(limits: tuple[float, float], usual: float) -> bool:
+    return limits != (usual, usual)
+
+
+def _in_box(half: tuple[float, float, float], count: tuple[int], generator: torch.Generator) -> Tensor:
+    """(n, 3) points, uniform in a box around the origin."""
+    return torch.stack([_uniform((-h, h), count, generator) for h in half], dim=1)
 
 
 def _uniform(limits: tuple[float, float], shape: tuple[int, ...], generator: torch.Generator) -> Tensor:

@@ -1,22 +1,21 @@
-"""Observation groups: ``policy`` (proprioception only, noisy) and ``critic`` (privileged, exact)."""
+"""Observation groups: ``policy`` and ``history`` (proprioception only, noisy) and ``critic`` (privileged, exact)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from sim.mdp.state import State
 from sim.spec.joints import NOMINAL_POSE
-from sim.spec.observation import ObservationSpec
-
-CRITIC_SIZE = 3 + 3 + 3 + 12 + 12 + 12 + 1 + 4 + 4 + 4 + 1 + 1 + 1 + 1 + 3 + 1 + 5
+from sim.spec.observation import Channel, ObservationSpec
 
 
 @dataclass(frozen=True)
 class NoiseConfig:
-    """Uniform sensor noise, half width."""
+    """Uniform errors of the sensors, half widths: noise, new in every frame, and biases, constant through a trial."""
 
     angular_velocity: float = 0.1
     """rad/s."""
@@ -26,12 +25,31 @@ class NoiseConfig:
     """rad."""
     joint_velocity: float = 0.5
     """rad/s."""
+    angular_velocity_bias: float = 0.0
+    """rad/s."""
+    projected_gravity_bias: float = 0.0
+    """1. Tilt of the inertial sensor on the trunk, per axis."""
+    joint_position_bias: float = 0.0
+    """rad. Zero of each joint's encoder."""
+
+
+def sensor_bias(spec: ObservationSpec, noise: NoiseConfig, count: int, generator: torch.Generator) -> Tensor:
+    """(count, 42) scaled biases of trials that begin; a bias of zero draws no random numbers."""
+    device = generator.device
+    widths = (noise.angular_velocity_bias, noise.projected_gravity_bias, noise.joint_position_bias, 0.0, 0.0)
+    parts = []
+    for width, c in zip(widths, spec.frame, strict=True):
+        part = torch.zeros(count, c.size, device=device)
+        if width:
+            part = width * c.scale * (2.0 * torch.rand(count, c.size, generator=generator, device=device) - 1.0)
+        parts.append(part)
+    return torch.cat(parts, dim=1)
 
 
 def frame(s: State, spec: ObservationSpec, noise: NoiseConfig, generator: torch.Generator | None) -> Tensor:
     """(N, 42) one scaled frame of proprioception, as ``sim.spec.observation.make_frame`` makes it for one robot.
 
-    Noise is added when a generator, of the state's device, is given.
+    Noise and the trial's bias are added when a generator, of the state's device, is given.
     """
     nominal = torch.as_tensor(NOMINAL_POSE, dtype=torch.float32, device=s.joint_position.device)
     parts = (s.angular_velocity, s.gravity_direction, s.joint_position - nominal, s.joint_velocity, s.action)
@@ -41,7 +59,7 @@ def frame(s: State, spec: ObservationSpec, noise: NoiseConfig, generator: torch.
     widths = (noise.angular_velocity, noise.projected_gravity, noise.joint_position, noise.joint_velocity, 0.0)
     half = [w * c.scale for w, c in zip(widths, spec.frame, strict=True) for _ in range(c.size)]
     uniform = torch.rand(clean.shape, generator=generator, device=clean.device)
-    return clean + (2.0 * uniform - 1.0) * torch.tensor(half, device=clean.device)
+    return clean + s.sensor_bias + (2.0 * uniform - 1.0) * torch.tensor(half, device=clean.device)
 
 
 def scaled_command(s: State, spec: ObservationSpec) -> Tensor:
@@ -49,26 +67,50 @@ def scaled_command(s: State, spec: ObservationSpec) -> Tensor:
     return s.command * torch.tensor([c.scale for c in spec.command], device=s.command.device)
 
 
+def _energy_gain(s: State) -> Tensor:
+    """(N,) m, height gain that the vertical energy since lift-off amounts to."""
+    return s.com_height - s.liftoff_com_height + s.com_vertical_velocity.square() / (2.0 * s.gravity)
+
+
+# Everything that helps to judge a state, exact; the scale brings it to about one.
+CRITIC: tuple[tuple[Channel, Callable[[State], Tensor]], ...] = (
+    (Channel("velocity", 3, "m/s, heading frame", 1.0), lambda s: s.velocity),
+    (Channel("angular_velocity", 3, "rad/s, base frame", 0.5), lambda s: s.angular_velocity),
+    (Channel("projected_gravity", 3, "unit vector, base frame", 1.0), lambda s: s.gravity_direction),
+    (Channel("joint_position", 12, "rad", 1.0), lambda s: s.joint_position),
+    (Channel("joint_velocity", 12, "rad/s", 0.05), lambda s: s.joint_velocity),
+    (Channel("last_action", 12, "1", 1.0), lambda s: s.action),
+    (Channel("height", 1, "m above ground", 2.0), lambda s: s.height[:, None]),
+    (Channel("foot_height", 4, "m above ground", 2.0), lambda s: s.foot_height),
+    (Channel("contact", 4, "bool", 1.0), lambda s: s.contact.float()),
+    (Channel("foot_force", 4, "lunar body weights", 0.2), lambda s: s.foot_force / s.weight[:, None]),
+    (Channel("air_time", 1, "s", 1.0), lambda s: s.air_time[:, None]),
+    (Channel("stance_time", 1, "s", 5.0), lambda s: s.stance_time[:, None]),
+    (Channel("com_height", 1, "m above ground", 2.0), lambda s: s.com_height[:, None]),
+    (Channel("energy_gain", 1, "m", 2.0), lambda s: _energy_gain(s)[:, None]),
+    (Channel("angular_momentum", 3, "kg*m^2/s, world frame", 1.0), lambda s: s.angular_momentum),
+    (Channel("gravity", 1, "m/s^2", 1.0), lambda s: s.gravity[:, None]),
+)
+
+
 def critic(s: State, spec: ObservationSpec) -> Tensor:
-    """(N, CRITIC_SIZE) everything that helps to judge a state, scaled to about one."""
-    gain = s.com_height - s.liftoff_com_height + s.com_vertical_velocity.square() / (2.0 * s.gravity)
-    columns = (
-        s.velocity,
-        s.angular_velocity * 0.5,
-        s.gravity_direction,
-        s.joint_position,
-        s.joint_velocity * 0.05,
-        s.action,
-        s.height[:, None] * 2.0,
-        s.foot_height * 2.0,
-        s.contact.float(),
-        s.foot_force / s.weight[:, None] * 0.2,
-        s.air_time[:, None],
-        s.stance_time[:, None] * 5.0,
-        s.com_height[:, None] * 2.0,
-        gain[:, None] * 2.0,
-        s.angular_momentum,
-        s.gravity[:, None],
-        scaled_command(s, spec),
-    )
-    return torch.cat(columns, dim=1)
+    """(N, 71) ``CRITIC``'s channels, then the command."""
+    return torch.cat([*(read(s) * c.scale for c, read in CRITIC), scaled_command(s, spec)], dim=1)
+
+
+def group_specs(spec: ObservationSpec, history: tuple[int, ...]) -> dict[str, tuple[Channel, ...]]:
+    """Channels of each observation group in their order: names, sizes, units and scales.
+
+    ``history`` gives the frames of that group in control steps back; the group is absent when it is empty.
+    """
+    groups = {
+        "policy": tuple(_past(c, age) for age in range(spec.frames) for c in spec.frame) + spec.command,
+        "critic": tuple(c for c, _ in CRITIC) + spec.command,
+    }
+    if history:
+        groups["history"] = tuple(_past(c, age) for age in history for c in spec.frame)
+    return groups
+
+
+def _past(channel: Channel, age: int) -> Channel:
+    return replace(channel, name=f"{channel.name}[-{age}]") if age else channel

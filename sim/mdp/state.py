@@ -61,7 +61,9 @@ class State:
     weight: Tensor
     """(N,) lunar body weight, N."""
     gravity: Tensor
-    """(N,) m/s^2."""
+    """(N,) m/s^2, at which the robot falls."""
+    sensor_bias: Tensor
+    """(N, 42) of a scaled frame of proprioception, constant through a trial."""
 
     @property
     def in_flight(self) -> Tensor:

@@ -10,7 +10,9 @@ from torch import Tensor
 from sim.errors import LunarError
 from sim.physics.scene import PhysicsConfig
 from sim.terrain.height_field import HeightField
+from sim.terrain.levels import TerrainLevels
 
+ROPE_CREEP = 0.05  # m/s of the trunk, over which the friction of a rig's rope changes sign
 FEET_AND_BASE = 5  # points under which the ground is known: FL, FR, RL, RR, base
 
 
@@ -40,7 +42,9 @@ class Physics(Protocol):
     cfg: PhysicsConfig
     num_envs: int
     device: torch.device
-    terrain: HeightField
+    terrain: TerrainLevels
+    level: Tensor
+    """(N,) whole numbers, the map of ``terrain`` that each robot is on; write it before ``reset``."""
     mass: float
     """kg."""
     qpos: Tensor
@@ -64,7 +68,7 @@ class Physics(Protocol):
     ground: Tensor
     """(N, 5) m, height of the terrain under each foot and under the base."""
     effective_gravity: Tensor
-    """(N,) m/s^2, downwards, as the trunk feels it."""
+    """(N,) m/s^2, at which the whole robot falls."""
 
     def step(self, targets: Tensor) -> Tensor:
         """One control step towards joint ``targets`` (N, 12), rad.
@@ -78,7 +82,34 @@ class Physics(Protocol):
 
     def set_gravity(self, ids: Tensor, effective: Tensor, offload: Tensor) -> None:
         """Gravity of robots ``ids``: ``effective`` (n,) m/s^2 on the whole robot, of which ``offload`` (n,) m/s^2 are
-        a pull at the trunk against a stronger gravity. Call after ``reset``, which drops the pull."""
+        a pull at the trunk against a stronger gravity. Call after ``reset``, which drops the pull, and after
+        ``set_payload``, which changes the mass that it carries."""
+
+    def set_rope(self, ids: Tensor, inertia: Tensor, friction: Tensor) -> None:
+        """The pull on robots ``ids`` (n,) comes by a rope. Call after ``set_gravity``, which sets the pull at rest.
+
+        Args:
+            ids: robots.
+            inertia: (n,) of all that moves with the rope, seen at the trunk, over the robot's mass: 5k/6 for a
+                counterweight of 5/6 of the weight at rope ratio k. Times the trunk's upward acceleration, it is what
+                the pull then lacks.
+            friction: (n,) share of the pull lost while the trunk rises, and added while it falls.
+        """
+
+    def set_payload(self, ids: Tensor, load: Tensor, place: Tensor, offset: Tensor) -> None:
+        """Put ``load`` (n,) kg at ``place`` (n, 3) m of the base frame onto the trunks of robots ``ids``, and displace
+        the bare trunks' centres of mass by ``offset`` (n, 3) m.
+
+        Raises:
+            LunarError: a negative load leaves no trunk.
+        """
+
+    def set_motors(self, ids: Tensor, stiffness: Tensor, damping: Tensor, strength: Tensor, delay: Tensor) -> None:
+        """Motors of robots ``ids``, all (n,): factors of ``cfg.kp`` and ``cfg.kd``, ``strength`` as a factor of
+        the torque at every speed, and ``delay`` s, at most a control step, until a new target reaches the servo.
+
+        The delay is rounded to whole physics steps.
+        """
 
     def set_friction(self, ids: Tensor, friction: Tensor) -> None:
         """Sliding friction ``friction`` (n,) of robots ``ids`` against the ground; 1."""
@@ -86,11 +117,13 @@ class Physics(Protocol):
     def set_soil_strength(self, ids: Tensor, strength: Tensor) -> None:
         """Regolith ``strength`` (n,) times as strong as ``cfg.soil`` under robots ``ids``; not for rigid ground."""
 
-    def terrain_height(self, xy: Tensor) -> Tensor:
-        """(...,) m, height of the terrain at ``xy`` (..., 2) m."""
+    def terrain_height(self, xy: Tensor, level: Tensor) -> Tensor:
+        """(n, k) m, height of the terrain at ``xy`` (n, k, 2) m on the maps ``level`` (n,)."""
 
 
-def make_physics(cfg: PhysicsConfig, num_envs: int, terrain: HeightField, device: torch.device | str) -> Physics:
+def make_physics(
+    cfg: PhysicsConfig, num_envs: int, terrain: HeightField | TerrainLevels, device: torch.device | str
+) -> Physics:
     """The engine that ``cfg.backend`` names, else the one for ``device``: MuJoCo's C++ threads, or Warp on CUDA.
 
     Raises:

@@ -8,10 +8,13 @@ import torch
 from mujoco.batch import Batch
 from torch import Tensor
 
-from sim.physics.backend import FEET_AND_BASE, SensorBlock
+from sim.physics.actuator import DAMPING, RESISTANCE, STIFFNESS
+from sim.physics.backend import FEET_AND_BASE, ROPE_CREEP, SensorBlock
+from sim.physics.payload import bare_trunk, loaded_trunk
 from sim.physics.scene import PhysicsConfig, build_scene
 from sim.physics.soil import soft_pairs
 from sim.terrain.height_field import HeightField
+from sim.terrain.levels import TerrainLevels, as_levels
 
 _FORCE = slice(0, 4)
 
@@ -22,15 +25,18 @@ class BatchPhysics(SensorBlock):
     Args:
         cfg: robot and contact.
         num_envs: N.
-        terrain: ground under all robots.
+        terrain: ground under all robots, or a stack of grounds among which ``level`` chooses.
         threads: C++ threads; 0 takes every core. Results do not depend on it.
     """
 
-    def __init__(self, cfg: PhysicsConfig, num_envs: int, terrain: HeightField, threads: int = 0) -> None:
+    def __init__(
+        self, cfg: PhysicsConfig, num_envs: int, terrain: HeightField | TerrainLevels, threads: int = 0
+    ) -> None:
         self.cfg = cfg
         self.num_envs = num_envs
         self.device = torch.device("cpu")
-        self.terrain = terrain
+        self.terrain = terrain = as_levels(terrain)
+        self.level = torch.zeros(num_envs, dtype=torch.long)
         self.model = build_scene(cfg)
         self.batch = Batch(self.model, nsim=num_envs, nthread=threads)
         self.mass = float(self.model.body_mass.sum())
@@ -45,12 +51,17 @@ class BatchPhysics(SensorBlock):
             self.batch.bind(name)
             for name in ("qpos", "qvel", "ctrl", "actuator_force", "sensordata", "mocap_pos", "mocap_quat")
         )
-        self._pull = self.batch.bind("xfrc_applied")[:, self.model.jnt_bodyid[0], 2]
+        self._trunk = self.model.jnt_bodyid[0]
+        self._pull = self.batch.bind("xfrc_applied")[:, self._trunk, 2]
         self._gravity = self.batch.expand("opt.gravity")
         self._friction = self.batch.expand("pair_friction")
         if cfg.soil.kind == "regolith":
             self._solref = self.batch.expand("pair_solref")
             self._soft = soft_pairs(self.model)
+        self._robot_mass = np.full(num_envs, self.mass)
+        self._delay = np.zeros(num_envs, dtype=int)  # physics steps
+        self._has_rope = False
+        self._pull_at_rest, self._rope_mass, self._rope_friction = np.zeros((3, num_envs))
         self._record = np.zeros(self.sensors.shape)
         self._shown = [
             (self.qpos.numpy(), self._qpos),
@@ -64,8 +75,17 @@ class BatchPhysics(SensorBlock):
 
     def step(self, targets: Tensor) -> Tensor:
         """See ``backend.Physics``."""
-        self._ctrl[:] = targets.numpy()
-        self.batch.rollout(self.cfg.substeps, record=("sensordata",), out={"sensordata": self._record})
+        new = targets.numpy()
+        control = None
+        if self._delay.any():
+            late = np.arange(self.cfg.substeps) < self._delay[:, None]
+            control = np.where(late[:, :, None], self._ctrl[:, None], new[:, None])
+        self._ctrl[:] = new
+        if self._has_rope:
+            self._hang()
+        self.batch.rollout(self.cfg.substeps, control, record=("sensordata",), out={"sensordata": self._record})
+        if control is not None:
+            self._ctrl[:] = new
         finite = np.isfinite(self._qpos).all(axis=1) & np.isfinite(self._qvel).all(axis=1)
         warnings = self._warnings()
         diverged = ~finite | (warnings > self._warnings_seen)
@@ -81,17 +101,45 @@ class BatchPhysics(SensorBlock):
         self._qpos[rows] = qpos.numpy()
         self._qvel[rows] = qvel.numpy()
         self._ctrl[rows] = self._qpos[rows, 7:]
-        self.batch.forward(rows, stage=int(mujoco.mjtStage.mjSTAGE_VEL))
-        self._record[rows] = self._sensordata[rows, None]
-        self._record[rows, :, _FORCE] = 0.0
-        self._read(rows)
+        self._settle(rows)
 
     def set_gravity(self, ids: Tensor, effective: Tensor, offload: Tensor) -> None:
         """See ``backend.Physics``."""
         rows = ids.numpy()
         self.effective_gravity[ids] = effective
         self._gravity[rows, 2] = -(effective + offload).numpy()
-        self._pull[rows] = self.mass * offload.numpy()
+        self._pull[rows] = self._pull_at_rest[rows] = self._robot_mass[rows] * offload.numpy()
+
+    def set_rope(self, ids: Tensor, inertia: Tensor, friction: Tensor) -> None:
+        """See ``backend.Physics``."""
+        rows = ids.numpy()
+        self._has_rope = True
+        self._rope_mass[rows] = self._robot_mass[rows] * inertia.numpy()
+        self._rope_friction[rows] = friction.numpy()
+        self.effective_gravity[ids] /= 1.0 + inertia
+
+    def set_payload(self, ids: Tensor, load: Tensor, place: Tensor, offset: Tensor) -> None:
+        """See ``backend.Physics``."""
+        rows, body = ids.numpy(), self._trunk
+        # MuJoCo takes short cuts where a body's frame and its inertia's agree in the file
+        self.batch.expand("body_sameframe")[rows, body] = int(mujoco.mjtSameFrame.mjSAMEFRAME_NONE)
+        values = loaded_trunk(bare_trunk(self.model, body), *(t.double().numpy() for t in (load, place, offset)))
+        for name, value in zip(("body_mass", "body_ipos", "body_inertia", "body_iquat"), values, strict=True):
+            self.batch.expand(name)[rows, body] = value
+        self.batch.set_const(rows)
+        self._robot_mass[rows] = self.mass + load.numpy()
+        self._settle(rows)
+
+    def set_motors(self, ids: Tensor, stiffness: Tensor, damping: Tensor, strength: Tensor, delay: Tensor) -> None:
+        """See ``backend.Physics``."""
+        rows = ids.numpy()
+        s = strength.numpy()[:, None]
+        gains = self.batch.expand("actuator_gainprm")
+        gains[rows, :, RESISTANCE] = self.model.actuator_gainprm[:, RESISTANCE] / s
+        gains[rows, :, STIFFNESS] = self.cfg.kp * stiffness.numpy()[:, None] * s
+        gains[rows, :, DAMPING] = self.cfg.kd * damping.numpy()[:, None] * s
+        self.batch.expand("actuator_forcerange")[rows] = self.model.actuator_forcerange * s[..., None]
+        self._delay[rows] = np.rint(delay.numpy() / self.cfg.timestep)
 
     def set_friction(self, ids: Tensor, friction: Tensor) -> None:
         """See ``backend.Physics``."""
@@ -102,9 +150,24 @@ class BatchPhysics(SensorBlock):
         stiffness = self.model.pair_solref[self._soft, 0]
         self._solref[ids.numpy()[:, None], self._soft, 0] = strength.numpy()[:, None] * stiffness
 
-    def terrain_height(self, xy: Tensor) -> Tensor:
+    def terrain_height(self, xy: Tensor, level: Tensor) -> Tensor:
         """See ``backend.Physics``."""
-        return torch.from_numpy(self.terrain.height(xy[..., 0].numpy(), xy[..., 1].numpy())).float()
+        x, y = xy.double().numpy().transpose(2, 0, 1)
+        return torch.from_numpy(self.terrain.height(x, y, level.numpy()[:, None])).float()
+
+    def _hang(self) -> None:
+        """The ropes' pull, for the speed of the trunks. Inertia is added to the trunk's vertical motion alone."""
+        dof = self.model.jnt_dofadr[0] + 2
+        share = 1.0 - self._rope_friction * np.tanh(self._qvel[:, 2] / ROPE_CREEP)
+        self._pull[:] = self._pull_at_rest * share
+        self.batch.expand("dof_armature")[:, dof] = self.model.dof_armature[dof] + self._rope_mass * share
+
+    def _settle(self, rows: np.ndarray) -> None:
+        """Bring sensors of these robots up to their state, as if no force acted."""
+        self.batch.forward(rows, stage=int(mujoco.mjtStage.mjSTAGE_VEL))
+        self._record[rows] = self._sensordata[rows, None]
+        self._record[rows, :, _FORCE] = 0.0
+        self._read(rows)
 
     def _warnings(self) -> np.ndarray:
         """(N,) number of MuJoCo warnings so far; a rise means bad positions, velocities or accelerations."""
@@ -120,7 +183,7 @@ class BatchPhysics(SensorBlock):
 
     def _place_ground(self, rows: slice | np.ndarray, xy: np.ndarray) -> None:
         """Lay the planes of these robots tangent to the terrain at ``xy`` (n, 5, 2)."""
-        height, normal = self.terrain.height_and_normal(xy[..., 0], xy[..., 1])
+        height, normal = self.terrain.height_and_normal(xy[..., 0], xy[..., 1], self.level.numpy()[rows, None])
         self._ground_pos[rows] = np.concatenate([xy, height[..., None]], axis=-1)
         # shortest rotation that takes z to the normal
         quat = np.stack([1.0 + normal[..., 2], -normal[..., 1], normal[..., 0], np.zeros_like(height)], axis=-1)

@@ -13,10 +13,13 @@ import torch
 from torch import Tensor
 
 from sim.errors import LunarError
-from sim.physics.backend import FEET_AND_BASE, SensorBlock
+from sim.physics.actuator import DAMPING, RESISTANCE, STIFFNESS
+from sim.physics.backend import FEET_AND_BASE, ROPE_CREEP, SensorBlock
+from sim.physics.payload import bare_trunk, loaded_trunk
 from sim.physics.scene import PhysicsConfig, build_scene
 from sim.physics.soil import soft_pairs
 from sim.terrain.height_field import HeightField, bilinear, surface
+from sim.terrain.levels import TerrainLevels, as_levels
 
 try:
     import warp as wp
@@ -26,6 +29,11 @@ try:
 except ImportError:
     raise LunarError("physics.backend 'warp' needs MuJoCo Warp: pip install 'lunar[gpu]'") from None
 
+# fields of the model that robots have each their own values of, and constants that follow from them
+_OWN = (
+    "pair_friction", "pair_solref", "actuator_gainprm", "actuator_forcerange", "dof_armature",
+    "body_mass", "body_ipos", "body_inertia", "body_iquat", "body_subtreemass", "body_invweight0", "dof_invweight0",
+)  # fmt: skip
 MOST = 1e10  # as MuJoCo's mjMAXVAL: a larger position or speed is a diverged simulation's
 
 
@@ -35,35 +43,47 @@ class WarpPhysics(SensorBlock):
     Args:
         cfg: robot and contact.
         num_envs: N.
-        terrain: ground under all robots.
+        terrain: ground under all robots, or a stack of grounds among which ``level`` chooses.
         device: ``cuda`` or ``cpu``.
     """
 
-    def __init__(self, cfg: PhysicsConfig, num_envs: int, terrain: HeightField, device: torch.device | str) -> None:
+    def __init__(
+        self, cfg: PhysicsConfig, num_envs: int, terrain: HeightField | TerrainLevels, device: torch.device | str
+    ) -> None:
         self.cfg = cfg
         self.num_envs = num_envs
         self.device = torch.device(device)
-        self.terrain = terrain
+        self.terrain = terrain = as_levels(terrain)
+        self.level = torch.zeros(num_envs, dtype=torch.long, device=self.device)
         self.model = model = build_scene(cfg)
         self.mass = float(model.body_mass.sum())
         self._warp_device = wp.get_device(str(self.device))
         contacts = _most_contacts(model)
         rows = 4 * contacts + int(model.jnt_limited.sum())  # of a friction pyramid; a cone has 3
         with wp.ScopedDevice(self._warp_device):
-            self._model = mjw.put_model(model, batch_sizes={"pair_friction": num_envs, "pair_solref": num_envs})
+            self._model = mjw.put_model(model, batch_sizes=dict.fromkeys(_OWN, num_envs))
             self._model.opt.gravity = wp.full(num_envs, wp.vec3(0.0, 0.0, -cfg.gravity), dtype=wp.vec3)
             self._data = data = mjw.make_data(model, nworld=num_envs, nconmax=contacts, njmax=rows)
         record = torch.zeros(cfg.substeps, num_envs, model.nsensordata, device=self.device)
         self._record: list[Any] = [wp.from_torch(step) for step in record]
         super().__init__(record.transpose(0, 1))
+        control = torch.zeros(cfg.substeps, num_envs, model.nu, device=self.device)
+        self._control: list[Any] = [wp.from_torch(step) for step in control]
+        self._controls = control
+        self._target = torch.zeros(num_envs, model.nu, device=self.device)
+        self._delay = torch.zeros(num_envs, dtype=torch.long, device=self.device)  # physics steps
+        self._ticks = torch.arange(cfg.substeps, device=self.device)[:, None]
         self.qpos, self.qvel, self.torque = (wp.to_torch(a) for a in (data.qpos, data.qvel, data.actuator_force))
         self.ground = torch.zeros(num_envs, FEET_AND_BASE, device=self.device)
         self.effective_gravity = torch.full((num_envs,), cfg.gravity, device=self.device)
-        self._ctrl = wp.to_torch(data.ctrl)
         self._to_clear = torch.zeros(num_envs, dtype=torch.bool, device=self.device)
         self._sensordata = wp.to_torch(data.sensordata)
         self._ground_pos, self._ground_quat = wp.to_torch(data.mocap_pos), wp.to_torch(data.mocap_quat)
-        self._pull = wp.to_torch(data.xfrc_applied)[:, model.jnt_bodyid[0], 2]
+        self._trunk = int(model.jnt_bodyid[0])
+        self._pull = wp.to_torch(data.xfrc_applied)[:, self._trunk, 2]
+        self._robot_mass = torch.full((num_envs,), self.mass, device=self.device)
+        self._has_rope = False
+        self._pull_at_rest, self._rope_mass, self._rope_friction = torch.zeros(3, num_envs, device=self.device)
         self._gravity = wp.to_torch(self._model.opt.gravity)
         self._friction = wp.to_torch(self._model.pair_friction)
         self._solref = wp.to_torch(self._model.pair_solref)
@@ -79,7 +99,11 @@ class WarpPhysics(SensorBlock):
 
     def step(self, targets: Tensor) -> Tensor:
         """See ``backend.Physics``."""
-        self._ctrl.copy_(targets)
+        late = (self._ticks < self._delay)[..., None]
+        torch.where(late, self._target, targets, out=self._controls)
+        self._target.copy_(targets)
+        if self._has_rope:
+            self._hang()
         self._run_step()
         sound = (self.qpos.abs() < MOST).all(1) & (self.qvel.abs() < MOST).all(1)  # False for NaN too
         if not self._is_flat:
@@ -93,18 +117,47 @@ class WarpPhysics(SensorBlock):
         self._run_clear()
         self.qpos[ids] = qpos
         self.qvel[ids] = qvel
-        self._ctrl[ids] = qpos[:, 7:]
+        self._target[ids] = qpos[:, 7:]
         self.torque[ids] = 0.0
-        self._run_kinematics()
-        self.sensors[ids] = self._sensordata[ids, None]
-        if not self._is_flat:
-            self._place_ground(ids)
+        self._settle(ids)
 
     def set_gravity(self, ids: Tensor, effective: Tensor, offload: Tensor) -> None:
         """See ``backend.Physics``."""
         self.effective_gravity[ids] = effective
         self._gravity[ids, 2] = -(effective + offload)
-        self._pull[ids] = self.mass * offload
+        self._pull[ids] = self._pull_at_rest[ids] = self._robot_mass[ids] * offload
+
+    def set_rope(self, ids: Tensor, inertia: Tensor, friction: Tensor) -> None:
+        """See ``backend.Physics``."""
+        self._has_rope = True
+        self._rope_mass[ids] = self._robot_mass[ids] * inertia
+        self._rope_friction[ids] = friction
+        self.effective_gravity[ids] /= 1.0 + inertia
+
+    def set_payload(self, ids: Tensor, load: Tensor, place: Tensor, offset: Tensor) -> None:
+        """See ``backend.Physics``."""
+        trunk = bare_trunk(self.model, self._trunk)
+        values = loaded_trunk(trunk, *(t.double().cpu().numpy() for t in (load, place, offset)))
+        for name, value in zip(("body_mass", "body_ipos", "body_inertia", "body_iquat"), values, strict=True):
+            self._own(name)[ids, self._trunk] = torch.as_tensor(value, dtype=torch.float32, device=self.device)
+        with wp.ScopedDevice(self._warp_device):
+            mjw.set_const(self._model, self._data)
+        self._robot_mass[ids] = self.mass + load
+        self._settle(ids)
+
+    def set_motors(self, ids: Tensor, stiffness: Tensor, damping: Tensor, strength: Tensor, delay: Tensor) -> None:
+        """See ``backend.Physics``."""
+        s = strength[:, None]
+        resistance, limit = (
+            torch.as_tensor(values, dtype=torch.float32, device=self.device)
+            for values in (self.model.actuator_gainprm[:, RESISTANCE], self.model.actuator_forcerange)
+        )
+        gains = self._own("actuator_gainprm")
+        gains[ids, :, RESISTANCE] = resistance / s
+        gains[ids, :, STIFFNESS] = self.cfg.kp * stiffness[:, None] * s
+        gains[ids, :, DAMPING] = self.cfg.kd * damping[:, None] * s
+        self._own("actuator_forcerange")[ids] = limit * s[..., None]
+        self._delay[ids] = (delay / self.cfg.timestep).round().long()
 
     def set_friction(self, ids: Tensor, friction: Tensor) -> None:
         """See ``backend.Physics``."""
@@ -114,12 +167,36 @@ class WarpPhysics(SensorBlock):
         """See ``backend.Physics``."""
         self._solref[ids[:, None], self._soft, 0] = strength[:, None] * self._stiffness
 
-    def terrain_height(self, xy: Tensor) -> Tensor:
+    def terrain_height(self, xy: Tensor, level: Tensor) -> Tensor:
         """See ``backend.Physics``."""
-        return bilinear(self._heights, self.terrain.resolution, self.terrain.origin, xy[..., 0], xy[..., 1])[0]
+        return self._ground_at(xy, level)[0]
+
+    def _ground_at(self, xy: Tensor, level: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Height and slopes along x and y at ``xy`` (n, k, 2) of the maps ``level`` (n,)."""
+        t = self.terrain
+        return bilinear(self._heights, t.resolution, t.origin, xy[..., 0], xy[..., 1], level[:, None])
+
+    def _own(self, name: str) -> Tensor:
+        """The robots' own values of a field of the model."""
+        return wp.to_torch(getattr(self._model, name))
+
+    def _hang(self) -> None:
+        """The ropes' pull, for the speed of the trunks. Inertia is added to the trunk's vertical motion alone."""
+        dof = int(self.model.jnt_dofadr[0]) + 2
+        share = 1.0 - self._rope_friction * torch.tanh(self.qvel[:, 2] / ROPE_CREEP)
+        torch.mul(self._pull_at_rest, share, out=self._pull)
+        self._own("dof_armature")[:, dof] = float(self.model.dof_armature[dof]) + self._rope_mass * share
+
+    def _settle(self, ids: Tensor) -> None:
+        """Bring sensors of robots ``ids`` up to their state, as if no force acted."""
+        self._run_kinematics()
+        self.sensors[ids] = self._sensordata[ids, None]
+        if not self._is_flat:
+            self._place_ground(ids)
 
     def _substeps(self) -> None:
-        for record in self._record:
+        for control, record in zip(self._control, self._record, strict=True):
+            wp.copy(self._data.ctrl, control)
             mjw.step(self._model, self._data)
             wp.copy(record, self._data.sensordata)
 
@@ -155,9 +232,7 @@ class WarpPhysics(SensorBlock):
     def _place_ground(self, ids: Tensor | slice) -> None:
         """Lay the planes of robots ``ids`` tangent to the terrain below their feet and base."""
         xy = torch.cat([self.foot_position[ids, :, :2], self.qpos[ids, None, :2]], dim=1)
-        terrain = self.terrain
-        slopes = bilinear(self._heights, terrain.resolution, terrain.origin, xy[..., 0], xy[..., 1])
-        height, normal = surface(*slopes)
+        height, normal = surface(*self._ground_at(xy, self.level[ids]))
         self.ground[ids] = height
         self._ground_pos[ids] = torch.cat([xy, height[..., None]], dim=-1)
         # shortest rotation that takes z to the normal

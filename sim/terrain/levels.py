@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
+
+import numpy as np
 
 from sim.terrain.height_field import HeightField, bilinear, surface
 
@@ -29,6 +32,11 @@ class TerrainLevels:
         """One level as a height field that shares the memory (NumPy only)."""
         return HeightField(self.heights[level], self.resolution, self.origin)
 
+    @cached_property
+    def is_flat(self) -> bool:
+        """Whether all maps are level at the same height."""
+        return bool(np.ptp(self.heights) == 0.0)
+
     @property
     def extent(self) -> tuple[float, float, float, float]:
         """x_min, x_max, y_min, y_max in m."""
@@ -41,3 +49,10 @@ class TerrainLevels:
     def height_and_normal(self, x: Any, y: Any, level: Any) -> tuple[Any, Any]:
         """Height (...,) in m and upward unit normal (..., 3) at points of the map ``level`` (...,)."""
         return surface(*bilinear(self.heights, self.resolution, self.origin, x, y, level))
+
+
+def as_levels(terrain: HeightField | TerrainLevels) -> TerrainLevels:
+    """A stack as it is, one map as a stack of its own."""
+    if isinstance(terrain, TerrainLevels):
+        return terrain
+    return TerrainLevels(terrain.heights[None], terrain.resolution, terrain.origin)

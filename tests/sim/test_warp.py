@@ -43,7 +43,7 @@ def drop(heights: list[float], terrain: HeightField = FLAT, **physics: object) -
     qpos[:, 0] = 0.7 * torch.arange(n) - 1.0
     qpos[:, 3] = 1.0
     qpos[:, 7:] = NOMINAL
-    qpos[:, 2] = torch.tensor(heights) + pair[0].terrain_height(qpos[:, :2])
+    qpos[:, 2] = torch.tensor(heights) + pair[0].terrain_height(qpos[:, None, :2], pair[0].level)[:, 0]
     for engine in pair:
         engine.reset(torch.arange(n), qpos, torch.zeros(n, 18))
     return pair  # type: ignore[return-value]
