@@ -55,7 +55,11 @@ def add_actuators(spec: mujoco.MjSpec, kp: float, kd: float) -> None:
             controller=[kp, 0.0, kd, 0.0, 0.0, no_load_speed],  # integral gain, slew and its limit unused
             ctrlspec=int(mujoco.mjtCtrlInput.mjINPUT_POS),
         )
-        actuator.forcelimited = True
+        actuator.ctrllimited = actuator.actlimited = (
+            mujoco.mjtLimited.mjLIMITED_FALSE
+        )  # whatever the file's defaults say
+        actuator.gear = [1.0, 0.0, 0.0, 0.0, 0.0, 0.0]
+        actuator.forcelimited = mujoco.mjtLimited.mjLIMITED_TRUE
         actuator.forcerange = [-limit, limit]
 
 

@@ -56,7 +56,7 @@ def robot_spec(robot: str) -> mujoco.MjSpec:
     """Load a robot.
 
     Raises:
-        LunarError: no such file, not an MJCF, or a joint or foot is missing (it is named).
+        LunarError: no such file, not an MJCF, or a joint, trunk or foot is missing or unfit (it is named).
     """
     path = ROBOTS / f"{robot}.xml" if "/" not in robot and not robot.endswith(".xml") else Path(robot)
     if not path.is_file():
@@ -72,7 +72,26 @@ def robot_spec(robot: str) -> mujoco.MjSpec:
     missing = [leg for leg in LEGS if spec.geom(leg) is None]
     if missing:
         raise LunarError(f"robot {path} has no foot geom '{missing[0]}'; its four feet must be named FL, FR, RL, RR")
+    _check_robot(spec, path)
     return spec
+
+
+def _check_robot(spec: mujoco.MjSpec, path: Path) -> None:
+    """Refuse a robot with the right names in a wrong arrangement."""
+    trunk = spec.joint(JOINT_NAMES[0]).parent.parent
+    if trunk.name == "world" or not any(j.type == mujoco.mjtJoint.mjJNT_FREE for j in trunk.joints):
+        raise LunarError(f"robot {path} has no free trunk: the body that carries the legs needs a <freejoint/>")
+    order = [j.name for j in spec.joints if j.type != mujoco.mjtJoint.mjJNT_FREE]
+    if len(order) != len(JOINT_NAMES):
+        extra = sorted(set(order) - set(JOINT_NAMES))
+        raise LunarError(f"robot {path} has more joints than a free base and the twelve of its legs: {extra}")
+    if order != list(JOINT_NAMES):
+        raise LunarError(
+            f"robot {path}: the legs must stand in the file in the order FL, FR, RL, RR, not as {order[::3]}"
+        )
+    for leg in LEGS:
+        if spec.geom(leg).type != mujoco.mjtGeom.mjGEOM_SPHERE:
+            raise LunarError(f"robot {path}: foot geom '{leg}' must be a sphere")
 
 
 def build_scene(cfg: PhysicsConfig) -> mujoco.MjModel:
@@ -82,8 +101,6 @@ def build_scene(cfg: PhysicsConfig) -> mujoco.MjModel:
     about it (3, kg*m^2/s), base position (3, m), foot positions (4 x 3, m); world frame.
     """
     model = scene_spec(cfg).compile()
-    if model.nq != 19:
-        raise LunarError(f"robot {cfg.robot} has {model.nq - 7} joints beside the free base; exactly 12 are expected")
     apply_soil(model, cfg.soil)
     return model
 
@@ -91,11 +108,14 @@ def build_scene(cfg: PhysicsConfig) -> mujoco.MjModel:
 def scene_spec(cfg: PhysicsConfig) -> mujoco.MjSpec:
     """``build_scene``'s model before it is compiled, on rigid ground."""
     spec = robot_spec(cfg.robot)
+    spec.option = mujoco.MjSpec().option  # the file's solver, cone or wind are not the Moon's
     spec.option.timestep = cfg.timestep
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
     spec.option.gravity = [0.0, 0.0, -cfg.gravity]
     for geom in spec.geoms:  # contacts only through the pairs below
         geom.contype = geom.conaffinity = 0
+    for element in (*spec.sensors, *spec.pairs, *spec.keys):
+        spec.delete(element)
     for joint in spec.joints:  # costs 40% of the speed; the randomised damping and gains cover it
         joint.frictionloss = 0.0
     for name in GROUNDS:
@@ -105,22 +125,28 @@ def scene_spec(cfg: PhysicsConfig) -> mujoco.MjSpec:
     _add_trunk_if_missing(spec, base)
     for leg in LEGS:
         foot = spec.geom(leg)
-        calf = foot.parent
         if spec.geom(f"{leg}_knee") is None:
-            calf.add_geom(name=f"{leg}_knee", size=[0.024, 0, 0], contype=0, conaffinity=0, mass=0)
-        calf.add_site(name=f"{leg}_foot", pos=foot.pos, size=[1.5 * foot.size[0]] * 3, group=5)
+            spec.joint(f"{leg}_calf_joint").parent.add_geom(
+                name=f"{leg}_knee",
+                type=mujoco.mjtGeom.mjGEOM_SPHERE,
+                size=[0.024, 0, 0],
+                contype=0,
+                conaffinity=0,
+                mass=0,
+                group=3,
+            )
+        touch, radius = mujoco.mjtGeom.mjGEOM_SPHERE, 1.5 * foot.size[0]
+        foot.parent.add_site(name=f"{leg}_touch", type=touch, pos=foot.pos, size=[radius] * 3, group=5)
         add_pair(spec, leg, f"ground_{leg}", cfg.friction)
         add_pair(spec, f"{leg}_knee", f"ground_{leg}", cfg.friction)
     add_pair(spec, "trunk", "ground_trunk", cfg.friction)
     add_actuators(spec, cfg.kp, cfg.kd)
-    for sensor in list(spec.sensors):
-        spec.delete(sensor)
     for leg in LEGS:
         spec.add_sensor(
             name=f"{leg}_force",
             type=mujoco.mjtSensor.mjSENS_TOUCH,
             objtype=mujoco.mjtObj.mjOBJ_SITE,
-            objname=f"{leg}_foot",
+            objname=f"{leg}_touch",
         )
     kinds = {
         "com": mujoco.mjtSensor.mjSENS_SUBTREECOM,
@@ -132,7 +158,7 @@ def scene_spec(cfg: PhysicsConfig) -> mujoco.MjSpec:
     position = mujoco.mjtSensor.mjSENS_FRAMEPOS
     spec.add_sensor(name="base", type=position, objtype=mujoco.mjtObj.mjOBJ_XBODY, objname=base.name)
     for leg in LEGS:
-        spec.add_sensor(name=leg, type=position, objtype=mujoco.mjtObj.mjOBJ_SITE, objname=f"{leg}_foot")
+        spec.add_sensor(name=leg, type=position, objtype=mujoco.mjtObj.mjOBJ_SITE, objname=f"{leg}_touch")
     return spec
 
 

@@ -31,14 +31,14 @@ class Robot:
         self.weight = lunar_weight(float(self.model.body_mass.sum()))
         self.data.qpos[2], self.data.qpos[7:], self.data.ctrl[:] = height, NOMINAL_POSE, NOMINAL_POSE
         self.data.qvel[2] = -speed
-        self.sites = [self.model.site(f"{leg}_foot").id for leg in LEGS]
+        self.sites = [self.model.site(f"{leg}_touch").id for leg in LEGS]
         self.absorbed = self.returned = 0.0  # J, by the soil
         mujoco.mj_kinematics(self.model, self.data)
 
     @property
     def feet(self) -> np.ndarray:
         """(4,) m, heights of the feet's lowest points."""
-        return self.data.site_xpos[self.sites, 2] - RADIUS
+        return self.data.geom_xpos[self.geoms, 2] - RADIUS
 
     @property
     def force(self) -> np.ndarray:
@@ -165,17 +165,17 @@ def plastic_landing(speed: float) -> tuple[float, float, float]:
     model, data = robot.model, robot.data
     model.pair_margin[:] = -1.0  # no contact but ours
     deepest, forces, jacobian = np.zeros(4), [], np.zeros((3, model.nv))
-    before = data.site_xpos[robot.sites].copy()
+    before = data.geom_xpos[robot.geoms].copy()
     while len(forces) < 1000:
         mujoco.mj_fwdPosition(model, data)
-        velocity = (data.site_xpos[robot.sites] - before) / model.opt.timestep
-        before = data.site_xpos[robot.sites].copy()
+        velocity = (data.geom_xpos[robot.geoms] - before) / model.opt.timestep
+        before = data.geom_xpos[robot.geoms].copy()
         force = np.where(-robot.feet >= deepest, bearing_force(REGOLITH, -robot.feet, RADIUS), 0.0)
         deepest = np.maximum(deepest, -robot.feet)
         data.qfrc_applied[:] = 0.0
-        for site, normal, slip in zip(robot.sites, force, velocity, strict=True):
+        for geom, normal, slip in zip(robot.geoms, force, velocity, strict=True):
             grip = -60.0 * slip[:2] * (normal > 0)
-            mujoco.mj_jacSite(model, data, jacobian, None, site)
+            mujoco.mj_jacGeom(model, data, jacobian, None, geom)
             data.qfrc_applied += jacobian.T @ np.array([*grip, normal])
         mujoco.mj_step(model, data)
         if force.sum() > 0 or forces:
