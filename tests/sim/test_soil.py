@@ -31,7 +31,7 @@ class Robot:
         self.weight = lunar_weight(float(self.model.body_mass.sum()))
         self.data.qpos[2], self.data.qpos[7:], self.data.ctrl[:] = height, NOMINAL_POSE, NOMINAL_POSE
         self.data.qvel[2] = -speed
-        self.sites = [self.model.site(f"{leg}_touch").id for leg in LEGS]
+        self.geoms = [self.model.geom(leg).id for leg in LEGS]
         self.absorbed = self.returned = 0.0  # J, by the soil
         mujoco.mj_kinematics(self.model, self.data)
 
