@@ -51,7 +51,7 @@ class RandomisationConfig:
     rig_friction: tuple[float, float] = (0.0, 0.0)
     """1. On a rig: share of the pull that friction takes while the trunk rises and adds while it falls."""
     added_mass: tuple[float, float] = (0.0, 0.0)
-    """kg on the trunk."""
+    """kg on the trunk; a negative one is a trunk that is lighter all over."""
     added_mass_place: tuple[float, float, float] = (0.15, 0.05, 0.05)
     """m. Half sizes of the box around the base frame's origin in which that mass lies."""
     com_offset: tuple[float, float, float] = (0.0, 0.0, 0.0)

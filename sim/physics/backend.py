@@ -98,7 +98,7 @@ class Physics(Protocol):
 
     def set_payload(self, ids: Tensor, load: Tensor, place: Tensor, offset: Tensor) -> None:
         """Put ``load`` (n,) kg at ``place`` (n, 3) m of the base frame onto the trunks of robots ``ids``, and displace
-        the bare trunks' centres of mass by ``offset`` (n, 3) m.
+        the bare trunks' centres of mass by ``offset`` (n, 3) m. A negative load makes a trunk lighter all over.
 
         Raises:
             LunarError: a negative load leaves no trunk.

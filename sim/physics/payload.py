@@ -38,7 +38,7 @@ def loaded_trunk(
 
     Args:
         trunk: the bare trunk.
-        load: (n,) kg, negative for something taken off.
+        load: (n,) kg; a negative one is a trunk that is lighter all over.
         place: (n, 3) m, of the load in the base frame.
         offset: (n, 3) m, by which the bare trunk's centre of mass is displaced.
 
@@ -47,17 +47,17 @@ def loaded_trunk(
         ``body_mass``, ``body_ipos``, ``body_inertia`` and ``body_iquat``.
 
     Raises:
-        LunarError: so much is taken off that no body has such a mass or inertia.
+        LunarError: nothing is left of the trunk.
     """
-    mass = trunk.mass + load
-    own = trunk.com + offset
-    com = (trunk.mass * own + load[:, None] * place) / mass[:, None]
-    inertia = trunk.inertia + _of_point(np.full(len(load), trunk.mass), own - com) + _of_point(load, place - com)
+    own_mass, added = trunk.mass + np.minimum(load, 0.0), np.maximum(load, 0.0)
+    if np.any(own_mass <= 0):
+        least = load.min()
+        raise LunarError(f"randomisation.added_mass: {least:.2f} kg leave nothing of a trunk of {trunk.mass:.2f} kg")
+    mass, own = own_mass + added, trunk.com + offset
+    com = (own_mass[:, None] * own + added[:, None] * place) / mass[:, None]
+    inertia = (own_mass / trunk.mass)[:, None, None] * trunk.inertia
+    inertia = inertia + _of_point(own_mass, own - com) + _of_point(added, place - com)
     principal, axes = np.linalg.eigh(inertia)
-    if np.any(mass <= 0) or np.any(principal <= 0):
-        raise LunarError(
-            f"randomisation.added_mass: {load.min():.2f} kg leave nothing of a trunk of {trunk.mass:.2f} kg"
-        )
     axes[:, :, 2] *= np.sign(np.linalg.det(axes))[:, None]  # right-handed
     quat = np.zeros((len(load), 4))
     for row, matrix in zip(quat, axes, strict=True):
