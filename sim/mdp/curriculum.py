@@ -50,8 +50,9 @@ def next_level(
         commanded: (n,) m that the command asked for.
         generator: of the random levels.
     """
-    # who was told to stay in place has covered its distance
-    share = torch.where(commanded > 0.5, distance / commanded.clamp(min=0.5), torch.ones_like(distance))
+    # who was told to stay in place, at under 5 cm/s, has covered its distance
+    least = 0.05 * seconds
+    share = torch.where(commanded > least, distance / torch.maximum(commanded, least), torch.ones_like(distance))
     up = ~fell & (hops >= cfg.promote_hops * seconds) & (share >= cfg.promote_distance)
     down = (fell & (seconds < 0.5 * full_seconds)) | (share < cfg.demote_distance)
     following = (level + up.long() - (down & ~up).long()).clamp(min=0)

@@ -15,8 +15,9 @@ import sim.envs  # noqa: F401  (registers LunarPronk-v0)
 from sim.envs.world import SPEC, PronkWorld, WorldConfig
 from sim.errors import LunarError
 from sim.mdp.commands import CommandConfig
+from sim.mdp.curriculum import CurriculumConfig
 from sim.mdp.events import RandomisationConfig, ResetConfig
-from sim.mdp.observations import NoiseConfig
+from sim.mdp.observations import NoiseConfig, group_specs
 from sim.spec.gravity import MOON
 from sim.spec.joints import NOMINAL_POSE
 from sim.spec.observation import FrameStack, make_frame
@@ -187,3 +188,42 @@ def test_a_robot_on_the_ideal_rig_falls_as_on_the_moon_but_its_legs_weigh_as_on_
         sag[share] = np.abs(world.physics.qpos[:, 7:].numpy() - NOMINAL_POSE).max(axis=1)
     # in free fall nothing pulls on the legs; on the rig the trunk is held and they hang
     assert (sag[1.0] > sag[0.0] + 0.01).all()
+
+
+def test_the_history_group_holds_the_frames_of_those_ages():
+    ages = (0, 2, 7)
+    world = PronkWorld(replace(SMALL, history=ages, resets=ResetConfig(air_fraction=0.0)), 0, training=False)
+    seen = [world.reset()["policy"][:, : SPEC.frame_size]]
+    for action in actions(8, 20):
+        observations = world.step(0.2 * action).observations
+        seen.append(observations["policy"][:, : SPEC.frame_size])
+        frames = observations["history"].reshape(8, len(ages), SPEC.frame_size)
+        for k, age in enumerate(ages):
+            assert torch.equal(frames[:, k], seen[max(len(seen) - 1 - age, 0)])
+
+
+def test_group_specs_describe_every_column():
+    world = PronkWorld(replace(SMALL, history=(0, 5)), 0)
+    observations = world.reset()
+    specs = group_specs(SPEC, world.cfg.history)
+    assert set(specs) == set(observations) == {"policy", "critic", "history"}
+    for name, channels in specs.items():
+        assert sum(c.size for c in channels) == observations[name].shape[1]
+        assert all(c.unit for c in channels)
+
+
+def test_the_curriculum_moves_robots_between_maps():
+    cfg = replace(
+        SMALL, terrain=TerrainConfig(kind="mare", size=16.0), curriculum=CurriculumConfig(enabled=True, start=4),
+        episode_length=0.4, resets=ResetConfig(air_fraction=0.0), commands=CommandConfig(vx=(0.4, 0.6)),
+    )  # fmt: skip
+    world = PronkWorld(cfg, 0)
+    world.reset()
+    assert world.physics.level.tolist() == [0, 1, 2, 3, 4, 0, 1, 2]
+    for _ in range(21):  # standing still covers no ground: every robot goes down
+        world.step(torch.zeros(8, 12))
+    assert world.physics.level.tolist() == [0, 0, 1, 2, 3, 0, 0, 1]
+    # each robot stands on its own map
+    x, y = world.physics.qpos[:, :2].double().numpy().T
+    expected = world.physics.terrain.height(x, y, world.physics.level.numpy())
+    np.testing.assert_allclose(world.physics.ground[:, 4].numpy(), expected, atol=1e-5)
