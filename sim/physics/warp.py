@@ -140,7 +140,7 @@ class WarpPhysics(SensorBlock):
         values = loaded_trunk(trunk, *(t.double().cpu().numpy() for t in (load, place, offset)))
         for name, value in zip(("body_mass", "body_ipos", "body_inertia", "body_iquat"), values, strict=True):
             self._own(name)[ids, self._trunk] = torch.as_tensor(value, dtype=torch.float32, device=self.device)
-        with wp.ScopedDevice(self._warp_device):
+        with wp.ScopedDevice(self._warp_device), wp.ScopedStream(self._stream()):
             mjw.set_const(self._model, self._data)
         self._robot_mass[ids] = self.mass + load
         self._settle(ids)
@@ -221,13 +221,13 @@ class WarpPhysics(SensorBlock):
             with wp.ScopedCapture() as capture:
                 work()
 
-        def launch() -> None:
-            stream = None
-            if self._warp_device.is_cuda:
-                stream = wp.stream_from_torch(torch.cuda.current_stream(self.device))
-            wp.capture_launch(capture.graph, stream=stream)
+        return lambda: wp.capture_launch(capture.graph, stream=self._stream())
 
-        return launch
+    def _stream(self) -> Any:
+        """Torch's stream on a GPU, so that Warp's work waits for torch's and the other way round."""
+        if self._warp_device.is_cuda:
+            return wp.stream_from_torch(torch.cuda.current_stream(self.device))
+        return None
 
     def _place_ground(self, ids: Tensor | slice) -> None:
         """Lay the planes of robots ``ids`` tangent to the terrain below their feet and base."""

@@ -146,6 +146,23 @@ def test_gravity_offload_friction_and_soil_are_each_robots_own():
         assert largest(warp.qpos[i, 7:], warp.qpos[j, 7:]) > 1e-3
 
 
+def test_motors_loads_and_ropes_are_each_robots_own():
+    pair = drop([0.3, 0.4, 0.5, 0.6])
+    share = torch.linspace(0.0, 1.0, N)
+    for engine in pair:
+        place = torch.tensor([0.1, 0.02, 0.05]).repeat(N, 1)
+        engine.set_payload(EVERYONE, 4.0 * share - 1.0, place, 0.2 * place)
+        engine.set_gravity(EVERYONE, torch.full((N,), MOON), torch.full((N,), EARTH - MOON))
+        engine.set_rope(EVERYONE, 0.4 * share, torch.full((N,), 0.05))
+        engine.set_motors(EVERYONE, 0.8 + 0.4 * share, 1.2 - 0.4 * share, 0.8 + 0.3 * share, 0.02 * share)
+        for k in range(40):
+            engine.step(wave(k))
+    batch, warp = pair
+    assert largest(warp.qpos, batch.qpos) < 1e-4  # measured: 2e-6
+    assert largest(warp.com, batch.com) < 1e-4
+    assert largest(warp.effective_gravity, batch.effective_gravity) < 1e-6
+
+
 def test_a_diverged_robot_is_reported_and_alone():
     runs = []
     for start in (0.0, torch.nan, torch.inf):
