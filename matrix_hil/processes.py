@@ -1,13 +1,15 @@
-"""The ROS 2 processes of each deployment in one table, and a runner that starts a table without ROS 2 launch.
+"""``lunar up``: a runner that starts a table of ROS 2 processes where ROS 2 launch is not installed.
 
-The launch files of ``lunar_bringup`` are built from the same table. The runner knows processes and their readiness
-only, so that it needs no ROS itself: a node reports that it is active by the datagram that systemd's ``Type=notify``
-services send (sd_notify(3)), and a lifecycle node brings itself up by its parameter ``autostart``.
+The tables are in ``matrix_hil.tables``; the launch files of ``lunar_bringup`` are built from them too. The runner knows
+processes and their readiness only, so that it needs no ROS itself: a node reports that it is active by the datagram
+that systemd's ``Type=notify`` services send (sd_notify(3)), and a lifecycle node brings itself up by its parameter
+``autostart``.
 """
 
 from __future__ import annotations
 
 import ctypes
+import difflib
 import os
 import signal
 import socket
@@ -18,9 +20,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
-from sim.config import ROOT, parse
+from matrix_hil.tables import ARGUMENTS, TABLES, Process, arguments_of
+from sim.config import ROOT
 from sim.errors import LunarError
 
 WORKSPACE = ROOT / "ros2_ws" / "install"
@@ -31,49 +33,6 @@ RESTART_WINDOW = 60.0  # s
 STOP_SIGNALS = ((signal.SIGINT, 5.0), (signal.SIGTERM, 2.0), (signal.SIGKILL, 2.0))
 _POLL = 0.02  # s
 _PR_SET_PDEATHSIG = 1  # prctl(2)
-
-
-@dataclass(frozen=True)
-class Process:
-    """One ROS 2 node in its own process."""
-
-    name: str
-    """Node name."""
-    package: str
-    executable: str
-    namespace: str = "/"
-    parameters: str = ""
-    """Parameter file in lunar_bringup/config; empty when there is none."""
-    arguments: tuple[str, ...] = ()
-    """Launch arguments that are handed on as parameters of the same name."""
-    remaps: tuple[tuple[str, str], ...] = ()
-    lifecycle: bool = False
-    """Whether it is a lifecycle node; later processes start when it has become active."""
-    order: int = 0
-    """Processes of equal order start together."""
-    restart: Literal["never", "on-failure"] = "never"
-    required: bool = True
-    """Whether everything stops when it ends for good."""
-
-
-# A robot that hopped when its policy process died must not start to hop again by itself: restart is 'never'.
-POLICY = Process(
-    name="policy_node",
-    package="lunar_policy",
-    executable="policy_node",
-    parameters="policy.yaml",
-    arguments=("policy",),
-    lifecycle=True,
-    order=1,
-)
-SIM_ROBOT = Process(name="sim_robot", package="lunar_policy", executable="sim_robot")
-TABLES: dict[str, tuple[Process, ...]] = {
-    # The robot's own driver is the lab's; it runs already.
-    "deploy": (POLICY,),
-    # A simulated Go2 on the Moon in place of the robot.
-    "sim": (SIM_ROBOT, POLICY),
-}
-ARGUMENTS = {"policy": "Folder with policy.onnx and card.json, as 'lunar export' writes it."}
 
 
 def ros_environment(workspace: Path = WORKSPACE, base: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -119,7 +78,8 @@ def command_line(process: Process, arguments: Mapping[str, str], workspace: Path
             raise LunarError(f"{file} does not exist; build it with 'python ros2_ws/build.py'")
         line += ["--params-file", str(file)]
     for name in process.arguments:
-        line += ["-p", f"{name}:={arguments[name]}"]
+        if arguments[name]:  # without a value the node's own default counts
+            line += ["-p", f"{name}:={arguments[name]}"]
     return line
 
 
@@ -308,32 +268,90 @@ class Runner:
         return clean
 
 
-@dataclass(frozen=True)
-class UpConfig:
-    """Start a table of ROS 2 processes and stop them together at Ctrl-C."""
+def up(table: str, arguments: Mapping[str, str], ready_timeout: float = 30.0) -> int:
+    """Start the processes of ``table`` that ``arguments`` ask for and wait for their end; returns the exit status.
 
-    policy: Path = Path()
-    """Folder with policy.onnx and card.json, as 'lunar export' writes it."""
-    ready_timeout: float = 30.0
-    """s. Longest time until a lifecycle node is active."""
+    Raises:
+        LunarError: an argument is missing, unknown or has a value that it may not have, or nothing has been built.
+    """
+    values = {}
+    for name in arguments_of(table):
+        argument = ARGUMENTS[name]
+        value = arguments.get(name, argument.default)
+        if value is None:
+            raise LunarError(f"'{table}' needs --{name}: {argument.help}")
+        if argument.choices and value not in argument.choices:
+            raise LunarError(f"{name} is '{value}'; it must be one of: {', '.join(argument.choices)}")
+        values[name] = value
+    if unknown := sorted(set(arguments) - set(values)):
+        near = difflib.get_close_matches(unknown[0], values, n=1, cutoff=0.3)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        raise LunarError(f"unknown key '{unknown[0]}' for '{table}'{hint}")
+    if "policy" in values and not Path(values["policy"], "policy.onnx").is_file():
+        raise LunarError(
+            f"{Path(values['policy'], 'policy.onnx')} does not exist; give an exported policy with --policy FOLDER"
+        )
+    for name in ("policy", "config", "log", "bag"):  # nodes have no working folder of their own to start from
+        if values.get(name):
+            values[name] = str(Path(values[name]).resolve())
+    processes = [p for p in TABLES[table] if p.only is None or values[p.only[0]] == p.only[1]]
+    return Runner(processes, values, ready_timeout, log=_log).run()
 
 
 def main(argv: Sequence[str]) -> None:
-    """``lunar up TABLE --policy FOLDER``."""
-    if not argv or argv[0] not in TABLES:
-        known = ", ".join(TABLES)
-        if argv and argv[0] in ("-h", "--help"):
-            print(f"usage: lunar up TABLE [--key value ...]\n\nTABLE is one of: {known}")
-            return
-        raise LunarError(f"name the table to start, one of: {known}")
-    config = parse(UpConfig, argv[1:], prog=f"lunar up {argv[0]}")
-    if not (config.policy / "policy.onnx").is_file():
-        raise LunarError(
-            f"{config.policy / 'policy.onnx'} does not exist; give an exported policy with --policy FOLDER"
+    """``lunar up TABLE --key value ...``."""
+    known = ", ".join(TABLES)
+    if argv and argv[0] in ("-h", "--help"):
+        print(
+            f"usage: lunar up TABLE [--key value ...]\n\nTABLE is one of: {known}; 'lunar up TABLE --help' lists keys"
         )
-    runner = Runner(TABLES[argv[0]], {"policy": str(config.policy.resolve())}, config.ready_timeout, log=_log)
-    if status := runner.run():
+        return
+    if not argv or argv[0] not in TABLES:
+        raise LunarError(f"name the table to start, one of: {known}")
+    if {"-h", "--help"} & set(argv[1:]):
+        print(usage(argv[0]))
+        return
+    arguments = pairs(argv[1:])
+    timeout = arguments.pop("ready_timeout", "30")
+    try:
+        seconds = float(timeout)
+    except ValueError:
+        raise LunarError(f"ready_timeout is '{timeout}'; it is a number of seconds") from None
+    if status := up(argv[0], arguments, seconds):
         sys.exit(status)
+
+
+def usage(table: str) -> str:
+    """What ``lunar up TABLE --help`` prints."""
+    lines = [f"usage: lunar up {table} [--key value ...]\n"]
+    for name in arguments_of(table):
+        argument = ARGUMENTS[name]
+        default = "" if argument.default is None else f" (default: {argument.default or 'empty'})"
+        choices = f" One of: {', '.join(argument.choices)}." if argument.choices else ""
+        lines.append(f"  --{name:14} {argument.help}{choices}{default}")
+    lines.append("  --ready_timeout  s until a lifecycle node must be active. (default: 30)")
+    return "\n".join(lines)
+
+
+def pairs(argv: Sequence[str]) -> dict[str, str]:
+    """``--key value`` and ``--key=value`` as a dictionary.
+
+    Raises:
+        LunarError: something that is neither.
+    """
+    found: dict[str, str] = {}
+    rest = list(argv)
+    while rest:
+        word = rest.pop(0)
+        key, equals, value = word.removeprefix("--").partition("=")
+        if not word.startswith("--") or not key:
+            raise LunarError(f"'{word}' is not understood; options are --key value")
+        if not equals:
+            if not rest:
+                raise LunarError(f"--{key} needs a value")
+            value = rest.pop(0)
+        found[key] = value
+    return found
 
 
 def _log(line: str) -> None:

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from matrix_hil import processes
-from matrix_hil.processes import Process, Runner, command_line, main, may_restart, notify, ros_environment
+from matrix_hil.processes import Runner, command_line, main, may_restart, notify, ros_environment
+from matrix_hil.tables import Process
 from sim.errors import LunarError
 
 NODE = Process(name="node", package="pkg", executable="node")
@@ -114,7 +115,7 @@ def test_a_process_that_ignores_ctrl_c_is_killed_and_is_a_failure(
 def test_no_node_outlives_a_runner_that_is_killed(workspace: Workspace) -> None:
     workspace.add("node", "print(name, os.getpid(), file=log)\nos.kill(os.getppid(), signal.SIGKILL)")
     script = (
-        "from pathlib import Path; from matrix_hil.processes import Process, Runner; "
+        "from pathlib import Path; from matrix_hil.processes import Runner; from matrix_hil.tables import Process; "
         f"Runner([Process('node', 'pkg', 'node')], {{}}, workspace=Path({str(workspace.folder)!r})).run()"
     )
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=30).returncode == -9
@@ -182,9 +183,14 @@ def test_notify_is_silent_when_nobody_listens(monkeypatch: pytest.MonkeyPatch, t
 @pytest.mark.parametrize(
     ("argv", "sentence"),
     [
-        ([], "name the table to start, one of: deploy, sim"),
-        (["nothing"], "name the table to start, one of: deploy, sim"),
-        (["deploy", "--polici", "x"], "unknown key 'polici'"),
+        ([], "name the table to start, one of: deploy, sim, matrix, replay"),
+        (["nothing"], "name the table to start, one of: deploy, sim, matrix, replay"),
+        (["deploy", "--policy", "x", "--polici", "x"], "unknown key 'polici' for 'deploy'; did you mean 'policy'"),
+        (["deploy"], "'deploy' needs --policy: Folder with"),
+        (["deploy", "policy"], "'policy' is not understood; options are --key value"),
+        (["matrix", "--policy", "x", "--rig=tin"], "rig is 'tin'; it must be one of: virtual, serial"),
+        (["replay", "--bag"], "--bag needs a value"),
+        (["deploy", "--ready_timeout", "soon"], "ready_timeout is 'soon'"),
         (["deploy", "--policy", os.devnull], "give an exported policy with --policy FOLDER"),
     ],
 )

@@ -18,7 +18,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from matrix_hil.processes import TABLES, command_line, ros_environment
+from matrix_hil.processes import command_line, ros_environment
+from matrix_hil.tables import TABLES
 from policy.runtime.card import Card
 from sim.config import ROOT
 from sim.spec.joints import NOMINAL_POSE

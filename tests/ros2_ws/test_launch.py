@@ -16,14 +16,15 @@ from typing import Any
 import pytest
 import yaml
 
-from matrix_hil.processes import ARGUMENTS, TABLES
+from matrix_hil.tables import ARGUMENTS, TABLES, arguments_of
 from sim.config import ROOT
 
 BRINGUP = ROOT / "ros2_ws/src/lunar_bringup"
 # Keyword arguments of launch_ros.actions.Node and what it hands on to launch.actions.ExecuteProcess, as in Jazzy.
 KNOWN = {
     "executable", "package", "name", "namespace", "exec_name", "parameters", "remappings", "ros_arguments", "arguments",
-    "output", "respawn", "respawn_delay", "respawn_max_retries", "emulate_tty", "on_exit", "sigterm_timeout",
+    "output", "condition", "respawn", "respawn_delay", "respawn_max_retries", "emulate_tty", "on_exit",
+    "sigterm_timeout",
 }  # fmt: skip
 
 
@@ -39,8 +40,25 @@ class LifecycleNode(Node):
 
 
 class DeclareLaunchArgument:
-    def __init__(self, name: str, *, default_value: str | None = None, description: str | None = None) -> None:
-        self.name, self.default_value, self.description = name, default_value, description
+    def __init__(
+        self,
+        name: str,
+        *,
+        default_value: str | None = None,
+        description: str | None = None,
+        choices: list[str] | None = None,
+    ) -> None:
+        self.name, self.default_value, self.description, self.choices = name, default_value, description, choices
+
+
+class IfCondition:
+    def __init__(self, predicate: Any) -> None:
+        self.predicate = predicate
+
+
+class EqualsSubstitution:
+    def __init__(self, left: Any, right: Any) -> None:
+        self.left, self.right = left, right
 
 
 class LaunchConfiguration:
@@ -58,7 +76,8 @@ def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
     content = {
         "launch": {"LaunchDescription": LaunchDescription},
         "launch.actions": {"DeclareLaunchArgument": DeclareLaunchArgument},
-        "launch.substitutions": {"LaunchConfiguration": LaunchConfiguration},
+        "launch.conditions": {"IfCondition": IfCondition},
+        "launch.substitutions": {"LaunchConfiguration": LaunchConfiguration, "EqualsSubstitution": EqualsSubstitution},
         "launch_ros": {},
         "launch_ros.actions": {"Node": Node, "LifecycleNode": LifecycleNode},
     }
@@ -89,8 +108,11 @@ def test_the_launch_file_starts_what_the_table_says(table: str, fakes: None) -> 
     declared = [e for e in entities if isinstance(e, DeclareLaunchArgument)]
     nodes = [e for e in entities if isinstance(e, Node)]
     assert len(declared) + len(nodes) == len(entities)
-    assert {(d.name, d.default_value) for d in declared} == {(a, None) for p in TABLES[table] for a in p.arguments}
-    assert all(d.description == ARGUMENTS[d.name] for d in declared)
+    wanted = {a for p in TABLES[table] for a in p.arguments} | {p.only[0] for p in TABLES[table] if p.only}
+    assert {d.name for d in declared} == wanted
+    for d in declared:
+        a = ARGUMENTS[d.name]
+        assert (d.default_value, d.description, tuple(d.choices or ())) == (a.default, a.help, a.choices)
 
     for process, node in zip(sorted(TABLES[table], key=lambda p: p.order), nodes, strict=True):
         given = node.given
@@ -98,6 +120,11 @@ def test_the_launch_file_starts_what_the_table_says(table: str, fakes: None) -> 
             assert given[key] == getattr(process, key)
         assert isinstance(node, LifecycleNode) == process.lifecycle
         assert given["remappings"] == list(process.remaps)
+        if process.only:
+            equal = given["condition"].predicate
+            assert (equal.left.variable_name, equal.right) == process.only
+        else:
+            assert given["condition"] is None
         assert given["respawn"] == (process.restart == "on-failure")
         files = [p for p in given["parameters"] if isinstance(p, str)]
         assert files == ([str(BRINGUP / "config" / process.parameters)] if process.parameters else [])
@@ -109,8 +136,7 @@ def test_the_launch_file_starts_what_the_table_says(table: str, fakes: None) -> 
 def test_the_real_launch_packages_accept_the_launch_file(table: str) -> None:
     if importlib.util.find_spec("launch_ros") is None:
         pytest.skip("launch_ros cannot be imported: it comes with a ROS 2 installation only")
-    arguments = {a for p in TABLES[table] for a in p.arguments}
-    assert len(load(table).entities) == len(TABLES[table]) + len(arguments)
+    assert len(load(table).entities) == len(TABLES[table]) + len(arguments_of(table))
 
 
 @pytest.mark.parametrize("table", TABLES)

@@ -11,6 +11,8 @@ setup(
         ("share/lunar_bringup", ["package.xml"]),
         ("share/lunar_bringup/launch", glob("launch/*.launch.py")),
         ("share/lunar_bringup/config", glob("config/*.yaml")),
+        ("share/lunar_bringup/config/sros2", glob("config/sros2/*.xml")),
+        ("share/lunar_bringup/layouts", glob("layouts/*")),
     ],
     install_requires=["setuptools"],
     zip_safe=False,

@@ -1,0 +1,111 @@
+"""Which ROS 2 processes make up each deployment, written down once: ``lunar up`` and the launch files both read it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from sim.config import ROOT
+
+
+@dataclass(frozen=True)
+class Process:
+    """One ROS 2 node in its own process."""
+
+    name: str
+    """Node name."""
+    package: str
+    executable: str
+    namespace: str = "/"
+    parameters: str = ""
+    """Parameter file in lunar_bringup/config; empty when there is none."""
+    arguments: tuple[str, ...] = ()
+    """Launch arguments that are handed on as parameters of the same name."""
+    only: tuple[str, str] | None = None
+    """(launch argument, value): the process is started only where the argument has that value."""
+    remaps: tuple[tuple[str, str], ...] = ()
+    lifecycle: bool = False
+    """Whether it is a lifecycle node; later processes start when it has become active."""
+    order: int = 0
+    """Processes of equal order start together."""
+    restart: Literal["never", "on-failure"] = "never"
+    required: bool = True
+    """Whether everything stops when it ends for good."""
+
+
+# A robot that hopped when its policy process died must not start to hop again by itself: restart is 'never'.
+POLICY = Process(
+    name="policy_node",
+    package="lunar_policy",
+    executable="policy_node",
+    parameters="policy.yaml",
+    arguments=("policy",),
+    lifecycle=True,
+    order=1,
+)
+SIM_ROBOT = Process(name="sim_robot", package="lunar_policy", executable="sim_robot")
+MACHINES = ("platform", "treadmill", "counterweight", "tracker", "robot")
+
+
+def _bridge(name: str, executable: str, order: int, *arguments: str, **more: Any) -> Process:
+    """A lifecycle node of the rig. None is restarted by itself: a rig that stopped waits for its operator."""
+    return Process(
+        name, "matrix_bridge", executable, "/matrix", "matrix.yaml", arguments, lifecycle=True, order=order, **more
+    )
+
+
+TABLES: dict[str, tuple[Process, ...]] = {
+    # The robot's own driver is the lab's; it runs already.
+    "deploy": (POLICY,),
+    # A simulated Go2 on the Moon in place of the robot; time is that of its physics.
+    "sim": (SIM_ROBOT, replace(POLICY, parameters="policy_sim.yaml")),
+    # The MATRIX rig, real or virtual: what 'lunar hil' does in one process, under an operator's orders.
+    "matrix": (
+        _bridge("virtual_rig", "virtual_rig_node", 0, "config", only=("rig", "virtual")),
+        _bridge("recorder", "recorder_node", 1, "config", "policy", "log", required=False),
+        _bridge("twin", "twin_node", 1, "config", required=False),
+        *(
+            _bridge(f"{machine}_driver", "driver_node", 1, "config", "rig", only=("drivers", "nodes"))
+            for machine in MACHINES
+        ),
+        _bridge("sync", "sync_node", 2, "config", "rig", "policy", "drivers"),
+    ),
+    # A log as if it happened now; nothing that commands a machine listens there.
+    "replay": (
+        Process(
+            "replay", "matrix_bridge", "replay_node", "/replay", "replay.yaml",
+            arguments=("bag", "rate", "loop", "start", "end"), lifecycle=True,
+        ),
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Argument:
+    """A launch argument."""
+
+    help: str
+    default: str | None = None
+    """None when it must be given."""
+    choices: tuple[str, ...] = ()
+    """Any value when empty."""
+
+
+ARGUMENTS = {
+    "policy": Argument("Folder with policy.onnx and card.json, as 'lunar export' writes it."),
+    "rig": Argument("The emulated rig, or the ports that the configuration names.", "virtual", ("virtual", "serial")),
+    "drivers": Argument("Drivers inside the sync node, or a node per machine.", "inline", ("inline", "nodes")),
+    "config": Argument("YAML file of the rig, as for 'lunar hil --config'.", str(ROOT / "configs/hil/virtual.yaml")),
+    "log": Argument("Folder for the log; below runs/hil, named after date and time, when empty.", ""),
+    "bag": Argument("Log folder that 'lunar hil' or the recorder wrote, or an .mcap file."),
+    "rate": Argument("Seconds of the log per second.", "1.0"),
+    "loop": Argument("Start again at the end.", "false", ("true", "false")),
+    "start": Argument("s after the log's first message to begin at.", "0.0"),
+    "end": Argument("s after the log's first message to end at; 0 is the log's end.", "0.0"),
+}
+
+
+def arguments_of(table: str) -> list[str]:
+    """Names of the launch arguments of a table, sorted."""
+    chosen = {p.only[0] for p in TABLES[table] if p.only}
+    return sorted(chosen | {name for p in TABLES[table] for name in p.arguments})

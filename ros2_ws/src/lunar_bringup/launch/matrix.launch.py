@@ -1,0 +1,14 @@
+"""Run the MATRIX rig: ``ros2 launch lunar_bringup matrix.launch.py rig:=virtual policy:=/path/to/policy``.
+
+What is started is written in ``matrix_hil/tables.py``; 'lunar up matrix' starts the same.
+"""
+
+from pathlib import Path
+
+from launch import LaunchDescription
+from lunar_bringup.table import describe
+
+
+def generate_launch_description() -> LaunchDescription:
+    """The table 'matrix'."""
+    return describe("matrix", Path(__file__).resolve().parent.parent / "config")

@@ -1,0 +1,14 @@
+"""Publish a log again: ``ros2 launch lunar_bringup replay.launch.py bag:=/path/to/log rate:=1.0``.
+
+What is started is written in ``matrix_hil/tables.py``; 'lunar up replay' starts the same.
+"""
+
+from pathlib import Path
+
+from launch import LaunchDescription
+from lunar_bringup.table import describe
+
+
+def generate_launch_description() -> LaunchDescription:
+    """The table 'replay'."""
+    return describe("replay", Path(__file__).resolve().parent.parent / "config")
