@@ -35,9 +35,9 @@ class BenchModelConfig:
 
     physics: PhysicsConfig = field(default_factory=PhysicsConfig)
     """The training model, which each variant changes in one thing."""
-    copies: int = 20
+    copies: int = 10
     """Times 24 robots stepped together when speed is measured."""
-    rounds: int = 7
+    rounds: int = 5
     """Interleaved rounds; the median is reported."""
     json: str = ""
     """File for the results as data."""
