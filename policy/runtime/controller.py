@@ -27,26 +27,32 @@ from sim.spec.joints import JOINT_NAMES, LOWER, UPPER
 STAMP_RESTART = 1.0
 
 
-def _limit(default: float, low: float, high: float, help: str) -> Any:
+def bounded(default: float, low: float, high: float, help: str) -> Any:
+    """A config field with its range and a sentence with its unit, from which a node declares its parameter."""
     return field(default=default, metadata={"range": (low, high), "help": help})
+
+
+def check_bounds(config: Any) -> None:
+    """Raise LunarError when a ``bounded`` field of ``config`` lies outside its range."""
+    for f in fields(config):
+        low, high = f.metadata["range"]
+        if not low <= getattr(config, f.name) <= high:
+            raise LunarError(f"{f.name} is {getattr(config, f.name)}, it must lie between {low} and {high}")
 
 
 @dataclass(frozen=True)
 class ControllerConfig:
     """Limits of a deployed policy. ``metadata`` of each field holds its range and a sentence with its unit."""
 
-    stale_after: float = _limit(0.05, 0.005, 0.5, "s. The policy never acts on state older than this: it holds.")
-    damp_after: float = _limit(0.5, 0.01, 5.0, "s. With state older than this the robot goes limp, latched.")
-    ramp_time: float = _limit(1.5, 0.1, 30.0, "s. Time to lead the joints to the default pose before hopping.")
-    max_tilt: float = _limit(1.0472, 0.1, 1.5708, "rad. More tilt than this is a fall: the robot goes limp, latched.")
-    damp_kd: float = _limit(2.0, 0.0, 10.0, "N*m*s/rad. Joint damping in damp mode.")
-    command_timeout: float = _limit(0.5, 0.05, 10.0, "s. Speeds are zero when the newest command is older than this.")
+    stale_after: float = bounded(0.05, 0.005, 0.5, "s. The policy never acts on state older than this: it holds.")
+    damp_after: float = bounded(0.5, 0.01, 5.0, "s. With state older than this the robot goes limp, latched.")
+    ramp_time: float = bounded(1.5, 0.1, 30.0, "s. Time to lead the joints to the default pose before hopping.")
+    max_tilt: float = bounded(1.0472, 0.1, 1.5708, "rad. More tilt than this is a fall: the robot goes limp, latched.")
+    damp_kd: float = bounded(2.0, 0.0, 10.0, "N*m*s/rad. Joint damping in damp mode.")
+    command_timeout: float = bounded(0.5, 0.05, 10.0, "s. Speeds are zero when the newest command is older than this.")
 
     def __post_init__(self) -> None:
-        for f in fields(self):
-            low, high = f.metadata["range"]
-            if not low <= getattr(self, f.name) <= high:
-                raise LunarError(f"{f.name} is {getattr(self, f.name)}, it must lie between {low} and {high}")
+        check_bounds(self)
         if self.damp_after < self.stale_after:
             raise LunarError(f"damp_after ({self.damp_after} s) must not be shorter than stale_after")
 
