@@ -7,7 +7,7 @@ import numpy as np
 
 from sim.physics.actuator import set_gains
 from sim.physics.scene import PhysicsConfig, build_scene
-from sim.spec.joints import NOMINAL_POSE
+from sim.spec.joints import LEGS, NOMINAL_POSE, TORQUE_LIMIT
 
 STANDING_HEIGHT = 0.30  # m of the base; the feet are just off the ground in the nominal pose
 
@@ -25,10 +25,20 @@ class SingleRobot:
         self.command(NOMINAL_POSE, self.cfg.kp, self.cfg.kd)
         mujoco.mj_forward(self._model, self._data)
 
-    def command(self, targets: np.ndarray, kp: float, kd: float) -> None:
-        """Joint targets (12,) in rad with stiffness N*m/rad and damping N*m*s/rad; kp = 0 leaves the joints damped."""
+    def command(
+        self,
+        targets: np.ndarray,
+        kp: np.ndarray | float,
+        kd: np.ndarray | float,
+        torque: np.ndarray | float = 0.0,
+    ) -> None:
+        """Joint targets (12,) in rad with stiffness N*m/rad and damping N*m*s/rad; kp = 0 leaves the joints damped.
+
+        ``torque`` in N*m is added up to the motors' limit, without regard to their speed.
+        """
         set_gains(self._model, kp, kd)
         self._data.ctrl[:] = targets
+        self._data.qfrc_applied[6:] = np.clip(torque, -TORQUE_LIMIT, TORQUE_LIMIT)
 
     def step(self) -> None:
         """Advance by ``dt``."""
@@ -58,3 +68,19 @@ class SingleRobot:
     def angular_velocity(self) -> np.ndarray:
         """(3,) rad/s, base frame."""
         return self._data.qvel[3:6].copy()
+
+    @property
+    def joint_torque(self) -> np.ndarray:
+        """(12,) N*m, of the motors in the last step."""
+        return self._data.qfrc_actuator[6:] + self._data.qfrc_applied[6:]
+
+    @property
+    def specific_force(self) -> np.ndarray:
+        """(3,) m/s^2, base frame, in the last step: what an accelerometer at the base's origin reads."""
+        rotation = self._data.xmat[self._model.dof_bodyid[0]].reshape(3, 3)
+        return rotation.T @ (self._data.qacc[:3] - self._model.opt.gravity)
+
+    @property
+    def foot_force(self) -> np.ndarray:
+        """(4,) N, FL FR RL RR, in the last step."""
+        return np.array([self._data.sensor(f"{leg}_force").data[0] for leg in LEGS])

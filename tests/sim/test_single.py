@@ -40,3 +40,22 @@ def test_it_starts_in_free_fall_at_lunar_pace() -> None:
     time = 10 * robot.dt
     fall = start - run(robot, time).position[2]
     assert fall == pytest.approx(0.5 * MOON * time**2, rel=0.15)
+
+
+def test_an_accelerometer_feels_the_ground_and_nothing_in_flight() -> None:
+    robot = SingleRobot()
+    robot.step()
+    assert np.abs(robot.specific_force).max() < 0.3 and robot.foot_force.sum() == 0.0
+    run(robot, 2.0)
+    weight = 15.206 * MOON
+    assert robot.specific_force == pytest.approx([0.0, 0.0, MOON], abs=0.05)
+    assert robot.foot_force.sum() == pytest.approx(weight, rel=0.02)
+
+
+def test_torque_is_added_to_the_servo() -> None:
+    robot = run(SingleRobot(), 1.0)
+    torque = np.zeros(12)
+    torque[2] = 3.0  # FL knee
+    robot.command(NOMINAL_POSE, kp=30.0, kd=0.75, torque=torque)
+    before = robot.joint_position[2]
+    assert run(robot, 1.0).joint_position[2] > before + 0.02

@@ -14,6 +14,8 @@ setup(
         "console_scripts": [
             "policy_node = lunar_policy.policy_node:main",
             "sim_robot = lunar_policy.sim_robot:main",
+            "unitree_adapter = lunar_policy.unitree_adapter:main",
+            "sim_go2 = lunar_policy.sim_go2:main",
         ]
     },
 )
