@@ -21,6 +21,7 @@ from policy.runtime.card import Card
 from sim.config import ROOT, load, parse
 from sim.envs.world import SPEC, PronkWorld, WorldConfig
 from sim.errors import LunarError
+from sim.physics.threads import physics_first
 from sim.results import write_results
 from sim.spec.hops import HopTable, longest_run
 
@@ -41,6 +42,8 @@ class EvalConfig:
     """File for the results as data."""
     quick: bool = False
     """64 robots for 5 s."""
+    save: bool = False
+    """Write the metrics into the policy's card."""
     picture: str = ""
     """PNG file for a picture of one robot's hops in the first suite."""
 
@@ -76,6 +79,7 @@ class Trials:
     """The first robot that survived, or robot 0."""
 
 
+@physics_first()
 def run_trials(actor: nn.Module, world: PronkWorld, duration: float, tick: Any = None) -> Trials:
     """One trial per robot, from the world's reset to a fall or the end."""
     n, dt, physics = world.num_envs, world.dt, world.physics
@@ -231,5 +235,9 @@ def main(argv: Sequence[str]) -> None:
     console = Console()
     results = evaluate(cfg, console)
     print_table(results, console)
+    if cfg.save:
+        path = Path(cfg.policy) / "card.json"
+        card = Card.load(path)
+        replace(card, metrics={**card.metrics, **results}).save(path)
     if cfg.json:
         write_results(cfg.json, "eval", cfg.seed, results)

@@ -18,6 +18,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from policy.networks import AsymmetricPolicy
 from policy.vec_env import LunarVecEnv
+from sim.physics.threads import physics_first
 
 
 @dataclass(frozen=True)
@@ -137,6 +138,7 @@ class LunarPPO(PPO):
         self._obs: dict[str, Tensor] | None = None
 
     @torch.no_grad()
+    @physics_first()
     def collect_rollouts(self, env: Any, callback: BaseCallback, rollout_buffer: Any, n_rollout_steps: int) -> bool:
         """Fill the rollout; False when a callback asks to stop."""
         world = env.world

@@ -29,6 +29,7 @@ from policy.policy_file import ZOO, load_actor
 from sim.config import parse
 from sim.envs.world import PronkWorld, WorldConfig
 from sim.physics.batch import BatchPhysics
+from sim.physics.threads import physics_first
 from sim.results import write_results
 
 PEER_ENVS = 8
@@ -40,7 +41,7 @@ class BenchSimConfig:
 
     world: WorldConfig = field(default_factory=WorldConfig)
     """The environment measured; its ``num_envs`` is replaced by the counts below."""
-    robots: tuple[int, ...] = (256, 512, 1024, 2048)
+    robots: tuple[int, ...] = (512, 1024, 2048, 4096)
     """Numbers of robots among which the best is taken for ours and the ceiling."""
     scaling: tuple[int, ...] = (64, 256, 1024, 4096, 8192)
     """Numbers of robots of the scaling table."""
@@ -72,24 +73,28 @@ def recorded(world: PronkWorld, batch: Batch, actor: torch.nn.Module, steps: int
 
 
 class Ours:
-    """Our environment driven by recorded actions, so that no network is in the measurement."""
+    """Our environment, started again and again where a recording of the policy's actions began, and driven by them:
+    no network is in the measurement, and the robots hop as in the ceiling's replay."""
 
     def __init__(self, cfg: WorldConfig, seed: int, device: str, actor: torch.nn.Module, steps: int = 100) -> None:
-        self.world = PronkWorld(cfg, seed, device)
-        obs = self.world.reset()["policy"]
+        self.world = world = PronkWorld(cfg, seed, device)
+        obs = world.reset()["policy"]
+        for _ in range(50):  # into the rhythm of hopping
+            obs = _advance(world, actor, obs)
+        self.start = world.physics.batch.state.copy() if isinstance(world.physics, BatchPhysics) else None
         self.actions = []
-        for _ in range(50):
-            obs = _advance(self.world, actor, obs)
         for _ in range(steps):
             with torch.no_grad():
-                action = actor(obs)
-            self.actions.append(action)
-            obs = self.world.step(action).observations["policy"]
+                self.actions.append(actor(obs))
+            obs = world.step(self.actions[-1]).observations["policy"]
         self.t = 0
 
     def step(self) -> int:
         """One control step of all robots."""
-        self.world.step(self.actions[self.t % len(self.actions)])
+        k = self.t % len(self.actions)
+        if k == 0 and isinstance(self.world.physics, BatchPhysics):
+            self.world.physics.batch.state[:] = self.start
+        self.world.step(self.actions[k])
         self.t += 1
         return self.world.num_envs
 
@@ -151,6 +156,7 @@ class Alone:
         return 1
 
 
+@physics_first()
 def measure(subject: Any, seconds: float) -> float:
     """Control steps per second over about ``seconds``."""
     subject.step()

@@ -31,7 +31,7 @@ STANDING_COM_HEIGHT = 0.26  # m, of the Go2 in its nominal pose; where a hop beg
 def default_rewards() -> dict[str, float]:
     """Weights per second of the last training stage."""
     return {
-        "apex": 2.0, "velocity": 3.0, "yaw_rate": 0.3, "yaw_rate_error": -0.3, "push_off": 1.0,
+        "apex": 2.0, "velocity": 3.0, "yaw_rate": 0.5, "yaw_rate_error": -0.5, "push_off": 1.0,
         "partial_contact": -3.0, "tilt": -3.0, "flight_momentum": -2.0, "impact": -0.5, "torque": -1e-4,
         "action_rate": -0.03, "angular_rate": -0.02, "pose": -0.05,
     }  # fmt: skip

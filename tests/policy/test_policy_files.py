@@ -111,7 +111,7 @@ def test_damaged_weights_are_refused(folder, damage, message):
 
 def test_eval_command_writes_the_metrics(folder, tmp_path, capsys):
     out = tmp_path / "eval.json"
-    lunar(["eval", "--policy", str(folder), "--suite", "flat,rough", "--quick", "--robots", "8", "--json", str(out)])
+    lunar(["eval", "--policy", str(folder), "--suite", "flat,rough", "--quick", "--save", "--json", str(out)])
     data = json.loads(out.read_text())
     assert data["command"] == "eval" and set(data["results"]) == {"flat", "rough"}
     for key in (
@@ -121,6 +121,7 @@ def test_eval_command_writes_the_metrics(folder, tmp_path, capsys):
     ):  # fmt: skip
         assert key in data["results"]["flat"]
     assert "hops" in capsys.readouterr().out
+    assert Card.load(folder / "card.json").metrics["rough"]["hops"] == data["results"]["rough"]["hops"]
 
 
 @pytest.mark.parametrize(
