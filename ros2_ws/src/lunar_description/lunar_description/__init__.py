@@ -1,0 +1,1 @@
+"""Holds urdf/ and rviz/; generate.py beside this package writes the URDF."""
