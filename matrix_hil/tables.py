@@ -55,8 +55,18 @@ def _bridge(name: str, executable: str, order: int, *arguments: str, **more: Any
 
 
 TABLES: dict[str, tuple[Process, ...]] = {
-    # The robot's own driver is the lab's; it runs already.
-    "deploy": (POLICY,),
+    # With robot 'generic' the robot's driver is the lab's and runs already.
+    "deploy": (
+        POLICY,
+        *(
+            Process(
+                "unitree_adapter", "lunar_policy", "unitree_adapter", parameters="unitree.yaml", only=("robot", robot)
+            )
+            for robot in ("go2", "sim_go2")
+        ),
+        replace(SIM_ROBOT, only=("robot", "sim")),
+        Process("sim_go2", "lunar_policy", "sim_go2", only=("robot", "sim_go2")),
+    ),
     # A simulated Go2 on the Moon in place of the robot; time is that of its physics.
     "sim": (SIM_ROBOT, replace(POLICY, parameters="policy_sim.yaml")),
     # The MATRIX rig, real or virtual: what 'lunar hil' does in one process, under an operator's orders.
@@ -93,6 +103,11 @@ class Argument:
 
 ARGUMENTS = {
     "policy": Argument("Folder with policy.onnx and card.json, as 'lunar export' writes it."),
+    "robot": Argument(
+        "A driver of the lab's own, a Unitree Go2, a simulated robot, or one that speaks the Go2's messages.",
+        "generic",
+        ("generic", "go2", "sim", "sim_go2"),
+    ),
     "rig": Argument("The emulated rig, or the ports that the configuration names.", "virtual", ("virtual", "serial")),
     "drivers": Argument("Drivers inside the sync node, or a node per machine.", "inline", ("inline", "nodes")),
     "config": Argument("YAML file of the rig, as for 'lunar hil --config'.", str(ROOT / "configs/hil/virtual.yaml")),
