@@ -26,6 +26,7 @@ from pathlib import Path
 WORKSPACE = Path(__file__).resolve().parent
 SOURCE, BUILD, INSTALL, LOG = (WORKSPACE / name for name in ("src", "build", "install", "log"))
 ABSENT = 3
+MAKERS = ("unitree_go",)
 # Include directories of the machine that built the wheels, written into their exported CMake targets.
 _WHEEL_PYTHON = re.compile(r"/opt/python/cp\d+-cp\d+/include/python3\.\d+")
 _WHEEL_NUMPY = re.compile(r"/opt/python/cp\d+-cp\d+/lib/python3\.\d+/site-packages/numpy/_core/include")
@@ -90,13 +91,18 @@ def environment_id(prefixes: list[Path]) -> str:
         for p in prefixes
         for file in sorted(p.glob("share/rosidl_*/package.xml")) + sorted(p.glob("share/rclpy/package.xml"))
     ]
-    return _digest([sys.prefix, sys.version, str(WORKSPACE), *map(str, prefixes), *versions])
+    return _digest([sys.prefix, sys.version, str(WORKSPACE), *map(str, prefixes), *provided(prefixes), *versions])
 
 
 def source_id() -> str:
     """Changes when any file of ``src`` changes."""
     files = [p for p in sorted(SOURCE.rglob("*")) if p.is_file() and "__pycache__" not in p.parts]
     return _digest([part for p in files for part in (str(p.relative_to(SOURCE)), p.read_bytes())])
+
+
+def provided(prefixes: list[Path]) -> list[str]:
+    """Message packages of the robot's maker that an installation brings itself, and that are not built from ``src``."""
+    return [name for name in MAKERS if any((p / "share" / name).is_dir() for p in prefixes)]
 
 
 def build(prefixes: list[Path]) -> int:
@@ -111,6 +117,7 @@ def build(prefixes: list[Path]) -> int:
     command = [
         *(sys.executable, "-m", "colcon", "--log-base", str(LOG), "build", "--merge-install"),
         *("--base-paths", str(SOURCE), "--build-base", str(BUILD), "--install-base", str(INSTALL)),
+        *(("--packages-ignore", *provided(prefixes)) if provided(prefixes) else ()),
         *("--event-handlers", "console_cohesion-", "console_direct-", "desktop_notification-"),
         *("--cmake-args", "-DBUILD_TESTING=OFF", f"-DPython3_EXECUTABLE={sys.executable}"),
     ]

@@ -61,3 +61,21 @@ def test_a_changed_source_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert module["source_id"]() != before
     (tmp_path / "a.msg").write_text("float64 x\n")
     assert module["source_id"]() == before
+
+
+def test_the_makers_own_messages_take_the_place_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = runpy.run_path(str(BUILD))
+    commands: list[list[str]] = []
+
+    def run(command: list[str], **more: object) -> subprocess.CompletedProcess[str]:
+        commands.append(command)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    before = module["environment_id"]([tmp_path])
+    module["build"]([tmp_path])
+    (tmp_path / "share/unitree_go").mkdir(parents=True)
+    module["build"]([tmp_path])
+    assert "--packages-ignore" not in commands[0]
+    assert commands[1][commands[1].index("--packages-ignore") + 1] == "unitree_go"
+    assert module["environment_id"]([tmp_path]) != before  # so that what was built from ours is thrown away
