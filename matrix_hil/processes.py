@@ -57,6 +57,8 @@ def ros_environment(workspace: Path = WORKSPACE, base: Mapping[str, str] | None 
         env["AMENT_PREFIX_PATH"] = sys.prefix
     _prepend(env, "AMENT_PREFIX_PATH", workspace)
     env.setdefault("PYTHONUNBUFFERED", "1")
+    # Nobody else on the network finds the nodes, unless the user says so.
+    env.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     return env
 
 
@@ -221,6 +223,9 @@ class Runner:
         if status is None:
             return True
         child.running = None
+        if status == 0 and child.process.finite:
+            self._stop = True
+            return True
         if may_restart(child.process, status, child.starts, now):
             child.restart_at = now + RESTART_DELAY
             self.log(f"{name}: ended with status {status}; it starts again in {RESTART_DELAY:g} s")

@@ -31,6 +31,8 @@ class Process:
     restart: Literal["never", "on-failure"] = "never"
     required: bool = True
     """Whether everything stops when it ends for good."""
+    finite: bool = False
+    """Whether it ends by itself when its work is done; everything stops then too, and it is no failure."""
 
 
 # A robot that hopped when its policy process died must not start to hop again by itself: restart is 'never'.
@@ -84,7 +86,7 @@ TABLES: dict[str, tuple[Process, ...]] = {
     "replay": (
         Process(
             "replay", "matrix_bridge", "replay_node", "/replay", "replay.yaml",
-            arguments=("bag", "rate", "loop", "start", "end"), lifecycle=True,
+            arguments=("bag", "rate", "loop", "start", "end"), lifecycle=True, finite=True,
         ),
     ),
 }  # fmt: skip

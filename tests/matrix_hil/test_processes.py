@@ -159,6 +159,9 @@ def test_the_environment_puts_the_workspace_first_and_is_idempotent(workspace: W
     assert env["AMENT_PREFIX_PATH"] == f"{workspace.folder}:/opt/ros/jazzy"
     assert env["LD_LIBRARY_PATH"] == str(workspace.folder / "lib")
     assert "_ROS_WHEELS_BOOTSTRAP_COMPLETE" not in env
+    assert env["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "LOCALHOST"
+    wide = base | {"ROS_AUTOMATIC_DISCOVERY_RANGE": "SUBNET"}
+    assert ros_environment(workspace.folder, wide)["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "SUBNET"
     assert ros_environment(workspace.folder, env) == env
 
 
