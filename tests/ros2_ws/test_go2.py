@@ -1,0 +1,170 @@
+"""A policy on a Go2 that speaks its own messages: policy node, adapter and simulated robot, a process each."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from matrix_hil.processes import command_line
+from matrix_hil.tables import TABLES, Process
+from sim.config import ROOT
+
+ROWS = {p.executable: p for p in TABLES["deploy"]}
+HIGHER = np.array([0.0, 0.75, -1.5] * 4)  # as in go2_probe.py
+# Tolerant of a test machine that is busy, on which 500 Hz have gaps.
+PATIENT = {
+    "policy_node": ("ramp_time:=0.4", "stale_after:=0.3", "damp_after:=0.8"),
+    "unitree_adapter": ("command_timeout:=0.4", "state_timeout:=0.4"),
+    "sim_go2": (),
+}
+
+
+class Robot:
+    """Starts the processes of ``deploy robot:=sim_go2`` and records what passes between adapter and robot."""
+
+    def __init__(self, env: dict[str, str], folder: Path) -> None:
+        self.env, self.folder = env, folder
+        self.running: dict[str, subprocess.Popen] = {}
+
+    def start(self, name: str, policy: Path = Path()) -> subprocess.Popen:
+        row: Process = ROWS[name]
+        line = command_line(row, {"policy": str(policy)})
+        for value in PATIENT[name]:
+            line += ["-p", value]
+        return self._open(name, line)
+
+    def probe(self, *more: str) -> subprocess.Popen:
+        script = str(Path(__file__).with_name("go2_probe.py"))
+        return self._open("probe", [sys.executable, script, str(self.folder / "probe.json"), *more])
+
+    def wait_for_traffic(self) -> None:
+        assert self.running["probe"].stdout.readline() == "ready\n", self.log("unitree_adapter")
+
+    def end(self, name: str, number: int = signal.SIGINT) -> int:
+        self.running[name].send_signal(number)
+        return self.running[name].wait(timeout=15)
+
+    def record(self) -> dict:
+        assert self.running["probe"].wait(timeout=30) == 0
+        return json.loads((self.folder / "probe.json").read_text())
+
+    def log(self, name: str) -> str:
+        return (self.folder / f"{name}.log").read_text()
+
+    def _open(self, name: str, line: list[str]) -> subprocess.Popen:
+        with open(self.folder / f"{name}.log", "w") as log:
+            out = subprocess.PIPE if name == "probe" else log
+            self.running[name] = subprocess.Popen(line, env=self.env, stdout=out, stderr=log, text=True)
+        return self.running[name]
+
+
+@pytest.fixture
+def robot(ros: dict[str, str], tmp_path: Path) -> Iterator[Robot]:
+    robot = Robot(ros, tmp_path)
+    yield robot
+    for process in robot.running.values():
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+        if process.stdout:
+            process.stdout.close()
+
+
+def damped(command: list) -> bool:
+    _, kp, kd, valid = command
+    return valid and kp == 0.0 and kd > 0.0
+
+
+def test_each_joint_moves_alone(ros: dict[str, str], tmp_path: Path) -> None:
+    script, out = Path(__file__).with_name("go2_joints.py"), tmp_path / "joints.json"
+    subprocess.run([sys.executable, str(script), str(out)], env=ros, check=True, timeout=60)
+    result = json.loads(out.read_text())
+    moved = np.array(result["moved"])
+    assert np.diag(moved) == pytest.approx(np.full(12, 0.25), abs=0.03)
+    assert np.abs(moved - np.diag(np.diag(moved))).max() < 0.03
+    assert "CRC" in result["refused"]
+
+
+def test_the_policy_hops_through_the_robots_own_messages_and_leaves_it_damped(robot: Robot) -> None:
+    robot.start("sim_go2")
+    adapter = robot.start("unitree_adapter")
+    robot.probe()
+    robot.start("policy_node", ROOT / "policy/zoo/pronk")
+    robot.wait_for_traffic()
+    with pytest.raises(subprocess.TimeoutExpired):
+        adapter.wait(timeout=6.0)
+    # kill -9: the policy has no last word, the adapter has
+    robot.end("policy_node", signal.SIGKILL)
+    with pytest.raises(subprocess.TimeoutExpired):
+        adapter.wait(timeout=0.8)
+    assert robot.end("unitree_adapter", signal.SIGTERM) == 0
+    robot.end("probe")
+    record = robot.record()
+
+    commands, states = record["commands"], record["states"]
+    driven = [c for c in commands if c[1] > 0.0]
+    assert all(c[3] for c in commands) and {round(c[1]) for c in driven} == {30}
+    # many times the policy's rate
+    assert len(driven) / (driven[-1][0] - driven[0][0]) > 100.0
+    # it hops: every foot in the air again and again, for long, and stays upright
+    ran = [s for s in states if driven[0][0] + 0.5 < s[0] < driven[-1][0]]
+    flying = np.array([s[4] == 0 for s in ran])
+    takeoffs = int(np.count_nonzero(flying[1:] & ~flying[:-1]))
+    assert takeoffs >= 2 and 0.2 < flying.mean() < 0.95
+    assert min(s[3] for s in ran) > 0.7
+    # after the kill the motors are damped, and so is the last word
+    last = driven[-1][0]
+    assert commands.index(driven[-1]) < len(commands) - 20
+    assert all(damped(c) for c in commands if c[0] > last)
+    assert "motors limp: no command for" in robot.log("unitree_adapter")
+
+
+def test_the_last_word_is_damp_and_a_robot_that_is_silent_goes_limp(robot: Robot, standing_policy_folder: Path) -> None:
+    robot.start("sim_go2")
+    robot.start("unitree_adapter")
+    robot.probe()
+    robot.start("policy_node", standing_policy_folder)
+    robot.wait_for_traffic()
+    with pytest.raises(subprocess.TimeoutExpired):
+        robot.running["probe"].wait(timeout=2.0)
+    assert robot.end("sim_go2", signal.SIGKILL) != 0
+    with pytest.raises(subprocess.TimeoutExpired):
+        robot.running["probe"].wait(timeout=0.8)
+    assert "motors limp: no state of the robot for" in robot.log("unitree_adapter")
+    assert robot.end("unitree_adapter") == 0
+    assert robot.end("policy_node") == 0
+    robot.end("probe")
+    record = robot.record()
+    driven = [c for c in record["commands"] if c[1] > 0.0]
+    assert driven and all(damped(c) for c in record["commands"] if c[0] > driven[-1][0])
+    assert damped(record["commands"][-1])
+
+
+def test_the_simulated_robot_refuses_a_wrong_crc(robot: Robot) -> None:
+    robot.start("sim_go2")
+    robot.probe("forge", "1.0")
+    states = robot.record()["states"]
+    right = next(i for i, s in enumerate(states) if s[1] == -2)
+    assert np.abs(np.array(states[right - 1][2]) - HIGHER).max() > 0.2
+    assert np.abs(np.array(states[-1][2]) - HIGHER).max() < 0.1
+    assert "command refused: the CRC" in robot.log("sim_go2")
+
+
+def test_two_masters_are_refused(robot: Robot, standing_policy_folder: Path) -> None:
+    robot.start("sim_go2")
+    robot.probe("forge", "20.0")  # publishes LowCmd, as the robot's own sport mode does
+    robot.start("unitree_adapter")
+    robot.start("policy_node", standing_policy_folder)
+    begin = time.monotonic()
+    while "another node publishes LowCmd" not in robot.log("unitree_adapter"):
+        assert time.monotonic() - begin < 20.0, robot.log("unitree_adapter")
+        time.sleep(0.1)
+    assert "engaged" not in robot.log("unitree_adapter")
