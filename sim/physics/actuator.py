@@ -63,7 +63,7 @@ def add_actuators(spec: mujoco.MjSpec, kp: float, kd: float) -> None:
         actuator.forcerange = [-limit, limit]
 
 
-def set_gains(model: mujoco.MjModel, kp: float, kd: float) -> None:
-    """Change the servos of a compiled model to ``kp`` N*m/rad and ``kd`` N*m*s/rad."""
+def set_gains(model: mujoco.MjModel, kp: np.ndarray | float, kd: np.ndarray | float) -> None:
+    """Change the servos of a compiled model to ``kp`` N*m/rad and ``kd`` N*m*s/rad, one for all or (12,)."""
     model.actuator_gainprm[:, STIFFNESS] = kp
     model.actuator_gainprm[:, DAMPING] = kd
