@@ -14,6 +14,7 @@ COMMANDS = {
     "export": ("policy.export", "write a policy as ONNX for a robot's computer"),
     "hil": ("matrix_hil.hil", "run a policy against the (virtual) MATRIX rig"),
     "replay": ("matrix_hil.replay", "make an HTML report of a HIL log"),
+    "log": ("matrix_hil.log.tools", "summarise, recover, export or compare HIL logs"),
     "bench": ("matrix_hil.bench", "measure speed against peers"),
     "up": ("matrix_hil.processes", "start a table of ROS 2 processes"),
     "terrain": ("sim.terrain.cli", "picture a terrain, or write it for Unreal Engine"),

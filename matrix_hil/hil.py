@@ -85,6 +85,8 @@ class HilConfig:
     safety: SafetyConfig = field(default_factory=SafetyConfig)
     log: str = ""
     """Folder for the log, without one already; empty makes one below runs/hil/ named after date and time."""
+    split_mb: float = 0.0
+    """MB. The log goes on in a new file when one has this size; 0 keeps one file."""
     seed: int = 0
     """Of terrain, sensor noise and the robot's first pose."""
     json: str = ""
@@ -131,11 +133,18 @@ def run(cfg: HilConfig, console: Console | None = None) -> dict[str, Any]:
             for (name, spec), port in zip(DEVICES.items(), cfg.ports.values(), strict=True)
         }
         recorder = stack.enter_context(
-            Recorder(folder, attachments(cfg, cfg.policy), time.time() - (clock() if cfg.clock == "wall" else 0.0))
+            Recorder(
+                folder,
+                attachments(cfg, cfg.policy),
+                time.time() - (clock() if cfg.clock == "wall" else 0.0),
+                cfg.split_mb,
+            )
         )
         truth = machines if not real else None
         do = stack.enter_context(Background()) if cfg.clock == "wall" else at_once
         log = RunLog(recorder, cfg.sync.heading, truth, do)
+        for name, device in devices.items():
+            device.tap = log.wire(name)
         metrics = RunMetrics(cfg.sync, truth.rig if truth else None)
 
         def sink(cycle: Cycle) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from matrix_hil.log import Pose, Recorder, SyncStamp
+from matrix_hil.log import Pose, Recorder, SyncStamp, WireBytes
 from matrix_hil.loop import Cycle
 from matrix_hil.virtual import VirtualMachines
 from sim.results import revision
@@ -95,6 +95,14 @@ class RunLog:
     def timed(self, cycle: Cycle, duration: float, lateness: float) -> None:
         """Take a cycle's computing time and how late it started, s."""
         self._do(lambda: self._stamp(cycle, duration, lateness))
+
+    def wire(self, device: str) -> Callable[[str, bytes, float], None]:
+        """What a driver's ``tap`` takes: logs the raw bytes of its line."""
+
+        def tap(way: str, data: bytes, now: float) -> None:
+            self._do(lambda: self._recorder.write(f"/wire/{device}/{way}", WireBytes(now, data), now))
+
+        return tap
 
     def _write(self, cycle: Cycle, truth: RigOutputs | None) -> None:
         r, now = self._recorder, cycle.time

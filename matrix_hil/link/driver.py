@@ -60,6 +60,8 @@ class SerialDevice(Generic[S, C]):
         self.baud = baud
         self.bytes_received = 0
         self.bytes_sent = 0
+        self.tap: Callable[[str, bytes, float], None] | None = None
+        """Told of all bytes read (``rx``) and written (``tx``), with the time of the ``poll`` and in its thread."""
         self._serial: serial.SerialBase | None = None
         self._clear()
 
@@ -182,6 +184,8 @@ class SerialDevice(Generic[S, C]):
         fresh = 0
         while data := self._serial.read(4096):
             self.bytes_received += len(data)
+            if self.tap is not None:
+                self.tap("rx", data, now)
             for frame in self._decoder.feed(data):
                 if self._expected is not None and frame.sequence != self._expected:
                     self._sequence_gaps += 1
@@ -226,6 +230,8 @@ class SerialDevice(Generic[S, C]):
         self._sequence = (self._sequence + 1) & 0xFFFF
         self._sent += 1
         self.bytes_sent += len(data)
+        if self.tap is not None:
+            self.tap("tx", data, self._now)
 
     def _close(self, error: str) -> None:
         port, self._serial = self._serial, None

@@ -6,10 +6,11 @@ killed or full machine left behind.
 
 from matrix_hil.log.reader import Log, Lost, Series, read_log
 from matrix_hil.log.recorder import Recorder
-from matrix_hil.log.topics import TOPICS, FootContacts, ImuSample, JointSample, Pose, SyncStamp
+from matrix_hil.log.topics import TOPICS, Fault, FootContacts, ImuSample, JointSample, Pose, SyncStamp, WireBytes
 
 __all__ = [
     "TOPICS",
+    "Fault",
     "FootContacts",
     "ImuSample",
     "JointSample",
@@ -19,5 +20,6 @@ __all__ = [
     "Recorder",
     "Series",
     "SyncStamp",
+    "WireBytes",
     "read_log",
 ]

@@ -1,4 +1,4 @@
-"""Writes a HIL run as MCAP: one file in a folder that ``ros2 bag`` takes, readable up to 0.1 s before a kill."""
+"""Writes a HIL run as MCAP in a folder that ``ros2 bag`` takes, readable up to 0.1 s before a kill."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ import struct
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import yaml
 from mcap.writer import CompressionType, Writer
 
-from matrix_hil.log.topics import TOPICS, Codec, FootContacts, ImuSample, JointSample, definition, typestore
+from matrix_hil.log.bag import BagTopic, Span, channel_metadata, qos_profile, write_metadata
+from matrix_hil.log.scan import EPOCH
+from matrix_hil.log.topics import TOPICS, Codec, Fault, FootContacts, ImuSample, JointSample, definition
 from matrix_hil.messages import MachineCommands, MachineStates
 from sim.errors import LunarError
 
 CHUNK_TIME = 0.1  # s of log time after which a chunk is closed and handed to the operating system
-EPOCH = "lunar_epoch"  # name of the metadata record that holds the Unix time of log time zero
 _CHUNK_SIZE = 4 * 2**20  # bytes; closes a chunk early if height maps come in a burst
 _MISFITS = (LookupError, AttributeError, TypeError, ValueError, OverflowError, AssertionError, struct.error)
-_BAG_VERSION = 9  # of metadata.yaml, ROS 2 Jazzy
 
 
 class Recorder:
@@ -32,50 +31,62 @@ class Recorder:
         folder: made if absent; its name is the file's name.
         attachments: files kept in the log, e.g. config, policy card and git revision, by name.
         start_wall_time: Unix time in s of log time zero.
+        split_mb: MB (10^6 bytes) after which the next file is begun; 0 keeps one file. Every file can be read alone.
 
     Raises:
         LunarError: the folder cannot be written, or holds a log already.
     """
 
-    def __init__(self, folder: str | Path, attachments: dict[str, bytes], start_wall_time: float) -> None:
+    def __init__(
+        self, folder: str | Path, attachments: dict[str, bytes], start_wall_time: float, split_mb: float = 0.0
+    ) -> None:
         self.folder = Path(folder)
         self.path = self.folder / f"{self.folder.resolve().name}.mcap"
+        """The file that is being written."""
         self.warning = ""
         """Why recording stopped, or what was left out; empty while all is well. Stays once set."""
         self.messages = 0
         """Messages taken so far."""
         self._epoch = round(start_wall_time * 1e9)
+        self._attachments = dict(attachments)
+        self._split = split_mb * 1e6 if split_mb > 0.0 else math.inf
+        self._codecs = {topic: Codec(topic, self._epoch) for topic in TOPICS}
+        self._metadata = {topic: channel_metadata(topic) for topic in TOPICS}
         self._counts = dict.fromkeys(TOPICS, 0)
-        self._first: int | None = None
-        self._last = 0
+        self._spans: list[Span] = []
         self._chunk_start = -math.inf
         self._newest: dict[str, float] = {}
+        self._faults: dict[str, int] = {}
         self._stream: BinaryIO | None = None
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             if any(self.folder.glob("*.mcap")):
                 raise LunarError(f"log folder {self.folder} holds a log already; choose another or remove it")
-            self._stream = open(self.path, "xb")
-            self._open(attachments)
+            self._open(self._epoch)
         except OSError as error:
             raise LunarError(f"log folder {self.folder} cannot be written: {error.strerror or error}") from None
 
-    def _open(self, attachments: dict[str, bytes]) -> None:
-        assert self._stream is not None
+    def _open(self, now: int) -> None:
+        """Begin a file at ``now``, ns since the Unix epoch."""
+        name = self.folder.resolve().name
+        self.path = self.folder / (f"{name}_{len(self._spans)}.mcap" if self._spans else f"{name}.mcap")
+        self._stream = open(self.path, "xb")
         self._writer = Writer(self._stream, chunk_size=_CHUNK_SIZE, compression=CompressionType.ZSTD)
         self._writer.start(profile="ros2", library="lunar")
         self._writer.add_metadata(EPOCH, {"nanoseconds": str(self._epoch)})
-        for name, data in attachments.items():
-            self._writer.add_attachment(self._epoch, self._epoch, name, "application/octet-stream", data)
+        for name, data in self._attachments.items():
+            self._writer.add_attachment(now, now, name, "application/octet-stream", data)
         schemas: dict[str, int] = {}
-        self._channels: dict[str, tuple[int, Codec]] = {}
+        self._channels: dict[str, int] = {}
         for topic, row in TOPICS.items():
             if row.ros_type not in schemas:
                 text = definition(row.ros_type)
                 schemas[row.ros_type] = self._writer.register_schema(row.ros_type, "ros2msg", text)
-            channel = self._writer.register_channel(topic, "cdr", schemas[row.ros_type], {"offered_qos_profiles": ""})
-            self._channels[topic] = (channel, Codec(topic, self._epoch))
+            self._channels[topic] = self._writer.register_channel(
+                topic, "cdr", schemas[row.ros_type], self._metadata[topic]
+            )
         self._writer.flush()
+        self._spans.append(Span(self.path.name, now))
         self._write_metadata()
 
     @property
@@ -94,10 +105,19 @@ class Recorder:
         if self._stream is None:
             return
         try:
-            channel, codec = self._channels[topic]
-            data = codec.encode(message, time)
-            log_time = self._epoch + round(time * 1e9)
-            stamp = max(0, log_time)
+            data = self._codecs[topic].encode(message, time)
+        except _MISFITS as error:
+            self._warn(f"log: a message on {topic} was left out: {error!r}")
+            return
+        self.write_cdr(topic, data, time)
+
+    def write_cdr(self, topic: str, data: bytes, time: float) -> None:
+        """Take one message as ROS 2 has serialized it; otherwise as ``write``."""
+        if self._stream is None:
+            return
+        try:
+            channel = self._channels[topic]
+            stamp = max(0, self._epoch + round(time * 1e9))
         except _MISFITS as error:
             self._warn(f"log: a message on {topic} was left out: {error!r}")
             return
@@ -106,14 +126,17 @@ class Recorder:
             if self.messages and abs(time - self._chunk_start) >= CHUNK_TIME - 1e-9:
                 self._writer.flush()
                 self._chunk_start = time
+                if self._stream.tell() >= self._split:
+                    self._finish()
+                    self._open(stamp)
+                    channel = self._channels[topic]
             elif not self.messages:
                 self._chunk_start = time
             self._writer.add_message(channel, stamp, data, stamp, self._counts[topic])
         except OSError as error:
             self._fail(error)
             return
-        self._first = stamp if self._first is None else min(self._first, stamp)
-        self._last = max(self._last, stamp)
+        self._spans[-1].add(stamp)
         self._counts[topic] += 1
         self.messages += 1
 
@@ -140,6 +163,10 @@ class Recorder:
         for topic, state in named:
             if state is not None and self._is_new(topic, state.time):
                 self.write(topic, state, time)
+        if robot is not None:
+            self._write_fault("/robot/fault", robot.fault, time)
+        if states.tracker is not None:
+            self._write_fault("/tracker/fault", states.tracker.fault, time)
 
     def write_commands(self, commands: MachineCommands, time: float) -> None:
         """Take what every machine is told in a cycle."""
@@ -153,11 +180,7 @@ class Recorder:
         if self._stream is None:
             return
         try:
-            self._writer.finish()
-            self._stream.flush()
-            os.fsync(self._stream.fileno())
-            self._stream.close()
-            self._stream = None
+            self._finish()
             self._write_metadata()
         except OSError as error:
             self._fail(error)
@@ -167,6 +190,20 @@ class Recorder:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _finish(self) -> None:
+        """Write the file's index and see it to the disk."""
+        assert self._stream is not None
+        self._writer.finish()
+        self._stream.flush()
+        os.fsync(self._stream.fileno())
+        self._stream.close()
+        self._stream = None
+
+    def _write_fault(self, topic: str, fault: int, time: float) -> None:
+        if self._faults.get(topic) != fault:
+            self._faults[topic] = fault
+            self.write(topic, Fault(time, fault), time)
 
     def _is_new(self, key: str, time: float) -> bool:
         if self._newest.get(key) == time:
@@ -188,39 +225,10 @@ class Recorder:
                 stream.raw.close()  # type: ignore[attr-defined]
 
     def _write_metadata(self) -> None:
-        """``metadata.yaml`` as rosbag2 writes it; replaced as a whole, so that a kill leaves the old or the new."""
-        first = self._epoch if self._first is None else self._first
-        duration = max(0, self._last - first)
         topics = [
-            {
-                "topic_metadata": {
-                    "name": topic,
-                    "type": row.ros_type,
-                    "serialization_format": "cdr",
-                    "offered_qos_profiles": [],
-                    "type_description_hash": typestore().hash_rihs01(row.ros_type),
-                },
-                "message_count": self._counts[topic],
-            }
+            BagTopic(
+                topic, row.ros_type, self._counts[topic], qos_profile(row.qos), self._metadata[topic]["topic_type_hash"]
+            )
             for topic, row in TOPICS.items()
         ]
-        span = {
-            "starting_time": {"nanoseconds_since_epoch": first},
-            "duration": {"nanoseconds": duration},
-            "message_count": self.messages,
-        }
-        bag = {
-            "version": _BAG_VERSION,
-            "storage_identifier": "mcap",
-            **span,
-            "topics_with_message_count": topics,
-            "compression_format": "",
-            "compression_mode": "",
-            "relative_file_paths": [self.path.name],
-            "files": [{"path": self.path.name, **span}],
-            "custom_data": None,
-            "ros_distro": "jazzy",
-        }
-        draft = self.folder / "metadata.yaml.new"
-        draft.write_text(yaml.safe_dump({"rosbag2_bagfile_information": bag}, sort_keys=False))
-        draft.replace(self.folder / "metadata.yaml")
+        write_metadata(self.folder, self._spans, topics)

@@ -2,23 +2,25 @@
 
 A dataclass's ``time`` travels in ``header.stamp``, as nanoseconds since the Unix epoch: log time zero (the recorder's
 ``start_wall_time``) plus the message's own time. Quaternions are (w, x, y, z) here and (x, y, z, w) on the wire.
-Where the names of a dataclass and of its ROS type agree, the fields are copied by name; the four types that ROS itself
-defines and the height map have converters below.
+Where the names of a dataclass and of its ROS type agree, the fields are copied by name; the types that ROS itself
+defines and the height map have converters below. Types without a header are stamped by the log time alone.
 """
 
 from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
-from rosbags.typesys.base import Nodetype
+from rosbags.typesys.base import TypesysError
 from rosbags.typesys.store import Typestore
 
+from matrix_hil.link import DEVICES
+from matrix_hil.log.cdr import Field, Layout, flatten, read
 from matrix_hil.messages import (
     CounterweightCommand,
     CounterweightState,
@@ -34,10 +36,12 @@ from sim.config import ROOT
 from sim.spec.command import HopCommand
 from sim.spec.joints import JOINT_NAMES
 
-_DTYPES = {"float64": np.float64, "float32": np.float32, "bool": np.bool_}
-_CASTS: dict[str, Callable[[Any], Any]] = {"float64": float, "bool": bool, "string": str}
-Converters = tuple[Callable[[Any, Callable[[str], Any]], dict[str, Any]], Callable[[Any, list[str]], dict[str, Any]]]
-_UNKNOWN = -1.0  # first entry of a covariance: the sensor does not give this quantity (sensor_msgs/Imu)
+Converters = tuple[Callable[[Any], dict[str, Any]], Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]]
+_NAMES = list(JOINT_NAMES)
+_EMPTY, _ZEROS = np.zeros(0), np.zeros(9)
+_NOT_GIVEN = np.array([-1.0] + [0.0] * 8)  # a covariance that says: the sensor does not give this (sensor_msgs/Imu)
+_LONGEST_DEFINITION = 64 * 1024  # bytes
+_MOST_LAYOUTS = 64  # kept; more come only from texts that never repeat
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,23 @@ class SyncStamp:
 
 
 @dataclass(frozen=True)
+class Fault:
+    """A device's fault flags, logged when they change. ``time`` is when they were logged."""
+
+    time: float
+    fault: int
+    """0 = none; bit 0 e-stop, bit 1 device watchdog, bit 2 limit."""
+
+
+@dataclass(frozen=True)
+class WireBytes:
+    """Bytes of a serial line as they were read or written; joined, all of a line's are what went over it."""
+
+    time: float
+    data: bytes
+
+
+@dataclass(frozen=True)
 class Topic:
     """One row of the table."""
 
@@ -112,6 +133,9 @@ class Topic:
     ros_type: str
     frame: str = ""
     """``header.frame_id``."""
+    qos: str = "stream"
+    """``stream`` (best effort) or ``state`` (reliable, latched): how a replay shall publish it. Commands are streams
+    too: a replay must not offer the deadline and liveliness without which drivers do not listen."""
 
 
 TOPICS: dict[str, Topic] = {
@@ -129,9 +153,16 @@ TOPICS: dict[str, Topic] = {
     "/tracker/pose": Topic(Pose, "geometry_msgs/msg/PoseStamped", "rig"),
     "/rig/base_pose": Topic(Pose, "geometry_msgs/msg/PoseStamped", "rig"),
     "/world/base_pose": Topic(Pose, "geometry_msgs/msg/PoseStamped", "world"),
-    "/supervisor/state": Topic(SupervisorState, "matrix_msgs/msg/SupervisorState"),
+    "/supervisor/state": Topic(SupervisorState, "matrix_msgs/msg/SupervisorState", qos="state"),
     "/sync/stamp": Topic(SyncStamp, "matrix_msgs/msg/SyncStamp"),
-    "/twin/patch": Topic(TwinPatch, "matrix_msgs/msg/TwinPatch", "world"),
+    "/twin/patch": Topic(TwinPatch, "matrix_msgs/msg/TwinPatch", "world", qos="state"),
+    "/robot/fault": Topic(Fault, "std_msgs/msg/UInt8", qos="state"),
+    "/tracker/fault": Topic(Fault, "std_msgs/msg/UInt8", qos="state"),
+    **{
+        f"/wire/{device}/{way}": Topic(WireBytes, "std_msgs/msg/UInt8MultiArray")
+        for device in DEVICES
+        for way in ("rx", "tx")
+    },
 }
 
 
@@ -152,8 +183,39 @@ def definition(ros_type: str) -> bytes:
     return typestore().generate_msgdef(ros_type, ros_version=2)[0].encode()
 
 
+def is_known(topic: str, ros_type: str, text: bytes) -> str:
+    """Why messages of a file's topic cannot be decoded; empty if they can.
+
+    ``text`` is the file's definition of the type: it is compared, and nothing is made from it.
+    """
+    row = TOPICS.get(topic)
+    if row is None:
+        return "this project does not know the topic"
+    if ros_type != row.ros_type or (text != definition(ros_type) and not _same_fields(ros_type, text)):
+        return f"its messages are not {row.ros_type} as this version defines it"
+    return ""
+
+
+def _same_fields(ros_type: str, text: bytes) -> bool:
+    """Whether a definition differs in comments and spaces only, as that of another recorder does."""
+    if len(text) > _LONGEST_DEFINITION:
+        return False
+    try:
+        theirs = get_types_from_msg(text.decode(), ros_type)
+    except (TypesysError, ValueError, LookupError, RecursionError):
+        return False
+    ours = typestore().fielddefs
+    return ros_type in theirs and all(name in ours and ours[name][1] == kind[1] for name, kind in theirs.items())
+
+
+@functools.cache
+def fields_of(ros_type: str) -> tuple[Field, ...]:
+    """The type's fields, flattened."""
+    return flatten(typestore(), ros_type)
+
+
 class Codec:
-    """Encodes and decodes the messages of one topic.
+    """Encodes and decodes the messages of one topic. May be used from several threads.
 
     Args:
         name: a key of ``TOPICS``.
@@ -163,123 +225,133 @@ class Codec:
     def __init__(self, name: str, epoch: int) -> None:
         self.topic = TOPICS[name]
         self.epoch = epoch
-        self._types = typestore().types
-        self._serialize = typestore().serialize_cdr
-        self._deserialize = typestore().deserialize_cdr
-        converters: Converters = _SPECIAL.get(self.topic.ros_type) or (_by_name(self.topic), _fields_of)
-        self._to_ros, self._from_ros = converters
-        self._names = [f.name for f in fields(self.topic.message)]
-        # generate the type's code now: it takes tens of ms, which the first message of a real-time loop must not pay
-        typestore().get_msgdef(self.topic.ros_type)
+        self._fields = fields_of(self.topic.ros_type)
+        self._stamped = self._fields[0].name == "header.stamp.sec"
+        own = [f.name for f in self._fields if not f.name.startswith("header.")]
+        by_name: Converters = (lambda m: {n: getattr(m, n) for n in own}, lambda c: {n: c[n] for n in own})
+        self._to_ros, self._from_ros = _SPECIAL.get(self.topic.ros_type, by_name)
+        self._varying = [
+            f.name for f in self._fields if f.kind in ("string", "strings") and f.name != "header.frame_id"
+        ]
+        self._sequences = [f.name for f in self._fields if f.kind == "sequence"]
+        self._packers: dict[Any, Layout] = {}
+        self._readers: list[Layout] = []
 
     def encode(self, message: Any, time: float) -> bytes:
         """CDR bytes. ``time`` (s) stamps a message that has no finite time of its own."""
-        own = getattr(message, "time", time)
-        stamp = self.epoch + round((own if math.isfinite(own) else time) * 1e9)
-        seconds, nanoseconds = divmod(stamp, 1_000_000_000)
-        header = self._type("std_msgs/msg/Header")(
-            stamp=self._type("builtin_interfaces/msg/Time")(sec=seconds, nanosec=nanoseconds), frame_id=self.topic.frame
-        )
-        ros = self._type(self.topic.ros_type)(header=header, **self._to_ros(message, self._type))
-        return bytes(self._serialize(ros, self.topic.ros_type))
+        values = self._to_ros(message)
+        if self._stamped:
+            own = getattr(message, "time", time)
+            stamp = self.epoch + round((own if math.isfinite(own) else time) * 1e9)
+            values["header.stamp.sec"], values["header.stamp.nanosec"] = divmod(stamp, 1_000_000_000)
+        key = tuple([
+            *[values[n] if isinstance(values[n], str) else tuple(values[n]) for n in self._varying],
+            *[len(values[n]) for n in self._sequences],
+        ])  # fmt: skip
+        layout = self._packers.get(key)
+        if layout is None:
+            known = {"header.frame_id": self.topic.frame}
+            known |= {n: values[n] for n in self._varying} | {n: len(values[n]) for n in self._sequences}
+            layout = Layout(self._fields, known)
+            if len(self._packers) >= _MOST_LAYOUTS:
+                self._packers.clear()
+            self._packers[key] = layout
+        return bytes(layout.pack(values))
 
     def decode(self, data: bytes) -> dict[str, Any]:
-        """Fields of the dataclass by name; always with ``time``, s since log time zero."""
-        ros: Any = self._deserialize(data, self.topic.ros_type)
-        stamp = ros.header.stamp.sec * 1_000_000_000 + ros.header.stamp.nanosec
-        values = self._from_ros(ros, [n for n in self._names if n != "time"])
-        return {"time": (stamp - self.epoch) * 1e-9, **values}
+        """Fields of the dataclass by name; with ``time``, s since log time zero, where the type has a stamp.
 
-    def _type(self, name: str) -> Any:
-        return self._types[name]
+        Raises:
+            ValueError: the bytes are no message of this topic.
+        """
+        columns = self.decode_all([data])
+        return {n: c[0].item() if isinstance(c[0], np.generic) else c[0] for n, c in columns.items()}
 
-
-def _by_name(topic: Topic) -> Callable[[Any, Callable[[str], Any]], dict[str, Any]]:
-    """Copier for types whose fields have the names of the dataclass's."""
-    casts: list[tuple[str, Callable[[Any], Any]]] = []
-    definitions: Any = typestore().fielddefs[topic.ros_type][1]
-    for name, (kind, detail) in definitions:
-        if name == "header":
-            continue
-        if kind == Nodetype.ARRAY:
-            (_, (base, _)), length = detail
-            casts.append((name, functools.partial(_array, dtype=_DTYPES[base], length=length)))
-        else:
-            casts.append((name, _CASTS.get(detail[0], int)))
-    return lambda message, _: {name: cast(getattr(message, name)) for name, cast in casts}
+    def decode_all(self, rows: Sequence[bytes]) -> dict[str, np.ndarray]:
+        """As ``decode`` for many messages; every value gains a first axis."""
+        columns = read(self._fields, rows, self._readers)
+        if not self._stamped:
+            return self._from_ros(columns)
+        stamp = columns["header.stamp.sec"].astype(np.int64) * 1_000_000_000 + columns["header.stamp.nanosec"]
+        return {"time": (stamp - self.epoch) * 1e-9, **self._from_ros(columns)}
 
 
-def _array(value: Any, dtype: type, length: int) -> np.ndarray:
-    array: np.ndarray = np.ascontiguousarray(value, dtype=dtype)
-    if array.shape != (length,):
-        raise ValueError(f"shape {array.shape} where ({length},) belongs")
-    return array
+def _joints_to_ros(m: JointSample) -> dict[str, Any]:
+    return {"name": _NAMES, "position": m.position, "velocity": m.velocity, "effort": _EMPTY}
 
 
-def _fields_of(ros: Any, names: list[str]) -> dict[str, Any]:
-    return {name: getattr(ros, name) for name in names}
-
-
-def _joints_to_ros(m: JointSample, _: Callable[[str], Any]) -> dict[str, Any]:
-    position, velocity = _array(m.position, np.float64, 12), _array(m.velocity, np.float64, 12)
-    return {"name": list(JOINT_NAMES), "position": position, "velocity": velocity, "effort": np.zeros(0)}
-
-
-def _joints_from_ros(ros: Any, _: list[str]) -> dict[str, Any]:
-    if tuple(ros.name) != JOINT_NAMES:
+def _joints_from_ros(c: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    if any(names != JOINT_NAMES for names in set(c["name"])):
         raise ValueError("the joints are not those of this project in their order")
-    return {"position": ros.position, "velocity": ros.velocity}
+    if not c["position"].shape[1:] == c["velocity"].shape[1:] == (12,):
+        raise ValueError("12 positions and velocities belong in it")
+    return {"position": c["position"], "velocity": c["velocity"]}
 
 
-def _imu_to_ros(m: ImuSample, type_of: Callable[[str], Any]) -> dict[str, Any]:
+def _imu_to_ros(m: ImuSample) -> dict[str, Any]:
     gx, gy, gz = (float(v) for v in m.projected_gravity)
     roll, pitch = math.atan2(-gy, -gz), math.atan2(gx, math.hypot(gy, gz))
     sr, cr, sp, cp = math.sin(roll / 2), math.cos(roll / 2), math.sin(pitch / 2), math.cos(pitch / 2)
-    vector = type_of("geometry_msgs/msg/Vector3")
-    unknown = np.array([_UNKNOWN] + [0.0] * 8)
     return {
-        "orientation": type_of("geometry_msgs/msg/Quaternion")(x=sr * cp, y=cr * sp, z=-sr * sp, w=cr * cp),
-        "orientation_covariance": np.zeros(9),
-        "angular_velocity": vector(*(float(v) for v in m.angular_velocity)),
-        "angular_velocity_covariance": np.zeros(9),
-        "linear_acceleration": vector(0.0, 0.0, 0.0),
-        "linear_acceleration_covariance": unknown,
+        "orientation": (sr * cp, cr * sp, -sr * sp, cr * cp),
+        "orientation_covariance": _ZEROS,
+        "angular_velocity": m.angular_velocity,
+        "angular_velocity_covariance": _ZEROS,
+        "linear_acceleration": _ZEROS[:3],
+        "linear_acceleration_covariance": _NOT_GIVEN,
     }
 
 
-def _imu_from_ros(ros: Any, _: list[str]) -> dict[str, Any]:
-    q, w = ros.orientation, ros.angular_velocity
-    gravity = [
-        2.0 * (q.w * q.y - q.x * q.z),
-        -2.0 * (q.y * q.z + q.w * q.x),
-        2.0 * (q.x * q.x + q.y * q.y) - 1.0,
-    ]
-    return {"angular_velocity": np.array([w.x, w.y, w.z]), "projected_gravity": np.array(gravity)}
+def _imu_from_ros(c: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    x, y, z, w = c["orientation"].T
+    gravity = [2.0 * (w * y - x * z), -2.0 * (y * z + w * x), 2.0 * (x * x + y * y) - 1.0]
+    return {"angular_velocity": c["angular_velocity"], "projected_gravity": np.stack(gravity, axis=-1)}
 
 
-def _pose_to_ros(m: Pose, type_of: Callable[[str], Any]) -> dict[str, Any]:
-    x, y, z = (float(v) for v in m.position)
-    qw, qx, qy, qz = (float(v) for v in m.quaternion)
-    point, quaternion = type_of("geometry_msgs/msg/Point"), type_of("geometry_msgs/msg/Quaternion")
-    pose = type_of("geometry_msgs/msg/Pose")
-    return {"pose": pose(position=point(x=x, y=y, z=z), orientation=quaternion(x=qx, y=qy, z=qz, w=qw))}
+def _pose_to_ros(m: Pose) -> dict[str, Any]:
+    x, y, z = m.position
+    qw, qx, qy, qz = m.quaternion
+    return {"pose": (x, y, z, qx, qy, qz, qw)}
 
 
-def _pose_from_ros(ros: Any, _: list[str]) -> dict[str, Any]:
-    p, q = ros.pose.position, ros.pose.orientation
-    return {"position": np.array([p.x, p.y, p.z]), "quaternion": np.array([q.w, q.x, q.y, q.z])}
+def _pose_from_ros(c: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {"position": c["pose"][:, :3].copy(), "quaternion": c["pose"][:, [6, 3, 4, 5]]}
 
 
-def _patch_to_ros(m: TwinPatch, _: Callable[[str], Any]) -> dict[str, Any]:
+def _patch_to_ros(m: TwinPatch) -> dict[str, Any]:
     heights = np.ascontiguousarray(m.heights, dtype=np.float32)
     rows, cols = heights.shape
-    origin = _array(m.origin, np.float64, 2)
-    return {"origin": origin, "resolution": float(m.resolution), "rows": rows, "cols": cols, "heights": heights.ravel()}
+    return {"origin": m.origin, "resolution": m.resolution, "rows": rows, "cols": cols, "heights": heights.ravel()}
 
 
-def _patch_from_ros(ros: Any, _: list[str]) -> dict[str, Any]:
-    heights = ros.heights.reshape(ros.rows, ros.cols)
-    return {"origin": ros.origin, "resolution": ros.resolution, "heights": heights}
+def _patch_from_ros(c: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    rows, cols, flat = c["rows"], c["cols"], c["heights"]
+    heights: np.ndarray
+    if flat.dtype != object and len(set(zip(rows.tolist(), cols.tolist(), strict=True))) == 1:
+        heights = flat.reshape(len(flat), rows[0], cols[0])
+    else:
+        heights = np.empty(len(flat), dtype=object)
+        for i, values in enumerate(flat):
+            heights[i] = values.reshape(rows[i], cols[i])
+    return {"origin": c["origin"], "resolution": c["resolution"], "heights": heights}
+
+
+def _wire_to_ros(m: WireBytes) -> dict[str, Any]:
+    return {"layout.data_offset": 0, "data": np.frombuffer(m.data, np.uint8)}
+
+
+def _wire_from_ros(c: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    data = np.empty(len(c["data"]), dtype=object)
+    data[:] = [row.tobytes() for row in c["data"]]
+    return {"data": data}
+
+
+def _fault_to_ros(m: Fault) -> dict[str, Any]:
+    return {"data": m.fault}
+
+
+def _fault_from_ros(c: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {"fault": c["data"]}
 
 
 _SPECIAL: dict[str, Converters] = {
@@ -287,4 +359,6 @@ _SPECIAL: dict[str, Converters] = {
     "sensor_msgs/msg/Imu": (_imu_to_ros, _imu_from_ros),
     "geometry_msgs/msg/PoseStamped": (_pose_to_ros, _pose_from_ros),
     "matrix_msgs/msg/TwinPatch": (_patch_to_ros, _patch_from_ros),
+    "std_msgs/msg/UInt8": (_fault_to_ros, _fault_from_ros),
+    "std_msgs/msg/UInt8MultiArray": (_wire_to_ros, _wire_from_ros),
 }

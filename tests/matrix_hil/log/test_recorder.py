@@ -14,11 +14,12 @@ import pytest
 import yaml
 from mcap.reader import make_reader
 from rosbags.highlevel import AnyReader
+from rosbags.interfaces import QosDurability, QosLiveliness, QosReliability
 from rosbags.rosbag2 import Reader
 from rosbags.typesys import Stores, get_typestore
 
 from matrix_hil.log import TOPICS, Pose, Recorder, read_log
-from matrix_hil.messages import MachineStates, TreadmillCommand, TreadmillState
+from matrix_hil.messages import MachineStates, RobotState, TrackerState, TreadmillCommand, TreadmillState
 from sim.errors import LunarError
 from tests.matrix_hil.synthetic_log import write_log
 
@@ -36,6 +37,15 @@ def test_stock_readers_open_it(run: Path) -> None:
     with Reader(run) as bag:
         assert bag.message_count == expected.messages
         assert {c.topic: c.msgtype for c in bag.connections} == {t: r.ros_type for t, r in TOPICS.items()}
+        for c in bag.connections:
+            (qos,) = c.ext.offered_qos_profiles
+            state = TOPICS[c.topic].qos == "state"
+            assert (qos.reliability, qos.durability) == (
+                (QosReliability.RELIABLE, QosDurability.TRANSIENT_LOCAL)
+                if state
+                else (QosReliability.BEST_EFFORT, QosDurability.VOLATILE)
+            )
+            assert qos.liveliness == QosLiveliness.AUTOMATIC, "a driver must not take a replay for a live loop"
     # AnyReader knows matrix_msgs from the file's own schemas only
     with AnyReader([run], default_typestore=get_typestore(Stores.ROS2_KILTED)) as any_reader:
         wanted = [c for c in any_reader.connections if c.topic == "/platform/command"]
@@ -134,6 +144,39 @@ def test_a_clock_that_jumps_back(tmp_path: Path) -> None:
     with Reader(tmp_path / "run") as bag:
         assert bag.duration == 7_000_000_001  # rosbags counts the last nanosecond in
         assert len(list(bag.messages())) == len(times)
+
+
+def test_a_log_split_by_size_is_one_log_and_each_file_of_it_too(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    with Recorder(tmp_path / "run", {"card.json": b"{}"}, 50.0, split_mb=0.02) as log:
+        for k in range(4400):
+            log.write("/tracker/pose", Pose(k / 200, rng.random(3), UPRIGHT), k / 200)
+    files = sorted(p.name for p in (tmp_path / "run").glob("*.mcap"))
+    assert len(files) > 10 and "run_10.mcap" in files
+    assert max((tmp_path / "run" / f).stat().st_size for f in files) < 0.1e6
+    info = yaml.safe_load((tmp_path / "run/metadata.yaml").read_text())["rosbag2_bagfile_information"]
+    assert info["relative_file_paths"] == ["run.mcap", *[f"run_{k}.mcap" for k in range(1, len(files))]]
+    assert sum(f["message_count"] for f in info["files"]) == info["message_count"] == 4400
+    whole = read_log(tmp_path / "run")
+    np.testing.assert_allclose(whole["/tracker/pose"].time, np.arange(4400) / 200, atol=1e-9)
+    assert whole.lost is None and whole.attachments == {"card.json": b"{}"}
+    one = read_log(tmp_path / "run/run_3.mcap")
+    assert one.attachments == whole.attachments and one.start_wall_time == 50.0
+    with Reader(tmp_path / "run") as bag:
+        assert bag.message_count == 4400 and len(list(bag.messages())) == 4400
+
+
+def test_faults_are_logged_when_they_change(tmp_path: Path) -> None:
+    zeros, down = np.zeros(12), np.array([0.0, 0.0, -1.0])
+    with Recorder(tmp_path / "run", {}, 0.0) as log:
+        for k, fault in enumerate([0, 0, 2, 2, 3, 0]):
+            robot = RobotState(k * 0.1, zeros, zeros, np.zeros(3), down, np.zeros(4), fault)
+            tracker = TrackerState(k * 0.1, np.zeros(3), UPRIGHT, 1)
+            log.write_states(MachineStates(robot=robot, tracker=tracker), np.zeros(4, bool), k * 0.1)
+    whole = read_log(tmp_path / "run")
+    assert whole["/robot/fault"].fault.tolist() == [0, 2, 3, 0]
+    assert whole["/robot/fault"].time.tolist() == pytest.approx([0.0, 0.2, 0.4, 0.5])
+    assert whole["/tracker/fault"].fault.tolist() == [1]
 
 
 def test_states_that_are_not_new_are_not_logged_again(tmp_path: Path) -> None:

@@ -11,7 +11,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from matrix_hil.log.topics import TOPICS, Codec, FootContacts, ImuSample, JointSample, Pose, SyncStamp, typestore
+from matrix_hil.log.topics import (
+    TOPICS,
+    Codec,
+    Fault,
+    FootContacts,
+    ImuSample,
+    JointSample,
+    Pose,
+    SyncStamp,
+    WireBytes,
+    definition,
+    is_known,
+    typestore,
+)
 from matrix_hil.messages import (
     CounterweightCommand,
     PlatformState,
@@ -39,6 +52,8 @@ MESSAGES: dict[str, st.SearchStrategy[Any]] = {
     "/hop_command": st.builds(HopCommand, numbers, numbers, numbers, numbers, numbers),
     "/platform/state": st.builds(PlatformState, times, vector(6), vector(6), st.integers(0, 2**32 - 1)),
     "/counterweight/command": st.builds(CounterweightCommand, times, numbers, st.booleans()),
+    "/robot/fault": st.builds(Fault, times, st.integers(0, 255)),
+    "/wire/robot/rx": st.builds(WireBytes, times, st.binary(max_size=40)),
     "/tracker/pose": st.builds(Pose, times, vector(3), vector(4)),
     "/supervisor/state": st.builds(
         SupervisorState, times, st.just("run"), st.text(max_size=30), st.integers(0, 9), st.integers(0, 9)
@@ -55,10 +70,45 @@ MESSAGES: dict[str, st.SearchStrategy[Any]] = {
 def test_what_is_logged_comes_back(topic: str, data: st.DataObject) -> None:
     message = data.draw(MESSAGES[topic])
     codec = Codec(topic, EPOCH)
-    back = codec.decode(codec.encode(message, 7.5))
-    assert back.pop("time") == pytest.approx(getattr(message, "time", 7.5), abs=1e-9)
+    encoded = codec.encode(message, 7.5)
+    ros_type = TOPICS[topic].ros_type
+    same = typestore().serialize_cdr(typestore().deserialize_cdr(encoded, ros_type), ros_type)
+    assert encoded == bytes(same), "ROS's own CDR, byte for byte"
+    back = codec.decode(encoded)
+    if not TOPICS[topic].ros_type.startswith("std_msgs"):  # those have no header, and so no stamp
+        assert back.pop("time") == pytest.approx(getattr(message, "time", 7.5), abs=1e-9)
     for name, value in back.items():
         np.testing.assert_array_equal(value, getattr(message, name), err_msg=name)
+
+
+@pytest.mark.parametrize("topic", ["/supervisor/state", "/twin/patch", "/wire/robot/rx", "/tracker/pose"])
+@given(data=st.data())
+def test_many_messages_are_decoded_as_each_alone(topic: str, data: st.DataObject) -> None:
+    codec = Codec(topic, EPOCH)
+    few = data.draw(st.lists(MESSAGES[topic], min_size=1, max_size=4))
+    picks = data.draw(st.lists(st.integers(0, len(few) - 1), min_size=1, max_size=60))
+    rows = [codec.encode(few[k], 1.0) + bytes(k) for k in picks]  # ROS may leave up to 3 bytes behind a message
+    together = Codec(topic, EPOCH).decode_all(rows)
+    for i, row in enumerate(rows):
+        for name, value in Codec(topic, EPOCH).decode(row).items():
+            np.testing.assert_array_equal(together[name][i], value, err_msg=name)
+
+
+def test_more_texts_than_a_run_has_states_are_still_decoded() -> None:
+    codec = Codec("/supervisor/state", EPOCH)
+    reasons = [f"reason {k}" for k in range(200)]
+    rows = [codec.encode(SupervisorState(0.1 * k, "safe", r, k, 0), 0.0) for k, r in enumerate(reasons)]
+    columns = codec.decode_all(rows)
+    assert columns["reason"].tolist() == reasons and columns["trips"].tolist() == list(range(200))
+
+
+def test_a_definition_of_another_recorder_is_the_same_but_for_its_comments() -> None:
+    ours = definition("matrix_msgs/msg/TreadmillState")
+    assert not is_known("/treadmill/state", "matrix_msgs/msg/TreadmillState", ours)
+    commented = b"# The belt.\n" + ours.replace(b"float64 speed", b"float64    speed   # m/s, backwards")
+    assert not is_known("/treadmill/state", "matrix_msgs/msg/TreadmillState", commented)
+    for other in (ours.replace(b"float64 speed", b"float32 speed"), ours.replace(b"speed", b"pace"), b"float64 speed"):
+        assert "as this version defines it" in is_known("/treadmill/state", "matrix_msgs/msg/TreadmillState", other)
 
 
 @given(roll=st.floats(-math.pi, math.pi), pitch=st.floats(-math.pi / 2, math.pi / 2))

@@ -1,0 +1,120 @@
+"""What makes a folder of MCAP files a ``ros2 bag``: quality of service and ``metadata.yaml``, never read here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from matrix_hil.log.topics import TOPICS, typestore
+
+METADATA = "metadata.yaml"
+_VERSION = 9  # of metadata.yaml, ROS 2 Jazzy
+_FOREVER = {"sec": 9223372036, "nsec": 854775807}
+
+
+def qos_profile(kind: str) -> list[dict[str, Any]]:
+    """The profile with which a topic of ``TOPICS`` was offered, as rosbag2 writes it."""
+    state = kind == "state"
+    return [
+        {
+            "history": "keep_last",
+            "depth": 1 if state else 5,
+            "reliability": "reliable" if state else "best_effort",
+            "durability": "transient_local" if state else "volatile",
+            "deadline": dict(_FOREVER),
+            "lifespan": dict(_FOREVER),
+            "liveliness": "automatic",
+            "liveliness_lease_duration": dict(_FOREVER),
+            "avoid_ros_namespace_conventions": False,
+        }
+    ]
+
+
+def channel_metadata(topic: str) -> dict[str, str]:
+    """What an MCAP channel says of a topic of ``TOPICS``."""
+    row = TOPICS[topic]
+    return {
+        "offered_qos_profiles": yaml.dump(qos_profile(row.qos), Dumper=_Plain, sort_keys=False).strip(),
+        "topic_type_hash": typestore().hash_rihs01(row.ros_type),
+    }
+
+
+@dataclass
+class Span:
+    """What one file holds."""
+
+    name: str
+    """File name in the folder."""
+    start: int
+    """ns since the Unix epoch, first message; when the file was opened if it holds none."""
+    end: int = 0
+    """ns, last message."""
+    messages: int = 0
+
+    def add(self, stamp: int) -> None:
+        """Count a message at ``stamp``, ns."""
+        self.start = min(self.start, stamp) if self.messages else stamp
+        self.end = max(self.end, stamp)
+        self.messages += 1
+
+
+@dataclass(frozen=True)
+class BagTopic:
+    """A row of ``topics_with_message_count``."""
+
+    name: str
+    ros_type: str
+    messages: int
+    qos: list[dict[str, Any]]
+    type_hash: str
+
+
+def write_metadata(folder: Path, files: Sequence[Span], topics: Sequence[BagTopic]) -> None:
+    """Write ``metadata.yaml`` as rosbag2 does; replaced as a whole, so that a kill leaves the old or the new."""
+
+    def span(start: int, end: int, messages: int) -> dict[str, Any]:
+        return {
+            "starting_time": {"nanoseconds_since_epoch": start},
+            "duration": {"nanoseconds": max(0, end - start)},
+            "message_count": messages,
+        }
+
+    used = [f for f in files if f.messages] or list(files)
+    bag = {
+        "version": _VERSION,
+        "storage_identifier": "mcap",
+        **span(min(f.start for f in used), max(f.end for f in used), sum(f.messages for f in used)),
+        "topics_with_message_count": [
+            {
+                "topic_metadata": {
+                    "name": t.name,
+                    "type": t.ros_type,
+                    "serialization_format": "cdr",
+                    "offered_qos_profiles": t.qos,
+                    "type_description_hash": t.type_hash,
+                },
+                "message_count": t.messages,
+            }
+            for t in topics
+        ],
+        "compression_format": "",
+        "compression_mode": "",
+        "relative_file_paths": [f.name for f in files],
+        "files": [{"path": f.name, **span(f.start, f.end, f.messages)} for f in files],
+        "custom_data": None,
+        "ros_distro": "jazzy",
+    }
+    draft = folder / f"{METADATA}.new"
+    draft.write_text(yaml.dump({"rosbag2_bagfile_information": bag}, Dumper=_Plain, sort_keys=False))
+    draft.replace(folder / METADATA)
+
+
+class _Plain(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
+    """Without anchors, which rosbag2's reader need not know."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True

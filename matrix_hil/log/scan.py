@@ -1,0 +1,238 @@
+"""One pass over an MCAP file that may be cut, damaged or hostile: whole chunks come out, the rest is counted.
+
+No length in the file is believed: a record longer than the file ends the pass, a chunk is unpacked only as far as its
+size was announced, and a file that would grow beyond ``GROWTH`` times its size is refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import struct
+import zlib
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+import zstandard
+from mcap.data_stream import ReadDataStream
+from mcap.exceptions import McapError
+from mcap.opcode import Opcode
+from mcap.records import Attachment, Channel, Chunk, McapRecord, Metadata, Schema
+
+from sim.errors import LunarError
+
+EPOCH = "lunar_epoch"  # name of the metadata record that holds the Unix time of log time zero
+GROWTH = 200
+"""A log may unpack to this many times its size, and ``SLACK`` bytes. Logs of ``lunar hil`` stay below 20."""
+SLACK = 64 * 2**20
+MAGIC = bytes((137, 77, 67, 65, 80, 48, 13, 10))
+BROKEN = (McapError, zstandard.ZstdError, struct.error, ValueError, OverflowError, MemoryError)
+CHUNK_LIMIT = 256 * 2**20  # bytes of one chunk
+_HEAD = struct.Struct("<BQ")  # opcode and length of a record
+MESSAGE = struct.Struct("<HIQQ")  # channel, sequence, log time, publish time
+Row = tuple[int, int, int, int, bytes]
+"""Channel, sequence, log time and publish time in ns, data."""
+_KINDS: dict[int, Any] = {
+    Opcode.SCHEMA: Schema,
+    Opcode.CHANNEL: Channel,
+    Opcode.ATTACHMENT: Attachment,
+    Opcode.METADATA: Metadata,
+}
+
+
+class Scan:
+    """What a file holds.
+
+    Raises:
+        LunarError: it cannot be read, is not MCAP, or unpacks to an absurd size.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.epoch: int | None = None
+        """ns since the Unix epoch, log time zero; None when the file does not say."""
+        self.attachments: dict[str, bytes] = {}
+        self.schemas: dict[int, Schema] = {}
+        self.channels: dict[int, Channel] = {}
+        self.rows: list[Row] = []
+        """Messages of all channels in the file's order."""
+        self.chunks: list[int] = []
+        """Messages in each whole chunk, in order."""
+        self.damaged = 0
+        """Bytes of chunks that are whole in length but not in content."""
+        self.good = 0
+        """Offset behind the last whole record."""
+        self.size = 0
+        """Bytes of the file."""
+        self.complete = False
+        """The end of the data was seen."""
+        self.closed = False
+        """The file's last byte was seen."""
+        self.cut_chunk: tuple[int, int] | None = None
+        """ns, first and last log time of the chunk that is cut."""
+        self.last = 0
+        """ns, newest log time."""
+        self._unpacked = 0  # bytes so far
+        try:
+            with open(path, "rb") as stream:
+                self._run(stream)
+        except OSError as error:
+            raise LunarError(f"log {path} cannot be read: {error.strerror or error}") from None
+
+    def messages(self) -> dict[str, list[tuple[int, bytes]]]:
+        """(log time in ns, message) by topic, in the file's order."""
+        found: dict[str, list[tuple[int, bytes]]] = {}
+        for channel, _, stamp, _, data in self.rows:
+            if channel in self.channels:
+                found.setdefault(self.channels[channel].topic, []).append((stamp, data))
+        return found
+
+    def _run(self, stream: BinaryIO) -> None:
+        self.size = stream.seek(0, 2)
+        for opcode, start, length in heads(stream, self.size, self.path):
+            self._visit(stream, opcode, start, length)
+            self.good = start + length
+        self.closed = self.complete and self.size - self.good == len(MAGIC)
+        stream.seek(self.good)
+        head = stream.read(25)
+        if not self.complete and len(head) == 25 and head[0] == Opcode.CHUNK:
+            self.cut_chunk = struct.unpack("<QQ", head[9:25])
+
+    def _visit(self, stream: BinaryIO, opcode: int, start: int, length: int) -> None:
+        if opcode == Opcode.CHUNK:
+            stream.seek(start)
+            self._chunk(stream.read(length))
+        elif opcode in _KINDS:
+            stream.seek(start)
+            with contextlib.suppress(*BROKEN):  # a record whose content makes no sense; what needs it is skipped
+                self._take(_KINDS[opcode].read(ReadDataStream(BytesIO(stream.read(length)))))
+        elif opcode == Opcode.MESSAGE:
+            stream.seek(start)
+            with contextlib.suppress(*BROKEN):
+                self._keep([(opcode, stream.read(length))])
+        elif opcode in (Opcode.DATA_END, Opcode.FOOTER):
+            self.complete = True
+
+    def _chunk(self, payload: bytes) -> None:
+        try:
+            self._keep(list(inside(self.unpack(payload))))
+        except BROKEN:
+            self.damaged += len(payload)
+
+    def unpack(self, payload: bytes) -> bytes:
+        """The records of a chunk.
+
+        Raises:
+            ValueError, ZstdError and others of ``BROKEN``: it is damaged.
+            LunarError: the file has unpacked to an absurd size.
+        """
+        chunk = Chunk.read(ReadDataStream(BytesIO(payload)))
+        size = chunk.uncompressed_size
+        if chunk.compression not in ("", "zstd") or size > CHUNK_LIMIT:
+            raise ValueError("not a chunk of ours")
+        data = chunk.data
+        # the library allocates what the frame announces, whatever it was told: so both must agree
+        announced = zstandard.get_frame_parameters(data).content_size if chunk.compression else len(data)
+        if announced not in (size, zstandard.CONTENTSIZE_UNKNOWN):
+            raise ValueError("two sizes for one chunk")
+        self._unpacked += size
+        if self._unpacked > GROWTH * self.size + SLACK:
+            raise LunarError(f"log {self.path} is refused: it would unpack to over {GROWTH} times its size")
+        if chunk.compression:
+            data = zstandard.ZstdDecompressor().decompress(data, max_output_size=size)
+        if len(data) != size or (chunk.uncompressed_crc and zlib.crc32(data) != chunk.uncompressed_crc):
+            raise ValueError("a chunk's checksum does not fit")
+        return data
+
+    def _keep(self, records: list[tuple[int, bytes]]) -> None:
+        """Take the records of one whole chunk, all or none of its messages."""
+        rows: list[Row] = []
+        for opcode, payload in records:
+            if opcode == Opcode.MESSAGE:
+                channel, sequence, stamp, published = MESSAGE.unpack_from(payload)
+                rows.append((channel, sequence, stamp, published, payload[MESSAGE.size :]))
+            elif opcode in (Opcode.CHANNEL, Opcode.SCHEMA):
+                self._take(_KINDS[opcode].read(ReadDataStream(BytesIO(payload))))
+        self.rows += rows
+        self.chunks.append(len(rows))
+        self.last = max([self.last, *[row[2] for row in rows]])
+
+    def _take(self, record: McapRecord) -> None:
+        if isinstance(record, Channel):
+            self.channels[record.id] = record
+        elif isinstance(record, Schema):
+            self.schemas[record.id] = record
+        elif isinstance(record, Attachment):
+            self.attachments[record.name] = record.data
+        elif isinstance(record, Metadata) and record.name == EPOCH:
+            text = record.metadata.get("nanoseconds", "")
+            self.epoch = int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
+
+
+S = TypeVar("S", bound=Scan)
+
+
+def scan_log(path: Path, kind: type[S]) -> list[S]:
+    """Scan the files of a log in their order: all ``.mcap`` files of a folder, or one file. What else lies there, such
+    as ``metadata.yaml``, is not looked at.
+
+    Raises:
+        LunarError: there is none, all are empty, one is no log, or they are of more than one run.
+    """
+    files = sorted(path.glob("*.mcap"), key=_order) if path.is_dir() else [path]
+    if not files:
+        raise LunarError(f"log folder {path} holds no .mcap files; 'lunar hil' makes one")
+    for file in files:
+        if not file.is_file():
+            raise LunarError(f"log {file} does not exist; 'lunar hil' makes one")
+    scans = [kind(file) for file in files if file.stat().st_size]
+    if not scans:
+        raise LunarError(f"log {files[0]} is empty; the run ended before its first message")
+    if len({scan.epoch for scan in scans}) > 1:
+        raise LunarError(f"log folder {path} holds .mcap files of more than one run; name one of them")
+    return scans
+
+
+def _order(path: Path) -> tuple[str, int]:
+    """``run``, ``run_1``, ``run_2``, … ``run_10``."""
+    match = re.fullmatch(r"(.*?)_(\d{1,9})", path.stem)
+    return (match[1], int(match[2])) if match else (path.stem, 0)
+
+
+def heads(stream: BinaryIO, size: int, path: Path) -> Iterator[tuple[int, int, int]]:
+    """Opcode, offset of the content and its length in bytes of every whole record of a file.
+
+    Raises:
+        LunarError: it is no MCAP file.
+    """
+    stream.seek(0)
+    if stream.read(len(MAGIC)) != MAGIC:
+        raise LunarError(f"{path} is not a log: it does not start like an MCAP file")
+    at = len(MAGIC)
+    while at + _HEAD.size <= size:
+        stream.seek(at)
+        head = stream.read(_HEAD.size)
+        if len(head) < _HEAD.size:
+            return
+        opcode, length = _HEAD.unpack(head)
+        at += _HEAD.size
+        if not opcode or length > size - at:
+            return
+        yield opcode, at, length
+        at += length
+        if opcode == Opcode.FOOTER:
+            return
+
+
+def inside(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Opcode and content of every record of a chunk."""
+    at, size = 0, len(data)
+    while at < size:
+        opcode, length = _HEAD.unpack_from(data, at)
+        at += _HEAD.size
+        if not opcode or length > size - at:
+            raise ValueError("a record reaches beyond its chunk")
+        yield opcode, data[at : at + length]
+        at += length
