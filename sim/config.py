@@ -13,16 +13,41 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jsonargparse
+import yaml
+from jsonargparse._loaders_dumpers import yaml_load
 
 from sim.errors import LunarError
 
-jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
+# A config holds values: no module is imported because a file names it, but those whose configs are parsed.
+jsonargparse.set_parsing_settings(
+    docstring_parse_attribute_docstrings=True, import_path_denylist=["*"], import_path_allowlist=["sim"]
+)
 ROOT = Path(__file__).resolve().parent.parent
+_LONGEST = 1_000_000  # letters of a config file
 
 T = TypeVar("T")
+
+
+def _load_yaml(text: str) -> Any:
+    """Plain YAML without aliases: a dozen lines of those can stand for gigabytes, and a config may be a stranger's."""
+    if len(text) > _LONGEST:
+        raise yaml.YAMLError(f"{len(text)} letters are too many for a config")
+    if "*" in text and any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
+        raise yaml.YAMLError("aliases (*name) are not read; write the value out")
+    return _as_paths(yaml_load(text))
+
+
+def _as_paths(value: Any) -> Any:
+    """``belt.yaml`` as ``./belt.yaml``: without a slash jsonargparse takes it for a class in a module ``belt``."""
+    if isinstance(value, dict):
+        return {k: _as_paths(v) for k, v in value.items()}
+    return f"./{value}" if isinstance(value, str) and re.fullmatch(r"\w+\.ya?ml", value) else value
+
+
+jsonargparse.set_loader("yaml", _load_yaml, exceptions=(yaml.YAMLError,))
 
 
 def parse(config_class: type[T], argv: Sequence[str], prog: str, default: str | None = None) -> T:
@@ -37,12 +62,13 @@ def parse(config_class: type[T], argv: Sequence[str], prog: str, default: str | 
     Raises:
         LunarError: unknown key (the nearest valid one is named), wrong type, or unreadable file.
     """
+    jsonargparse.set_parsing_settings(import_path_allowlist=[config_class.__module__.partition(".")[0]])
     parser = jsonargparse.ArgumentParser(
         prog=prog, description=config_class.__doc__, exit_on_error=False, allow_abbrev=False
     )
     parser.add_argument("--config", action="config", help="YAML file with values for the options below")
     parser.add_class_arguments(config_class)
-    argv = _explicit_flags(config_class, argv)
+    argv = [_as_paths(a) for a in _explicit_flags(config_class, argv)]
     files = [str(a).removeprefix("--config=") for i, a in enumerate(argv)
              if a.startswith("--config=") or (i and argv[i - 1] == "--config")]  # fmt: skip
     if default and not files:

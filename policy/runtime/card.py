@@ -13,6 +13,8 @@ from sim.errors import LunarError
 from sim.spec.observation import ObservationSpec
 
 FORMAT = 1
+_LONGEST = 4 * 2**20  # bytes of a card
+_WIDEST = 2**14  # values of an observation
 
 
 @dataclass(frozen=True)
@@ -74,10 +76,40 @@ class Card:
         if not path.is_file():
             raise LunarError(f"policy card {path} does not exist; a policy is a folder that 'lunar train' writes")
         try:
+            if path.stat().st_size > _LONGEST:
+                raise LunarError(f"policy card {path} has {path.stat().st_size} bytes, which no card needs")
             data = json.loads(path.read_text())
             if data.get("format") != FORMAT:
                 raise LunarError(f"policy card {path} has format {data.get('format')}, this version reads {FORMAT}")
-            spec = ObservationSpec.from_json(data.pop("observation"))
-            return Card(observation=spec, **data)
-        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
+            card = Card(observation=ObservationSpec.from_json(data.pop("observation")), **data)
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, OSError) as error:
             raise LunarError(f"policy card {path} cannot be read: {error}") from None
+        if problem := card.problem():
+            raise LunarError(f"policy card {path} makes no sense: {problem}")
+        return card
+
+    def problem(self) -> str:
+        """What no policy can have, so that neither size nor type of a stranger's card surprises anyone; else empty."""
+        spec = self.observation
+        counts = [spec.frames, *[c.size for c in spec.frame + spec.command]]
+        if not all(type(n) is int and 0 < n <= _WIDEST for n in counts) or spec.size > _WIDEST:
+            return f"an observation of {spec.frames} frames of {[c.size for c in spec.frame]} values"
+        if not all(_finite(c.scale) for c in spec.frame + spec.command) or not (_finite(spec.rate) and spec.rate > 0):
+            return "a scale or rate of the observation is no number"
+        for name in ("action_scale", "kp", "kd", "gravity"):
+            if not _finite(getattr(self, name)):
+                return f"{name} is {getattr(self, name)!r}"
+        commands = sum(c.size for c in spec.command)
+        sizes = {"command_low": commands, "command_high": commands, "default_command": commands}
+        for name, size in (sizes | {"default_pose": len(spec.joints)}).items():
+            values = getattr(self, name)
+            if not isinstance(values, list) or len(values) != size or not all(map(_finite, values)):
+                return f"{name} must hold {size} numbers"
+        widths = self.hidden
+        if not isinstance(widths, list) or len(widths) > 8 or not all(type(n) is int and 0 < n <= 4096 for n in widths):
+            return f"hidden is {str(widths)[:80]}"
+        return ""
+
+
+def _finite(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e30

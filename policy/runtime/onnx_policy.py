@@ -12,6 +12,8 @@ from policy.runtime.card import Card
 from sim.errors import LunarError
 from sim.spec.observation import PRONK_OBSERVATION, FrameStack, ObservationSpec, make_frame
 
+_LARGEST = 256 * 2**20  # bytes of policy.onnx
+
 
 @dataclass(frozen=True)
 class Proprioception:
@@ -49,6 +51,8 @@ class OnnxPolicy:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
+        if path.stat().st_size > _LARGEST:
+            raise LunarError(f"{path} has {path.stat().st_size / 1e6:.0f} MB, which no policy for a robot needs")
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime raises its own private types

@@ -6,6 +6,7 @@ zero at the file's own samples (conditional simulation by kriging of residuals, 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,10 @@ MARGIN = 8
 """Pixels read around the map, for the cubic's taps and for measuring roughness."""
 MOST_PIXELS = 100_000_000
 """Largest file that is decoded as a whole; uncompressed files and .npy are read by window and may be larger."""
+
+
+MOST_PER_BYTE = 1000
+"""Pixels that a byte of a compressed file may stand for; a file that claims more claims what it does not hold."""
 
 
 @dataclass(frozen=True)
@@ -124,8 +129,8 @@ def _window(cfg: DemConfig, axis: np.ndarray) -> tuple[np.ndarray, float, tuple[
 
 def _open_numpy(cfg: DemConfig) -> tuple[np.ndarray, float, float | None]:
     try:
-        values = np.load(cfg.path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        values = np.lib.format.open_memmap(cfg.path, mode="r")  # no pickle, no archive, no more than the file holds
+    except Exception as error:  # a damaged header fails in as many ways as Python's tokenizer
         raise LunarError(f"terrain.dem: cannot read '{cfg.path}' as a NumPy array ({error})") from None
     if cfg.resolution <= 0:
         raise LunarError(f"terrain.dem.resolution is needed for '{cfg.path}': give the metres per pixel")
@@ -148,14 +153,16 @@ def _open_geotiff(cfg: DemConfig) -> tuple[np.ndarray, float, float | None]:
             values: np.ndarray
             if page.is_memmappable:
                 values = tifffile.memmap(path, mode="r")
-            elif int(np.prod(page.shape)) > MOST_PIXELS:
+            elif (pixels := math.prod(page.shape)) > min(MOST_PIXELS, MOST_PER_BYTE * path.stat().st_size):
                 raise LunarError(
-                    f"terrain.dem: '{cfg.path}' is compressed and has {int(np.prod(page.shape)):,} pixels, more than "
+                    f"terrain.dem: '{cfg.path}' is compressed and has {pixels:,} pixels, too many for its size or over "
                     f"{MOST_PIXELS:,}; cut a piece out, e.g. gdal_translate -co COMPRESS=NONE -projwin … in.tif out.tif"
                 )
             else:
                 values = page.asarray()
-    except (OSError, ValueError, KeyError, IndexError, RuntimeError) as error:
+    except LunarError:
+        raise
+    except Exception as error:  # whatever the damage leads the decoder to
         raise LunarError(
             f"terrain.dem: cannot read '{cfg.path}' ({str(error).strip(chr(34))}); if its compression is the reason, "
             "install imagecodecs or run gdal_translate -co COMPRESS=DEFLATE"

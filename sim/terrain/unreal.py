@@ -76,9 +76,12 @@ def read_unreal(folder: Path) -> HeightField:
         description = json.loads((folder / DESCRIPTION).read_text())
         scale_xy, _, scale_z = description["scale"]
         x, y, z = description["location_cm"]
-        with Image.open(folder / description["image"]) as image:
+        name = description["image"]
+        if name != Path(name).name:
+            raise ValueError(f"'{name}' is not a file beside {DESCRIPTION}")
+        with Image.open(folder / name) as image:
             stored = np.asarray(image).astype(float)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, Image.DecompressionBombError) as error:
         raise LunarError(f"cannot read an Unreal landscape from '{folder}' ({error}); export it anew") from None
     heights = ((stored[::-1] - ZERO) / PER_CM * scale_z + z) / 100.0
     resolution = scale_xy / 100.0

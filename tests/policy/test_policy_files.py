@@ -78,7 +78,7 @@ def test_a_non_finite_sensor_gives_non_finite_targets(folder):
         (lambda f: edit_card(f, surprise=1), "surprise"),
         (lambda f: (f / "policy.onnx").unlink(), "lunar export"),
         (lambda f: (f / "policy.onnx").write_bytes(b"not onnx"), "not a valid ONNX"),
-        (lambda f: edit_card(f, default_pose=[0.0] * 8), "its card says"),
+        (lambda f: edit_card(f, default_pose=[0.0] * 8), "12 numbers"),
     ],
 )
 def test_damaged_exports_are_refused(folder, damage, message):
