@@ -41,7 +41,7 @@ class BenchSimConfig:
 
     world: WorldConfig = field(default_factory=WorldConfig)
     """The environment measured; its ``num_envs`` is replaced by the counts below."""
-    robots: tuple[int, ...] = (512, 1024, 2048, 4096)
+    robots: tuple[int, ...] = (1024, 2048, 4096, 8192)
     """Numbers of robots among which the best is taken for ours and the ceiling."""
     scaling: tuple[int, ...] = (64, 256, 1024, 4096, 8192)
     """Numbers of robots of the scaling table."""

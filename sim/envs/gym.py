@@ -13,8 +13,9 @@ from gymnasium.vector.utils import batch_space
 
 from sim.envs.spaces import ACTION_BOUND, OBSERVATION_BOUND, action_space, observation_space
 from sim.envs.world import PronkWorld, WorldConfig
-from sim.physics.render import Renderer
+from sim.physics.render import Renderer, Window
 from sim.terrain.generators import TerrainConfig
+from sim.terrain.height_field import HeightField
 
 Observation = dict[str, np.ndarray]
 
@@ -30,10 +31,10 @@ class LunarPronkEnv(gymnasium.Env[Observation, np.ndarray]):
     Args:
         terrain: a preset in configs/terrain/, e.g. ``mare``; the config's when None.
         config: the world; defaults are those of training on flat ground.
-        render_mode: None or ``rgb_array``.
+        render_mode: None, ``rgb_array``, or ``human``: a window that follows every step in real time.
     """
 
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 50}  # noqa: RUF012  (Gymnasium's contract)
+    metadata = {"render_modes": ["rgb_array", "human"], "render_fps": 50}  # noqa: RUF012  (Gymnasium's contract)
 
     def __init__(
         self, terrain: str | None = None, config: WorldConfig | None = None, render_mode: str | None = None
@@ -43,6 +44,7 @@ class LunarPronkEnv(gymnasium.Env[Observation, np.ndarray]):
         self.action_space = action_space()
         self.render_mode = render_mode
         self._renderer: Renderer | None = None
+        self._window: Window | None = None
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -51,28 +53,41 @@ class LunarPronkEnv(gymnasium.Env[Observation, np.ndarray]):
         super().reset(seed=seed)
         if seed is not None:
             self.world.seed(seed)
-        return _row(self.world.reset()), {}
+        observations = _row(self.world.reset())
+        self._show()
+        return observations, {}
 
     def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """One control period of 20 ms; ``action`` (12,) of 1 is ``spaces.ACTION_BOUND`` units of the world's action."""
         step = self.world.step(ACTION_BOUND * torch.as_tensor(action)[None])
         observations = step.final_observations if len(step.ended) else step.observations
+        self._show()
         return _row(observations), float(step.reward[0]), bool(step.terminated[0]), bool(step.truncated[0]), {}
 
     def render(self) -> np.ndarray | None:  # type: ignore[override]
-        """Picture (height, width, 3) uint8 of the robot, from the side."""
-        if self.render_mode is None:
+        """Picture (height, width, 3) uint8 of the robot, from the side; None unless the mode is ``rgb_array``."""
+        if self.render_mode != "rgb_array":
             return None
         if self._renderer is None:
-            terrain = self.world.physics.terrain[int(self.world.physics.level[0])]
-            self._renderer = Renderer(self.world.cfg.physics, terrain)
+            self._renderer = Renderer(self.world.cfg.physics, self._terrain())
         return self._renderer.frame(self.world.physics.qpos[0].cpu().numpy())
 
     def close(self) -> None:
-        """Release the renderer."""
-        if self._renderer is not None:
-            self._renderer.close()
-            self._renderer = None
+        """Release renderer and window."""
+        for view in (self._renderer, self._window):
+            if view is not None:
+                view.close()
+        self._renderer = self._window = None
+
+    def _show(self) -> None:
+        if self.render_mode != "human":
+            return
+        if self._window is None:
+            self._window = Window(self.world.cfg.physics, self._terrain())
+        self._window.show(self.world.physics.qpos[0].cpu().numpy())
+
+    def _terrain(self) -> HeightField:
+        return self.world.physics.terrain[int(self.world.physics.level[0])]
 
 
 class LunarPronkVectorEnv(VectorEnv):

@@ -1,10 +1,12 @@
-"""Pictures of a robot on its terrain, off screen. Needs EGL; for looking at only, physics has no part in it."""
+"""A robot on its terrain to look at: pictures off screen (needs EGL) and a window. Physics has no part in it."""
 
 from __future__ import annotations
 
 import os
+import time
 
 import mujoco
+import mujoco.viewer
 import numpy as np
 
 from sim.errors import LunarError
@@ -44,6 +46,40 @@ class Renderer:
     def close(self) -> None:
         """Free the GL context."""
         self._renderer.close()
+
+
+class Window:
+    """MuJoCo's viewer on one robot, kept to real time. The user may turn the camera; closing it ends the showing.
+
+    Raises:
+        LunarError: no screen.
+    """
+
+    def __init__(self, cfg: PhysicsConfig, terrain: HeightField) -> None:
+        if not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+            raise LunarError("no screen for a window: use render_mode='rgb_array', or start under a desktop or Xvfb")
+        self.model = _visual_model(cfg, terrain, 640, 480)
+        self.data = mujoco.MjData(self.model)
+        self._viewer = mujoco.viewer.launch_passive(self.model, self.data, show_left_ui=False, show_right_ui=False)
+        self._viewer.cam.type = mujoco.mjtCamera.mjCAMERA_TRACKING
+        self._viewer.cam.trackbodyid = self.model.jnt_bodyid[0]
+        self._viewer.cam.azimuth, self._viewer.cam.elevation, self._viewer.cam.distance = 120.0, -12.0, 2.2
+        self._period = cfg.control_dt
+        self._due = time.monotonic()
+
+    def show(self, qpos: np.ndarray) -> None:
+        """Draw state ``qpos`` (19,), not before a control period has passed since the last."""
+        time.sleep(max(0.0, self._due - time.monotonic()))
+        self._due = max(self._due + self._period, time.monotonic())
+        if self._viewer.is_running():
+            with self._viewer.lock():
+                self.data.qpos[:] = qpos
+                mujoco.mj_forward(self.model, self.data)
+            self._viewer.sync()
+
+    def close(self) -> None:
+        """Close the window."""
+        self._viewer.close()
 
 
 def _visual_model(cfg: PhysicsConfig, terrain: HeightField, width: int, height: int) -> mujoco.MjModel:

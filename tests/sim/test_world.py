@@ -227,3 +227,11 @@ def test_the_curriculum_moves_robots_between_maps():
     x, y = world.physics.qpos[:, :2].double().numpy().T
     expected = world.physics.terrain.height(x, y, world.physics.level.numpy())
     np.testing.assert_allclose(world.physics.ground[:, 4].numpy(), expected, atol=1e-5)
+
+
+def test_no_screen_no_window_but_a_sentence(monkeypatch):
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    env = gymnasium.make("LunarPronk-v0", render_mode="human")
+    with pytest.raises(LunarError, match="rgb_array"):
+        env.reset(seed=0)
