@@ -100,7 +100,7 @@ def test_the_policy_hops_through_the_robots_own_messages_and_leaves_it_damped(ro
     robot.start("policy_node", ROOT / "policy/zoo/pronk")
     robot.wait_for_traffic()
     with pytest.raises(subprocess.TimeoutExpired):
-        adapter.wait(timeout=6.0)
+        adapter.wait(timeout=5.0)
     # kill -9: the policy has no last word, the adapter has
     robot.end("policy_node", signal.SIGKILL)
     with pytest.raises(subprocess.TimeoutExpired):
@@ -134,7 +134,7 @@ def test_the_last_word_is_damp_and_a_robot_that_is_silent_goes_limp(robot: Robot
     robot.start("policy_node", standing_policy_folder)
     robot.wait_for_traffic()
     with pytest.raises(subprocess.TimeoutExpired):
-        robot.running["probe"].wait(timeout=2.0)
+        robot.running["probe"].wait(timeout=1.0)
     assert robot.end("sim_go2", signal.SIGKILL) != 0
     with pytest.raises(subprocess.TimeoutExpired):
         robot.running["probe"].wait(timeout=0.8)
