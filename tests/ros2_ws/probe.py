@@ -5,7 +5,8 @@ Usage: ``probe.py PHASES RESULT``, PHASES a JSON list such as
 ``none`` (no message), ``no_orientation`` or ``fallen``; a phase with ``"until": MODE`` ends early at the first command
 in that mode; ``"transitions": ["configure", "activate"]`` drives the node's lifecycle when the phase begins. RESULT
 gets ``{name: {"commands": [...], "trajectories": [...], "diagnostics": [...], "transitions": [true, ...],
-"joint_states": [...], "upright": [...]}}``, the last two from whoever publishes state.
+"joint_states": [...], "upright": [...], "base": [[s, m], ...]}}``, the last three from whoever publishes state: joints,
+cosine of the tilt, and height of the base over its stamp.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
-from geometry_msgs.msg import Twist
+from geometry_msgs.msg import PoseStamped, Twist
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from matrix_msgs.msg import HopCommand, RobotCommand
@@ -66,7 +67,11 @@ def main() -> None:
     def on_imu(m: Imu) -> None:
         current["upright"].append(1.0 - 2.0 * (m.orientation.x**2 + m.orientation.y**2))
 
+    def on_base(m: PoseStamped) -> None:
+        current["base"].append([m.header.stamp.sec + 1e-9 * m.header.stamp.nanosec, m.pose.position.z])
+
     subscriptions = [
+        node.create_subscription(PoseStamped, "base_pose", on_base, qos_profile_sensor_data),
         node.create_subscription(RobotCommand, "robot_command", on_command, 10),
         node.create_subscription(JointTrajectory, "joint_trajectory", on_trajectory, 10),
         node.create_subscription(JointState, "joint_states", on_joint_state, qos_profile_sensor_data),
@@ -76,7 +81,7 @@ def main() -> None:
     due = time.monotonic()
     for phase in phases:
         current = record[phase["name"]] = {"commands": [], "trajectories": [], "diagnostics": [], "transitions": []}
-        current |= {"joint_states": [], "upright": []}
+        current |= {"joint_states": [], "upright": [], "base": []}
         for label in phase.get("transitions", ()):
             lifecycle.wait_for_service(timeout_sec=15.0)
             future = lifecycle.call_async(ChangeState.Request(transition=Transition(label=label)))

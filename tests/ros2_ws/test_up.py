@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sim.config import ROOT
 from sim.spec.joints import NOMINAL_POSE
 
 LUNAR = [sys.executable, "-c", "from matrix_hil.cli import main; main()", "up", "deploy", "--policy"]
@@ -51,3 +52,26 @@ def test_a_policy_that_does_nothing_stands_in_the_simulated_robot(
     # under lunar weight the knees give way by less than 0.1 rad, and it does not lean
     assert np.allclose(record["run"]["joint_states"], NOMINAL_POSE, atol=0.15)
     assert min(record["run"]["upright"]) > 0.99
+
+
+def test_the_shipped_policy_pronks_in_the_simulated_robot(ros: dict[str, str], probe: Callable) -> None:
+    """Command in, hops out, on the simulation's clock: a slow machine only needs patience."""
+    command = [*LUNAR[:-2], "sim", "--policy", str(ROOT / "policy/zoo/pronk")]
+    quiet = {"joints": False, "imu": "none", "hop": {"vx": 0.2, "vy": 0, "yaw_rate": 0, "apex_gain": 0.3, "economy": 0}}
+    with subprocess.Popen(command, env=ros, stdout=subprocess.PIPE, text=True) as runner:
+        record = probe([
+            {"name": "start", "seconds": 30, "until": "run", **quiet},
+            {"name": "run", "seconds": 6, **quiet},
+        ])  # fmt: skip
+        runner.send_signal(signal.SIGINT)
+        output = runner.communicate(timeout=20)[0]
+    assert runner.returncode == 0, output
+    time, height = np.array(record["run"]["base"]).T
+    commands = record["run"]["commands"]
+    assert {c["mode"] for c in commands} == {"run"}
+    # 50 commands per second of simulated time; the probe may miss some on a busy machine
+    assert 30.0 <= len(commands) / (time[-1] - time[0]) <= 55.0
+    middle = (height.max() + height.min()) / 2.0
+    flights = np.count_nonzero(np.diff((height > middle).astype(int)) == 1)
+    assert flights >= 2 and height.max() - height.min() > 0.15, (flights, height.max(), height.min())
+    assert min(record["run"]["upright"]) > 0.5

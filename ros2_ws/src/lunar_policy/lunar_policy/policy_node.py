@@ -1,7 +1,8 @@
 """Lifecycle node that runs an exported policy: joint states, IMU and command in, joint targets out at the card's rate.
 
 All decisions are in ``policy.runtime.controller``; here are only messages, parameters, timers and diagnostics. Time is
-the process's monotonic clock: what counts is when state arrived, not what another machine's clock says.
+the process's monotonic clock: what counts is when state arrived, not what another machine's clock says. Only with
+``use_sim_time`` it is /clock, so that a simulation that is slow or stands still takes the policy with it.
 """
 
 from __future__ import annotations
@@ -60,6 +61,7 @@ class PolicyNode(LifecycleNode):
             )
             self.declare_parameter(f.name, f.default, descriptor)
         self._controller: PolicyController | None = None
+        self._simulated = False
         self._order = JointCommand(np.zeros(12), 0.0, 0.0, "inactive")
         self._timer: Any = None
         self._due = 0.0
@@ -80,6 +82,7 @@ class PolicyNode(LifecycleNode):
                 raise LunarError(
                     f"policy {value['policy']} is for robot '{policy.card.robot}', this robot is '{value['robot']}'"
                 )
+            self._simulated = value["use_sim_time"]
             config = ControllerConfig(**{f.name: value[f.name] for f in fields(ControllerConfig)})
             self._controller = PolicyController(policy, config)
         except LunarError as error:
@@ -89,10 +92,14 @@ class PolicyNode(LifecycleNode):
         self._trajectory = self.create_lifecycle_publisher(JointTrajectory, "joint_trajectory", RELIABLE)
         controller = self._controller
         self._inputs = [
-            self.create_subscription(JointState, "joint_states", lambda m: _joint_state(controller, m), STREAM),
-            self.create_subscription(Imu, "imu", lambda m: _imu(controller, m), STREAM),
-            self.create_subscription(HopCommand, "hop_command", lambda m: _hop_command(controller, m), RELIABLE),
-            self.create_subscription(Twist, "cmd_vel", lambda m: _twist(controller, m), RELIABLE),
+            self.create_subscription(
+                JointState, "joint_states", lambda m: _joint_state(controller, m, self._now()), STREAM
+            ),
+            self.create_subscription(Imu, "imu", lambda m: _imu(controller, m, self._now()), STREAM),
+            self.create_subscription(
+                HopCommand, "hop_command", lambda m: _hop_command(controller, m, self._now()), RELIABLE
+            ),
+            self.create_subscription(Twist, "cmd_vel", lambda m: _twist(controller, m, self._now()), RELIABLE),
         ]
         card = policy.card
         self.get_logger().info(
@@ -107,8 +114,9 @@ class PolicyNode(LifecycleNode):
         assert controller is not None
         result = super().on_activate(state)
         controller.activate()
-        self._due = time.monotonic() + controller.period
-        self._timer = self.create_timer(controller.period, lambda: self._step(controller), clock=self._steady)
+        self._due = self._now() + controller.period
+        clock = self.get_clock() if self._simulated else self._steady
+        self._timer = self.create_timer(controller.period, lambda: self._step(controller), clock=clock)
         notify("READY=1\nSTATUS=active")
         return result
 
@@ -142,12 +150,16 @@ class PolicyNode(LifecycleNode):
         self._stop()
         self.destroy_node()
 
+    def _now(self) -> float:
+        """s, of the monotonic clock or of /clock."""
+        return self.get_clock().now().nanoseconds * 1e-9 if self._simulated else time.monotonic()
+
     def _step(self, controller: PolicyController) -> None:
-        now = time.monotonic()
+        now, begin = self._now(), time.monotonic()
         order = controller.step(now)
         self._publish(order, controller.period)
         self._lateness.append(now - self._due)
-        self._duration.append(time.monotonic() - now)
+        self._duration.append(time.monotonic() - begin)
         self._due += controller.period * (1 + max(0, int((now - self._due) / controller.period)))
         if order.mode != self._order.mode:
             if order.reason:
@@ -190,7 +202,7 @@ class PolicyNode(LifecycleNode):
         values = {"steps per second": str(len(self._duration))}
         level, summary = DiagnosticStatus.OK, "unconfigured"
         if controller is not None:
-            now = time.monotonic()
+            now = self._now()
             summary = f"{order.mode}: {order.reason}" if order.reason else order.mode
             for stream in (controller.joints, controller.imu):
                 values[f"{stream.name} age (s)"] = f"{stream.age(now):.4f}"
@@ -244,22 +256,22 @@ def main(args: list[str] | None = None) -> int:
         rclpy.shutdown()
 
 
-def _joint_state(controller: PolicyController, m: JointState) -> None:
-    controller.on_joint_state(m.name, m.position, m.velocity, _seconds(m), time.monotonic())
+def _joint_state(controller: PolicyController, m: JointState, now: float) -> None:
+    controller.on_joint_state(m.name, m.position, m.velocity, _seconds(m), now)
 
 
-def _imu(controller: PolicyController, m: Imu) -> None:
+def _imu(controller: PolicyController, m: Imu, now: float) -> None:
     q, w = m.orientation, m.angular_velocity
     variance = float(m.orientation_covariance[0])
-    controller.on_imu((q.x, q.y, q.z, q.w), variance, (w.x, w.y, w.z), _seconds(m), time.monotonic())
+    controller.on_imu((q.x, q.y, q.z, q.w), variance, (w.x, w.y, w.z), _seconds(m), now)
 
 
-def _hop_command(controller: PolicyController, m: HopCommand) -> None:
-    controller.on_command([m.vx, m.vy, m.yaw_rate, m.apex_gain, m.economy], time.monotonic())
+def _hop_command(controller: PolicyController, m: HopCommand, now: float) -> None:
+    controller.on_command([m.vx, m.vy, m.yaw_rate, m.apex_gain, m.economy], now)
 
 
-def _twist(controller: PolicyController, m: Twist) -> None:
-    controller.on_twist(m.linear.x, m.linear.y, m.angular.z, time.monotonic())
+def _twist(controller: PolicyController, m: Twist, now: float) -> None:
+    controller.on_twist(m.linear.x, m.linear.y, m.angular.z, now)
 
 
 def _seconds(message: JointState | Imu) -> float:

@@ -1,0 +1,195 @@
+"""Sync and safety in one process: no command reaches a machine without the supervisor having passed it.
+
+The loop has a thread of its own with its own deadlines; messages, services and diagnostics are the executor's.
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+from std_msgs.msg import Bool
+from std_srvs.srv import Trigger
+
+from matrix_bridge.node import ERROR, OK, WARN, BridgeNode, Health, Parameter, run
+from matrix_bridge.places import port_of, rig_config
+from matrix_bridge.publish import TopicLog
+from matrix_bridge.remote import RemoteDevice
+from matrix_hil.link import DEVICES, DeviceThread, SerialDevice
+from matrix_hil.messages import TwinPatch
+from matrix_hil.operated import OperatedLoop
+from matrix_hil.run_log import Background, RunLog
+from matrix_hil.safety import Supervisor
+from matrix_hil.sync import Sync
+from policy.runtime.onnx_policy import OnnxPolicy
+from sim.errors import LunarError
+from sim.spec.command import HopCommand
+
+
+class SyncNode(BridgeNode):
+    """Configure loads the policy and opens lines or topics; active, it runs the loop under the operator's orders."""
+
+    prompt = True
+    parameters = (
+        Parameter("policy", "", "Folder with policy.onnx and card.json, as 'lunar export' writes it."),
+        Parameter("config", "", "YAML file of the rig; configs/hil/virtual.yaml when empty."),
+        Parameter("rig", "virtual", "virtual, or serial: the ports that the configuration names."),
+        Parameter("drivers", "inline", "inline: this node drives the machines; nodes: a driver_node for each does."),
+        Parameter("command_timeout", 0.5, "s. Speeds are zero when hop_command is older than this.", (0.05, 10.0)),
+        Parameter("stand", 1.5, "s. The robot stands at least this long before it may run.", (0.0, 30.0)),
+    )
+
+    def __init__(self) -> None:
+        super().__init__("sync")
+        self._stack, self._threads = ExitStack(), ExitStack()
+        self._lock = threading.Lock()
+        self._end = threading.Event()
+        self._loop: OperatedLoop | None = None
+        self._patch: TwinPatch | None = None
+        self._ordered = -math.inf
+        self._lateness: list[float] = []
+        self._duration: list[float] = []
+
+    def configure(self) -> None:
+        """Load the policy, then open every line."""
+        cfg = rig_config(self.value("config"))
+        if not self.value("policy"):
+            raise LunarError("parameter 'policy' is empty; give the folder that 'lunar export' wrote")
+        policy = OnnxPolicy(self.value("policy"))
+        policy.infer(np.zeros((1, policy.card.observation.size)))  # the first call is slow
+        if self.value("drivers") not in ("inline", "nodes"):
+            raise LunarError(f"drivers is '{self.value('drivers')}'; it must be inline or nodes")
+        self._inline = self.value("drivers") == "inline"
+        devices: dict[str, Any] = {}
+        for name, spec in DEVICES.items():
+            if self._inline:
+                port = port_of(name, self.value("rig"), cfg)
+                devices[name] = self._stack.enter_context(SerialDevice(spec, port))
+            else:
+                devices[name] = RemoteDevice(self, name)
+        do = self._stack.enter_context(Background())
+        topics: Any = TopicLog(self, self._inline)
+        self._show = RunLog(topics, cfg.sync.heading, None, do)
+        sync, supervisor = Sync(cfg.sync, policy), Supervisor(cfg.safety)
+        self._loop = OperatedLoop(sync, supervisor, devices, cfg.command, self.value("stand"), self._show.add)
+        self._default, self._timeout = cfg.command, self.value("command_timeout")
+        self.subscribe("hop_command", self._on_hop_command)
+        self.subscribe("estop", self._on_estop)
+        self.receive("twin/patch", self._on_patch)
+        for name in ("arm", "run", "hold", "reset", "estop"):
+            self.keep(self.destroy_service, self.create_service(Trigger, name, self._order(name)))
+
+    def activate(self) -> None:
+        """Start the loop; the rig is idle and gets safe commands until it is armed."""
+        loop = self._loop
+        assert loop is not None
+        gc.collect()
+        gc.freeze()  # no long collections over what lives as long as the node
+        self._end.clear()
+        for device in loop.devices.values():
+            if isinstance(device, SerialDevice):
+                device.connect()
+                self._threads.enter_context(DeviceThread(device))
+        thread = threading.Thread(target=self._run, args=(loop,), name="sync", daemon=True)
+        thread.start()
+        self._threads.callback(thread.join)
+        self._threads.callback(self._end.set)
+
+    def deactivate(self) -> None:
+        """Go down safely, then end the loop; the drivers say the safe commands."""
+        loop = self._loop
+        if loop is not None:
+            with self._lock:
+                loop.stop(self.now())
+            self._end.wait(loop.plan.down)
+        self._threads.close()
+        if self._inline and loop is not None:
+            for device in loop.devices.values():
+                device.disconnect()
+        gc.unfreeze()
+
+    def release(self) -> None:
+        """Close lines and topics."""
+        self._loop = None
+        self._stack.close()
+
+    def health(self) -> Health:
+        """State, reason and timing."""
+        loop = self._loop
+        assert loop is not None
+        s = loop.supervisor
+        values: dict[str, object] = {"cycles per second": len(self._duration), "blocked by": s.blocked}
+        late = max(self._lateness, default=0.0)
+        for name, samples in (("cycle", self._duration), ("lateness", self._lateness)):
+            if samples:
+                p50, p99 = np.percentile(samples, (50, 99)) * 1e6
+                values |= {f"{name} p50 (us)": f"{p50:.0f}", f"{name} p99 (us)": f"{p99:.0f}"}
+        if loop.last is not None:
+            values |= {"hops": loop.last.info.hops, "pronks": loop.last.info.pronks}
+        values |= {f"clamped {name}": count for name, count in sorted(s.clamped.items())}
+        self._duration, self._lateness = [], []
+        text = f"{s.state}: {s.reason}" if s.reason else s.state
+        if s.state in ("safe", "estop"):
+            return Health(ERROR, text, values)
+        return Health(WARN if late > 1.0 / loop.sync.cfg.rate else OK, text, values)
+
+    def _run(self, loop: OperatedLoop) -> None:
+        period = 1.0 / loop.sync.cfg.rate
+        due = self.now() + period
+        while not self._end.is_set():
+            time.sleep(max(0.0, due - self.now()))
+            with self._lock:
+                states = loop.newest()
+                now = self.now()
+                if now - self._ordered > self._timeout:
+                    loop.command = HopCommand(0.0, 0.0, 0.0, self._default.apex_gain, self._default.economy)
+                loop.cycle(now, states, self._patch)
+            cycle, end = loop.last, self.now()
+            assert cycle is not None
+            lateness, duration = now - due, end - now
+            self._lateness.append(lateness)
+            self._duration.append(duration)
+            self._show.timed(cycle, duration, lateness)
+            due = max(due + period, end)  # after a hiccup carry on from now instead of hurrying
+
+    def _order(self, name: str) -> Callable[[Trigger.Request, Trigger.Response], Trigger.Response]:
+        def serve(request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+            if self._loop is None or not self.active:
+                response.success, response.message = False, "the node is not active"
+                return response
+            with self._lock:
+                response.success, response.message = getattr(self._loop, name)(self.now())
+            self.get_logger().info(f"{name}: {response.message}")
+            return response
+
+        return serve
+
+    def _on_hop_command(self, m: Any) -> None:
+        command = HopCommand(m.vx, m.vy, m.yaw_rate, m.apex_gain, m.economy)
+        if self._loop is not None and np.isfinite(command.array()).all():
+            self._ordered = self.now()
+            self._loop.command = command
+
+    def _on_estop(self, message: Bool) -> None:
+        if self._loop is not None:
+            with self._lock:
+                self._loop.estop_input(message.data, self.now())
+
+    def _on_patch(self, fields: dict[str, Any], stamp: float) -> None:
+        self._patch = TwinPatch(time=self.measured(stamp), **fields)
+
+
+def main(args: list[str] | None = None) -> int:
+    """Entry of ``sync_node``."""
+    return run(SyncNode, args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

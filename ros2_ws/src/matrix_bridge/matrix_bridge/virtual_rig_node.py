@@ -1,0 +1,97 @@
+"""The emulated rig in wall time: machines on pseudo-terminals joined by physics, reached through links in a folder."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+from matrix_bridge.node import ERROR, OK, BridgeNode, Health, Parameter, run
+from matrix_bridge.places import line_folder, rig_config
+from matrix_hil.link import PollThread
+from matrix_hil.log import Pose
+from matrix_hil.virtual import VirtualMachines
+
+
+class VirtualRigNode(BridgeNode):
+    """Configure opens the lines, activate lets time run, deactivate stops it."""
+
+    prompt = True
+    parameters = (
+        Parameter("config", "", "YAML file of the rig; configs/hil/virtual.yaml when empty."),
+        Parameter("truth_rate", 50.0, "Hz. Of the true pose on rig/base_pose.", (1.0, 200.0)),
+    )
+
+    def __init__(self) -> None:
+        super().__init__("virtual_rig")
+        self._machines: VirtualMachines | None = None
+        self._links: list[Path] = []
+        self._threads = ExitStack()
+        self._seen: object = None
+
+    def configure(self) -> None:
+        """Make machines and links."""
+        cfg = rig_config(self.value("config"))
+        self._machines = VirtualMachines(
+            cfg.rig, cfg.trim, cfg.platform, cfg.treadmill, cfg.counterweight, cfg.tracker, cfg.robot, cfg.seed
+        )
+        folder = line_folder()
+        for name, emulator in self._machines.emulators.items():
+            draft = folder / f".{name}.new"
+            draft.unlink(missing_ok=True)
+            draft.symlink_to(emulator.port)
+            self._links.append(draft.replace(folder / name))
+        self._pose = self.sender("rig/base_pose")
+
+    def activate(self) -> None:
+        """Start physics and firmware."""
+        machines = self._machines
+        assert machines is not None
+        self._threads.enter_context(PollThread("virtual-rig", machines.poll, machines.tick))
+        self.keep(self.destroy_timer, self.create_timer(1.0 / self.value("truth_rate"), self._show, clock=self.steady))
+
+    def deactivate(self) -> None:
+        """Stop time; the lines stay open and silent."""
+        self._threads.close()
+
+    def release(self) -> None:
+        """Take the lines away."""
+        for link in self._links:
+            link.unlink(missing_ok=True)
+        self._links = []
+        if self._machines is not None:
+            for emulator in self._machines.emulators.values():
+                emulator.close()
+            self._machines = None
+
+    def health(self) -> Health:
+        """What each machine really does, whatever anybody was told."""
+        m = self._machines
+        assert m is not None
+        values: dict[str, object] = {f"{name} fault": e.fault for name, e in m.emulators.items()}
+        values["robot mode"] = m.robot.actuated.mode
+        values["rope brake"] = m.counterweight.actuated.brake
+        values["belt moves"] = abs(m.treadmill.actuated.speed) > 0.01
+        values["platform moves"] = bool((abs(m.platform.actuated.velocity) > 0.005).any())
+        faulty = [name for name, e in m.emulators.items() if e.fault]
+        text = f"{', '.join(faulty)}: made itself safe" if faulty else "no machine reports a fault"
+        return Health(ERROR if faulty else OK, text, values)
+
+    def _show(self) -> None:
+        if self._machines is None or not self.active:
+            return
+        now, truth = self.now(), self._machines.outputs
+        self._pose(Pose(now, truth.base_position, truth.base_quaternion), now)
+        seen = self.health()
+        if seen != self._seen:  # a change is told at once, not within a second
+            self._seen = seen
+            self.diagnose()
+
+
+def main(args: list[str] | None = None) -> int:
+    """Entry of ``virtual_rig_node``."""
+    return run(VirtualRigNode, args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
