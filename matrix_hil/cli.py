@@ -13,7 +13,7 @@ COMMANDS = {
     "eval": ("policy.evaluate", "measure a policy's hops on fixed suites"),
     "export": ("policy.export", "write a policy as ONNX for a robot's computer"),
     "hil": ("matrix_hil.hil", "run a policy against the (virtual) MATRIX rig"),
-    "replay": ("matrix_hil.replay", "make an HTML report of a HIL log"),
+    "replay": ("matrix_hil.replay", "look at a HIL log, run it again, re-simulate it, or publish it"),
     "log": ("matrix_hil.log.tools", "summarise, recover, export or compare HIL logs"),
     "bench": ("matrix_hil.bench", "measure speed against peers"),
     "up": ("matrix_hil.processes", "start a table of ROS 2 processes"),

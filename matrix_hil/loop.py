@@ -18,6 +18,18 @@ from matrix_hil.sync import Sync, SyncInfo
 from sim.errors import LunarError
 from sim.spec.command import HopCommand
 
+ORDERS = ("arm", "run", "hold", "reset", "estop", "start", "stop")
+"""What can be asked of supervisor (the first five) and sync between two cycles."""
+
+
+def give_order(order: str, sync: Sync, supervisor: Supervisor, now: float) -> bool:
+    """Carry out one of ``ORDERS``; returns whether it was agreed to."""
+    if order in ("start", "stop"):
+        getattr(sync, order)()
+        return True
+    assert order in ORDERS
+    return getattr(supervisor, order)(now) is not False
+
 
 @dataclass(frozen=True)
 class Cycle:
@@ -36,6 +48,10 @@ class Cycle:
     world: np.ndarray
     """(3,) m, the robot's base in the virtual world."""
     patch: TwinPatch | None
+    command: HopCommand
+    """What the operator asked of the robot."""
+    orders: tuple[str, ...]
+    """What was asked of sync and supervisor since the cycle before; see ``ORDERS``."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +104,7 @@ class Loop:
         self.velocity = np.zeros(2)
         """(2,) m/s, of the robot over the virtual ground."""
         self._number = 0
+        self._orders: list[str] = []
 
     @property
     def done(self) -> bool:
@@ -101,9 +118,9 @@ class Loop:
     def stop(self, now: float) -> None:
         """Go down now: the policy stops, the rig gets its safe commands for ``plan.down`` seconds."""
         if self.phase not in ("down", "done"):
-            self.sync.stop()
+            self._order("stop", now)
             if self.supervisor.state not in ("safe", "estop"):
-                self.supervisor.reset(now)
+                self._order("reset", now)
             self._enter("down", now)
 
     def newest(self) -> MachineStates:
@@ -125,7 +142,11 @@ class Loop:
             command: Any = getattr(sent, name, None)
             if command is not None and getattr(states, name) is not None:
                 device.send(command)
-        self.last = Cycle(self._number, now, states, wanted, sent, judged, info, self.world, patch)
+        orders = tuple(self._orders)
+        self._orders.clear()
+        self.last = Cycle(
+            self._number, now, states, wanted, sent, judged, info, self.world, patch, self.command, orders
+        )
         self._number += 1
         self.sink(self.last)
         self._advance(now)
@@ -134,20 +155,25 @@ class Loop:
         if self._since is None:
             self._since = now
         if self.phase == "wait":
-            if self.supervisor.arm(now):
+            if self._order("arm", now):
                 self._enter("stand", now)
             elif self.elapsed(now) > self.plan.arm_timeout:
                 raise LunarError(f"the rig cannot be armed: {self.supervisor.blocked}; it has been left still")
         elif self.supervisor.state in ("safe", "estop"):
             if self.phase in ("stand", "run"):
                 self.stop(now)
-        if self.phase == "stand" and self.elapsed(now) >= self.plan.stand and self.supervisor.run(now):
-            self.sync.start()
+        if self.phase == "stand" and self.elapsed(now) >= self.plan.stand and self._order("run", now):
+            self._order("start", now)
             self._enter("run", now)
         elif self.phase == "run" and self.elapsed(now) >= self.plan.duration:
             self.stop(now)
         if self.phase == "down" and self.elapsed(now) >= self.plan.down:
             self._enter("done", now)
+
+    def _order(self, order: str, now: float) -> bool:
+        """Carry out one of ``ORDERS`` and keep it for the record of the next cycle."""
+        self._orders.append(order)
+        return give_order(order, self.sync, self.supervisor, now)
 
     def _enter(self, phase: str, now: float) -> None:
         self.phase = phase

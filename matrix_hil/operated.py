@@ -39,7 +39,7 @@ class OperatedLoop(Loop):
 
     def arm(self, now: float) -> tuple[bool, str]:
         """From ``idle``: the robot stands, the rope carries it."""
-        armed = self.supervisor.state != "armed" and self.supervisor.arm(now)
+        armed = self.supervisor.state != "armed" and self._order("arm", now)
         if armed:
             self._enter("stand", now)
         why = self.supervisor.blocked if self.supervisor.state == "idle" else ""
@@ -49,15 +49,15 @@ class OperatedLoop(Loop):
         """From ``armed`` or ``hold``: the policy drives."""
         if self.supervisor.state in ("armed", "hold") and (left := self.plan.stand - self.elapsed(now)) > 0.0:
             return False, f"the robot must stand for {left:.1f} s more"
-        if self.supervisor.state in ("armed", "hold") and self.supervisor.run(now):
-            self.sync.start()
+        if self.supervisor.state in ("armed", "hold") and self._order("run", now):
+            self._order("start", now)
             self._enter("run", now)
         return self._answer("run", "")
 
     def hold(self, now: float) -> tuple[bool, str]:
         """From ``armed`` or ``run``: the robot stands, belt and platform stop."""
-        if self.supervisor.hold(now):
-            self.sync.stop()
+        if self._order("hold", now):
+            self._order("stop", now)
             self._enter("stand", now)
         return self._answer("hold", "")
 
@@ -65,8 +65,8 @@ class OperatedLoop(Loop):
         """Back to ``idle``, latches cleared here and in the devices. Refused while the e-stop is held."""
         if self._estop_input:
             return False, "the e-stop is still held"
-        self.sync.stop()
-        self.supervisor.reset(now)
+        self._order("stop", now)
+        self._order("reset", now)
         for device in self.devices.values():
             device.reset()
         self._enter("wait", now)
@@ -74,8 +74,8 @@ class OperatedLoop(Loop):
 
     def estop(self, now: float) -> tuple[bool, str]:
         """From anywhere: safe commands from the next cycle on, latched."""
-        self.supervisor.estop(now)
-        self.sync.stop()
+        self._order("estop", now)
+        self._order("stop", now)
         return self._answer("estop", "")
 
     def estop_input(self, held: bool, now: float) -> None:
@@ -87,8 +87,8 @@ class OperatedLoop(Loop):
     def _advance(self, now: float) -> None:
         if self._since is None:
             self._since = now
-        if self.supervisor.state in ("safe", "estop"):
-            self.sync.stop()
+        if self.supervisor.state in ("safe", "estop") and self.sync.running:
+            self._order("stop", now)
 
     def _answer(self, wanted: str, why: str) -> tuple[bool, str]:
         state, reason = self.supervisor.state, self.supervisor.reason

@@ -1,7 +1,11 @@
-"""``lunar replay``: a HIL log as one self-contained HTML report with a 3-D replay, linked plots and key figures."""
+"""``lunar replay``: what can be done with a HIL log; by itself or as ``look``, one self-contained HTML report.
+
+The report holds a 3-D replay, linked plots and key figures. The other modes have modules of their own.
+"""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +20,14 @@ from sim.config import parse
 from sim.errors import LunarError
 from sim.physics.scene import robot_spec
 from sim.results import write_results
+
+MODES = {
+    "look": ("matrix_hil.replay", "an HTML report with a 3-D replay; what happens when a log comes first"),
+    "rerun": ("matrix_hil.rerun", "the log's inputs through policy, sync and safety again; reports every difference"),
+    "resim": ("matrix_hil.resim", "the simulator from logged states; reports the gap, and fits the robot to shrink it"),
+    "drive": ("matrix_hil.redrive", "publish the log to ROS 2 again, with /clock"),
+}
+"""Module and one line of help by mode."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +80,17 @@ def run(cfg: ReplayConfig) -> dict[str, Any]:
 
 
 def main(argv: Sequence[str]) -> None:
-    """``lunar replay [LOG] [--out FILE] [--json FILE] [--quick]``."""
+    """``lunar replay [look|rerun|resim|drive] LOG …``; ``look`` when the log comes first."""
     argv = list(argv)
+    if argv in (["-h"], ["--help"]):
+        modes = "\n".join(f"  {name:6} {text}" for name, (_, text) in MODES.items())
+        print(f"usage: lunar replay [MODE] LOG ...\n\n{modes}\n\n'lunar replay MODE --help' lists its options.")
+        return
+    if argv and argv[0] in MODES:
+        mode = argv.pop(0)
+        if mode != "look":
+            importlib.import_module(MODES[mode][0]).main(argv)
+            return
     if argv and not argv[0].startswith("-"):
         argv.insert(0, "--log")
     run(parse(ReplayConfig, argv, "lunar replay"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import queue
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from matrix_hil.cycle_input import cycle_input
 from matrix_hil.log import Pose, Recorder, SyncStamp, WireBytes
 from matrix_hil.loop import Cycle
 from matrix_hil.virtual import VirtualMachines
@@ -31,8 +33,14 @@ def attachments(cfg: Any, policy: str) -> dict[str, bytes]:
     return {
         "config.json": json.dumps(asdict(cfg), indent=2, default=str).encode(),
         "card.json": (Path(policy) / "card.json").read_bytes(),
+        "policy.sha256": policy_digest(policy).encode(),
         "revision.txt": revision().encode(),
     }
+
+
+def policy_digest(policy: str) -> str:
+    """SHA-256 of the policy's network, in hex: whether a later one is the same."""
+    return hashlib.sha256((Path(policy) / "policy.onnx").read_bytes()).hexdigest()
 
 
 class Background:
@@ -106,6 +114,12 @@ class RunLog:
 
     def _write(self, cycle: Cycle, truth: RigOutputs | None) -> None:
         r, now = self._recorder, cycle.time
+        patch_time = None if cycle.patch is None else cycle.patch.time
+        r.write(
+            "/sync/input",
+            cycle_input(cycle.number, now, cycle.states, cycle.command, cycle.orders, patch_time),
+            now,
+        )
         r.write_states(cycle.states, cycle.info.loaded, now)
         r.write_commands(cycle.sent, now)
         r.write("/hop_command", cycle.info.command, now)

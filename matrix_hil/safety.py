@@ -261,7 +261,8 @@ class Supervisor:
         return RobotCommand(now, targets, kp, kd, wanted.mode)
 
     def _note(self, clamp: str, given: object, wanted: object) -> None:
-        if not np.allclose(given, wanted, rtol=0.0, atol=_CLAMPED):  # type: ignore[arg-type]
+        change = np.abs(np.subtract(given, wanted))  # type: ignore[call-overload]
+        if not (change <= _CLAMPED).all():  # NaN counts as clamped
             self.clamped[clamp] += 1
 
 

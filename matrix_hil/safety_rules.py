@@ -388,10 +388,11 @@ def first_violation(cycle: Cycle) -> tuple[Rule, str] | None:
 
 def _not_finite(message: Any) -> str | None:
     """Name of the first field that holds a NaN or infinity."""
-    for f in fields(message):
-        value = getattr(message, f.name)
-        if not isinstance(value, str) and not np.isfinite(value).all():
-            return f.name
+    for name, value in vars(message).items():
+        if isinstance(value, str):
+            continue
+        if not (math.isfinite(value) if isinstance(value, float) else np.isfinite(value).all()):
+            return name
     return None
 
 

@@ -19,6 +19,7 @@ from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.base import TypesysError
 from rosbags.typesys.store import Typestore
 
+from matrix_hil.cycle_input import CycleInput
 from matrix_hil.link import DEVICES
 from matrix_hil.log.cdr import Field, Layout, flatten, read
 from matrix_hil.messages import (
@@ -154,6 +155,7 @@ TOPICS: dict[str, Topic] = {
     "/rig/base_pose": Topic(Pose, "geometry_msgs/msg/PoseStamped", "rig"),
     "/world/base_pose": Topic(Pose, "geometry_msgs/msg/PoseStamped", "world"),
     "/supervisor/state": Topic(SupervisorState, "matrix_msgs/msg/SupervisorState", qos="state"),
+    "/sync/input": Topic(CycleInput, "matrix_msgs/msg/CycleInput"),
     "/sync/stamp": Topic(SyncStamp, "matrix_msgs/msg/SyncStamp"),
     "/twin/patch": Topic(TwinPatch, "matrix_msgs/msg/TwinPatch", "world", qos="state"),
     "/robot/fault": Topic(Fault, "std_msgs/msg/UInt8", qos="state"),

@@ -55,7 +55,8 @@ def thin(time: np.ndarray, values: np.ndarray, limit: int = MAX_POINTS) -> tuple
     return time.astype(np.float32), values.astype(np.float32)
 
 
-def _figure(unit: str, height: int = 230) -> go.Figure:
+def new_figure(unit: str, height: int = 230) -> go.Figure:
+    """An empty figure over the run's time."""
     figure = go.Figure()
     axis = {"showgrid": True, "gridcolor": "#e7e8ea", "zeroline": False, "linecolor": "#b9bcc2", "ticks": "outside"}
     figure.update_layout(
@@ -73,7 +74,7 @@ def _figure(unit: str, height: int = 230) -> go.Figure:
     return figure
 
 
-def _line(
+def add_line(
     figure: go.Figure,
     time: np.ndarray,
     values: np.ndarray,
@@ -82,6 +83,7 @@ def _line(
     dash: str = "solid",
     steps: bool = False,
 ) -> None:
+    """Add a curve."""
     x, y = thin(time, values)
     shape = "hv" if steps else "linear"
     line = {"color": color, "width": 1.4, "dash": dash, "shape": shape}
@@ -117,7 +119,7 @@ def trips(run: Run) -> list[tuple[float, str]]:
 
 
 def _height(run: Run) -> Plot | None:
-    figure = _figure("m", 260)
+    figure = new_figure("m", 260)
     if "/world/base_pose" in run.log:
         time, height = run.time("/world/base_pose"), run.log["/world/base_pose"].position[:, 2]
         where = "virtual world"
@@ -126,9 +128,9 @@ def _height(run: Run) -> Plot | None:
         where = "rig"
     else:
         return None
-    _line(figure, time, height, "base", BLUE)
+    add_line(figure, time, height, "base", BLUE)
     if len(run.ground):
-        _line(figure, run.ground_time, run.ground, "ground below", GREY)
+        add_line(figure, run.ground_time, run.ground, "ground below", GREY)
     hops = run.hops
     if hops is not None and len(hops):
         apex_time = hops.liftoff_time + 0.5 * hops.flight_time
@@ -155,7 +157,7 @@ def _contacts(run: Run) -> Plot | None:
     if "/robot/foot_contacts" not in run.log:
         return None
     time, loaded = run.time("/robot/foot_contacts"), run.log["/robot/foot_contacts"].loaded
-    figure = _figure("", 200)
+    figure = new_figure("", 200)
     figure.update_layout(showlegend=False, hovermode="closest")
     for foot, leg in enumerate(LEGS):
         x, y = _bands(time, loaded[:, foot], leg)
@@ -204,12 +206,12 @@ def _heave(run: Run) -> Plot | None:
 
 
 def _attitude(run: Run) -> Plot | None:
-    figure = _figure("degrees")
+    figure = new_figure("degrees")
     for topic, dash in (("/platform/command", "dot"), ("/platform/state", "solid")):
         if topic in run.log:
             pose = np.degrees(run.log[topic].pose[:, 3:5])
-            _line(figure, run.time(topic), pose[:, 0], "roll", BLUE, dash)
-            _line(figure, run.time(topic), pose[:, 1], "pitch", ORANGE, dash)
+            add_line(figure, run.time(topic), pose[:, 0], "roll", BLUE, dash)
+            add_line(figure, run.time(topic), pose[:, 1], "pitch", ORANGE, dash)
     if not figure.data:
         return None
     caption = "Slope of the platform in degrees: dotted as commanded, solid as measured."
@@ -219,12 +221,12 @@ def _attitude(run: Run) -> Plot | None:
 def _pair(
     run: Run, machine: str, name: str, scale: float, unit: str, title: str, caption: str, column: int | None = None
 ) -> Plot | None:
-    figure = _figure(unit)
+    figure = new_figure(unit)
     parts = ((f"{machine}/state", "measured", BLUE, "solid"), (f"{machine}/command", "commanded", ORANGE, "solid"))
     for topic, word, color, dash in parts:
         if topic in run.log:
             values = _values(run.log[topic], name, column)
-            _line(figure, run.time(topic), scale * values, word, color, dash, steps=word == "commanded")
+            add_line(figure, run.time(topic), scale * values, word, color, dash, steps=word == "commanded")
     return Plot(title, caption, figure) if figure.data else None
 
 
@@ -237,9 +239,9 @@ def _timing(run: Run) -> Plot | None:
     late, kind = run.lateness()
     if not len(late):
         return None
-    figure, time = _figure("µs"), run.time("/sync/stamp")
-    _line(figure, time, 1e6 * run.log["/sync/stamp"].duration, "computing time", BLUE)
-    _line(figure, time, late, "lateness", ORANGE)
+    figure, time = new_figure("µs"), run.time("/sync/stamp")
+    add_line(figure, time, 1e6 * run.log["/sync/stamp"].duration, "computing time", BLUE)
+    add_line(figure, time, late, "lateness", ORANGE)
     caption = f"Computing time of each cycle of the sync loop and its lateness ({kind}), in µs."
     return Plot("Deadline lateness", caption, figure)
 
@@ -254,7 +256,7 @@ def _timing_counts(run: Run) -> Plot | None:
     values = np.maximum(values[np.isfinite(values)], 0.0)
     edges = np.linspace(0.0, max(1.3 * float(np.percentile(values, 99.9)), 10.0), 61)
     counts, _ = np.histogram(np.minimum(values, edges[-1]), edges)
-    figure = _figure("cycles")
+    figure = new_figure("cycles")
     figure.update_layout(showlegend=False, bargap=0.05, hovermode="closest")
     hover = "%{y} cycles at %{x:.0f} µs<extra></extra>"
     figure.add_bar(x=0.5 * (edges[1:] + edges[:-1]), y=counts, marker_color=BLUE, hovertemplate=hover)
@@ -278,7 +280,7 @@ def _supervisor(run: Run) -> Plot | None:
     changes = np.flatnonzero(np.concatenate([[True], state[1:] != state[:-1]]))
     x = np.append(time[changes], time[-1])
     y = [*state[changes], state[-1]]
-    figure = _figure("", 200)
+    figure = new_figure("", 200)
     figure.update_layout(showlegend=False, hovermode="closest")
     figure.add_scatter(x=x, y=y, mode="lines", line={"shape": "hv", "color": BLUE, "width": 2}, name="state")
     figure.update_yaxes(categoryorder="array", categoryarray=_STATES, range=[-0.5, len(_STATES) - 0.5])

@@ -96,7 +96,7 @@ def ground_under(patch: TwinPatch, x: float, y: float, heading: float, reach: fl
     r0, r1 = max(0, round(row) - n), min(rows, round(row) + n + 1)
     if c1 - c0 < 2 or r1 - r0 < 2:
         return None
-    z = patch.heights[r0:r1, c0:c1]
+    z = patch.heights[r0:r1, c0:c1].astype(float)
     dy, dx = np.meshgrid(
         (np.arange(r0, r1) - row) * patch.resolution, (np.arange(c0, c1) - col) * patch.resolution, indexing="ij"
     )

@@ -49,7 +49,8 @@ def patch_from_depth(
             camera.width / 2 - left * camera.focal - 0.5,
         )
         drop = found * (camera.axes[2, 0] + left * camera.axes[2, 1] + up * camera.axes[2, 2])
-    heights = (camera.position[2] + drop).reshape(n, n)
+    # rounded as messages and logs keep them, so that a loop that is run again from its log sees the same ground
+    heights = (camera.position[2] + drop).astype(np.float32).astype(float).reshape(n, n)
     return TwinPatch(time=time, origin=first * resolution, resolution=resolution, heights=heights)
 
 

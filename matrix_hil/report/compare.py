@@ -1,0 +1,60 @@
+"""One HTML page that sets two runs side by side: a table, and the curves of both over the same time."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from string import Template
+
+import numpy as np
+import plotly.io
+import plotly.offline
+
+from matrix_hil.report.plots import BLUE, GREEN, GREY, ORANGE, add_line, new_figure
+
+_TEMPLATE = Path(__file__).with_name("compare.html")
+_COLORS = (BLUE, ORANGE, GREEN, GREY)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One plot."""
+
+    title: str
+    unit: str
+    time: np.ndarray
+    """(n,) s."""
+    values: dict[str, np.ndarray] = field(default_factory=dict)
+    """(n,) by name, drawn in this order."""
+
+
+def comparison_page(
+    title: str,
+    intro: str,
+    notes: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    headings: Sequence[str],
+    curves: Sequence[Curve],
+) -> str:
+    """The whole document; it needs no server and no network. All text is taken as text, never as markup."""
+    figures, sections = [], []
+    for i, curve in enumerate(curves):
+        figure = new_figure(curve.unit)
+        for (name, values), color in zip(curve.values.items(), _COLORS, strict=False):
+            add_line(figure, curve.time, values, name, color)
+        figures.append(json.loads(plotly.io.to_json(figure)))
+        sections.append(f'<section><h2>{html.escape(curve.title)}</h2><div id="plot{i}"></div></section>')
+    head = "".join(f"<th>{html.escape(h)}</th>" for h in headings)
+    body = "".join("<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in row) + "</tr>" for row in rows)
+    return Template(_TEMPLATE.read_text()).substitute(
+        title=html.escape(title),
+        intro=html.escape(intro),
+        notes="".join(f'<p class="note">{html.escape(note)}.</p>' for note in notes),
+        table=f"<tr>{head}</tr>{body}",
+        sections="\n".join(sections),
+        plotly=plotly.offline.get_plotlyjs(),
+        data=json.dumps(figures).replace("</", "<\\/"),
+    )
