@@ -1,6 +1,7 @@
 """Writes down what passes between the adapter and a Go2, in a process of its own.
 
-Usage: ``go2_probe.py RESULT [forge SECONDS]``; it prints ``ready`` when both sides talk and ends at SIGINT. RESULT gets
+Usage: ``go2_probe.py RESULT [forge SECONDS]``; it prints ``ready`` when both sides talk, ``hopped`` after three
+flights, and ends at SIGINT or after LONGEST. RESULT gets
 ``{"commands": [[time, largest kp, smallest kd, valid], ...], "states": [[time, tick, joints, upright, force], ...]}``.
 With ``forge`` it instead sends the robot commands with a wrong CRC for SECONDS, and then the same with the right one; a
 state whose tick is negative marks where each begins.
@@ -23,6 +24,7 @@ from unitree_go.msg import LowCmd, LowState
 from policy.runtime.unitree import from_message, low_cmd, read_low_state, to_message, why_refused
 
 HIGHER = [0.0, 0.75, -1.5] * 4  # rad, a stance with longer legs than the one it starts in
+LONGEST = 60.0  # s
 STREAM = QoSProfile(depth=50, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 
@@ -54,15 +56,25 @@ def main() -> None:
         forge(node, states, float(sys.argv[3]))
     else:
         node.create_subscription(LowCmd, "lowcmd", on_command, 100)
-        said = False
-        while not stop:
+        to_say = ["ready", "hopped"]
+        begin = time.monotonic()
+        while not stop and time.monotonic() - begin < LONGEST:
             rclpy.spin_once(node, timeout_sec=0.05)
-            if not said and states and commands:
-                said = True
-                print("ready", flush=True)
+            if to_say and states and commands and (to_say[0] == "ready" or flights(states) >= 3):
+                print(to_say.pop(0), flush=True)
     Path(sys.argv[1]).write_text(json.dumps({"commands": commands, "states": states}))
     node.destroy_node()
     rclpy.shutdown()
+
+
+def flights(states: list[list]) -> int:
+    """How often all feet were in the air for 0.2 s of the robot's own time."""
+    count, since = 0, None
+    for _, tick, _, _, force in states:
+        since = None if force else (tick if since is None else since)
+        if since is not None and since >= 0 and tick - since >= 200:
+            count, since = count + 1, -1
+    return count
 
 
 def forge(node: rclpy.node.Node, states: list[list], seconds: float) -> None:

@@ -33,6 +33,7 @@ from sim.errors import LunarError
 from sim.spec.joints import JOINT_NAMES
 
 STREAM = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+OTHER = "another node publishes LowCmd: release the robot's sport mode or stop that node"
 LAST_WORDS = 20  # damping messages at the end, in case some are lost
 
 
@@ -102,11 +103,12 @@ class UnitreeAdapter(Node):
         self._imu.publish(imu)
 
     def _on_command(self, message: RobotCommand) -> None:
-        if not self._guard.started and self._alone and self.count_publishers(self._motors.topic_name) > 1:
-            self._say("another node publishes LowCmd: release the robot's sport mode or stop that node")
-            return
         self._counts["commands"] += 1
         order = JointCommand(message.targets, message.kp, message.kd, message.mode)
+        if self._alone and self.count_publishers(self._motors.topic_name) > 1:
+            if not self._guard.started:
+                return self._say(OTHER)
+            order = JointCommand(message.targets, 0.0, 0.0, "damp", OTHER)
         self._guard.on_command(order, time.monotonic())
         self._repeat()
 
