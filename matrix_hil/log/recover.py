@@ -41,8 +41,9 @@ def recover(path: str | Path, out: str | Path = "") -> dict[str, Any]:
         LunarError: there is no such log, nothing of it is whole, or ``out`` holds a log or cannot be written.
     """
     path = Path(path)
-    name = path.resolve().name if path.is_dir() else path.stem
-    folder = Path(out) if out else path.resolve().with_name(f"{name}_recovered")
+    here = path if path.name else path.resolve()
+    name = here.name if path.is_dir() else here.stem
+    folder = Path(out) if out else here.with_name(f"{name}_recovered")
     scans = scan_log(path, Scan)
     messages = sum(len(s.rows) for s in scans)
     if not messages:

@@ -246,10 +246,10 @@ class Codec:
             own = getattr(message, "time", time)
             stamp = self.epoch + round((own if math.isfinite(own) else time) * 1e9)
             values["header.stamp.sec"], values["header.stamp.nanosec"] = divmod(stamp, 1_000_000_000)
-        key = tuple([
-            *[values[n] if isinstance(values[n], str) else tuple(values[n]) for n in self._varying],
-            *[len(values[n]) for n in self._sequences],
-        ])  # fmt: skip
+        key: Any = ()
+        if self._varying or self._sequences:
+            texts = [values[n] if isinstance(values[n], str) else tuple(values[n]) for n in self._varying]
+            key = (*texts, *[len(values[n]) for n in self._sequences])
         layout = self._packers.get(key)
         if layout is None:
             known = {"header.frame_id": self.topic.frame}

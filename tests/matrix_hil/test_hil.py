@@ -20,8 +20,12 @@ from rich.console import Console
 from matrix_hil import hil
 from matrix_hil.clocks import run_simulated
 from matrix_hil.hil import HilConfig, run
+from matrix_hil.link import DEVICES
+from matrix_hil.link.framing import FrameDecoder
+from matrix_hil.link.protocol import unpack
 from matrix_hil.log import Log, read_log
 from matrix_hil.loop import Loop, RunPlan
+from matrix_hil.messages import PlatformCommand, PlatformState
 from matrix_hil.virtual import Treadmill, VirtualMachines
 from policy.policy_file import ZOO
 from sim.config import ROOT
@@ -91,6 +95,26 @@ def test_every_topic_is_logged_at_the_loops_rate(flown: tuple[dict[str, Any], Lo
         assert expected * 0.95 - 10 < count < expected * 1.05 + 10, topic
     assert np.diff(log["/sync/stamp"].time) == pytest.approx(0.005, abs=1e-6)
     assert {"config.json", "card.json", "revision.txt"} <= set(log.attachments)
+
+
+def test_the_raw_bytes_of_every_line_are_logged(flown: tuple[dict[str, Any], Log]) -> None:
+    """Decoded again, they are what the log says the machines measured and were told."""
+    _, log = flown
+    for device in DEVICES:
+        for way in ("rx", "tx"):
+            decoder = FrameDecoder()
+            line = log[f"/wire/{device}/{way}"]
+            messages = [unpack(f) for f in decoder.feed(b"".join(line.data))]
+            assert decoder.crc_errors == decoder.garbage_bytes == 0 and len(messages) > 100
+            if device == "platform":
+                kind, topic = (
+                    (PlatformState, "/platform/state") if way == "rx" else (PlatformCommand, "/platform/command")
+                )
+                poses = np.array([m.pose for m in messages if isinstance(m, kind)])
+                logged = log[topic].pose.astype(np.float32)
+                assert len(poses) >= len(logged) - 20
+                assert {p.tobytes() for p in poses[20:-20].astype(np.float32)} <= {p.tobytes() for p in logged}
+    assert log["/robot/fault"].fault[-1] == log["/tracker/fault"].fault[-1] == 0
 
 
 def test_the_platform_moves_in_flight_only(flown: tuple[dict[str, Any], Log]) -> None:
