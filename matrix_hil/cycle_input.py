@@ -108,8 +108,8 @@ def machine_states(inputs: Any, k: int) -> MachineStates:
     )
     return MachineStates(
         PlatformState(time[0], p[:6], p[6:], fault[0]) if heard[0] else None,
-        TreadmillState(time[1], *t, fault[1]) if heard[1] else None,
-        CounterweightState(time[2], *c, fault[2]) if heard[2] else None,
+        TreadmillState(time[1], t[0], t[1], fault[1]) if heard[1] else None,
+        CounterweightState(time[2], c[0], c[1], c[2], fault[2]) if heard[2] else None,
         TrackerState(time[3], tracker[:3], tracker[3:], fault[3]) if heard[3] else None,
         RobotState(
             time[4],

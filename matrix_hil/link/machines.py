@@ -119,6 +119,8 @@ class RobotConfig:
     """N*m/rad before the first command."""
     kd: float = 0.75
     """N*m*s/rad before the first command."""
+    dead_time: float = 0.0
+    """s from the last bit of a command until the servos have it."""
     line: LineConfig = field(default_factory=LineConfig)
 
 
@@ -329,6 +331,7 @@ class RobotEmulator(Emulator):
     def __init__(self, cfg: RobotConfig, seed: int) -> None:
         super().__init__(cfg.line, seed)
         self.cfg = cfg
+        self.dead_time = cfg.dead_time
         self._targets = NOMINAL_POSE.copy()
         self._kp, self._kd = cfg.kp, cfg.kd
         self._mode = "damp"

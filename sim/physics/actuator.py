@@ -67,3 +67,15 @@ def set_gains(model: mujoco.MjModel, kp: np.ndarray | float, kd: np.ndarray | fl
     """Change the servos of a compiled model to ``kp`` N*m/rad and ``kd`` N*m*s/rad, one for all or (12,)."""
     model.actuator_gainprm[:, STIFFNESS] = kp
     model.actuator_gainprm[:, DAMPING] = kd
+
+
+def motor_parameters(
+    model: mujoco.MjModel, kp: np.ndarray, kd: np.ndarray, strength: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """``actuator_gainprm`` (n, joints, ...) and ``actuator_forcerange`` (n, joints, 2) of n robots whose servos have
+    ``kp`` (n,) N*m/rad and ``kd`` (n,) N*m*s/rad and whose motors have ``strength`` (n,) times the model's torque."""
+    gains = np.repeat(model.actuator_gainprm[None], len(kp), axis=0)
+    gains[:, :, RESISTANCE] /= strength[:, None]
+    gains[:, :, STIFFNESS] = (kp * strength)[:, None]
+    gains[:, :, DAMPING] = (kd * strength)[:, None]
+    return gains, model.actuator_forcerange * strength[:, None, None]

@@ -15,7 +15,8 @@ import mujoco
 import numpy as np
 
 from sim.errors import LunarError
-from sim.physics.actuator import add_actuators, set_gains
+from sim.physics.actuator import RESISTANCE, add_actuators, set_gains
+from sim.physics.payload import bare_trunk, loaded_trunk
 from sim.physics.scene import robot_spec
 from sim.rig.rope import Rope, RopeParameters
 from sim.spec.gravity import EARTH
@@ -23,9 +24,9 @@ from sim.spec.joints import JOINT_NAMES, LEGS, NOMINAL_POSE
 
 _HEAVY = 1e5  # kg; the robot's 1 kN landing moves it by less than 1e-8 m before it is put back
 _PLATFORM_AXES = (("slide", 0), ("slide", 1), ("slide", 2), ("hinge", 2), ("hinge", 1), ("hinge", 0))
-_POSE_ORDER = [0, 1, 2, 5, 4, 3]  # pose is x y z roll pitch yaw, the joints nest x y z yaw pitch roll
-_PLATFORM_Q, _BELT_Q = slice(19, 25), 25  # layout of qpos: robot (free base, 12 joints), platform, belt
-_PLATFORM_V, _BELT_V, _ROBOT_V = slice(18, 24), 24, slice(0, 18)
+POSE_ORDER = [0, 1, 2, 5, 4, 3]  # pose is x y z roll pitch yaw, the joints nest x y z yaw pitch roll
+PLATFORM_Q, BELT_Q = slice(19, 25), 25  # layout of qpos: robot (free base, 12 joints), platform, belt
+PLATFORM_V, BELT_V, ROBOT_V = slice(18, 24), 24, slice(0, 18)
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,10 @@ class RigConfig:
     """m, along y."""
     friction: float = 0.8
     """1. Sliding friction of feet on the belt."""
+    added_mass: float = 0.0
+    """kg at the trunk's centre of mass unknown to the robot's file and the counterweight; negative: lighter."""
+    strength: float = 1.0
+    """1. Factor of the motors' torque at every speed."""
     pulley_height: float = 4.0
     """m. Pulley above the belt's centre."""
     harness: tuple[float, float, float] = (-0.003, 0.0, 0.03)
@@ -145,7 +150,7 @@ class VirtualRig:
         self._harness = tuple(float(v) for v in cfg.harness)
         self._lever = tuple(float(v) for v in offset)
         self.rope = Rope(RopeParameters(
-            counterweight=cfg.offload * self.mass / cfg.rope_ratio,
+            counterweight=cfg.offload * (self.mass - cfg.added_mass) / cfg.rope_ratio,
             ratio=cfg.rope_ratio,
             pulley_mass=cfg.pulley_mass,
             friction=cfg.rope_friction,
@@ -197,6 +202,22 @@ class VirtualRig:
         self.rope.speed = rate
         mujoco.mj_forward(self.model, self.data)
 
+    def place(self, qpos: np.ndarray, qvel: np.ndarray, tension: float, rope_speed: float) -> None:
+        """Begin from a known state, machines at home and the belt's position zero.
+
+        Args:
+            qpos: (19,) base position in m, quaternion (w, x, y, z), joints in rad.
+            qvel: (18,) m/s in the rig's frame, rad/s in the base's, joints in rad/s.
+            tension: N in the rope.
+            rope_speed: m/s, paying out.
+        """
+        mujoco.mj_resetData(self.model, self.data)
+        self._qpos[0:19], self._qvel[ROBOT_V] = qpos, qvel
+        self.belt_position = 0.0
+        self.rope.reset(self._rope_geometry()[0], tension)
+        self.rope.speed = rope_speed
+        mujoco.mj_forward(self.model, self.data)
+
     def step(self, inputs: RigInputs, dt: float) -> None:
         """Advance by ``dt`` seconds, a whole number of timesteps.
 
@@ -205,21 +226,21 @@ class VirtualRig:
         """
         self._drive_joints(inputs)
         h = self.cfg.timestep
-        pose = np.asarray(inputs.platform_pose, dtype=float)[_POSE_ORDER]
-        velocity = np.asarray(inputs.platform_velocity, dtype=float)[_POSE_ORDER]
+        pose = np.asarray(inputs.platform_pose, dtype=float)[POSE_ORDER]
+        velocity = np.asarray(inputs.platform_velocity, dtype=float)[POSE_ORDER]
         for i in range(round(dt / h)):
-            self._qpos[_PLATFORM_Q] = pose + velocity * (i * h)
-            self._qvel[_PLATFORM_V] = velocity
-            self._qpos[_BELT_Q] = 0.0
-            self._qvel[_BELT_V] = -inputs.belt_speed
+            self._qpos[PLATFORM_Q] = pose + velocity * (i * h)
+            self._qvel[PLATFORM_V] = velocity
+            self._qpos[BELT_Q] = 0.0
+            self._qvel[BELT_V] = -inputs.belt_speed
             self.belt_position += inputs.belt_speed * h
             self._pull(inputs.winch_force, inputs.brake, h)
             mujoco.mj_step(self.model, self.data)
         # what the solver did to the prescribed bodies is not the machines' motion
-        self._qpos[_PLATFORM_Q] = pose + velocity * dt
-        self._qvel[_PLATFORM_V] = velocity
-        self._qpos[_BELT_Q] = 0.0
-        self._qvel[_BELT_V] = -inputs.belt_speed
+        self._qpos[PLATFORM_Q] = pose + velocity * dt
+        self._qvel[PLATFORM_V] = velocity
+        self._qpos[BELT_Q] = 0.0
+        self._qvel[BELT_V] = -inputs.belt_speed
         if not math.isfinite(float(self._qpos.sum())) or self.data.warning[mujoco.mjtWarning.mjWARN_BADQACC].number:
             raise LunarError("virtual rig: the simulation diverged; lower rig.timestep or the gains")
 
@@ -230,10 +251,10 @@ class VirtualRig:
         sensors = self.data.sensordata
         return RigOutputs(
             time=self.data.time,
-            platform_pose=q[_PLATFORM_Q][_POSE_ORDER],
-            platform_velocity=v[_PLATFORM_V][_POSE_ORDER],
+            platform_pose=q[PLATFORM_Q][POSE_ORDER],
+            platform_velocity=v[PLATFORM_V][POSE_ORDER],
             belt_position=self.belt_position,
-            belt_speed=-float(v[_BELT_V]),
+            belt_speed=-float(v[BELT_V]),
             rope_tension=self.rope.tension,
             rope_length=self.rope.length,
             rope_speed=self.rope.speed,
@@ -258,12 +279,12 @@ class VirtualRig:
         com, _ = self.center_of_mass()
         inertia = np.zeros((self.model.nv, self.model.nv))
         mujoco.mj_fullM(self.model, self.data, inertia)
-        speed = self._qvel[_ROBOT_V]
+        speed = self._qvel[ROBOT_V]
         rope, p = self.rope, self.rope.parameters
         distance, _, _ = self._rope_geometry()
         return float(
             self.mass * EARTH * com[2]
-            + 0.5 * speed @ inertia[_ROBOT_V, _ROBOT_V] @ speed
+            + 0.5 * speed @ inertia[ROBOT_V, ROBOT_V] @ speed
             + p.passive_force * rope.length
             + 0.5 * p.inertia * rope.speed**2
             + 0.5 * p.stiffness * max(0.0, distance - rope.length) ** 2
@@ -280,7 +301,7 @@ class VirtualRig:
             raise LunarError(f"virtual rig: robot mode '{inputs.mode}' is unknown; choose run, hold, stand or damp")
         if self._gains != (kp, kd):
             self._gains = (kp, kd)
-            set_gains(self.model, kp, kd)
+            set_gains(self.model, kp * self.cfg.strength, kd * self.cfg.strength)
         self.data.ctrl[:] = targets
 
     def _rope_geometry(self) -> tuple[float, float, tuple[float, ...]]:
@@ -335,7 +356,15 @@ def build_model(cfg: RigConfig) -> mujoco.MjModel:
     bare = spec.compile()
     if bare.nq != 19:
         raise LunarError(f"robot {cfg.robot} has {bare.nq - 7} joints beside the free base; exactly 12 are expected")
+    trunk = bare_trunk(bare, bare.body(base.name).id)
+    mass, com, inertia, axes = loaded_trunk(trunk, np.array([cfg.added_mass]), trunk.com[None], np.zeros((1, 3)))
+    base.explicitinertial = True
+    base.mass, base.ipos, base.inertia, base.iquat = float(mass[0]), com[0], inertia[0], axes[0]
+    base.fullinertia[:] = np.nan
     add_actuators(spec, kp=30.0, kd=0.75)
+    for actuator in spec.actuators:
+        actuator.gainprm[RESISTANCE] /= cfg.strength
+        actuator.forcerange *= cfg.strength
     _add_machines(spec, cfg)
     for leg in LEGS:
         foot = spec.geom(leg)
