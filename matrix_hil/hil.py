@@ -91,6 +91,10 @@ class HilConfig:
     """Of terrain, sensor noise and the robot's first pose."""
     json: str = ""
     """File for the results as data."""
+    live: bool = False
+    """Show the running rig in a browser on this computer."""
+    live_port: int = 8080
+    """Port of that page on 127.0.0.1; 0 takes a free one."""
     quick: bool = False
     """5 s with the policy driving."""
 
@@ -146,10 +150,19 @@ def run(cfg: HilConfig, console: Console | None = None) -> dict[str, Any]:
         for name, device in devices.items():
             device.tap = log.wire(name)
         metrics = RunMetrics(cfg.sync, truth.rig if truth else None)
+        watch: Callable[[Cycle], None] | None = None
+        if cfg.live:
+            from matrix_hil.live import live_view  # half a second that only this option needs
+
+            live = stack.enter_context(live_view(cfg.rig, cfg.sync.heading, cfg.live_port))
+            console.print(f"live: {live.url}")
+            watch = live.show
 
         def sink(cycle: Cycle) -> None:
             log.add(cycle)
             metrics.add(cycle)
+            if watch is not None:
+                watch(cycle)
 
         loop = Loop(sync, Supervisor(cfg.safety), devices, cfg.command, cfg.plan, sink)
 

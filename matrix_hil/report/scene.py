@@ -57,13 +57,86 @@ def replay_html(run: Run, model: mujoco.MjModel, shape: RigShape, rate: float) -
     """
     if run.base is None or "/robot/joint_states" not in run.log:
         return None
-    with contextlib.redirect_stdout(io.StringIO()):  # viser prints a banner
-        server = viser.ViserServer(host="127.0.0.1", port=0, verbose=False)
+    server = open_server()
     try:
         return _record(server, run, model, shape, rate)
     finally:
-        with contextlib.redirect_stdout(io.StringIO()):
-            server.stop()
+        close_server(server)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One moment. Positions in m, quaternions (w, x, y, z)."""
+
+    platform: np.ndarray
+    """(6,) pose of the top plate in m and rad."""
+    travel: float
+    """m, of the belt."""
+    position: np.ndarray
+    """(3,) of the base in the rig."""
+    quaternion: np.ndarray
+    links: np.ndarray
+    """(bodies, 7) position and quaternion of every body in the base's frame, as ``link_poses`` gives them."""
+    world: tuple[np.ndarray, np.ndarray] | None = None
+    """Position and quaternion of the base on the Moon."""
+
+
+class RigScene:
+    """Rig, robot, and the robot on the Moon, in a viser server; ``place`` moves them.
+
+    Args:
+        server: an empty one.
+        model: the robot alone.
+        shape: of the rig.
+        moon: also draw the robot on the Moon. The ground below ``/moon`` is the caller's, in world coordinates.
+    """
+
+    def __init__(self, server: viser.ViserServer, model: mujoco.MjModel, shape: RigShape, moon: bool) -> None:
+        self.datum = 0.0
+        """m, world height that stands at the height of the rig's origin."""
+        self._shape = shape
+        scene = server.scene
+        scene.set_up_direction("+z")
+        server.initial_camera.position = (-1.5, -2.5, 1.35)
+        server.initial_camera.look_at = (0.1, 0.7, 0.3)
+        server.initial_camera.fov = math.radians(48.0)
+        self._bodies = _bodies(model)
+        self._platform, self._stripes = _add_rig(server, shape)
+        self._rope = scene.add_line_segments("/rope", np.zeros((1, 2, 3)), (230, 190, 90), thickness=0.014)
+        self._moon = scene.add_frame("/moon", show_axes=False) if moon else None
+        self._robot = _add_robot(server, "/robot", self._bodies)
+        self._on_moon = _add_robot(server, "/moon_robot", self._bodies) if moon else None
+
+    def place(self, frame: Frame) -> None:
+        """Show a moment."""
+        self._platform.position, self._platform.wxyz = frame.platform[:3], _euler(frame.platform[3:])
+        self._stripes.position = (-(frame.travel % _STRIPE), 0.0, 0.0)
+        self._rope.points = np.array([[[0.0, 0.0, self._shape.pulley_height], frame.position]])
+        self._place_robot(self._robot, frame.position, frame.quaternion, frame.links)
+        if frame.world is not None and self._moon is not None and self._on_moon is not None:
+            position, quaternion = frame.world
+            slide = np.array([position[0], position[1], self.datum])
+            self._moon.position = _MOON - slide
+            self._place_robot(self._on_moon, position - slide + _MOON, quaternion, frame.links)
+
+    def _place_robot(
+        self, handles: list[viser.FrameHandle], position: np.ndarray, quaternion: np.ndarray, links: np.ndarray
+    ) -> None:
+        handles[0].position, handles[0].wxyz = position, quaternion
+        for body, handle in zip(self._bodies[1:], handles[1:], strict=True):
+            handle.position, handle.wxyz = links[body.index, :3], links[body.index, 3:]
+
+
+def open_server(port: int = 0) -> viser.ViserServer:
+    """A viser server that only this computer can reach; ``port`` 0 takes a free one."""
+    with contextlib.redirect_stdout(io.StringIO()):  # viser prints a banner
+        return viser.ViserServer(host="127.0.0.1", port=port, verbose=False)
+
+
+def close_server(server: viser.ViserServer) -> None:
+    """End it."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        server.stop()
 
 
 def _record(server: viser.ViserServer, run: Run, model: mujoco.MjModel, shape: RigShape, rate: float) -> str:
@@ -73,46 +146,26 @@ def _record(server: viser.ViserServer, run: Run, model: mujoco.MjModel, shape: R
     rate = min(rate, _MAX_FRAMES / duration)
     time = run.start + np.arange(0.0, duration, 1.0 / rate)
     joints = log["/robot/joint_states"]
-    relative = _link_poses(model, interpolated(time, joints.log_time, joints.position))
-    rig = _poses(time, base.log_time, base.position, base.quaternion)
+    links = link_poses(model, interpolated(time, joints.log_time, joints.position))
+    position, quaternion = _poses(time, base.log_time, base.position, base.quaternion)
     platform = np.zeros((len(time), 6))
     if "/platform/state" in log:
         state = log["/platform/state"]
         platform = interpolated(time, state.log_time, state.pose)
-
-    scene = server.scene
-    scene.set_up_direction("+z")
-    server.initial_camera.position = (-1.5, -2.5, 1.35)
-    server.initial_camera.look_at = (0.1, 0.7, 0.3)
-    server.initial_camera.fov = math.radians(48.0)
-    bodies = _bodies(model)
-    platform_frame, stripes = _add_rig(server, shape)
     travel = np.zeros(len(time))
     if "/treadmill/state" in log:
         belt = log["/treadmill/state"]
         travel = interpolated(time, belt.log_time, belt.position)
-    rope = scene.add_line_segments("/rope", np.zeros((1, 2, 3)), (230, 190, 90), thickness=0.014)
-    robots = [("/robot", rig[0], rig[1])]
-    if "/world/base_pose" in log:
-        world = log["/world/base_pose"]
-        place, turn = _poses(time, world.log_time, world.position, world.quaternion)
-        moon = scene.add_frame("/moon", show_axes=False)
-        datum = _add_moon(server, run)
-        slide = np.stack([place[:, 0], place[:, 1], np.full(len(place), datum)], axis=1)
-        robots.append(("/moon_robot", place - slide + _MOON, turn))
-    links = [_add_robot(server, root, bodies) for root, _, _ in robots]
-
+    moon = "/world/base_pose" in log
+    scene = RigScene(server, model, shape, moon)
+    world: list[tuple[np.ndarray, np.ndarray] | None] = [None] * len(time)
+    if moon:
+        pose = log["/world/base_pose"]
+        world = list(zip(*_poses(time, pose.log_time, pose.position, pose.quaternion), strict=True))
+        scene.datum = _add_moon(server, run)
     recorder = server.get_scene_serializer()
     for k in range(len(time)):
-        platform_frame.position, platform_frame.wxyz = platform[k, :3], _euler(platform[k, 3:])
-        stripes.position = (-(travel[k] % _STRIPE), 0.0, 0.0)
-        rope.points = np.array([[[0.0, 0.0, shape.pulley_height], rig[0][k]]])
-        if len(robots) > 1:
-            moon.position = _MOON - slide[k]
-        for (_, position, turn), handles in zip(robots, links, strict=True):
-            handles[0].position, handles[0].wxyz = position[k], turn[k]
-            for body, handle in zip(bodies[1:], handles[1:], strict=True):
-                handle.position, handle.wxyz = relative[k, body.index, :3], relative[k, body.index, 3:]
+        scene.place(Frame(platform[k], travel[k], position[k], quaternion[k], links[k], world[k]))
         recorder.insert_sleep(1.0 / rate)
     return recorder.as_html(dark_mode=True)
 
@@ -123,7 +176,7 @@ def _poses(
     return interpolated(time, known, position), rotations(time, known, quaternion)
 
 
-def _link_poses(model: mujoco.MjModel, joints: np.ndarray) -> np.ndarray:
+def link_poses(model: mujoco.MjModel, joints: np.ndarray) -> np.ndarray:
     """(frames, bodies, 7) position and quaternion of every body in the base's frame."""
     data = mujoco.MjData(model)
     addresses = [model.jnt_qposadr[model.joint(name).id] for name in JOINT_NAMES]
@@ -231,6 +284,12 @@ def _add_moon(server: viser.ViserServer, run: Run) -> float:
         x0, x1, y0, y1 = field.extent
         inside = (x >= x0) & (x <= x1) & (y >= y0) & (y <= y1)
         z[inside] = field.height(x[inside], y[inside])
+    return add_ground(server, x, y, z, max(1, round(_GRID / step)))
+
+
+def add_ground(server: viser.ViserServer, x: np.ndarray, y: np.ndarray, z: np.ndarray, every: int) -> float:
+    """Draw heights z at x, y (rows, cols) in m, NaN where unknown, below ``/moon``, with a line along every so many-th
+    row and column. Returns the middle height in m."""
     rows, cols = z.shape
     corner = (np.arange(rows - 1)[:, None] * cols + np.arange(cols - 1)).ravel()
     quads = np.stack([corner, corner + 1, corner + cols + 1, corner + cols], axis=1)
@@ -241,7 +300,7 @@ def _add_moon(server: viser.ViserServer, run: Run) -> float:
     vertices = np.stack([x.ravel(), y.ravel(), np.nan_to_num(z.ravel(), nan=datum)], axis=1)
     faces = np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])
     server.scene.add_mesh_simple("/moon/ground", vertices, faces, color=(134, 131, 126), side="double")
-    lines = _grid_lines(x, y, z, max(1, round(_GRID / step)))
+    lines = _grid_lines(x, y, z, every)
     if len(lines):
         server.scene.add_line_segments("/moon/grid", lines, (74, 72, 70), thickness=0.006)
     return datum
