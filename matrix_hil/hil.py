@@ -152,9 +152,9 @@ def run(cfg: HilConfig, console: Console | None = None) -> dict[str, Any]:
         metrics = RunMetrics(cfg.sync, truth.rig if truth else None)
         watch: Callable[[Cycle], None] | None = None
         if cfg.live:
-            from matrix_hil.live import live_view  # half a second that only this option needs
+            from matrix_hil.live import LiveView  # half a second that only this option needs
 
-            live = stack.enter_context(live_view(cfg.rig, cfg.sync.heading, cfg.live_port))
+            live = stack.enter_context(LiveView(cfg.rig, cfg.sync.heading, cfg.live_port))
             console.print(f"live: {live.url}")
             watch = live.show
 

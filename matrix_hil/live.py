@@ -1,14 +1,22 @@
 """``lunar hil --live``: the running rig in a browser on this computer, drawn beside the loop and never waited for.
 
-The loop leaves its newest cycle; a thread of its own draws what is newest some times per second and drops the rest.
+The web server is a process of its own, at low priority: a browser that connects keeps it busy for tens of milliseconds,
+in which a thread would hold the interpreter that the loop needs. The loop leaves its newest cycle in shared memory,
+some microseconds of work; the other side draws whichever is newest some times per second and drops the rest.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
-import threading
+import multiprocessing
+import os
+import signal
+from multiprocessing.connection import Connection
+from multiprocessing.sharedctypes import RawArray
 from types import TracebackType
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -19,109 +27,192 @@ from sim.errors import LunarError
 from sim.physics.scene import robot_spec
 from sim.rig import RigConfig
 
-_GROUND_PERIOD = 25  # frames between drawings of the ground, which is the costly part
+RATE = 25.0
+"""Hz. Frames drawn at most."""
+_START = 60.0  # s within which the server must be up
+_GROUND_PERIOD = 1.0  # s between drawings of the ground, which is the costly part
+_GRID = 0.25  # m between the lines on it
+_CELLS = 256 * 256  # of ground that is drawn; a finer one is thinned
+_NICE = 10  # below the loop and everything that serves it
+_PARTS = {"platform": 6, "travel": 1, "position": 3, "quaternion": 4, "joints": 12, "world": 3, "turned": 4}
+_SIZE = sum(_PARTS.values())
 
 
-def live_view(rig: RigConfig, heading: float, port: int) -> LiveView:
-    """A view of this rig; see ``LiveView``."""
-    shape = RigShape(rig.belt_length, rig.belt_width, rig.pulley_height)
-    return LiveView(robot_spec(rig.robot).compile(), shape, heading, port)
+class Board:
+    """Memory that both processes see: the newest moment and the newest ground, each behind a count that is odd while it
+    is being written."""
+
+    def __init__(self) -> None:
+        self.moment = RawArray("d", 1 + _SIZE)
+        self.ground = RawArray("d", 6)  # count, x and y of the first sample, m between samples, rows, columns
+        self.heights = RawArray("f", _CELLS)
+        self.frames = RawArray("q", 1)  # drawn so far
+
+    def put(self, values: np.ndarray) -> None:
+        """Leave a moment."""
+        view = np.frombuffer(self.moment)
+        view[0] += 1
+        view[1:] = values
+        view[0] += 1
+
+    def put_ground(self, origin: np.ndarray, resolution: float, heights: np.ndarray) -> None:
+        """Leave heights (rows, cols) in m whose first sample lies at ``origin``, thinned to what is drawn."""
+        every = max(1, math.ceil(math.sqrt(heights.size / _CELLS)))
+        heights = heights[::every, ::every]
+        view = np.frombuffer(self.ground)
+        view[0] += 1
+        np.frombuffer(self.heights, np.float32)[: heights.size] = heights.ravel()
+        view[1:] = [*origin, resolution * every, *heights.shape]
+        view[0] += 1
+
+    def take(self, seen: float) -> tuple[float, np.ndarray] | None:
+        """Count and values of the newest moment; None while it is not newer than ``seen`` or is being written."""
+        view = np.frombuffer(self.moment)
+        count, values = view[0], view[1:].copy()
+        return (count, values) if count != seen and count % 2 == 0 and view[0] == count else None
+
+    def take_ground(self, seen: float) -> tuple[float, np.ndarray, float, np.ndarray] | None:
+        """Count, origin, resolution and heights of the newest ground; None as for ``take``."""
+        view = np.frombuffer(self.ground)
+        count, x, y, resolution, rows, cols = view.tolist()
+        size = int(rows * cols)
+        heights = np.frombuffer(self.heights, np.float32)[:size].astype(float).reshape(int(rows), int(cols))
+        whole = count != seen and count % 2 == 0 and view[0] == count
+        return (count, np.array([x, y]), resolution, heights) if whole and min(heights.shape) > 1 else None
 
 
 class LiveView:
-    """Shows a running rig; a context manager. ``show`` may be called from a real-time loop.
+    """Shows a running rig; a context manager. ``show`` is for a real-time loop, one thread at a time.
 
     Args:
-        model: the robot alone.
-        shape: of the rig.
+        rig: its sizes and robot are drawn.
         heading: rad, world yaw of the rig's x axis.
         port: of the page on 127.0.0.1; 0 takes a free one.
-        rate: Hz, frames at most.
 
     Raises:
-        LunarError: the port is taken.
+        LunarError: the port is taken, or the robot's file is unfit.
     """
 
-    def __init__(
-        self, model: mujoco.MjModel, shape: RigShape, heading: float = 0.0, port: int = 0, rate: float = 25.0
-    ) -> None:
-        self.frames = 0
-        """Frames drawn so far."""
-        self._model = model
+    def __init__(self, rig: RigConfig, heading: float = 0.0, port: int = 0) -> None:
         self._turn = np.array([math.cos(heading / 2), 0.0, 0.0, math.sin(heading / 2)])
-        self._period = 1.0 / rate
-        self._newest: Cycle | None = None
-        self._end = threading.Event()
-        self._ground_time: float | None = None
-        try:
-            self.server = open_server(port)
-        except OSError as error:
-            raise LunarError(f"live_port {port} cannot be used: {error.strerror or error}") from None
-        if port not in (0, self.server.get_port()):
-            close_server(self.server)
-            raise LunarError(f"live_port {port} is in use; choose another, or 0 for any free one")
-        # browsers open connections that they then do not use, which is no error
-        logging.getLogger("websockets.server").setLevel(logging.CRITICAL)
-        self._scene = RigScene(self.server, model, shape, moon=True)
-        self._thread = threading.Thread(target=self._run, name="live", daemon=True)
+        self._patch_time = self._ground_time = -math.inf
+        context = multiprocessing.get_context("spawn")  # nothing of the loop's threads, lines and files
+        self._board = Board()
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(self._board, theirs, rig, port), name="live", daemon=True)
+        self._process.start()
+        theirs.close()
+        answer: Any = f"it did not start within {_START:g} s"
+        with contextlib.suppress(EOFError):
+            if self._connection.poll(_START):
+                answer = self._connection.recv()
+        if not isinstance(answer, int):
+            self.close()
+            raise LunarError(f"the live view cannot be shown: {answer}")
+        self.url = f"http://127.0.0.1:{answer}"
+        """Where to look."""
 
     @property
-    def url(self) -> str:
-        """Where to look."""
-        return f"http://127.0.0.1:{self.server.get_port()}"
+    def frames(self) -> int:
+        """Drawn so far."""
+        return int(self._board.frames[0])
 
     def show(self, cycle: Cycle) -> None:
         """Leave a cycle to be drawn unless a newer one comes first; returns at once."""
-        self._newest = cycle
+        s = cycle.states
+        if s.tracker is None or s.robot is None:
+            return
+        turned = np.zeros(4)
+        mujoco.mju_mulQuat(turned, self._turn, s.tracker.quaternion)
+        pose = np.zeros(6) if s.platform is None else s.platform.pose
+        travel = 0.0 if s.treadmill is None else s.treadmill.position
+        joints = s.robot.joint_position
+        tracker = s.tracker
+        self._board.put(
+            np.concatenate([pose, [travel], tracker.position, tracker.quaternion, joints, cycle.world, turned])
+        )
+        patch = cycle.patch
+        if patch is not None and patch.time != self._patch_time and cycle.time - self._ground_time >= _GROUND_PERIOD:
+            self._patch_time, self._ground_time = patch.time, cycle.time
+            self._board.put_ground(patch.origin, patch.resolution, patch.heights)
+
+    def close(self) -> None:
+        """End the page. May be called twice."""
+        self._connection.close()
+        self._process.join(5.0)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
 
     def __enter__(self) -> LiveView:
-        self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._end.set()
-        self._thread.join()
+        self.close()
+
+
+class Page:
+    """The server's side: draws what is on the board. ``server`` is viser's."""
+
+    def __init__(self, board: Board, rig: RigConfig, port: int = 0) -> None:
+        self._board = board
+        self._model = robot_spec(rig.robot).compile()
+        self._seen = self._ground_seen = 0.0
+        self.server = open_server(port)
+        if port not in (0, self.server.get_port()):
+            close_server(self.server)
+            raise LunarError(f"live_port {port} is in use; choose another, or 0 for any free one")
+        # browsers open connections that they then do not use, which is no error
+        logging.getLogger("websockets.server").setLevel(logging.CRITICAL)
+        shape = RigShape(rig.belt_length, rig.belt_width, rig.pulley_height)
+        self._scene = RigScene(self.server, self._model, shape, moon=True)
+
+    def draw(self) -> None:
+        """Draw what is new, if anybody looks."""
+        if not self.server.get_clients():
+            return
+        ground = self._board.take_ground(self._ground_seen)
+        if ground is not None:
+            first = self._ground_seen == 0.0
+            self._ground_seen, origin, resolution, heights = ground
+            rows, cols = heights.shape
+            x, y = np.meshgrid(origin[0] + np.arange(cols) * resolution, origin[1] + np.arange(rows) * resolution)
+            datum = add_ground(self.server, x, y, heights, max(1, round(_GRID / resolution)))
+            if first:
+                self._scene.datum = datum
+        moment = self._board.take(self._seen)
+        if moment is None:
+            return
+        self._seen, values = moment
+        platform, travel, position, quaternion, joints, world, turned = np.split(
+            values, np.cumsum(list(_PARTS.values()))[:-1]
+        )
+        links = link_poses(self._model, joints[None])[0]
+        with self.server.atomic():
+            self._scene.place(Frame(platform, float(travel[0]), position, quaternion, links, (world, turned)))
+        self._board.frames[0] += 1
+
+    def close(self) -> None:
+        """End the server."""
         close_server(self.server)
 
-    def _run(self) -> None:
-        shown: Cycle | None = None
-        while not self._end.wait(self._period):
-            cycle = self._newest
-            if cycle is not None and cycle is not shown and self.server.get_clients():
-                self._draw(cycle)
-                shown = cycle
 
-    def _draw(self, cycle: Cycle) -> None:
-        s = cycle.states
-        if s.tracker is None or s.robot is None:
-            return
-        if self.frames % _GROUND_PERIOD == 0:
-            self._draw_ground(cycle)
-        turn = np.zeros(4)
-        mujoco.mju_mulQuat(turn, self._turn, s.tracker.quaternion)
-        frame = Frame(
-            platform=np.zeros(6) if s.platform is None else s.platform.pose,
-            travel=0.0 if s.treadmill is None else s.treadmill.position,
-            position=s.tracker.position,
-            quaternion=s.tracker.quaternion,
-            links=link_poses(self._model, s.robot.joint_position[None])[0],
-            world=(cycle.world, turn),
-        )
-        with self.server.atomic():
-            self._scene.place(frame)
-        self.frames += 1
-
-    def _draw_ground(self, cycle: Cycle) -> None:
-        patch = cycle.patch
-        if patch is None or patch.time == self._ground_time or min(patch.heights.shape) < 2:
-            return
-        self._ground_time = patch.time
-        rows, cols = patch.heights.shape
-        x, y = np.meshgrid(
-            patch.origin[0] + np.arange(cols) * patch.resolution, patch.origin[1] + np.arange(rows) * patch.resolution
-        )
-        datum = add_ground(self.server, x, y, patch.heights, max(1, round(0.25 / patch.resolution)))
-        if self.frames == 0:
-            self._scene.datum = datum
+def _serve(board: Board, connection: Connection, rig: RigConfig, port: int) -> None:
+    """What the process does: tells its port or what is wrong, draws until the other end of ``connection`` is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the loop's to handle
+    with contextlib.suppress(PermissionError):
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+    os.nice(_NICE)
+    try:
+        page = Page(board, rig, port)
+    except (LunarError, OSError) as error:
+        connection.send(str(error))
+        return
+    try:
+        connection.send(page.server.get_port())
+        while not connection.poll(1.0 / RATE):
+            page.draw()
+    finally:
+        page.close()

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from matrix_hil.cycle_input import machine_states
 from matrix_hil.hil import HilConfig
@@ -276,7 +276,7 @@ def _show(console: Console, log: Log, found: list[Difference], results: dict[str
     title = (
         f"{log.path.name}: {results['cycles']} cycles run again, {results['realtime_factor']:.0f} x real time: {what}"
     )
-    table = Table(*_HEADINGS, title=title)
+    table = Table(Column(_HEADINGS[0], no_wrap=True), *_HEADINGS[1:], padding=0, title=title)
     for d in found:
         table.add_row(*_cells(d), style="bold" if d.differing else "dim")
     console.print(table)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 import subprocess
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from rich.console import Console
 
 from matrix_hil import hil, live
 from matrix_hil.hil import HilConfig
-from matrix_hil.live import LiveView, live_view
+from matrix_hil.live import Board, LiveView, Page
 from matrix_hil.loop import Cycle, Loop, RunPlan
 from matrix_hil.messages import MachineStates, PlatformState, RobotState, TrackerState, TreadmillState, TwinPatch
 from matrix_hil.safety import SafetyConfig, Supervisor
@@ -57,20 +59,30 @@ def cycle_of(standing_policy: Path) -> Callable[[float], Cycle]:
 
 @pytest.fixture
 def view() -> Iterator[LiveView]:
-    with live_view(RigConfig(), 0.0, 0) as shown:
+    with LiveView(RigConfig()) as shown:
         yield shown
 
 
 @pytest.fixture
-def browser(view: LiveView, tmp_path: Path) -> Iterator[Path]:
-    """Looks at the view; yields the file of its console."""
+def page(view: LiveView) -> Iterator[Page]:
+    """The server's side in this process, where a browser can be asked for its picture."""
+    shown = Page(view._board, RigConfig())
+    try:
+        yield shown
+    finally:
+        shown.close()
+
+
+@pytest.fixture
+def browser(page: Page, tmp_path: Path) -> Iterator[Path]:
+    """Looks at the page; yields the file of its console."""
     console = tmp_path / "console.txt"
     with open(console, "w") as stderr:
         process = subprocess.Popen(
             [
                 "chromium", "--headless=new", "--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader",
                 "--enable-unsafe-swiftshader", "--window-size=500,400", f"--user-data-dir={tmp_path / 'profile'}",
-                "--enable-logging=stderr", view.url,
+                "--enable-logging=stderr", f"http://127.0.0.1:{page.server.get_port()}",
             ],
             stderr=stderr,
         )  # fmt: skip
@@ -97,47 +109,64 @@ def gold(picture: np.ndarray) -> int:
 
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="needs the chromium browser")
-def test_a_browser_sees_the_rig_move(view: LiveView, browser: Path, cycle_of: Callable[[float], Cycle]) -> None:
+def test_a_browser_sees_the_rig_move(
+    view: LiveView, page: Page, browser: Path, cycle_of: Callable[[float], Cycle]
+) -> None:
     view.show(cycle_of(0.3))
-    clients = until(view.server.get_clients)
-    client = next(iter(clients.values()))
-    until(lambda: view.frames > 0)
+    client = next(iter(until(page.server.get_clients).values()))
 
     def picture() -> np.ndarray:
+        page.draw()
         return client.get_render(height=180, width=240)
 
     until(lambda: gold(picture()) > 300)  # the platform's golden deck; the first pictures may be empty
     low = picture().astype(int)
     view.show(cycle_of(0.9))
-    until(lambda: view.frames > 1)
     until(lambda: np.abs(picture() - low).mean() > 0.5)  # both robots have risen
     assert gold(picture()) > 300
     lines = [x for x in browser.read_text().splitlines() if ":CONSOLE" in x]
     assert not [x for x in lines if ":ERROR:" in x or "Uncaught" in x]
 
 
-def test_showing_costs_the_loop_nothing(cycle_of: Callable[[float], Cycle], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Drawing that hangs or is slow does not reach the one who shows; only the newest cycle is kept."""
-    drawn: list[Cycle] = []
-    with live_view(RigConfig(), 0.0, 0) as view:
-        monkeypatch.setattr(view.server, "get_clients", lambda: {0: None})
-        monkeypatch.setattr(view, "_draw", lambda cycle: (drawn.append(cycle), time.sleep(0.2)))
-        cycles = [cycle_of(0.3) for _ in range(200)]
-        for cycle in cycles:
-            view.show(cycle)
-        until(lambda: drawn and drawn[-1] is cycles[-1])
-    assert len(drawn) <= 2
-
-
-def test_nobody_looks_nothing_is_drawn(view: LiveView, cycle_of: Callable[[float], Cycle]) -> None:
+def test_the_page_is_served_on_this_computer_only_and_ends(view: LiveView, cycle_of: Callable[[float], Cycle]) -> None:
     view.show(cycle_of(0.3))
-    time.sleep(0.2)
-    assert view.frames == 0
+    assert view.url.startswith("http://127.0.0.1:")
+    with urllib.request.urlopen(view.url, timeout=30.0) as answer:
+        assert b"<html" in answer.read().lower()
+    assert view.frames == 0, "nobody looks, nothing is drawn"
+    view.close()
+    with pytest.raises(urllib.error.URLError):
+        urllib.request.urlopen(view.url, timeout=5.0)
 
 
-def test_a_port_in_use_is_named(view: LiveView) -> None:
+def test_a_port_in_use_is_named(page: Page) -> None:
     with pytest.raises(LunarError, match="live_port"):
-        live_view(RigConfig(), 0.0, view.server.get_port())
+        LiveView(RigConfig(), port=page.server.get_port())
+
+
+def test_the_board_gives_the_newest_whole_moment() -> None:
+    board = Board()
+    assert board.take(0.0) is None and board.take_ground(0.0) is None
+    for value in (1.0, 2.0, 3.0):
+        board.put(np.full(33, value))
+    taken = board.take(0.0)
+    assert taken is not None and (taken[1] == 3.0).all()
+    assert board.take(taken[0]) is None, "nothing new"
+    board.moment[0] += 1  # a writer is at it
+    assert board.take(0.0) is None
+
+
+@pytest.mark.parametrize("size", [2, 41, 700])
+def test_ground_of_any_size_is_thinned_to_fit(size: int) -> None:
+    board = Board()
+    heights = np.arange(float(size * size)).reshape(size, size)
+    board.put_ground(np.array([1.0, 2.0]), 0.01, heights)
+    taken = board.take_ground(0.0)
+    assert taken is not None
+    _, origin, resolution, drawn = taken
+    every = round(resolution / 0.01)
+    assert (origin == [1.0, 2.0]).all()
+    np.testing.assert_array_equal(drawn, heights[::every, ::every].astype(np.float32))
 
 
 def test_hil_shows_its_cycles(standing_policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
