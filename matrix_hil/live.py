@@ -103,9 +103,11 @@ class LiveView:
         self._process.start()
         theirs.close()
         answer: Any = f"it did not start within {_START:g} s"
-        with contextlib.suppress(EOFError):
+        try:
             if self._connection.poll(_START):
                 answer = self._connection.recv()
+        except EOFError:
+            answer = "its process ended at once; a script must start it below 'if __name__ == \"__main__\":'"
         if not isinstance(answer, int):
             self.close()
             raise LunarError(f"the live view cannot be shown: {answer}")

@@ -16,7 +16,7 @@ import plotly.offline
 from matrix_hil.report.plots import BLUE, GREEN, GREY, ORANGE, add_line, new_figure
 
 _TEMPLATE = Path(__file__).with_name("compare.html")
-_COLORS = (BLUE, ORANGE, GREEN, GREY)
+_COLORS = {"logged": BLUE, "again": ORANGE, "model": ORANGE, "fitted": GREEN}
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ def comparison_page(
     figures, sections = [], []
     for i, curve in enumerate(curves):
         figure = new_figure(curve.unit)
-        for (name, values), color in zip(curve.values.items(), _COLORS, strict=False):
-            add_line(figure, curve.time, values, name, color)
+        for name, values in curve.values.items():
+            add_line(figure, curve.time, values, name, _COLORS.get(name, GREY))
         figures.append(json.loads(plotly.io.to_json(figure)))
         sections.append(f'<section><h2>{html.escape(curve.title)}</h2><div id="plot{i}"></div></section>')
     head = "".join(f"<th>{html.escape(h)}</th>" for h in headings)

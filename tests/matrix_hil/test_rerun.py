@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from matrix_hil import replay, rerun
-from matrix_hil.cycle_input import cycle_input, machine_states
+from matrix_hil.cycle_input import CycleInput, cycle_input, machine_states
 from matrix_hil.hil import HilConfig, run
 from matrix_hil.log import Log, Recorder, read_log
 from matrix_hil.log.topics import Codec
@@ -27,6 +27,7 @@ from matrix_hil.messages import (
     RobotState,
     TrackerState,
     TreadmillState,
+    TwinPatch,
 )
 from policy.policy_file import ZOO
 from sim.errors import LunarError
@@ -139,6 +140,20 @@ def test_a_log_without_inputs_is_refused(tmp_path: Path, flown: Log) -> None:
         log.write("/hop_command", HopCommand(), 0.0)
     with pytest.raises(LunarError, match=r"config\.json"):
         again(read_log(tmp_path / "bare"))
+
+
+def test_missing_cycles_are_named(flown: Log, tmp_path: Path) -> None:
+    inputs, patches = flown["/sync/input"], flown["/twin/patch"]
+    with Recorder(tmp_path / "log", flown.attachments, flown.start_wall_time) as log:
+        for k in range(len(patches)):
+            values = {name: column[k] for name, column in patches.columns.items()}
+            log.write("/twin/patch", TwinPatch(**values), values["time"])
+        for k in range(len(inputs)):
+            if k not in (100, 101, 200):
+                values = {name: column[k] for name, column in inputs.columns.items()}
+                log.write("/sync/input", CycleInput(**values), values["time"])
+    results, _ = again(read_log(tmp_path / "log"))
+    assert results["notes"] == ["3 cycles are missing in the log; what came after them need not be the same"]
 
 
 def test_a_missing_ground_is_not_made_up(flown: Log) -> None:
