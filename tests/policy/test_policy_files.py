@@ -6,6 +6,7 @@ import json
 import shutil
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
@@ -84,6 +85,18 @@ def test_a_non_finite_sensor_gives_non_finite_targets(folder):
 def test_damaged_exports_are_refused(folder, damage, message):
     damage(folder)
     with pytest.raises(LunarError, match=message):
+        OnnxPolicy(folder)
+
+
+def test_a_network_of_another_shape_than_its_card_is_refused(folder):
+    ends = [
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 7]) for name in ("observation", "action")
+    ]
+    node = onnx.helper.make_node("Identity", ["observation"], ["action"])
+    graph = onnx.helper.make_graph([node], "seven", ends[:1], ends[1:])
+    opset = [onnx.helper.make_opsetid("", 18)]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=10), folder / "policy.onnx")
+    with pytest.raises(LunarError, match="maps 7 to 7 values, its card says 131 to 12"):
         OnnxPolicy(folder)
 
 
