@@ -82,7 +82,7 @@ def run_wall(bench: Bench, clock: Callable[[], float]) -> None:
             machines = bench.machines
             threads.enter_context(PollThread("virtual-rig", lambda _: machines.poll(clock()), machines.tick))
         for device in bench.devices.values():
-            threads.enter_context(PollThread(device.spec.name, _poll(device, clock), device.spec.period))
+            threads.enter_context(PollThread(device.spec.name, _poll(device, clock), device.poll_period))
         due = clock() + period
         while not loop.done:
             time.sleep(max(0.0, due - clock()))

@@ -120,6 +120,11 @@ class SerialDevice(Generic[S, C]):
         self.disconnect()
 
     @property
+    def poll_period(self) -> float:
+        """s between two calls of ``poll`` on the wall clock."""
+        return self.spec.period
+
+    @property
     def state(self) -> S | None:
         """The newest state, ``time`` being the host's clock when it was received. None before the first."""
         return self._state
@@ -292,7 +297,7 @@ class PollThread:
 
 
 class DeviceThread(PollThread):
-    """Polls a driver at its device's period. Enter it after the driver, so that it ends before the safe command."""
+    """Polls a driver at its ``poll_period``. Enter it after the driver, so that it ends before the safe command."""
 
     def __init__(self, device: SerialDevice) -> None:
-        super().__init__(device.spec.name, device.poll, device.spec.period)
+        super().__init__(device.spec.name, device.poll, device.poll_period)

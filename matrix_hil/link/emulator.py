@@ -174,6 +174,19 @@ class Emulator:
 
     # ---- line and firmware --------------------------------------------------------------------------------------
 
+    def _feed(self, data: bytes) -> None:
+        """Take bytes that have come in."""
+        for frame in self._decoder.feed(data):
+            self._line_in = max(self._line_in, self._polled)
+            self._line_in += (len(frame.payload) + OVERHEAD) * BITS_PER_BYTE / self.line.baud
+            self._take(unpack(frame))
+
+    def _report(self, now: float) -> None:
+        """Say what is due: a state per period."""
+        if now + 1e-9 >= self._start_time + (self._states + 1) * self.spec.period:
+            self._states += 1
+            self._send(replace(self._state(now), fault=self.fault))
+
     def _step(self, now: float) -> None:
         if self._heard is not None and now - self._heard > self.line.watchdog + 1e-9:
             self._trip(FAULT_WATCHDOG)
@@ -182,9 +195,7 @@ class Emulator:
             if not self._latched:
                 self._accept(command)
         self._advance(now, self.line.tick)
-        if now + 1e-9 >= self._start_time + (self._states + 1) * self.spec.period:
-            self._states += 1
-            self._send(replace(self._state(now), fault=self.fault))
+        self._report(now)
 
     @property
     def _start_time(self) -> float:
@@ -204,10 +215,7 @@ class Emulator:
             with contextlib.suppress(BlockingIOError):
                 while data := os.read(self._master, 4096):
                     self.bytes_received += len(data)
-                    for frame in self._decoder.feed(data):
-                        self._line_in = max(self._line_in, self._polled)
-                        self._line_in += (len(frame.payload) + OVERHEAD) * BITS_PER_BYTE / self.line.baud
-                        self._take(unpack(frame))
+                    self._feed(data)
             if received is None or self.bytes_received >= received or time.monotonic() >= deadline:
                 return
             time.sleep(50e-6)
@@ -232,6 +240,9 @@ class Emulator:
     def _send(self, message: Message) -> None:
         data = pack(message, self._sequence)
         self._sequence = (self._sequence + 1) & 0xFFFF
+        self._queue_out(data)
+
+    def _queue_out(self, data: bytes) -> None:
         if len(self._out) + len(data) > TRANSMIT_BUFFER:
             self.overruns += 1
         else:
