@@ -19,7 +19,7 @@ FEET_AND_BASE = 5  # points under which the ground is known: FL, FR, RL, RR, bas
 class SensorBlock:
     """``scene.build_scene``'s sensors at every physics step of the last control step, by name.
 
-    The named tensors are views of ``sensors`` (N, S, 28), float32: they change when it does.
+    The named tensors are views of ``sensors`` (N, S, 28 or 52), float32: they change when it does.
     """
 
     def __init__(self, sensors: Tensor) -> None:
@@ -30,6 +30,8 @@ class SensorBlock:
         self.angular_momentum = sensors[:, -1, 10:13]
         self.base_height = sensors[:, :, 15]
         self.foot_position = sensors[:, -1, 16:28].unflatten(1, (4, 3))
+        self.joint_torque = sensors[:, :, 28:40]
+        self.joint_speed = sensors[:, :, 40:52]
 
 
 class Physics(Protocol):
@@ -65,6 +67,10 @@ class Physics(Protocol):
     """(N, 3) kg*m^2/s, about the centre of mass at the last physics step."""
     foot_position: Tensor
     """(N, 4, 3) m, centres of the feet at the last physics step."""
+    joint_torque: Tensor
+    """(N, S, 12) N*m; (N, S, 0) without ``cfg.joint_sensors``."""
+    joint_speed: Tensor
+    """(N, S, 12) rad/s, of the same moments; (N, S, 0) without ``cfg.joint_sensors``."""
     ground: Tensor
     """(N, 5) m, height of the terrain under each foot and under the base."""
     effective_gravity: Tensor
@@ -95,6 +101,10 @@ class Physics(Protocol):
                 the pull then lacks.
             friction: (n,) share of the pull lost while the trunk rises, and added while it falls.
         """
+
+    def set_push(self, ids: Tensor, force: Tensor) -> None:
+        """Push the trunks of robots ``ids``, at their centres of mass, with the horizontal ``force`` (n, 2) N from now
+        on; a reset ends it."""
 
     def set_payload(self, ids: Tensor, load: Tensor, place: Tensor, offset: Tensor) -> None:
         """Put ``load`` (n,) kg at ``place`` (n, 3) m of the base frame onto the trunks of robots ``ids``, and displace

@@ -52,7 +52,8 @@ class BatchPhysics(SensorBlock):
             for name in ("qpos", "qvel", "ctrl", "actuator_force", "sensordata", "mocap_pos", "mocap_quat")
         )
         self._trunk = self.model.jnt_bodyid[0]
-        self._pull = self.batch.bind("xfrc_applied")[:, self._trunk, 2]
+        trunk_force = self.batch.bind("xfrc_applied")[:, self._trunk]
+        self._push, self._pull = trunk_force[:, :2], trunk_force[:, 2]
         self._gravity = self.batch.expand("opt.gravity")
         self._friction = self.batch.expand("pair_friction")
         if cfg.soil.kind == "regolith":
@@ -117,6 +118,10 @@ class BatchPhysics(SensorBlock):
         self._rope_mass[rows] = self._robot_mass[rows] * inertia.numpy()
         self._rope_friction[rows] = friction.numpy()
         self.effective_gravity[ids] /= 1.0 + inertia
+
+    def set_push(self, ids: Tensor, force: Tensor) -> None:
+        """See ``backend.Physics``."""
+        self._push[ids.numpy()] = force.numpy()
 
     def set_payload(self, ids: Tensor, load: Tensor, place: Tensor, offset: Tensor) -> None:
         """See ``backend.Physics``."""

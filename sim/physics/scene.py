@@ -45,6 +45,8 @@ class PhysicsConfig:
     """N*m*s/rad. Joint damping."""
     backend: Literal["auto", "batch", "warp"] = "auto"
     """Engine: C++ threads (``batch``, cpu) or MuJoCo Warp (``warp``, cuda or cpu); ``auto`` follows the device."""
+    joint_sensors: bool = False
+    """Record joint torques and speeds at every physics step; for measuring effort."""
 
     @property
     def control_dt(self) -> float:
@@ -98,7 +100,8 @@ def build_scene(cfg: PhysicsConfig) -> mujoco.MjModel:
     """The model for training: reduced collision geometry, one tangent plane per foot, sensors at the physics rate.
 
     ``sensordata`` holds, in order: foot force (4, N), centre of mass (3, m), its velocity (3, m/s), angular momentum
-    about it (3, kg*m^2/s), base position (3, m), foot positions (4 x 3, m); world frame.
+    about it (3, kg*m^2/s), base position (3, m), foot positions (4 x 3, m); world frame. With ``joint_sensors`` also
+    joint torques (12, N*m) and speeds (12, rad/s).
     """
     model = scene_spec(cfg).compile()
     apply_soil(model, cfg.soil)
@@ -159,6 +162,12 @@ def scene_spec(cfg: PhysicsConfig) -> mujoco.MjSpec:
     spec.add_sensor(name="base", type=position, objtype=mujoco.mjtObj.mjOBJ_XBODY, objname=base.name)
     for leg in LEGS:
         spec.add_sensor(name=leg, type=position, objtype=mujoco.mjtObj.mjOBJ_SITE, objname=f"{leg}_touch")
+    if cfg.joint_sensors:
+        torque, speed = mujoco.mjtSensor.mjSENS_ACTUATORFRC, mujoco.mjtSensor.mjSENS_JOINTVEL
+        for name in JOINT_NAMES:
+            spec.add_sensor(name=f"{name}_torque", type=torque, objtype=mujoco.mjtObj.mjOBJ_ACTUATOR, objname=name)
+        for name in JOINT_NAMES:
+            spec.add_sensor(name=f"{name}_speed", type=speed, objtype=mujoco.mjtObj.mjOBJ_JOINT, objname=name)
     return spec
 
 

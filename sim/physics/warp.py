@@ -80,7 +80,8 @@ class WarpPhysics(SensorBlock):
         self._sensordata = wp.to_torch(data.sensordata)
         self._ground_pos, self._ground_quat = wp.to_torch(data.mocap_pos), wp.to_torch(data.mocap_quat)
         self._trunk = int(model.jnt_bodyid[0])
-        self._pull = wp.to_torch(data.xfrc_applied)[:, self._trunk, 2]
+        trunk_force = wp.to_torch(data.xfrc_applied)[:, self._trunk]
+        self._push, self._pull = trunk_force[:, :2], trunk_force[:, 2]
         self._robot_mass = torch.full((num_envs,), self.mass, device=self.device)
         self._has_rope = False
         self._pull_at_rest, self._rope_mass, self._rope_friction = torch.zeros(3, num_envs, device=self.device)
@@ -133,6 +134,10 @@ class WarpPhysics(SensorBlock):
         self._rope_mass[ids] = self._robot_mass[ids] * inertia
         self._rope_friction[ids] = friction
         self.effective_gravity[ids] /= 1.0 + inertia
+
+    def set_push(self, ids: Tensor, force: Tensor) -> None:
+        """See ``backend.Physics``."""
+        self._push[ids] = force
 
     def set_payload(self, ids: Tensor, load: Tensor, place: Tensor, offset: Tensor) -> None:
         """See ``backend.Physics``."""

@@ -63,6 +63,32 @@ def test_angular_momentum_is_conserved_in_flight_whatever_the_legs_do():
     assert physics.angular_momentum.abs().max() < 0.02
 
 
+def test_a_push_in_flight_changes_momentum_by_its_impulse_until_a_reset_ends_it():
+    physics = robots(FLAT, [3.0, 3.0])
+    physics.set_push(torch.tensor([1]), torch.tensor([[300.0, -150.0]]))
+    physics.step(NOMINAL.repeat(2, 1))
+    momentum = physics.mass * physics.com_velocity[:, -1, :2]  # sensors lag one of the four physics steps
+    np.testing.assert_allclose(momentum, [[0.0, 0.0], [300.0 * 0.015, -150.0 * 0.015]], atol=1e-3)
+    physics.reset(torch.arange(2), at_rest([3.0, 3.0]), torch.zeros(2, 18))
+    physics.step(NOMINAL.repeat(2, 1))
+    assert physics.com_velocity[:, :, :2].abs().max() < 1e-6
+
+
+def test_joint_sensors_show_the_motors_at_every_physics_step():
+    physics = BatchPhysics(PhysicsConfig(joint_sensors=True), 1, FLAT)
+    physics.reset(torch.arange(1), at_rest([0.3]), torch.zeros(1, 18))
+    for k in range(30):
+        targets = NOMINAL + 0.3 * torch.sin(0.4 * k + torch.arange(12.0))
+        before = physics.qpos[:, 7:].clone()
+        physics.step(targets[None])
+        assert physics.joint_torque.shape == physics.joint_speed.shape == (1, 4, 12)
+        np.testing.assert_array_equal(physics.joint_torque[:, -1], physics.torque)
+        # each speed is held over the step before it was sensed: together they are the way, but for the last step's
+        way = 0.005 * (physics.joint_speed[:, 1:].sum(1) + physics.qvel[:, 6:])
+        np.testing.assert_allclose(way, physics.qpos[:, 7:] - before, atol=1e-5)
+    assert physics.joint_speed.abs().max() > 1.0
+
+
 def test_results_do_not_depend_on_threads():
     finals = []
     for threads in (1, 2):

@@ -91,6 +91,17 @@ def test_a_landing_gives_the_same_impulse():
     assert impulse[batch][1].sum().item() == pytest.approx(fall, rel=0.02)
 
 
+def test_a_push_is_the_same():
+    batch, warp = drop([3.0], joint_sensors=True)
+    for engine in (batch, warp):
+        engine.set_push(torch.tensor([0]), torch.tensor([[300.0, -150.0]]))
+        engine.step(NOMINAL[None] + 0.2)
+    assert batch.qvel[0, 0] > 0.1
+    assert largest(warp.qvel, batch.qvel) < 1e-4
+    assert largest(warp.joint_torque, batch.joint_torque) < 1e-3
+    assert largest(warp.joint_speed, batch.joint_speed) < 1e-4
+
+
 @pytest.mark.parametrize(
     ("terrain", "targets", "soil"),
     [
