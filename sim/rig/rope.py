@@ -1,38 +1,46 @@
-"""A rope over a pulley: elastic, tension only, with Coulomb friction, a counterweight, a winch and a brake."""
+"""A rope over a pulley: elastic, tension only, with Coulomb friction, inertia, winch, brake and shock absorber."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-
-from sim.spec.gravity import EARTH
 
 
 @dataclass(frozen=True)
 class RopeParameters:
-    """Constants of one rope, SI units."""
+    """Constants of one rope as the harness feels them, SI units."""
 
-    counterweight: float
-    """kg. Hanging mass m_c."""
-    ratio: float
-    """m/m. How far the counterweight moves per metre of rope, k."""
-    pulley_mass: float
-    """kg. Rotational inertia of pulleys and drum over their radius squared, moving at the rope's speed."""
+    passive_force: float
+    """N. What pulls at rest with the winch idle; k m_c g for a hanging mass m_c that moves k m per metre of rope."""
+    inertia: float
+    """kg. What moves with the rope: k^2 m_c, pulleys and drum. Zero is the ideal: the force is constant."""
     friction: float
     """1. Share mu of the rope force that the pulleys lose."""
     stiffness: float
     """N/m, of the rope between pulley and harness."""
     damping: float
     """N*s/m."""
+    absorber_force: float = math.inf
+    """N. The shock absorber at the harness is a spring under this preload: below it, it is rigid."""
+    absorber_stiffness: float = 0.0
+    """N/m. Of rope and absorber together once it gives way."""
 
     @property
-    def inertia(self) -> float:
-        """kg. What moves with the rope, seen at the harness: k^2 m_c + pulley_mass."""
-        return self.ratio**2 * self.counterweight + self.pulley_mass
+    def yield_stretch(self) -> float:
+        """m of stretch at which the absorber gives way."""
+        return self.absorber_force / self.stiffness
 
-    @property
-    def passive_force(self) -> float:
-        """N. What the counterweight alone pulls with, seen at the harness at rest: k m_c g."""
-        return self.ratio * self.counterweight * EARTH
+    def spring_force(self, stretch: float) -> float:
+        """N at ``stretch`` m; zero for a slack rope."""
+        beyond = max(0.0, stretch - self.yield_stretch)
+        return max(0.0, self.stiffness * (stretch - beyond) + self.absorber_stiffness * beyond)
+
+    def spring_energy(self, stretch: float) -> float:
+        """J stored at ``stretch`` m."""
+        beyond = max(0.0, stretch - self.yield_stretch)
+        rigid = max(0.0, stretch - beyond)
+        soft = (self.absorber_force + 0.5 * self.absorber_stiffness * beyond) * beyond if beyond else 0.0
+        return 0.5 * self.stiffness * rigid**2 + soft
 
 
 class Rope:
@@ -44,39 +52,47 @@ class Rope:
         self.speed = 0.0
         self.tension = 0.0
 
-    def reset(self, distance: float, tension: float) -> None:
-        """At rest, ``distance`` m between pulley and harness, pulling with ``tension`` N."""
+    def reset(self, distance: float, tension: float, speed: float = 0.0) -> None:
+        """``distance`` m between pulley and harness, pulling with ``tension`` N, paid out at ``speed`` m/s."""
         self.length = distance - tension / self.parameters.stiffness
-        self.speed = 0.0
+        self.speed = speed
         self.tension = tension
 
     def step(self, distance: float, distance_rate: float, winch: float, brake: bool, dt: float) -> float:
         """Advance by ``dt`` seconds; return the tension at the harness in N, never negative.
 
-        With mu the friction and s the length, a moving rope obeys T = (1 +- mu)(k m_c g + winch + inertia s''), + while
-        it pays out (the robot falls) and - while it comes in; a rope at rest stays there while friction can hold it.
-        A slack rope lets the counterweight fall at g until it is taut.
+        With mu the friction, P the passive force and s the length, a moving rope obeys
+        T = (1 +- mu)(P + winch + inertia s''), + while it pays out (the robot falls) and - while it comes in; a rope at
+        rest stays there while friction can hold it. A slack rope lets the counterweight fall until it is taut.
 
         Args:
             distance: m from the pulley to the harness.
             distance_rate: m/s.
             winch: N that the winch adds, positive pulls in, seen at the harness.
-            brake: the drum pays nothing out.
+            brake: a ratchet on the drum: it pays nothing out, and its motor is off; what pulls in is the counterweight.
             dt: s.
         """
         p = self.parameters
+        if p.inertia == 0.0 and not brake:
+            self.reset(distance, max(0.0, p.passive_force + winch), distance_rate)
+            return self.tension
         stretch = distance - self.length
         tension = 0.0
         if stretch > 0.0:
-            tension = max(0.0, p.stiffness * stretch + p.damping * (distance_rate - self.speed))
+            tension = max(0.0, p.spring_force(stretch) + p.damping * (distance_rate - self.speed))
+        self.speed = self._drum_speed(tension, 0.0 if brake else winch, dt)
+        if brake:
+            self.speed = min(self.speed, 0.0)
+        self.length += self.speed * dt
+        self.tension = tension
+        return tension
+
+    def _drum_speed(self, tension: float, winch: float, dt: float) -> float:
+        p = self.parameters
+        if p.inertia == 0.0:
+            return 0.0  # only a braked ideal rope gets here: it stays as it is
         rate = dt / p.inertia
         free = self.speed + rate * (tension - p.passive_force - winch)
         sign = 1.0 if free > 0.0 else -1.0
         lost = rate * p.friction * tension / (1.0 + sign * p.friction)
-        speed = sign * max(0.0, abs(free) - lost)
-        if brake:
-            speed = min(speed, 0.0)
-        self.speed = speed
-        self.length += speed * dt
-        self.tension = tension
-        return tension
+        return sign * max(0.0, abs(free) - lost)
