@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
+from policy.internal_model.actor import ActorOutput
 from policy.policy_file import load_actor
 from policy.runtime.onnx_policy import OnnxPolicy
 from sim.config import parse
@@ -43,26 +44,29 @@ def export(cfg: ExportConfig) -> dict[str, Any]:
     """Export and compare on 1000 random observations.
 
     Raises:
-        LunarError: ONNX and torch differ by more than 1e-5.
+        LunarError: ONNX and torch differ by more than 1e-5, or no robot can run the policy.
     """
     folder, out = Path(cfg.policy), Path(cfg.out or cfg.policy)
     actor, card = load_actor(folder)
+    if card.group != "policy":
+        raise LunarError(f"policy {folder} sees what only a simulator knows; distil it into one that a robot can run")
     out.mkdir(parents=True, exist_ok=True)
     path = out / "policy.onnx"
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns of torchvision, which nobody asked for
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # raised inside torch's exporter
         torch.onnx.export(
-            actor, (torch.zeros(2, card.observation.size),), str(path), input_names=["observation"],
-            output_names=["action"], dynamic_shapes=({0: torch.export.Dim("batch")},), external_data=False,
-            verbose=False,
+            actor, (torch.zeros(2, actor.size),), str(path), input_names=["observation"],
+            output_names=list(ActorOutput._fields), dynamic_shapes=({0: torch.export.Dim("batch")},),
+            external_data=False, verbose=False,
         )  # fmt: skip
     if out != folder:
         shutil.copyfile(folder / "card.json", out / "card.json")
     observations = np.random.default_rng(cfg.seed).standard_normal((1000, card.observation.size)).astype(np.float32)
     with torch.no_grad():
-        expected = actor(torch.from_numpy(observations)).numpy()
-    difference = float(np.abs(OnnxPolicy(out).infer(observations) - expected).max())
+        expected = actor(torch.from_numpy(observations))
+    found = OnnxPolicy(out).infer(observations)
+    difference = max(float(np.abs(a - b.numpy()).max()) for a, b in zip(found, expected, strict=True) if a.size)
     if difference > TOLERANCE:
         raise LunarError(f"{path} differs from the torch policy by {difference:.2g}, more than {TOLERANCE}")
     return {"path": str(path), "bytes": path.stat().st_size, "max_difference": difference}

@@ -3,31 +3,32 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
 
-from policy.networks import mlp
+from policy.internal_model.actor import Actor, ModelConfig
+from policy.internal_model.encoder import EncoderConfig
 from policy.runtime.card import Card
 from sim.errors import LunarError
 
 ZOO = Path(__file__).resolve().parent / "zoo"
 
 
-def save_policy(folder: Path, state: dict[str, torch.Tensor], card: Card) -> None:
-    """Write weights and card; a reader never sees a half-written file."""
+def save_policy(folder: Path, actor: Actor, card: Card) -> None:
+    """Write the actor's weights and the card; a reader never sees a half-written file."""
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / "policy.safetensors.partial"
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, partial)
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in actor.state_dict().items()}, partial)
     partial.chmod(0o644)
     partial.replace(folder / "policy.safetensors")
     card.save(folder / "card.json")
 
 
 def load_weights(folder: Path) -> dict[str, torch.Tensor]:
-    """The state dict of an ``AsymmetricPolicy``.
+    """The state dict of an ``Actor``.
 
     Raises:
         LunarError: missing or damaged file.
@@ -41,8 +42,8 @@ def load_weights(folder: Path) -> dict[str, torch.Tensor]:
         raise LunarError(f"policy file {path} cannot be read: {error}") from None
 
 
-def load_actor(folder: str | Path) -> tuple[nn.Sequential, Card]:
-    """The deterministic actor, observations (N, size) to actions (N, 12), and the card.
+def load_actor(folder: str | Path) -> tuple[Actor, Card]:
+    """The actor, observations (N, size) to an ``ActorOutput``, and the card.
 
     Raises:
         LunarError: missing or damaged files, or weights that are not those of the card.
@@ -50,10 +51,21 @@ def load_actor(folder: str | Path) -> tuple[nn.Sequential, Card]:
     folder = Path(folder)
     card = Card.load(folder / "card.json")
     weights = load_weights(folder)
-    actor = mlp(card.observation.size, card.hidden, card.action_size)
     try:
-        actor.load_state_dict({k.removeprefix("actor."): v for k, v in weights.items() if k.startswith("actor.")})
-    except RuntimeError as error:
+        actor = Actor(model_config(card), card.observation, card.action_size)
+        actor.load_state_dict(weights)
+    except (RuntimeError, TypeError, LunarError) as error:
         detail = " ".join(str(error).split())
         raise LunarError(f"policy {folder}: the weights are not those of its card: {detail}") from None
     return actor.eval(), card
+
+
+def model_config(card: Card) -> ModelConfig:
+    """What the card says of the networks. Raises TypeError on a field that no model has."""
+    model = dict(card.model)
+    encoders = {name: EncoderConfig(**_tuples(fields)) for name, fields in model.pop("encoders", {}).items()}
+    return ModelConfig(**_tuples(model), encoders=encoders)
+
+
+def _tuples(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}

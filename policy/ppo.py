@@ -2,7 +2,8 @@
 
 ``learn``, callbacks and the logger are SB3's; collecting and updating are ours. Differences from SB3's PPO: adaptive
 learning rate by the KL divergence of an update (as in rsl_rl), value targets bootstrapped through time limits with the
-critic's value of the final observation, no per-robot Python in the loop.
+critic's value of the final observation, mirrored samples, an internal model that learns beside the policy, no per-robot
+Python in the loop.
 """
 
 from __future__ import annotations
@@ -16,8 +17,13 @@ from stable_baselines3.common.callbacks import BaseCallback
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
+from policy.internal_model.actor import ModelConfig
+from policy.internal_model.learning import EstimatorConfig, EstimatorLearner
 from policy.networks import AsymmetricPolicy
+from policy.rollout import Rollout
 from policy.vec_env import LunarVecEnv
+from sim.mdp.mirror import ACTION, Mirror
+from sim.mdp.observations import group_specs
 from sim.physics.threads import physics_first
 
 
@@ -47,51 +53,12 @@ class PPOConfig:
     """Weight of the value loss."""
     max_grad_norm: float = 1.0
     """Gradients are clipped to this norm."""
-    hidden: tuple[int, ...] = (256, 128)
-    """Widths of the hidden layers, actor and critic alike."""
     initial_std: float = 0.5
     """Standard deviation of actions at the start."""
-
-
-@dataclass
-class Rollout:
-    """T x N transitions on one device."""
-
-    policy: Tensor
-    critic: Tensor
-    actions: Tensor
-    means: Tensor
-    log_probs: Tensor
-    values: Tensor
-    rewards: Tensor
-    dones: Tensor
-    advantages: Tensor = field(init=False)
-    returns: Tensor = field(init=False)
-
-    @staticmethod
-    def empty(steps: int, envs: int, policy: int, critic: int, device: torch.device) -> Rollout:
-        """Room for ``steps`` x ``envs`` transitions."""
-        return Rollout(
-            *(torch.zeros(steps, envs, size, device=device) for size in (policy, critic, 12, 12)),
-            *(torch.zeros(steps, envs, device=device) for _ in range(4)),
-        )
-
-    def compute_advantages(self, last_values: Tensor, gamma: float, gae_lambda: float) -> None:
-        """Generalised advantage estimation; ``last_values`` (N,) follow the last step."""
-        self.advantages = torch.zeros_like(self.rewards)
-        running = torch.zeros_like(last_values)
-        following = last_values
-        for t in reversed(range(len(self.rewards))):
-            alive = 1.0 - self.dones[t]
-            delta = self.rewards[t] + gamma * following * alive - self.values[t]
-            running = delta + gamma * gae_lambda * alive * running
-            self.advantages[t] = running
-            following = self.values[t]
-        self.returns = self.advantages + self.values
-
-    def flat(self, name: str) -> Tensor:
-        """A column as (T * N, ...)."""
-        return getattr(self, name).flatten(0, 1)
+    mirror: bool = True
+    """Whether half of each minibatch is exchanged left for right."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    estimator: EstimatorConfig = field(default_factory=EstimatorConfig)
 
 
 class LunarPPO(PPO):
@@ -118,7 +85,7 @@ class LunarPPO(PPO):
             n_epochs=config.epochs,
             gamma=config.gamma,
             gae_lambda=config.gae_lambda,
-            policy_kwargs={"hidden": config.hidden, "initial_std": config.initial_std},
+            policy_kwargs={"model": config.model, "spec": env.world.spec, "initial_std": config.initial_std},
             seed=seed,
             device=device,
             **kwargs,
@@ -131,31 +98,40 @@ class LunarPPO(PPO):
 
     def _setup_model(self) -> None:
         super()._setup_model()
-        groups = self.observation_space.spaces  # type: ignore[attr-defined]
-        sizes = groups["policy"].shape[0], groups["critic"].shape[0]
+        world, actor, cfg = self.env.world, self.policy.actor, self.config  # type: ignore[union-attr]
+        groups = group_specs(world.spec)
+        self.mirrors = {name: Mirror(channels, self.device) for name, channels in groups.items()}
+        self.mirrors["actions"] = Mirror([ACTION], self.device)
+        self.estimator = EstimatorLearner(actor, cfg.estimator, self.device) if actor.encoders else None
+        learned = set(self.estimator.parameters) if self.estimator and not cfg.estimator.policy_gradient else set()
+        self.parameters = [p for p in self.policy.parameters() if p not in learned]
+        self.policy.optimizer = torch.optim.Adam(self.parameters, lr=self.lr, eps=1e-5)
         self.rollout_buffer = None  # type: ignore[assignment]  # SB3's NumPy buffer is not used
-        self.rollout = Rollout.empty(self.config.rollout, self.n_envs, *sizes, self.device)
+        sizes = {name: sum(c.size for c in channels) for name, channels in groups.items()}
+        self.rollout = Rollout.empty(cfg.rollout, self.n_envs, sizes, actor.feature_size, self.device)
         self._obs: dict[str, Tensor] | None = None
 
     @torch.no_grad()
     @physics_first()
     def collect_rollouts(self, env: Any, callback: BaseCallback, rollout_buffer: Any, n_rollout_steps: int) -> bool:
         """Fill the rollout; False when a callback asks to stop."""
-        world = env.world
+        world, policy = env.world, self.policy
         obs = self._obs if self._obs is not None else world.reset()
         data = self.rollout
         callback.on_rollout_start()
         for t in range(n_rollout_steps):
-            action, log_prob, mean = self.policy.act(obs["policy"])
-            values = self.policy.critic(obs["critic"]).squeeze(1)
+            features = policy.actor.features(obs[policy.model.group])
+            action, log_prob, mean = policy.sample(features)
+            values = policy.critic(obs["critic"]).squeeze(1)
             step = world.step(action)
             reward = step.reward
             if step.truncated.any():
-                final = self.policy.critic(step.final_observations["critic"]).squeeze(1)
+                final = policy.critic(step.final_observations["critic"]).squeeze(1)
                 reward = reward.clone()
                 reward[step.ended] += self.gamma * final * step.truncated[step.ended]
-            data.policy[t], data.critic[t], data.actions[t], data.means[t] = obs["policy"], obs["critic"], action, mean
-            data.log_probs[t], data.values[t], data.rewards[t] = log_prob, values, reward
+            data.policy[t], data.critic[t], data.features[t] = obs["policy"], obs["critic"], features
+            data.actions[t], data.means[t], data.log_probs[t] = action, mean, log_prob
+            data.values[t], data.rewards[t] = values, reward
             data.dones[t] = (step.terminated | step.truncated).float()
             obs = step.observations
             self.num_timesteps += world.num_envs
@@ -163,23 +139,23 @@ class LunarPPO(PPO):
             if not callback.on_step():
                 return False
         self._obs = obs
-        data.compute_advantages(self.policy.critic(obs["critic"]).squeeze(1), self.gamma, self.gae_lambda)
+        data.critic[-1] = obs["critic"]
+        data.compute_advantages(policy.critic(obs["critic"]).squeeze(1), self.gamma, self.gae_lambda)
         callback.on_rollout_end()
         return True
 
     def train(self) -> None:
-        """One PPO update from the rollout."""
-        cfg, data = self.config, self.rollout
-        columns = {n: data.flat(n) for n in ("policy", "critic", "actions", "means", "log_probs", "returns")}
-        advantages = data.flat("advantages")
-        columns["advantages"] = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+        """One update of the policy, then of the internal model, from the rollout."""
+        cfg = self.config
+        columns = self._columns()
         old_log_std = self.policy.log_std.detach().clone()
+        size = len(columns["returns"]) // (2 if cfg.mirror else 1)
         sums = dict.fromkeys(("policy_loss", "value_loss", "kl"), 0.0)
         count = 0
         for _ in range(cfg.epochs):
-            for batch in torch.randperm(len(advantages), device=self.device).split(cfg.minibatch):
-                rows = {name: column[batch] for name, column in columns.items()}
-                losses = self._minibatch(rows, old_log_std)
+            for batch in torch.randperm(size, device=self.device).split(cfg.minibatch):
+                rows = self._either_side(batch, size)
+                losses = self._minibatch({name: column[rows] for name, column in columns.items()}, old_log_std)
                 for name, value in losses.items():
                     sums[name] += value
                 count += 1
@@ -188,10 +164,43 @@ class LunarPPO(PPO):
             self.logger.record(f"train/{name}", total / count)
         self.logger.record("train/learning_rate", self.lr)
         self.logger.record("train/std", self.policy.log_std.exp().mean().item())
+        if self.estimator:
+            self._train_estimator(self.estimator)
+
+    @torch.no_grad()
+    def _columns(self) -> dict[str, Tensor]:
+        """Samples (B, ...) as they were taken; with mirroring, (2B, ...), their images after them. An image is judged
+        by what the policy would have done in the mirror, so that its probability ratio starts from one."""
+        data, policy = self.rollout, self.policy
+        columns = {n: data.flat(n) for n in ("features", "actions", "means", "log_probs", "returns")}
+        columns["critic"] = data.critic[:-1].flatten(0, 1)
+        advantages = data.flat("advantages")
+        columns["advantages"] = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+        seen = policy.model.group
+        if self.config.estimator.policy_gradient and policy.actor.encoders:
+            columns["features"] = data.flat("policy")  # features are computed anew, with their gradient
+        if not self.config.mirror:
+            return columns
+        image = {n: self.mirrors[n](columns[n]) for n in ("critic", "actions")}
+        observation = image["critic"] if seen == "critic" else self.mirrors["policy"](data.flat("policy"))
+        features = policy.actor.features(observation)
+        image["means"] = policy.actor.head(features)
+        image["log_probs"] = policy.log_prob(image["means"], image["actions"])
+        image["features"] = features if len(columns["features"][0]) == features.shape[1] else observation
+        return {name: torch.cat([column, image.get(name, column)]) for name, column in columns.items()}
+
+    def _either_side(self, batch: Tensor, size: int) -> Tensor:
+        """Rows of ``_columns``: each sample as it is or, with mirroring, in one of two cases its image."""
+        if not self.config.mirror:
+            return batch
+        return batch + size * torch.randint(0, 2, batch.shape, device=self.device)
 
     def _minibatch(self, rows: dict[str, Tensor], old_log_std: Tensor) -> dict[str, float]:
         cfg, policy = self.config, self.policy
-        mean = policy.actor(rows["policy"])
+        features = rows["features"]
+        if cfg.estimator.policy_gradient and policy.actor.encoders:
+            features = policy.actor.features(features)
+        mean = policy.actor.head(features)
         kl = self._adapt(mean.detach(), rows["means"], old_log_std)
         ratio = torch.exp(policy.log_prob(mean, rows["actions"]) - rows["log_probs"])
         advantage = rows["advantages"]
@@ -200,9 +209,30 @@ class LunarPPO(PPO):
         loss = -gain.mean() + cfg.value_weight * value_loss - self.entropy_weight * policy.entropy()
         policy.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        clip_grad_norm_(policy.parameters(), cfg.max_grad_norm)
+        clip_grad_norm_(self.parameters, cfg.max_grad_norm)
         policy.optimizer.step()
         return {"policy_loss": -gain.mean().item(), "value_loss": value_loss.item(), "kl": kl}
+
+    def _train_estimator(self, estimator: EstimatorLearner) -> None:
+        """Epochs over the rollout, half of the samples mirrored."""
+        data = self.rollout
+        observation, successor = data.flat("policy"), data.critic[1:].flatten(0, 1)
+        critic, follows = data.critic[:-1].flatten(0, 1), data.flat("dones") == 0.0
+        sums: dict[str, float] = {}
+        count = 0
+        for _ in range(self.config.estimator.epochs):
+            for batch in torch.randperm(len(critic), device=self.device).split(self.config.minibatch):
+                rows = {"policy": observation[batch], "critic": critic[batch], "successor": successor[batch]}
+                if self.config.mirror:
+                    half = len(batch) // 2  # the order is random already
+                    for name, group in (("policy", "policy"), ("critic", "critic"), ("successor", "critic")):
+                        rows[name][:half] = self.mirrors[group](rows[name][:half])
+                losses = estimator.step(rows["policy"], rows["critic"], rows["successor"], follows[batch])
+                for name, value in losses.items():
+                    sums[name] = sums.get(name, 0.0) + value
+                count += 1
+        for name, total in sums.items():
+            self.logger.record(f"train/{name}", total / count)
 
     @torch.no_grad()
     def _adapt(self, mean: Tensor, old_mean: Tensor, old_log_std: Tensor) -> float:

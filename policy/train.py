@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,20 +25,21 @@ from policy.ppo import LunarPPO, PPOConfig
 from policy.runtime.card import Card
 from policy.vec_env import LunarVecEnv
 from sim.config import parse
-from sim.envs.world import SPEC, PronkWorld, WorldConfig
+from sim.envs.world import PronkWorld, WorldConfig
 from sim.errors import LunarError
 from sim.mdp.rewards import TERMS
 from sim.results import revision, write_results
 from sim.spec.command import HopCommand
 from sim.spec.joints import NOMINAL_POSE
+from sim.spec.observation import PRONK_OBSERVATION
 
 
 @dataclass(frozen=True)
 class Stage:
     """A stretch of training with its own weights."""
 
-    until: int
-    """Environment steps at which it ends."""
+    until: float
+    """1. Share of the training's steps at which it ends."""
     rewards: dict[str, float] = field(default_factory=dict)
     """Weights that differ from the world's."""
     learning_rate: float = 1e-3
@@ -57,6 +58,8 @@ class TrainConfig:
     """Environment steps (control steps summed over robots)."""
     seed: int = 1
     """Reaches everything random."""
+    threads: int = 0
+    """Cores to use; 0 takes all. Results of physics do not depend on it, sums of gradients do in the last digit."""
     device: str = "cpu"
     """``cpu`` or ``cuda``, for physics, terms and networks."""
     json: str = ""
@@ -74,7 +77,9 @@ def run(cfg: TrainConfig, command: str) -> dict[str, Any]:
     _check_stages(cfg)
     steps = 4 * cfg.world.num_envs * cfg.ppo.rollout if cfg.quick else cfg.steps
     torch.manual_seed(cfg.seed)
-    world = PronkWorld(cfg.world, cfg.seed, cfg.device)
+    if cfg.threads:
+        torch.set_num_threads(cfg.threads)
+    world = PronkWorld(cfg.world, cfg.seed, cfg.device, threads=cfg.threads)
     model = LunarPPO(LunarVecEnv(world), cfg.ppo, cfg.seed, cfg.device)
     out = Path(cfg.out)
     model.set_logger(configure(str(out), ["csv", "tensorboard"]))
@@ -91,7 +96,7 @@ def run(cfg: TrainConfig, command: str) -> dict[str, Any]:
         "minutes": round(minutes, 2),
         "interrupted": progress.interrupted,
     }
-    save_policy(out, model.policy.state_dict(), make_card(cfg, training))
+    save_policy(out, model.policy.actor, make_card(cfg, training))
     model.logger.close()
     plot_curve(out / "progress.csv", out / "curve.png")
     return {
@@ -107,7 +112,7 @@ def make_card(cfg: TrainConfig, training: dict[str, Any]) -> Card:
     """The card of a policy trained with ``cfg``."""
     physics = cfg.world.physics
     return Card(
-        observation=SPEC,
+        observation=replace(PRONK_OBSERVATION, ages=cfg.world.ages),
         robot=physics.robot,
         action_scale=cfg.world.action_scale,
         default_pose=NOMINAL_POSE.tolist(),
@@ -117,7 +122,7 @@ def make_card(cfg: TrainConfig, training: dict[str, Any]) -> Card:
         command_low=cfg.world.commands.low(),
         command_high=cfg.world.commands.high(),
         default_command=HopCommand().array().tolist(),
-        hidden=list(cfg.ppo.hidden),
+        model=asdict(cfg.ppo.model),
         training=training,
     )
 
@@ -172,7 +177,7 @@ class TrainingProgress(BaseCallback):
         stages = self.cfg.stages
         if not stages:
             return
-        stage = next((s for s in stages if self.num_timesteps < s.until), stages[-1])
+        stage = next((s for s in stages if self.num_timesteps < s.until * self.steps), stages[-1])
         model = self.model
         model.env.world.weights = {**self.cfg.world.rewards, **stage.rewards}  # type: ignore[union-attr]
         model.set_schedule(stage.learning_rate, stage.entropy)  # type: ignore[attr-defined]

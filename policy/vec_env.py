@@ -20,7 +20,7 @@ class LunarVecEnv(VecEnv):
         self.world = world
         self.render_mode = None
         self._actions = torch.zeros(world.num_envs, 12)
-        super().__init__(world.num_envs, observation_space(world.cfg.history), action_space(ACTION_BOUND))
+        super().__init__(world.num_envs, observation_space(world.spec), action_space(ACTION_BOUND))
 
     def reset(self) -> dict[str, np.ndarray]:
         """Start all trials."""

@@ -43,7 +43,7 @@ class PeerEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         widths = (noise.angular_velocity, noise.projected_gravity, noise.joint_position, noise.joint_velocity, 0.0)
         self._noise = np.concatenate([np.full(c.size, w) for c, w in zip(SPEC.frame, widths, strict=True)])
         self._low, self._high = np.array(cfg.commands.low()), np.array(cfg.commands.high())
-        self._frames = np.zeros((SPEC.frames, SPEC.frame_size), np.float32)
+        self._frames = np.zeros((len(SPEC.ages), SPEC.frame_size), np.float32)
         self._raw = np.zeros(SPEC.frame_size)
         self._max_steps = round(cfg.episode_length / cfg.physics.control_dt)
         self._command_steps = round(cfg.commands.period / cfg.physics.control_dt)

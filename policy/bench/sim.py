@@ -85,7 +85,7 @@ class Ours:
         self.actions = []
         for _ in range(steps):
             with torch.no_grad():
-                self.actions.append(actor(obs))
+                self.actions.append(actor(obs).action)
             obs = world.step(self.actions[-1]).observations["policy"]
         self.t = 0
 
@@ -238,7 +238,7 @@ def _scale(world: WorldConfig, cfg: BenchSimConfig, actor: torch.nn.Module, seco
 
 def _advance(world: PronkWorld, actor: torch.nn.Module, obs: torch.Tensor) -> torch.Tensor:
     with torch.no_grad():
-        return world.step(actor(obs)).observations["policy"]
+        return world.step(actor(obs).action).observations["policy"]
 
 
 def main(argv: Sequence[str]) -> None:

@@ -12,9 +12,11 @@ import numpy as np
 from sim.errors import LunarError
 from sim.spec.observation import ObservationSpec
 
-FORMAT = 1
+FORMAT = 2
 _LONGEST = 4 * 2**20  # bytes of a card
 _WIDEST = 2**14  # values of an observation
+_OLDEST = 1000  # control steps back
+_MOST = 8  # layers, encoders or estimates
 
 
 @dataclass(frozen=True)
@@ -40,14 +42,24 @@ class Card:
     """Highest command of training, shape (5,)."""
     default_command: list[float]
     """Command used when nobody gives one, shape (5,)."""
-    hidden: list[int] = field(default_factory=list)
-    """Widths of the actor's hidden layers."""
-    activation: str = "elu"
+    model: dict[str, Any] = field(default_factory=dict)
+    """How the networks are built: ``group``, ``hidden``, ``newest``, ``encoders`` by name (policy/internal_model)."""
     training: dict[str, Any] = field(default_factory=dict)
     """``command``, ``steps``, ``seed``, ``revision``, ``minutes``."""
     metrics: dict[str, Any] = field(default_factory=dict)
     """Evaluation results by suite, as ``lunar eval`` reports them."""
     format: int = FORMAT
+
+    @property
+    def estimates(self) -> tuple[str, ...]:
+        """Names of the policy's estimates, in order of its output: of vx, vy, vz (m/s, heading frame), height (m)."""
+        named = [name for encoder in self.model.get("encoders", {}).values() for name in encoder["estimates"]]
+        return tuple(name for name in ("vx", "vy", "vz", "height") if name in named)
+
+    @property
+    def group(self) -> str:
+        """Observation group that the policy sees: ``policy``, or ``critic``, which exists in simulation only."""
+        return self.model.get("group", "policy")
 
     @property
     def action_size(self) -> int:
@@ -91,9 +103,9 @@ class Card:
     def problem(self) -> str:
         """What no policy can have, so that neither size nor type of a stranger's card surprises anyone; else empty."""
         spec = self.observation
-        counts = [spec.frames, *[c.size for c in spec.frame + spec.command]]
+        counts = [len(spec.ages), *[c.size for c in spec.frame + spec.command]]
         if not all(type(n) is int and 0 < n <= _WIDEST for n in counts) or spec.size > _WIDEST:
-            return f"an observation of {spec.frames} frames of {[c.size for c in spec.frame]} values"
+            return f"an observation of {len(spec.ages)} frames of {[c.size for c in spec.frame]} values"
         if not all(_finite(c.scale) for c in spec.frame + spec.command) or not (_finite(spec.rate) and spec.rate > 0):
             return "a scale or rate of the observation is no number"
         for name in ("action_scale", "kp", "kd", "gravity"):
@@ -105,10 +117,37 @@ class Card:
             values = getattr(self, name)
             if not isinstance(values, list) or len(values) != size or not all(map(_finite, values)):
                 return f"{name} must hold {size} numbers"
-        widths = self.hidden
-        if not isinstance(widths, list) or len(widths) > 8 or not all(type(n) is int and 0 < n <= 4096 for n in widths):
-            return f"hidden is {str(widths)[:80]}"
-        return ""
+        return _ages_problem(spec.ages) or _model_problem(self.model)
+
+
+def _ages_problem(ages: tuple[int, ...]) -> str:
+    if ages[0] != 0 or list(ages) != sorted(set(ages)) or ages[-1] > _OLDEST:
+        return f"ages are {str(ages)[:80]}; they must rise from 0 to at most {_OLDEST}"
+    return ""
+
+
+def _model_problem(model: object) -> str:
+    if not isinstance(model, dict) or not isinstance(model.get("encoders", {}), dict):
+        return f"model is {str(model)[:80]}"
+    if model.get("group", "policy") not in ("policy", "critic"):
+        return f"model.group is {str(model['group'])[:80]}"
+    encoders = model.get("encoders", {})
+    if len(encoders) > _MOST or not all(isinstance(e, dict) and _names(e.get("estimates")) for e in encoders.values()):
+        return f"model.encoders is {str(encoders)[:80]}"
+    for widths in (model.get("hidden", []), *(e.get(n, []) for e in encoders.values() for n in ("frame", "hidden"))):
+        if not isinstance(widths, list) or len(widths) > _MOST or not all(_width(n) for n in widths):
+            return f"the width of a layer is {str(widths)[:80]}"
+    if not all(_width(e.get("latent", 1)) for e in encoders.values()):
+        return "the size of a latent is no width"
+    return ""
+
+
+def _width(value: object) -> bool:
+    return type(value) is int and 0 < value <= 4096
+
+
+def _names(value: object) -> bool:
+    return isinstance(value, list) and len(value) <= _MOST and all(isinstance(name, str) for name in value)
 
 
 def _finite(value: object) -> bool:

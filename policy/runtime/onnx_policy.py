@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import onnxruntime
@@ -27,6 +28,19 @@ class Proprioception:
     """(12,) rad, project joint order."""
     joint_velocity: np.ndarray
     """(12,) rad/s."""
+
+
+class PolicyOutput(NamedTuple):
+    """What the graph says of one observation."""
+
+    action: np.ndarray
+    """(12,) mean action."""
+    std: np.ndarray
+    """(12,) standard deviation that it was trained to explore with."""
+    estimate: np.ndarray
+    """(E,) what ``card.estimates`` names, SI units; empty for a policy without an internal model."""
+    latent: np.ndarray
+    """(L,) latents of the internal model; empty for a policy without one."""
 
 
 class OnnxPolicy:
@@ -57,12 +71,21 @@ class OnnxPolicy:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime raises its own private types
             raise LunarError(f"{path} is not a valid ONNX file: {error}") from None
-        shapes = [list(i.shape)[-1] for i in (*self._session.get_inputs(), *self._session.get_outputs())]
-        if shapes != [self.card.observation.size, self.card.action_size]:
+        if self.card.group != "policy":
             raise LunarError(
-                f"{path} maps {shapes[0]} to {shapes[-1]} values, its card says "
-                f"{self.card.observation.size} to {self.card.action_size}"
+                f"policy {folder} sees what only a simulator knows; distil it into one that a robot can run"
             )
+        sizes = {
+            value.name: list(value.shape)[-1] for value in (*self._session.get_inputs(), *self._session.get_outputs())
+        }
+        expect = {"observation": self.card.observation.size, "action": self.card.action_size}
+        if estimates := len(self.card.estimates):
+            expect["estimate"] = estimates
+        for name, size in expect.items():
+            if sizes.get(name) != size:
+                raise LunarError(f"{path} has '{name}' of {sizes.get(name)} values, its card says {size}")
+        self._outputs = [name for name in PolicyOutput._fields if name in sizes]
+        self.output: PolicyOutput | None = None
         self._stack = FrameStack(self.card.observation)
         self.last_action = np.zeros(self.card.action_size)
 
@@ -70,14 +93,19 @@ class OnnxPolicy:
         """Start a new trial: empty history, zero last action."""
         self._stack.reset()
         self.last_action = np.zeros(self.card.action_size)
+        self.output = None
 
-    def infer(self, observation: np.ndarray) -> np.ndarray:
-        """Actions (N, 12) for observations (N, size), without history."""
-        return self._session.run(None, {"observation": observation.astype(np.float32)})[0]
+    def infer(self, observation: np.ndarray) -> PolicyOutput:
+        """Outputs (N, ...) for observations (N, size), without history; what the graph lacks is empty."""
+        values = self._session.run(self._outputs, {"observation": observation.astype(np.float32)})
+        found = dict(zip(self._outputs, values, strict=True))
+        nothing = np.zeros((len(observation), 0), np.float32)
+        return PolicyOutput(*(found.get(name, nothing) for name in PolicyOutput._fields))
 
     def act(self, sensors: Proprioception, command: np.ndarray) -> np.ndarray:
         """Joint targets in rad, shape (12,). Call once per control period. ``command`` (5,) in SI units is clipped to
-        the range of training. A non-finite observation or action yields NaN targets, which the safety layer refuses.
+        the range of training; ``output`` then holds all that the policy said. A non-finite observation or action yields
+        NaN targets, which the safety layer refuses.
         """
         frame = make_frame(
             self.card.observation,
@@ -88,6 +116,6 @@ class OnnxPolicy:
             self.last_action,
         )
         observation = self._stack.push(frame, self.card.clip_command(command))
-        action = self.infer(observation[None])[0].astype(float)
-        self.last_action = action
+        self.output = PolicyOutput(*(value[0] for value in self.infer(observation[None])))
+        self.last_action = action = self.output.action.astype(float)
         return self.card.targets(action)

@@ -40,7 +40,7 @@ class LunarPronkEnv(gymnasium.Env[Observation, np.ndarray]):
         self, terrain: str | None = None, config: WorldConfig | None = None, render_mode: str | None = None
     ) -> None:
         self.world = PronkWorld(_config(config, 1, terrain), seed=0)
-        self.observation_space = observation_space(self.world.cfg.history)  # type: ignore[assignment]
+        self.observation_space = observation_space(self.world.spec)  # type: ignore[assignment]
         self.action_space = action_space()
         self.render_mode = render_mode
         self._renderer: Renderer | None = None
@@ -105,7 +105,7 @@ class LunarPronkVectorEnv(VectorEnv):
         self.world = PronkWorld(_config(config, num_envs, terrain), seed=0)
         self.num_envs = num_envs
         self.render_mode = render_mode
-        self.single_observation_space = observation_space(self.world.cfg.history)
+        self.single_observation_space = observation_space(self.world.spec)
         self.single_action_space = action_space()
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)

@@ -8,7 +8,7 @@ import numpy as np
 from gymnasium import spaces
 
 from sim.mdp.observations import group_specs
-from sim.spec.observation import PRONK_OBSERVATION
+from sim.spec.observation import PRONK_OBSERVATION, ObservationSpec
 
 ACTION_BOUND = 4.0
 """A Gymnasium action of 1 is this many units of the world's action: 4 x 0.35 rad away from the nominal pose."""
@@ -16,10 +16,10 @@ OBSERVATION_BOUND = 100.0
 """Scaled observations are about 1; Gymnasium's interfaces clip them here."""
 
 
-def observation_space(history: tuple[int, ...] = ()) -> spaces.Dict:
-    """Groups ``policy`` (stacked frames and command), ``critic`` (privileged) and, if it has frames, ``history``."""
+def observation_space(spec: ObservationSpec = PRONK_OBSERVATION) -> spaces.Dict:
+    """Groups ``policy`` (stacked frames and command) and ``critic`` (privileged)."""
     groups: dict[str, spaces.Space[Any]] = {}
-    for name, channels in group_specs(PRONK_OBSERVATION, history).items():
+    for name, channels in group_specs(spec).items():
         shape = (sum(c.size for c in channels),)
         groups[name] = spaces.Box(-OBSERVATION_BOUND, OBSERVATION_BOUND, shape, np.float32)
     return spaces.Dict(groups)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -15,16 +15,16 @@ from sim.mdp.commands import CommandConfig
 from sim.mdp.curriculum import CurriculumConfig, next_level
 from sim.mdp.events import RandomisationConfig, ResetConfig
 from sim.mdp.observations import NoiseConfig
-from sim.mdp.state import State, heading, rotate_inverse
+from sim.mdp.state import State, heading, rotate_inverse, to_heading
 from sim.physics.backend import make_physics
 from sim.physics.scene import PhysicsConfig
 from sim.spec.gravity import lunar_weight
 from sim.spec.hops import LOAD_FRACTION, HopDetector
 from sim.spec.joints import NOMINAL_POSE
 from sim.spec.observation import PRONK_OBSERVATION
-from sim.terrain.generators import TerrainConfig, make_levels, make_terrain
+from sim.terrain.generators import LEVELS, TerrainConfig, make_levels, make_terrain
+from sim.terrain.levels import join
 
-SPEC = PRONK_OBSERVATION
 STANDING_COM_HEIGHT = 0.26  # m, of the Go2 in its nominal pose; where a hop begins until a first lift-off is seen
 
 
@@ -48,14 +48,16 @@ class WorldConfig:
     action_scale: float = 0.35
     """rad per unit of action, around the nominal pose."""
     terrain: TerrainConfig = field(default_factory=TerrainConfig)
+    other_terrains: tuple[str, ...] = ()
+    """Presets besides ``terrain`` that the robots are spread over, each with its ten levels; with a curriculum only."""
     physics: PhysicsConfig = field(default_factory=PhysicsConfig)
     commands: CommandConfig = field(default_factory=CommandConfig)
     resets: ResetConfig = field(default_factory=ResetConfig)
     randomisation: RandomisationConfig = field(default_factory=RandomisationConfig)
     noise: NoiseConfig = field(default_factory=NoiseConfig)
-    history: tuple[int, ...] = ()
-    """Control steps back of the frames in the observation group ``history``; empty leaves the group out. The
-    dual-horizon policies look back 1.6 s: 0, 1, 2, 3, 4, 5, then every fifth up to 80."""
+    ages: tuple[int, ...] = PRONK_OBSERVATION.ages
+    """Control steps back of the frames in the observation group ``policy``. Those that look back over a whole hop,
+    1.6 s, take 0, 1, 2, 3, 4, 5, then every fifth up to 80."""
     curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
     rewards: dict[str, float] = field(default_factory=default_rewards)
     """Weight per second of each reward term, by its name in sim/mdp/rewards.py."""
@@ -72,7 +74,7 @@ class Step:
     """Outcome of one control step; every tensor has N rows."""
 
     observations: dict[str, Tensor]
-    """``policy`` (N, 131) and ``critic``; of the new trial where one ended."""
+    """``policy`` and ``critic``; of the new trial where one ended."""
     reward: Tensor
     """(N,)."""
     terminated: Tensor
@@ -93,9 +95,12 @@ class PronkWorld:
         seed: reaches terrain, commands, resets, randomisation and sensor noise.
         device: ``cpu`` or ``cuda``: where physics and terms are computed and observations live.
         training: end trials at the strict limits, else only at falls.
+        threads: C++ threads of physics on the CPU; 0 takes every core.
     """
 
-    def __init__(self, cfg: WorldConfig, seed: int, device: str = "cpu", training: bool = True) -> None:
+    def __init__(
+        self, cfg: WorldConfig, seed: int, device: str = "cpu", training: bool = True, threads: int = 0
+    ) -> None:
         for name in cfg.rewards:
             if name not in rewards.TERMS:
                 near = difflib.get_close_matches(name, rewards.TERMS, n=1, cutoff=0.3)
@@ -105,11 +110,19 @@ class PronkWorld:
         self.training = training
         self.num_envs = n = cfg.num_envs
         events.check_randomisation(cfg.randomisation, cfg.physics.control_dt)
-        several = cfg.curriculum.enabled
-        terrain = make_levels(cfg.terrain, seed) if several else make_terrain(cfg.terrain, seed)
-        self.physics = make_physics(cfg.physics, n, terrain, self.device)
-        if several:
-            self.physics.level[:] = torch.arange(n, device=self.device) % (cfg.curriculum.start + 1)
+        self.spec = replace(PRONK_OBSERVATION, ages=cfg.ages)
+        self.everyone = torch.arange(n, device=self.device)
+        self.kinds = 1 + len(cfg.other_terrains)
+        if cfg.curriculum.enabled:
+            kinds = [cfg.terrain, *(replace(cfg.terrain, kind=kind) for kind in cfg.other_terrains)]
+            terrain = join([make_levels(kind, seed) for kind in kinds])
+            self.physics = make_physics(cfg.physics, n, terrain, self.device, threads)
+            first = self.everyone // self.kinds % (cfg.curriculum.start + 1)
+            self.physics.level[:] = LEVELS * (self.everyone % self.kinds) + first
+        elif cfg.other_terrains:
+            raise LunarError("world.other_terrains needs a curriculum: set curriculum.enabled, or name one terrain")
+        else:
+            self.physics = make_physics(cfg.physics, n, make_terrain(cfg.terrain, seed), self.device, threads)
         self.dt = cfg.physics.control_dt
         self.max_steps = round(cfg.episode_length / self.dt)
         self.weights = dict(cfg.rewards)
@@ -119,20 +132,21 @@ class PronkWorld:
         self.hops = HopDetector(np.full(n, weight), cfg.physics.timestep)
         self.weight = torch.full((n,), weight, device=self.device)
         self.nominal = torch.as_tensor(NOMINAL_POSE, dtype=torch.float32, device=self.device)
-        self.everyone = torch.arange(n, device=self.device)
         self.steps = torch.zeros(n, dtype=torch.long, device=self.device)
         self.diverged = 0
         self.command = torch.zeros(n, 5, device=self.device)
         self.action = torch.zeros(n, 12, device=self.device)
         self.last_action = torch.zeros(n, 12, device=self.device)
-        self._ages = torch.tensor([*range(SPEC.frames), *cfg.history], device=self.device)
-        self._frames = torch.zeros(int(self._ages.max()) + 1, n, SPEC.frame_size, device=self.device)
+        self._ages = torch.tensor(self.spec.ages, device=self.device)
+        self._frames = torch.zeros(max(self.spec.ages) + 1, n, self.spec.frame_size, device=self.device)
         self._newest = 0
         self.travelled = torch.zeros(n, 2, device=self.device)  # m along the command, and as commanded
         self.air_time = torch.zeros(n, device=self.device)
         self.stance_time = torch.zeros(n, device=self.device)
         self.liftoff_com_height = torch.zeros(n, device=self.device)
-        self.sensor_bias = torch.zeros(n, SPEC.frame_size, device=self.device)
+        self.sensor_bias = torch.zeros(n, self.spec.frame_size, device=self.device)
+        self.friction = torch.zeros(n, device=self.device)
+        self._scan = torch.tensor(observations.SCAN, device=self.device)
         self._contact = torch.zeros(n, 4, dtype=torch.bool, device=self.device)
         self.state: State
 
@@ -205,8 +219,8 @@ class PronkWorld:
         self.physics.reset(
             ids, *events.reset_states(self.cfg.resets, self.physics, self.physics.level[ids], self.generator)
         )
-        events.randomise(self.cfg.randomisation, self.physics, ids, self.generator)
-        self.sensor_bias[ids] = observations.sensor_bias(SPEC, self.cfg.noise, len(ids), self.generator)
+        self.friction[ids] = events.randomise(self.cfg.randomisation, self.physics, ids, self.generator)
+        self.sensor_bias[ids] = observations.sensor_bias(self.spec, self.cfg.noise, len(ids), self.generator)
         self.hops.reset(ids.cpu().numpy())
         self.steps[ids] = 0
         self.command[ids] = commands.draw(self.cfg.commands, len(ids), self.generator)
@@ -240,15 +254,13 @@ class PronkWorld:
         down = torch.zeros_like(qpos[:, :3])
         down[:, 2] = -1.0
         gravity_direction = rotate_inverse(quaternion, down)
-        cos, sin = heading(quaternion).unbind(-1)
-        vx, vy, vz = qvel[:, :3].unbind(-1)
         angular = qvel[:, 3:6]
         foot_ground, base_ground = ground[:, :4], ground[:, 4]
         return State(
             position=qpos[:, :3],
             height=qpos[:, 2] - base_ground,
             quaternion=quaternion,
-            velocity=torch.stack([cos * vx + sin * vy, cos * vy - sin * vx, vz], dim=1),
+            velocity=to_heading(quaternion, qvel[:, :3]),
             angular_velocity=angular,
             yaw_rate=-(gravity_direction * angular).sum(1),
             gravity_direction=gravity_direction,
@@ -270,8 +282,18 @@ class PronkWorld:
             command=pick(self.command),
             weight=pick(self.weight),
             gravity=pick(physics.effective_gravity),
+            friction=pick(self.friction),
+            ground_ahead=self._ground_ahead(qpos, pick(physics.level)),
             sensor_bias=pick(self.sensor_bias),
         )
+
+    def _ground_ahead(self, qpos: Tensor, level: Tensor) -> Tensor:
+        if self.physics.terrain.is_flat:
+            return qpos[:, 2:3].expand(-1, len(self._scan))
+        cos, sin = heading(qpos[:, 3:7])[:, None].unbind(-1)
+        x, y = self._scan.unbind(1)
+        points = qpos[:, None, :2] + torch.stack([cos * x - sin * y, sin * x + cos * y], dim=2)
+        return qpos[:, 2:3] - self.physics.terrain_height(points, level)
 
     def _count_hops(self, s: State) -> None:
         """Remember the lift-off height while on the ground, and feed the hop detector every physics step."""
@@ -286,23 +308,22 @@ class PronkWorld:
             self.hops.update(force[:, k], height[:, k], speed[:, k], tilt, spread)
 
     def _frame(self, s: State) -> Tensor:
-        return observations.frame(s, SPEC, self.cfg.noise, self.generator)
+        return observations.frame(s, self.spec, self.cfg.noise, self.generator)
 
     def _observations(self, s: State, rows: slice | Tensor) -> dict[str, Tensor]:
         """Groups of the robots ``rows``, whose state is ``s``; frames newest first."""
         past = (self._newest - self._ages) % len(self._frames)
         frames = self._frames[past][:, rows].transpose(0, 1)
-        policy = torch.cat([frames[:, : SPEC.frames].flatten(1), observations.scaled_command(s, SPEC)], dim=1)
-        groups = {"policy": policy, "critic": observations.critic(s, SPEC)}
-        if self.cfg.history:
-            groups["history"] = frames[:, SPEC.frames :].flatten(1)
-        return groups
+        policy = torch.cat([frames.flatten(1), observations.scaled_command(s, self.spec)], dim=1)
+        return {"policy": policy, "critic": observations.critic(s, self.spec)}
 
     def _promote(self, ended: Tensor, fell: Tensor) -> None:
         """Choose the terrain levels of the robots whose trial ended."""
         way = self.travelled[ended]
         hops = torch.as_tensor(self.hops.hops, device=self.device)[ended]
-        self.physics.level[ended] = next_level(
-            self.cfg.curriculum, self.physics.level[ended], len(self.physics.terrain) - 1, self.steps[ended] * self.dt,
+        level = self.physics.level[ended]
+        kind = LEVELS * (level // LEVELS)
+        self.physics.level[ended] = kind + next_level(
+            self.cfg.curriculum, level - kind, LEVELS - 1, self.steps[ended] * self.dt,
             self.max_steps * self.dt, fell[ended], hops, way[:, 0], way[:, 1], self.generator,
         )  # fmt: skip

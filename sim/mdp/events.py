@@ -111,8 +111,8 @@ def check_randomisation(cfg: RandomisationConfig, control_dt: float) -> None:
             raise LunarError(f"randomisation.{name}: [{low}, {high}] is not a range within [{least}, {most}]")
 
 
-def randomise(cfg: RandomisationConfig, physics: Physics, ids: Tensor, generator: torch.Generator) -> None:
-    """Draw what ``cfg`` lets differ, and soil, for robots ``ids`` that were just reset."""
+def randomise(cfg: RandomisationConfig, physics: Physics, ids: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw what ``cfg`` lets differ, and soil, for robots ``ids`` (n,) just reset; return their friction (n,)."""
     count = (len(ids),)
     if _varies(cfg.added_mass, 0.0) or any(cfg.com_offset):
         load = _uniform(cfg.added_mass, count, generator)
@@ -123,13 +123,15 @@ def randomise(cfg: RandomisationConfig, physics: Physics, ids: Tensor, generator
     if _varies(cfg.rig_inertia, 0.0) or _varies(cfg.rig_friction, 0.0):
         inertia, friction = (_uniform(limits, count, generator) for limits in (cfg.rig_inertia, cfg.rig_friction))
         physics.set_rope(ids, on_rig * inertia, on_rig * friction)
-    physics.set_friction(ids, _uniform(cfg.friction, count, generator))
+    friction = _uniform(cfg.friction, count, generator)
+    physics.set_friction(ids, friction)
     motors = (cfg.stiffness, cfg.damping, cfg.strength, cfg.delay)
     if any(_varies(limits, usual) for limits, usual in zip(motors, (1.0, 1.0, 1.0, 0.0), strict=True)):
         physics.set_motors(ids, *(_uniform(limits, count, generator) for limits in motors))
     soil = physics.cfg.soil
     if soil.kind == "regolith":
         physics.set_soil_strength(ids, soil.spread ** _uniform((-1.0, 1.0), count, generator))
+    return friction
 
 
 def _varies(limits: tuple[float, float], usual: float) -> bool:

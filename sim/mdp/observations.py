@@ -1,4 +1,4 @@
-"""Observation groups: ``policy`` and ``history`` (proprioception only, noisy) and ``critic`` (privileged, exact)."""
+"""Observation groups: ``policy`` (proprioception only, noisy) and ``critic`` (privileged, exact)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from sim.mdp.state import State
+from sim.mdp.state import State, to_heading
 from sim.spec.joints import NOMINAL_POSE
 from sim.spec.observation import Channel, ObservationSpec
 
@@ -72,6 +72,9 @@ def _energy_gain(s: State) -> Tensor:
     return s.com_height - s.liftoff_com_height + s.com_vertical_velocity.square() / (2.0 * s.gravity)
 
 
+# Points of the heading frame, m, at which a privileged policy sees the ground: pairs left and right of the way ahead.
+SCAN = tuple((x, y) for x in (-0.2, 0.0, 0.2, 0.4, 0.6) for y in (0.15, -0.15))
+
 # Everything that helps to judge a state, exact; the scale brings it to about one.
 CRITIC: tuple[tuple[Channel, Callable[[State], Tensor]], ...] = (
     (Channel("velocity", 3, "m/s, heading frame", 1.0), lambda s: s.velocity),
@@ -88,28 +91,27 @@ CRITIC: tuple[tuple[Channel, Callable[[State], Tensor]], ...] = (
     (Channel("stance_time", 1, "s", 5.0), lambda s: s.stance_time[:, None]),
     (Channel("com_height", 1, "m above ground", 2.0), lambda s: s.com_height[:, None]),
     (Channel("energy_gain", 1, "m", 2.0), lambda s: _energy_gain(s)[:, None]),
-    (Channel("angular_momentum", 3, "kg*m^2/s, world frame", 1.0), lambda s: s.angular_momentum),
+    (
+        Channel("angular_momentum", 3, "kg*m^2/s, heading frame", 1.0),
+        lambda s: to_heading(s.quaternion, s.angular_momentum),
+    ),
     (Channel("gravity", 1, "m/s^2", 1.0), lambda s: s.gravity[:, None]),
+    (Channel("friction", 1, "1", 1.0), lambda s: s.friction[:, None]),
+    (Channel("ground_ahead", len(SCAN), "m, base above ground", 2.0), lambda s: s.ground_ahead),
 )
 
 
 def critic(s: State, spec: ObservationSpec) -> Tensor:
-    """(N, 71) ``CRITIC``'s channels, then the command."""
+    """(N, 82) ``CRITIC``'s channels, then the command."""
     return torch.cat([*(read(s) * c.scale for c, read in CRITIC), scaled_command(s, spec)], dim=1)
 
 
-def group_specs(spec: ObservationSpec, history: tuple[int, ...]) -> dict[str, tuple[Channel, ...]]:
-    """Channels of each observation group in their order: names, sizes, units and scales.
-
-    ``history`` gives the frames of that group in control steps back; the group is absent when it is empty.
-    """
-    groups = {
-        "policy": tuple(_past(c, age) for age in range(spec.frames) for c in spec.frame) + spec.command,
+def group_specs(spec: ObservationSpec) -> dict[str, tuple[Channel, ...]]:
+    """Channels of each observation group in their order: names, sizes, units and scales."""
+    return {
+        "policy": tuple(_past(c, age) for age in spec.ages for c in spec.frame) + spec.command,
         "critic": tuple(c for c, _ in CRITIC) + spec.command,
     }
-    if history:
-        groups["history"] = tuple(_past(c, age) for age in history for c in spec.frame)
-    return groups
 
 
 def _past(channel: Channel, age: int) -> Channel:

@@ -62,6 +62,10 @@ class State:
     """(N,) lunar body weight, N."""
     gravity: Tensor
     """(N,) m/s^2, at which the robot falls."""
+    friction: Tensor
+    """(N,) 1, feet against ground."""
+    ground_ahead: Tensor
+    """(N, 10) m, base above the ground at the points ``observations.SCAN`` of the heading frame."""
     sensor_bias: Tensor
     """(N, 42) of a scaled frame of proprioception, constant through a trial."""
 
@@ -88,3 +92,10 @@ def heading(quaternion: Tensor) -> Tensor:
     w, x, y, z = quaternion.unbind(-1)
     forward = torch.stack([1.0 - 2.0 * (y * y + z * z), 2.0 * (w * z + x * y)], dim=1)
     return forward / forward.norm(dim=1, keepdim=True).clamp(min=1e-6)
+
+
+def to_heading(quaternion: Tensor, vector: Tensor) -> Tensor:
+    """World vectors (N, 3) into the heading frame of ``quaternion`` (N, 4): x forward, y left, z up."""
+    cos, sin = heading(quaternion).unbind(-1)
+    x, y, z = vector.unbind(-1)
+    return torch.stack([cos * x + sin * y, cos * y - sin * x, z], dim=1)

@@ -132,9 +132,14 @@ class Physics(Protocol):
 
 
 def make_physics(
-    cfg: PhysicsConfig, num_envs: int, terrain: HeightField | TerrainLevels, device: torch.device | str
+    cfg: PhysicsConfig,
+    num_envs: int,
+    terrain: HeightField | TerrainLevels,
+    device: torch.device | str,
+    threads: int = 0,
 ) -> Physics:
-    """The engine that ``cfg.backend`` names, else the one for ``device``: MuJoCo's C++ threads, or Warp on CUDA.
+    """The engine that ``cfg.backend`` names, else the one for ``device``: MuJoCo's C++ threads, as many as ``threads``
+    (0: every core), or Warp on CUDA.
 
     Raises:
         LunarError: the engine cannot run there, or is not installed.
@@ -155,4 +160,4 @@ def make_physics(
         raise LunarError(f"physics.backend 'batch' runs on cpu only, not on '{device}'; use backend auto or warp")
     from sim.physics.batch import BatchPhysics
 
-    return BatchPhysics(cfg, num_envs, terrain)
+    return BatchPhysics(cfg, num_envs, terrain, threads)

@@ -5,6 +5,7 @@ A policy's card carries it as JSON; a robot refuses a policy whose specification
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -27,10 +28,11 @@ class Channel:
 
 @dataclass(frozen=True)
 class ObservationSpec:
-    """A frame of proprioception, how many past frames are stacked (newest first), and the command after them."""
+    """Frames of proprioception, newest first, and the command after them."""
 
     frame: tuple[Channel, ...]
-    frames: int
+    ages: tuple[int, ...]
+    """Control steps back of the stacked frames; begins with 0, the newest, and rises."""
     command: tuple[Channel, ...]
     rate: float
     joints: tuple[str, ...] = JOINT_NAMES
@@ -42,8 +44,8 @@ class ObservationSpec:
 
     @property
     def size(self) -> int:
-        """Length of the whole observation: ``frames * frame_size + 5``."""
-        return self.frames * self.frame_size + sum(c.size for c in self.command)
+        """Length of the whole observation: ``len(ages) * frame_size + 5``."""
+        return len(self.ages) * self.frame_size + sum(c.size for c in self.command)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for the card."""
@@ -55,7 +57,7 @@ class ObservationSpec:
         try:
             return ObservationSpec(
                 frame=tuple(Channel(**c) for c in data["frame"]),
-                frames=int(data["frames"]),
+                ages=tuple(int(age) for age in data["ages"]),
                 command=tuple(Channel(**c) for c in data["command"]),
                 rate=float(data["rate"]),
                 joints=tuple(data["joints"]),
@@ -64,11 +66,12 @@ class ObservationSpec:
             raise LunarError(f"policy card: the observation specification cannot be read ({error})") from None
 
     def difference(self, other: ObservationSpec) -> str:
-        """Empty when equal, else one sentence that names the first field that differs."""
+        """Empty when a robot that provides ``other``'s frames can feed a policy that sees these, else one sentence that
+        names the first field that differs. How far back a policy looks is its own business."""
         for ours, theirs in zip(self.frame + self.command, other.frame + other.command, strict=False):
             if ours != theirs:
                 return f"channel '{ours.name}' is {ours}, the other side has {theirs}"
-        for name in ("frame", "frames", "command", "rate", "joints"):
+        for name in ("frame", "command", "rate", "joints"):
             if getattr(self, name) != getattr(other, name):
                 return f"'{name}' is {getattr(self, name)}, the other side has {getattr(other, name)}"
         return ""
@@ -83,7 +86,7 @@ PRONK_OBSERVATION = ObservationSpec(
         Channel("joint_velocity", 12, "rad/s", 0.05),
         Channel("last_action", 12, "1", 1.0),
     ),
-    frames=3,
+    ages=(0, 1, 2),
     command=tuple(
         Channel(name, 1, unit, scale)
         for (name, unit, scale) in zip(
@@ -113,11 +116,11 @@ def scale_command(spec: ObservationSpec, command: np.ndarray) -> np.ndarray:
 
 
 class FrameStack:
-    """The last ``spec.frames`` frames of one robot, newest first; the first frame fills the whole history."""
+    """The frames at ``spec.ages`` of one robot; the first frame fills the whole history."""
 
     def __init__(self, spec: ObservationSpec) -> None:
         self.spec = spec
-        self._frames: list[np.ndarray] = []
+        self._frames: deque[np.ndarray] = deque(maxlen=max(spec.ages) + 1)
 
     def reset(self) -> None:
         """Forget the history."""
@@ -125,5 +128,7 @@ class FrameStack:
 
     def push(self, frame: np.ndarray, command: np.ndarray) -> np.ndarray:
         """Add a frame; return the observation, shape (spec.size,). ``command`` in SI units, shape (5,)."""
-        self._frames = [frame, *(self._frames or [frame] * (self.spec.frames - 1))][: self.spec.frames]
-        return np.concatenate([*self._frames, scale_command(self.spec, command)])
+        if not self._frames:
+            self._frames.extend([frame] * max(self.spec.ages))
+        self._frames.appendleft(frame)
+        return np.concatenate([*(self._frames[age] for age in self.spec.ages), scale_command(self.spec, command)])

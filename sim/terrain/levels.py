@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from sim.errors import LunarError
 from sim.terrain.height_field import HeightField, bilinear, surface
 
 
@@ -49,6 +50,22 @@ class TerrainLevels:
     def height_and_normal(self, x: Any, y: Any, level: Any) -> tuple[Any, Any]:
         """Height (...,) in m and upward unit normal (..., 3) at points of the map ``level`` (...,)."""
         return surface(*bilinear(self.heights, self.resolution, self.origin, x, y, level))
+
+
+def join(stacks: list[TerrainLevels]) -> TerrainLevels:
+    """Stacks of maps of one size in one stack, in their order.
+
+    Raises:
+        LunarError: the maps differ in size: a flat terrain is one square of two samples a side.
+    """
+    first = stacks[0]
+    if len({(s.heights.shape[1:], s.resolution, s.origin) for s in stacks}) > 1:
+        raise LunarError("terrains used together must have maps of one size; flat ground has none: leave it out")
+    return (
+        first
+        if len(stacks) == 1
+        else TerrainLevels(np.concatenate([s.heights for s in stacks]), first.resolution, first.origin)
+    )
 
 
 def as_levels(terrain: HeightField | TerrainLevels) -> TerrainLevels:

@@ -281,7 +281,7 @@ def test_real_ports_need_real_time(standing_policy: Path, tmp_path: Path) -> Non
 def test_policy_missing_or_unfit(make_policy: Callable[..., Path], tmp_path: Path) -> None:
     with pytest.raises(LunarError, match="does not exist"):
         run(config(tmp_path / "nothing", tmp_path / "log"), QUIET)
-    spec = replace(PRONK_OBSERVATION, frames=5)
+    spec = replace(PRONK_OBSERVATION, rate=100.0)
     unfit = make_policy(np.zeros((spec.size, 12)), np.zeros(12), spec)
     with pytest.raises(LunarError, match="does not fit"):
         run(config(unfit, tmp_path / "log"), QUIET)

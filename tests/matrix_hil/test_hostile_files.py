@@ -274,9 +274,12 @@ def test_damaged_policies(policy: Path) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"hidden": [10**9, 10**9]},
-        {"hidden": [4096] * 1000},
-        {"hidden": "512"},
+        {"model": {"hidden": [10**9, 10**9]}},
+        {"model": {"hidden": [4096] * 1000}},
+        {"model": {"hidden": "512"}},
+        {"model": {"encoders": {"long": {"estimates": "vx", "ages": [0]}}}},
+        {"model": {"encoders": {"long": {"estimates": [], "latent": 10**9}}}},
+        {"model": []},
         {"default_pose": [0.0] * 10**5},
         {"default_pose": ["a"] * 12},
         {"kp": "30"},
@@ -287,7 +290,7 @@ def test_damaged_policies(policy: Path) -> None:
         {"format": [1]},
         {"surprise": 1},
         {"observation": []},
-        {"observation": {"frame": [], "frames": 10**12, "command": [], "rate": 50.0, "joints": []}},
+        {"observation": {"frame": [], "ages": [0, 10**12], "command": [], "rate": 50.0, "joints": []}},
     ],
 )
 def test_cards_that_no_policy_can_have(policy: Path, changes: dict) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from policy.export import ExportConfig, export
+from policy.internal_model.actor import ModelConfig
 from policy.ppo import PPOConfig
 from policy.train import TrainConfig, run
 from sim.envs.world import WorldConfig
@@ -16,7 +17,7 @@ def tiny(out: Path, seed: int = 1) -> TrainConfig:
     """Two updates of 16 robots."""
     return TrainConfig(
         out=str(out), steps=2 * 16 * 8, seed=seed, world=WorldConfig(num_envs=16),
-        ppo=PPOConfig(rollout=8, minibatch=64, epochs=2, hidden=(32, 16)),
+        ppo=PPOConfig(rollout=8, minibatch=64, epochs=2, model=ModelConfig(hidden=(32, 16))),
     )  # fmt: skip
 
 

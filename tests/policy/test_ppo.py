@@ -15,9 +15,11 @@ import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecMonitor
 
+from policy.internal_model.actor import ModelConfig
 from policy.networks import AsymmetricPolicy
 from policy.policy_file import load_actor
-from policy.ppo import LunarPPO, PPOConfig, Rollout
+from policy.ppo import LunarPPO, PPOConfig
+from policy.rollout import Rollout
 from policy.train import TrainConfig, run
 from policy.vec_env import LunarVecEnv
 from sim.envs.world import PronkWorld, WorldConfig
@@ -26,7 +28,7 @@ from tests.policy.conftest import tiny
 
 def test_advantages_are_discounted_sums_of_temporal_differences():
     steps, n, gamma, lam = 6, 3, 0.9, 0.8
-    rollout = Rollout.empty(steps, n, 2, 2, torch.device("cpu"))
+    rollout = Rollout.empty(steps, n, {"policy": 2, "critic": 2}, 2, torch.device("cpu"))
     torch.manual_seed(0)
     rollout.rewards, rollout.values = torch.randn(steps, n), torch.randn(steps, n)
     rollout.dones[2, 1] = 1.0
@@ -73,20 +75,27 @@ def test_an_update_makes_good_actions_likelier():
     data, target = model.rollout, 0.3
     data.rewards = -(data.actions - target).square().sum(2)
     data.dones[:] = 1.0
-    before = model.policy.actor(data.flat("policy")).mean().item()
+    before = model.policy.actor(data.flat("policy")).action.mean().item()
     for _ in range(5):
         data.compute_advantages(torch.zeros(64), 0.99, 0.95)
         model.train()
-        mean = model.policy.actor(data.flat("policy")).detach()
+        mean = model.policy.actor(data.flat("policy")).action.detach()
         data.log_probs = model.policy.log_prob(mean, data.flat("actions")).detach().view(8, 64)
         data.means = mean.view(8, 64, 12)
-    after = model.policy.actor(data.flat("policy")).mean().item()
+    after = model.policy.actor(data.flat("policy")).action.mean().item()
     assert abs(after - target) < abs(before - target) - 0.02
 
 
 def test_stock_sb3_trains_on_the_same_environment():
     env = VecMonitor(LunarVecEnv(PronkWorld(WorldConfig(num_envs=4), 0)))
-    model = PPO(AsymmetricPolicy, env, n_steps=8, batch_size=16, n_epochs=1, policy_kwargs={"hidden": (16, 16)})
+    model = PPO(
+        AsymmetricPolicy,
+        env,
+        n_steps=8,
+        batch_size=16,
+        n_epochs=1,
+        policy_kwargs={"model": ModelConfig(hidden=(16, 16))},
+    )
     model.learn(64)
     action, _ = model.predict(env.reset(), deterministic=True)
     assert action.shape == (4, 12) and np.isfinite(action).all()
@@ -107,7 +116,7 @@ def test_ctrl_c_leaves_a_usable_policy(tmp_path):
     os.kill(process.pid, signal.SIGINT)
     assert process.wait(60) == 130
     actor, card = load_actor(tmp_path)
-    assert card.training["interrupted"] and torch.isfinite(actor(torch.zeros(1, card.observation.size))).all()
+    assert card.training["interrupted"] and torch.isfinite(actor(torch.zeros(1, card.observation.size)).action).all()
 
 
 def test_defaults_fill_whole_minibatches():

@@ -34,7 +34,7 @@ def write_policy(folder: Path, seed: int = 0, spec: ObservationSpec = PRONK_OBSE
     that constant sensors and a constant command give constant targets."""
     weight = np.random.default_rng(seed).normal(scale=gain, size=(PRONK_OBSERVATION.size, 12)).astype(np.float32)
     frame = np.cumsum([0, *(c.size for c in PRONK_OBSERVATION.frame)])
-    for k in range(PRONK_OBSERVATION.frames):
+    for k in range(len(PRONK_OBSERVATION.ages)):
         start = k * PRONK_OBSERVATION.frame_size
         weight[start + frame[-2] : start + frame[-1]] = 0.0
     graph = helper.make_graph(
@@ -75,8 +75,8 @@ def standing_policy_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def wrong_policy_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A policy whose card was made for five frames of history."""
-    return write_policy(tmp_path_factory.mktemp("wrong"), spec=replace(PRONK_OBSERVATION, frames=5))
+    """A policy whose card was made for another rate."""
+    return write_policy(tmp_path_factory.mktemp("wrong"), spec=replace(PRONK_OBSERVATION, rate=100.0))
 
 
 @pytest.fixture(scope="session")

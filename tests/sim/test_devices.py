@@ -7,9 +7,10 @@ from dataclasses import fields
 import pytest
 import torch
 
-from sim.envs.world import SPEC, PronkWorld, WorldConfig
+from sim.envs.world import PronkWorld, WorldConfig
 from sim.mdp import observations, rewards, terminations
 from sim.mdp.state import State
+from sim.spec.observation import PRONK_OBSERVATION as SPEC
 from sim.terrain.height_field import bilinear, surface
 
 

@@ -12,7 +12,7 @@ from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
 import sim.envs  # noqa: F401  (registers LunarPronk-v0)
-from sim.envs.world import SPEC, PronkWorld, WorldConfig
+from sim.envs.world import PronkWorld, WorldConfig
 from sim.errors import LunarError
 from sim.mdp.commands import CommandConfig
 from sim.mdp.curriculum import CurriculumConfig
@@ -20,6 +20,7 @@ from sim.mdp.events import RandomisationConfig, ResetConfig
 from sim.mdp.observations import NoiseConfig, group_specs
 from sim.spec.gravity import MOON
 from sim.spec.joints import NOMINAL_POSE
+from sim.spec.observation import PRONK_OBSERVATION as SPEC
 from sim.spec.observation import FrameStack, make_frame
 from sim.terrain.generators import TerrainConfig
 
@@ -72,7 +73,7 @@ def test_trials_end_in_time_with_their_last_observation():
     last, first = step.final_observations["policy"], step.observations["policy"]
     assert last.shape == first.shape and not torch.allclose(last, first)
     # a new trial's history is one frame, repeated
-    frames = first[:, : SPEC.frames * SPEC.frame_size].reshape(8, SPEC.frames, SPEC.frame_size)
+    frames = first[:, : len(SPEC.ages) * SPEC.frame_size].reshape(8, len(SPEC.ages), SPEC.frame_size)
     assert torch.equal(frames[:, 0], frames[:, 2])
 
 
@@ -190,23 +191,23 @@ def test_a_robot_on_the_ideal_rig_falls_as_on_the_moon_but_its_legs_weigh_as_on_
     assert (sag[1.0] > sag[0.0] + 0.01).all()
 
 
-def test_the_history_group_holds_the_frames_of_those_ages():
+def test_the_policy_group_holds_the_frames_of_those_ages():
     ages = (0, 2, 7)
-    world = PronkWorld(replace(SMALL, history=ages, resets=ResetConfig(air_fraction=0.0)), 0, training=False)
+    world = PronkWorld(replace(SMALL, ages=ages, resets=ResetConfig(air_fraction=0.0)), 0, training=False)
     seen = [world.reset()["policy"][:, : SPEC.frame_size]]
     for action in actions(8, 20):
         observations = world.step(0.2 * action).observations
         seen.append(observations["policy"][:, : SPEC.frame_size])
-        frames = observations["history"].reshape(8, len(ages), SPEC.frame_size)
+        frames = observations["policy"][:, :-5].reshape(8, len(ages), SPEC.frame_size)
         for k, age in enumerate(ages):
             assert torch.equal(frames[:, k], seen[max(len(seen) - 1 - age, 0)])
 
 
 def test_group_specs_describe_every_column():
-    world = PronkWorld(replace(SMALL, history=(0, 5)), 0)
+    world = PronkWorld(replace(SMALL, ages=(0, 5)), 0)
     observations = world.reset()
-    specs = group_specs(SPEC, world.cfg.history)
-    assert set(specs) == set(observations) == {"policy", "critic", "history"}
+    specs = group_specs(world.spec)
+    assert set(specs) == set(observations) == {"policy", "critic"}
     for name, channels in specs.items():
         assert sum(c.size for c in channels) == observations[name].shape[1]
         assert all(c.unit for c in channels)
