@@ -15,6 +15,7 @@ import serial
 
 from matrix_hil.link.devices import C, DeviceSpec, S
 from matrix_hil.link.framing import FrameDecoder
+from matrix_hil.link.order import FrameOrder
 from matrix_hil.link.protocol import HEARTBEAT_PERIOD, HOST_SILENCE, Heartbeat, Message, Reset, pack, unpack
 from sim.errors import LunarError
 
@@ -38,10 +39,16 @@ class LinkStats:
     crc_errors: int = 0
     sequence_gaps: int = 0
     """Times that a frame did not follow the one before it."""
+    refused_frames: int = 0
+    """Intact frames that were not taken: repeated, out of order, or from a clock that jumped."""
     garbage_bytes: int = 0
     unknown_frames: int = 0
     """Intact frames that are no message this device sends."""
+    expired_commands: int = 0
+    """Commands not sent because what they were made from had become too old."""
     write_timeouts: int = 0
+    clock_offset: float = math.nan
+    """s, host's clock minus the device's, the shortest transit included."""
     error: str = ""
     """What ended the connection."""
 
@@ -67,16 +74,17 @@ class SerialDevice(Generic[S, C]):
 
     def _clear(self) -> None:
         self._decoder = FrameDecoder()
+        self._order = FrameOrder()
         self._state: S | None = None
         self._pending: C | None = None
+        self._expires = math.inf
         self._reset_wanted = True
         self._now = 0.0
         self._vouched = -math.inf  # time of the newest command: when the loop behind this driver was last alive
         self._last_command = -math.inf
         self._last_heartbeat = -math.inf
         self._sequence = 0
-        self._expected: int | None = None
-        self._sequence_gaps = self._unknown_frames = self._write_timeouts = self._sent = 0
+        self._sequence_gaps = self._unknown_frames = self._expired_commands = self._write_timeouts = self._sent = 0
         self._error = ""
 
     def connect(self) -> None:
@@ -126,7 +134,8 @@ class SerialDevice(Generic[S, C]):
 
     @property
     def state(self) -> S | None:
-        """The newest state, ``time`` being the host's clock when it was received. None before the first."""
+        """The newest state, None before the first. Its ``time`` is the host's clock at reception, less what the frame
+        took longer than the fastest ones of late."""
         return self._state
 
     @property
@@ -138,9 +147,12 @@ class SerialDevice(Generic[S, C]):
             sent=self._sent,
             crc_errors=self._decoder.crc_errors,
             sequence_gaps=self._sequence_gaps,
+            refused_frames=self._order.refused,
             garbage_bytes=self._decoder.garbage_bytes,
             unknown_frames=self._unknown_frames,
+            expired_commands=self._expired_commands,
             write_timeouts=self._write_timeouts,
+            clock_offset=self._order.offset,
             error=self._error,
         )
 
@@ -148,14 +160,23 @@ class SerialDevice(Generic[S, C]):
         """s since the newest state was received; infinite before the first."""
         return math.inf if self._state is None else now - self._state.time
 
-    def send(self, command: C) -> None:
-        """Queue a command for the next ``poll``. A newer one replaces it: an old command is never worth sending."""
-        self._pending = command
+    def send(self, command: C, expires: float = math.inf) -> None:
+        """Queue a command for the next ``poll``. A newer one replaces it: an old command is never worth sending.
+
+        Args:
+            command: what the device shall do.
+            expires: s, host clock. Afterwards the command is dropped: the data that it was made from are too old.
+        """
+        self._pending, self._expires = command, expires
 
     def reset(self) -> None:
-        """Let the next ``poll`` ask the device to clear latched faults whose cause has gone. Drops a queued command."""
+        """Let the next ``poll`` ask the device to clear latched faults whose cause has gone. Drops a queued command.
+
+        A device that was restarted is heard again from its next frame on.
+        """
         self._pending = None
         self._reset_wanted = True
+        self._order.restart()
 
     def poll(self, now: float, wait: float = 0.0, received: int | None = None) -> int:
         """Read what has come, then write what is due. Returns the number of new states.
@@ -179,6 +200,9 @@ class SerialDevice(Generic[S, C]):
                 if left <= 0.0:
                     break
                 time.sleep(min(left, 50e-6))
+            if self._pending is not None and now > self._expires:
+                self._pending = None
+                self._expired_commands += 1
             self._transmit(now)
         except (serial.SerialException, OSError) as error:
             self._close(str(error))
@@ -192,12 +216,13 @@ class SerialDevice(Generic[S, C]):
             if self.tap is not None:
                 self.tap("rx", data, now)
             for frame in self._decoder.feed(data):
-                if self._expected is not None and frame.sequence != self._expected:
-                    self._sequence_gaps += 1
-                self._expected = (frame.sequence + 1) & 0xFFFF
+                stamp = self._order.take(frame, now)
+                self._sequence_gaps = self._order.gaps
+                if stamp is None:
+                    continue
                 message = unpack(frame)
                 if isinstance(message, self.spec.state_type):
-                    self._state = replace(message, time=now)
+                    self._state = replace(message, time=stamp)
                     fresh += 1
                 elif not isinstance(message, Heartbeat):
                     self._unknown_frames += 1

@@ -21,6 +21,7 @@ import numpy as np
 from matrix_hil.link.devices import DeviceSpec
 from matrix_hil.link.driver import BAUD, SerialDevice
 from matrix_hil.link.framing import OVERHEAD, FrameDecoder
+from matrix_hil.link.order import FrameOrder
 from matrix_hil.link.protocol import (
     FAULT_ESTOP,
     FAULT_LIMIT,
@@ -35,6 +36,8 @@ from matrix_hil.link.protocol import (
 
 BITS_PER_BYTE = 10  # start bit, eight data bits, stop bit
 TRANSMIT_BUFFER = 1024  # bytes; a frame that does not fit is not sent
+COMMAND_AGE = 0.05
+"""s that a command may have taken longer than the fastest frame of late; an older one is dropped."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,7 @@ class Emulator:
         """The newest command decoded, before the machine's limits."""
         self._random = np.random.default_rng(seed)
         self._decoder = FrameDecoder()
+        self._order = FrameOrder()
         self._queue: deque[Received] = deque()
         self._out = bytearray()
         self._credit = 0.0
@@ -87,7 +91,7 @@ class Emulator:
         self._ticks = 0
         self._states = 0
         self._time = 0.0
-        self._polled = 0.0
+        self._polled = self._now = 0.0
         self._line_in = -math.inf
         self._heard: float | None = None  # None until the first command: a host may take its time to start
         self._estop_input = False
@@ -111,6 +115,7 @@ class Emulator:
         """
         if self._start is None:
             self._start = self._time = self._polled = now
+        self._now = now
         self._read(wait, received)
         states, written = self._states, bytearray()
         while True:
@@ -179,7 +184,12 @@ class Emulator:
         for frame in self._decoder.feed(data):
             self._line_in = max(self._line_in, self._polled)
             self._line_in += (len(frame.payload) + OVERHEAD) * BITS_PER_BYTE / self.line.baud
-            self._take(unpack(frame))
+            message = unpack(frame)
+            if isinstance(message, Reset):
+                self._order.restart()  # a host may begin anew at any time
+            sent = self._order.take(frame, self._now)
+            if sent is not None and self._now - sent <= COMMAND_AGE:
+                self._take(message)
 
     def _report(self, now: float) -> None:
         """Say what is due: a state per period."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -44,7 +45,7 @@ class Host:
 
     def say(self, *messages: Message) -> None:
         for message in messages:
-            data = pack(message, self.sequence)
+            data = pack(replace(message, time=self.now), self.sequence)
             self.sequence += 1
             self.sent += os_write(self.emulator, data)
 

@@ -1,0 +1,113 @@
+"""A frame is taken once, in order, and its age is known whatever the sender's clock says."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from matrix_hil.link import TREADMILL, SerialDevice, TreadmillConfig, TreadmillEmulator
+from matrix_hil.link.framing import Frame
+from matrix_hil.link.order import CLOCK_JUMP, RESYNC, WINDOW, FrameOrder
+from matrix_hil.messages import TreadmillCommand
+
+PERIOD = 0.005
+
+
+def frame(sequence: int, sent: float) -> Frame:
+    return Frame(0x20, sequence & 0xFFFF, sent, b"")
+
+
+def steady(order: FrameOrder, count: int, start: int = 0, offset: float = 0.0) -> float:
+    """Take ``count`` frames, 5 ms apart; returns the time of the last."""
+    for k in range(start, start + count):
+        assert order.take(frame(k, k * PERIOD + offset), k * PERIOD) == pytest.approx(k * PERIOD)
+    return (start + count - 1) * PERIOD
+
+
+@pytest.mark.parametrize("first", [0, 0xFFF0])
+@pytest.mark.parametrize(
+    ("ahead", "taken"), [(0, False), (1, True), (2, True), (WINDOW, True), (WINDOW + 1, False), (-1, False)]
+)
+def test_a_sequence_must_lie_a_little_ahead(first: int, ahead: int, taken: bool) -> None:
+    order = FrameOrder()
+    now = steady(order, 20, first)
+    stamp = order.take(frame(first + 19 + ahead, now + PERIOD), now + PERIOD)
+    assert (stamp is not None) is taken
+    assert (order.refused, order.gaps) == (int(not taken), int(taken and ahead > 1))
+
+
+@pytest.mark.parametrize(
+    ("step", "taken"),
+    [
+        (PERIOD + CLOCK_JUMP - 1e-9, True), (PERIOD + CLOCK_JUMP + 1e-6, False),
+        (-CLOCK_JUMP + 1e-9, True), (-CLOCK_JUMP - 1e-6, False),
+    ],
+)  # fmt: skip
+def test_a_senders_clock_that_jumps_is_not_believed(step: float, taken: bool) -> None:
+    order = FrameOrder()
+    now = steady(order, 20, offset=64.0)
+    stamp = order.take(frame(20, now + 64.0 + step), now + PERIOD)
+    assert (stamp is not None) is taken
+
+
+def test_frames_that_were_taken_are_not_taken_again() -> None:
+    order = FrameOrder()
+    now = steady(order, 200)
+    for k in range(200):
+        assert order.take(frame(k, k * PERIOD), now + k * 1e-4) is None
+    assert order.take(frame(200, now + 0.02), now + 0.02) is not None
+    assert order.refused == 200
+
+
+def test_after_a_second_without_a_frame_the_sender_may_begin_anew() -> None:
+    order = FrameOrder()
+    now = steady(order, 200)
+    assert order.take(frame(7, 0.5), now + RESYNC) is None
+    assert order.take(frame(7, 0.5), now + RESYNC + 1e-6) == now + RESYNC + 1e-6
+    assert order.gaps == 1
+    order.restart()
+    assert order.take(frame(9999, 0.0), now + 1.1) == now + 1.1, "told to, at once"
+
+
+@given(st.floats(-1e4, 1e4), st.lists(st.floats(0.0, 0.3), min_size=1, max_size=50))
+def test_what_waited_is_stamped_by_as_much(offset: float, delays: list[float]) -> None:
+    order = FrameOrder()
+    steady(order, 250, offset=offset)
+    for k, delay in enumerate(sorted(delays, reverse=True), 250):  # never out of order: every frame is taken
+        sent, now = k * PERIOD, k * PERIOD + delay + 0.3
+        stamp = order.take(frame(k, sent + offset), max(now, order._received))
+        assert stamp is None or stamp == pytest.approx(sent, abs=1e-6)
+        assert stamp is None or stamp <= now + 0.3
+
+
+def test_a_slow_clock_is_followed() -> None:
+    """0.1% slow for 100 s: 0.1 s of offset, and no frame looks older than 2 ms."""
+    order = FrameOrder()
+    for k in range(20_000):
+        now = k * PERIOD
+        stamp = order.take(frame(k, now * 0.999), now)
+        assert stamp is not None and now - stamp <= 0.0021
+    assert order.offset == pytest.approx(0.1, abs=0.003)
+
+
+def test_the_offset_is_unknown_before_the_first_frame() -> None:
+    assert math.isnan(FrameOrder().offset)
+
+
+def test_a_command_is_sent_until_its_data_expire_and_not_after() -> None:
+    with TreadmillEmulator(TreadmillConfig(), 0) as emulator, SerialDevice(TREADMILL, emulator.port) as device:
+        emulator.poll(0.0)
+        emulator.poll(0.01)
+        device.poll(0.01, wait=5.0)
+        for now, expires, sent in ((0.02, 0.02, 1), (0.03, 0.0299, 0), (0.04, math.inf, 1)):
+            device.send(TreadmillCommand(now, 0.5), expires)
+            before = device.stats
+            device.poll(now)
+            heartbeat = now != 0.03
+            assert device.stats.sent - before.sent == sent + heartbeat
+            assert device.stats.expired_commands - before.expired_commands == 1 - sent
+        device.poll(0.05)
+        assert device.stats.expired_commands == 1, "what expired is gone"
