@@ -17,7 +17,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from matrix_hil.clocks import Bench, GroundSource, real_time, run_simulated, run_wall
-from matrix_hil.link import DEVICES, SerialDevice
+from matrix_hil.link import DEVICES
+from matrix_hil.link.modbus import MODBUS_TREADMILL
 from matrix_hil.log import Recorder
 from matrix_hil.loop import Cycle, Loop, RunPlan
 from matrix_hil.messages import TwinPatch
@@ -35,6 +36,7 @@ from matrix_hil.virtual import (
     Tracker,
     Treadmill,
     VirtualMachines,
+    driver,
 )
 from policy.runtime.onnx_policy import OnnxPolicy
 from sim.config import parse
@@ -117,6 +119,11 @@ def run(cfg: HilConfig, console: Console | None = None) -> dict[str, Any]:
     real = [name for name, port in cfg.ports.items() if port != EMULATED]
     if cfg.clock == "simulated" and real:
         raise LunarError(f"{real[0]}.port is a real port, which needs real time; set clock to 'wall'")
+    if cfg.treadmill.protocol == "modbus" and cfg.safety.treadmill_stale < MODBUS_TREADMILL.stale_limit:
+        raise LunarError(
+            f"safety.treadmill_stale is {cfg.safety.treadmill_stale:g} s, but a Modbus treadmill reports every"
+            f" {MODBUS_TREADMILL.period:g} s; set it to {MODBUS_TREADMILL.stale_limit:g} (docs/modbus.md)"
+        )
     sync = Sync(cfg.sync, OnnxPolicy(cfg.policy))
     began = time.monotonic()
     folder = log_folder(cfg.log)
@@ -132,9 +139,11 @@ def run(cfg: HilConfig, console: Console | None = None) -> dict[str, Any]:
         machines = stack.enter_context(_machines(cfg)) if len(real) < len(DEVICES) else None
         devices = {
             name: stack.enter_context(
-                SerialDevice(spec, machines.emulators[name].port if machines and port == EMULATED else port)
+                driver(
+                    name, getattr(cfg, name), machines.emulators[name].port if machines and port == EMULATED else port
+                )
             )
-            for (name, spec), port in zip(DEVICES.items(), cfg.ports.values(), strict=True)
+            for name, port in cfg.ports.items()
         }
         recorder = stack.enter_context(
             Recorder(

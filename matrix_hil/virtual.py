@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from types import TracebackType
+from typing import Any, Literal
 
 import numpy as np
 
 from matrix_hil.link import (
+    DEVICES,
     CounterweightConfig,
     CounterweightEmulator,
     Emulator,
@@ -23,6 +25,8 @@ from matrix_hil.link import (
     TreadmillConfig,
     TreadmillEmulator,
 )
+from matrix_hil.link.modbus import ModbusConfig, ModbusTreadmill
+from matrix_hil.link.modbus_emulator import ModbusTreadmillEmulator
 from matrix_hil.rig.counterweight import TrimConfig, WinchTrim
 from sim.rig import RigConfig, RigInputs, RigOutputs, VirtualRig
 
@@ -44,6 +48,10 @@ class Treadmill(TreadmillConfig):
 
     port: str = EMULATED
     """``emulated``, or what pyserial opens."""
+    protocol: Literal["lunar", "modbus"] = "lunar"
+    """``lunar``: docs/protocol.md. ``modbus``: a drive with the registers of docs/modbus.md."""
+    modbus: ModbusConfig = field(default_factory=ModbusConfig)
+    """Address and line of a Modbus drive."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +78,13 @@ class Robot(RobotConfig):
     """``emulated``, or what pyserial opens."""
 
 
+def driver(name: str, machine: Any, port: str) -> SerialDevice[Any, Any]:
+    """Driver of the device ``name`` on ``port``, in the protocol that its config ``machine`` says."""
+    if getattr(machine, "protocol", "lunar") == "modbus":
+        return ModbusTreadmill(port, machine.modbus)
+    return SerialDevice(DEVICES[name], port)
+
+
 class VirtualMachines:
     """Five emulators and the physics that they act on. ``poll(now)`` moves all of it; a context manager.
 
@@ -82,7 +97,7 @@ class VirtualMachines:
         rig: RigConfig,
         trim: TrimConfig,
         platform: PlatformConfig,
-        treadmill: TreadmillConfig,
+        treadmill: Treadmill,
         counterweight: CounterweightConfig,
         tracker: TrackerConfig,
         robot: RobotConfig,
@@ -92,13 +107,19 @@ class VirtualMachines:
         rope = self.rig.rope.parameters
         self.trim = WinchTrim(trim, rope.inertia, rope.passive_force)
         self.platform = PlatformEmulator(platform, seed + 1)
-        self.treadmill = TreadmillEmulator(treadmill, seed + 2)
+        self.treadmill = (
+            ModbusTreadmillEmulator(treadmill, seed + 2, treadmill.modbus)
+            if treadmill.protocol == "modbus"
+            else TreadmillEmulator(treadmill, seed + 2)
+        )
         self.counterweight = CounterweightEmulator(counterweight, seed + 3, drive=self.trim.step)
         self.tracker = TrackerEmulator(tracker, seed + 4)
         self.robot = RobotEmulator(robot, seed + 5)
         self.tick = robot.line.tick
         self.outputs: RigOutputs = self.rig.outputs()
         """True state of the physics."""
+        self.watch: Callable[[float], None] | None = None
+        """Told the time, s, after every tick."""
         self._links: dict[str, Lockstep] = {}
         self._time: float | None = None
 
@@ -161,3 +182,5 @@ class VirtualMachines:
             self.tick,
         )
         self.outputs = self.rig.outputs()
+        if self.watch is not None:
+            self.watch(now)
