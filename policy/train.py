@@ -67,6 +67,7 @@ class TrainConfig:
     quick: bool = False
     """A few updates only, to try the command."""
     world: WorldConfig = field(default_factory=WorldConfig)
+    """Its ``ages`` are those that the model sees."""
     ppo: PPOConfig = field(default_factory=PPOConfig)
     stages: list[Stage] = field(default_factory=list)
     """In order; after the last, its weights stay."""
@@ -79,7 +80,8 @@ def run(cfg: TrainConfig, command: str) -> dict[str, Any]:
     torch.manual_seed(cfg.seed)
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
-    world = PronkWorld(cfg.world, cfg.seed, cfg.device, threads=cfg.threads)
+    seen = replace(cfg.world, ages=cfg.ppo.model.ages)
+    world = PronkWorld(seen, cfg.seed, cfg.device, threads=cfg.threads)
     model = LunarPPO(LunarVecEnv(world), cfg.ppo, cfg.seed, cfg.device)
     out = Path(cfg.out)
     model.set_logger(configure(str(out), ["csv", "tensorboard"]))
@@ -112,7 +114,7 @@ def make_card(cfg: TrainConfig, training: dict[str, Any]) -> Card:
     """The card of a policy trained with ``cfg``."""
     physics = cfg.world.physics
     return Card(
-        observation=replace(PRONK_OBSERVATION, ages=cfg.world.ages),
+        observation=replace(PRONK_OBSERVATION, ages=cfg.ppo.model.ages),
         robot=physics.robot,
         action_scale=cfg.world.action_scale,
         default_pose=NOMINAL_POSE.tolist(),

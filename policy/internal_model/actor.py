@@ -37,6 +37,13 @@ class ModelConfig:
     """Horizons of the internal model by name; none for a plain policy."""
 
 
+    @property
+    def ages(self) -> tuple[int, ...]:
+        """Control steps back of all frames that the actor or an encoder sees: what the observation must hold."""
+        seen = {age for encoder in self.encoders.values() for age in encoder.ages}
+        return tuple(sorted(seen | set(range(self.newest))))
+
+
 class ActorOutput(NamedTuple):
     """What a policy says of one observation."""
 
