@@ -22,10 +22,12 @@ import mujoco
 import numpy as np
 
 from matrix_hil.loop import Cycle
-from matrix_hil.report.scene import Frame, RigScene, RigShape, add_ground, close_server, link_poses, open_server
+from matrix_hil.report.scene import Frame, RigScene, RigShape, add_ground
 from sim.errors import LunarError
 from sim.physics.scene import robot_spec
 from sim.rig import RigConfig
+from sim.view.robot import link_poses
+from sim.view.server import close_server, open_server
 
 RATE = 25.0
 """Hz. Frames drawn at most."""

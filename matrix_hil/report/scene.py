@@ -5,8 +5,6 @@ The Moon's ground slides past as the belt does, so that both robots stay in view
 
 from __future__ import annotations
 
-import contextlib
-import io
 import math
 from dataclasses import dataclass
 
@@ -16,7 +14,8 @@ import trimesh
 import viser
 
 from matrix_hil.report.measure import Run, interpolated, patch_field, rotations
-from sim.spec.joints import JOINT_NAMES
+from sim.view.robot import DrawnRobot, link_poses
+from sim.view.server import close_server, open_server
 
 _MAX_FRAMES = 1500  # a longer run is drawn with fewer frames per second
 _MAX_VERTICES = 40_000  # of the Moon's ground
@@ -37,13 +36,6 @@ class RigShape:
     """m."""
     pulley_height: float = 4.0
     """m."""
-
-
-@dataclass(frozen=True)
-class _Body:
-    name: str
-    index: int  # in the MuJoCo model
-    meshes: tuple[tuple[trimesh.Trimesh, tuple[int, int, int]], ...]
 
 
 def replay_html(run: Run, model: mujoco.MjModel, shape: RigShape, rate: float) -> str | None:
@@ -100,43 +92,23 @@ class RigScene:
         server.initial_camera.position = (-1.5, -2.5, 1.35)
         server.initial_camera.look_at = (0.1, 0.7, 0.3)
         server.initial_camera.fov = math.radians(48.0)
-        self._bodies = _bodies(model)
         self._platform, self._stripes = _add_rig(server, shape)
         self._rope = scene.add_line_segments("/rope", np.zeros((1, 2, 3)), (230, 190, 90), thickness=0.014)
         self._moon = scene.add_frame("/moon", show_axes=False) if moon else None
-        self._robot = _add_robot(server, "/robot", self._bodies)
-        self._on_moon = _add_robot(server, "/moon_robot", self._bodies) if moon else None
+        self._robot = DrawnRobot(server, "/robot", model)
+        self._on_moon = DrawnRobot(server, "/moon_robot", model) if moon else None
 
     def place(self, frame: Frame) -> None:
         """Show a moment."""
         self._platform.position, self._platform.wxyz = frame.platform[:3], _euler(frame.platform[3:])
         self._stripes.position = (-(frame.travel % _STRIPE), 0.0, 0.0)
         self._rope.points = np.array([[[0.0, 0.0, self._shape.pulley_height], frame.position]])
-        self._place_robot(self._robot, frame.position, frame.quaternion, frame.links)
+        self._robot.place(frame.position, frame.quaternion, frame.links)
         if frame.world is not None and self._moon is not None and self._on_moon is not None:
             position, quaternion = frame.world
             slide = np.array([position[0], position[1], self.datum])
             self._moon.position = _MOON - slide
-            self._place_robot(self._on_moon, position - slide + _MOON, quaternion, frame.links)
-
-    def _place_robot(
-        self, handles: list[viser.FrameHandle], position: np.ndarray, quaternion: np.ndarray, links: np.ndarray
-    ) -> None:
-        handles[0].position, handles[0].wxyz = position, quaternion
-        for body, handle in zip(self._bodies[1:], handles[1:], strict=True):
-            handle.position, handle.wxyz = links[body.index, :3], links[body.index, 3:]
-
-
-def open_server(port: int = 0) -> viser.ViserServer:
-    """A viser server that only this computer can reach; ``port`` 0 takes a free one."""
-    with contextlib.redirect_stdout(io.StringIO()):  # viser prints a banner
-        return viser.ViserServer(host="127.0.0.1", port=port, verbose=False)
-
-
-def close_server(server: viser.ViserServer) -> None:
-    """End it."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        server.stop()
+            self._on_moon.place(position - slide + _MOON, quaternion, frame.links)
 
 
 def _record(server: viser.ViserServer, run: Run, model: mujoco.MjModel, shape: RigShape, rate: float) -> str:
@@ -174,78 +146,6 @@ def _poses(
     time: np.ndarray, known: np.ndarray, position: np.ndarray, quaternion: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     return interpolated(time, known, position), rotations(time, known, quaternion)
-
-
-def link_poses(model: mujoco.MjModel, joints: np.ndarray) -> np.ndarray:
-    """(frames, bodies, 7) position and quaternion of every body in the base's frame."""
-    data = mujoco.MjData(model)
-    addresses = [model.jnt_qposadr[model.joint(name).id] for name in JOINT_NAMES]
-    out = np.zeros((len(joints), model.nbody, 7))
-    data.qpos[:7] = [0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0]
-    for k, angles in enumerate(np.nan_to_num(joints)):
-        data.qpos[addresses] = angles
-        mujoco.mj_kinematics(model, data)
-        out[k, :, :3], out[k, :, 3:] = data.xpos, data.xquat
-    return out
-
-
-def _bodies(model: mujoco.MjModel) -> list[_Body]:
-    """The robot's bodies, the base first, with the shapes that are drawn."""
-    base = int(model.body_parentid[model.jnt_bodyid[model.joint(JOINT_NAMES[0]).id]])
-    bodies = []
-    for index in range(base, model.nbody):
-        by_color: dict[tuple[int, int, int], list[trimesh.Trimesh]] = {}
-        first = int(model.body_geomadr[index])
-        for g in range(first, first + int(model.body_geomnum[index])):
-            mesh = _mesh(model, g)
-            if mesh is not None:
-                r, gr, b = (int(255 * v) for v in model.geom_rgba[g, :3])
-                by_color.setdefault((r, gr, b), []).append(mesh)
-        meshes = tuple((_joined(parts), color) for color, parts in by_color.items())
-        bodies.append(_Body(model.body(index).name, index, meshes))
-    return bodies
-
-
-def _joined(parts: list[trimesh.Trimesh]) -> trimesh.Trimesh:
-    joined = trimesh.util.concatenate(parts)
-    assert isinstance(joined, trimesh.Trimesh)
-    return joined
-
-
-def _mesh(model: mujoco.MjModel, g: int) -> trimesh.Trimesh | None:
-    """Geom ``g`` in its body's frame; None for shapes that are not drawn."""
-    size, kind = model.geom_size[g], mujoco.mjtGeom(model.geom_type[g])
-    if kind == mujoco.mjtGeom.mjGEOM_BOX:
-        mesh = trimesh.creation.box(extents=2.0 * size)
-    elif kind == mujoco.mjtGeom.mjGEOM_SPHERE:
-        mesh = trimesh.creation.icosphere(subdivisions=2, radius=size[0])
-    elif kind == mujoco.mjtGeom.mjGEOM_CAPSULE:
-        mesh = trimesh.creation.capsule(radius=size[0], height=2.0 * size[1], count=[12, 12])
-        mesh.apply_translation([0.0, 0.0, -mesh.bounds.mean(axis=0)[2]])
-    elif kind == mujoco.mjtGeom.mjGEOM_CYLINDER:
-        mesh = trimesh.creation.cylinder(radius=size[0], height=2.0 * size[1], sections=20)
-    elif kind == mujoco.mjtGeom.mjGEOM_MESH:
-        m = model.geom_dataid[g]
-        v, f = model.mesh_vertadr[m], model.mesh_faceadr[m]
-        vertices = model.mesh_vert[v : v + model.mesh_vertnum[m]]
-        mesh = trimesh.Trimesh(vertices, model.mesh_face[f : f + model.mesh_facenum[m]], process=False)
-    else:
-        return None
-    transform = trimesh.transformations.quaternion_matrix(model.geom_quat[g])
-    transform[:3, 3] = model.geom_pos[g]
-    mesh.apply_transform(transform)
-    return mesh
-
-
-def _add_robot(server: viser.ViserServer, root: str, bodies: list[_Body]) -> list[viser.FrameHandle]:
-    """One frame per body, the base's first; the others are its children."""
-    frames: list[viser.FrameHandle] = []
-    for body in bodies:
-        name = f"{root}/{body.name}" if frames else root
-        frames.append(server.scene.add_frame(name, show_axes=False))
-        for i, (mesh, color) in enumerate(body.meshes):
-            server.scene.add_mesh_simple(f"{name}/shape{i}", mesh.vertices, mesh.faces, color=color)
-    return frames
 
 
 def _add_rig(server: viser.ViserServer, shape: RigShape) -> tuple[viser.FrameHandle, viser.FrameHandle]:

@@ -1,0 +1,1 @@
+"""Robots and ground in a browser on this computer, drawn with viser."""
