@@ -1,9 +1,22 @@
 """The gravity-offload unit: how heavy the counterweight is, what the rope shall hold, and the winch's active trim.
 
-With k metres of counterweight per metre of rope, m_c = 5M/(6k) balances 5/6 of the weight at rest, but its inertia
-k^2 m_c moves with the robot: free flight then shows a = (g/6)/(1 + 5k/6), 1.15 m/s^2 at k = 1/2. Rope friction mu makes
-it a = g[1 - (5/6)(1 +- mu)]/[1 + (5/6)k(1 +- mu)], - rising and + falling. The trim makes the harness force what was
-asked for all the same: T = (1 +- mu)(k m_c g + F + I s''), solved for the winch force F, with s the rope paid out.
+A robot of mass M hangs on a rope that pulls with T; its height z and the rope s paid out obey s'' = -z''. The rope ends
+at a weight m_c that moves k metres per metre of rope, over pulleys and a drum of inertia m_p (kg, at the rope's speed);
+friction loses the share mu of the rope force, and a winch adds F:
+
+    M z'' = T - M g                                    robot in flight
+    T = (1 +- mu) (P + F + I s'')                      rope, + paying out (falling), - coming in (rising)
+    P = k m_c g,  I = k^2 m_c + m_p                    weight and inertia as the harness feels them
+
+At rest P = o M g offloads the share o, so m_c = o M / k and I = k o M + m_p. Passively (F = 0), free flight shows
+
+    -z'' = g [1 - o (1 +- mu)] / [1 + (o k + m_p / M) (1 +- mu)]
+
+With o = 5/6 and no friction (g/6) / (1 + 5k/6): 0.89, 1.15 and 1.35 m/s^2 at k = 1, 1/2 and 1/4, right only as k -> 0.
+A weight of 0.717 M at k = 1 gives 1.62 in flight, and 0.283 g standing. The rope goes slack where T would be negative,
+z'' > P / I, which is g/k for a light pulley. The trim makes T what was asked for all the same: the rope's equation
+solved for F, the friction's sign being that of the drum's speed, and load-cell feedback for what these feed-forwards
+miss. Pulling in at a low tension, up to the winch's force, is also what keeps the rope taut at a landing.
 """
 
 from __future__ import annotations
@@ -24,10 +37,25 @@ def counterweight_mass(mass: float, ratio: float, offload: float = 5.0 / 6.0) ->
     return offload * mass / ratio
 
 
-def passive_flight(ratio: float, friction: float = 0.0, rising: bool = True, offload: float = 5.0 / 6.0) -> float:
-    """m/s^2, downward acceleration in free flight without trim; see the module's formulas."""
-    share = offload * (1.0 - friction if rising else 1.0 + friction)
-    return EARTH * (1.0 - share) / (1.0 + share * ratio)
+def passive_flight(
+    ratio: float, friction: float = 0.0, rising: bool = True, offload: float = 5.0 / 6.0, pulley: float = 0.0
+) -> float:
+    """m/s^2, downward acceleration in free flight without trim; see the module's formulas.
+
+    Args:
+        ratio: m/m, k.
+        friction: 1, mu.
+        rising: rope coming in; else paying out.
+        offload: 1, share of the weight carried at rest.
+        pulley: 1, m_p / M.
+    """
+    lost = 1.0 - friction if rising else 1.0 + friction
+    return EARTH * (1.0 - offload * lost) / (1.0 + (offload * ratio + pulley) * lost)
+
+
+def slack_acceleration(ratio: float, mass: float, offload: float = 5.0 / 6.0, pulley_mass: float = 0.0) -> float:
+    """m/s^2 upward beyond which a robot of ``mass`` kg outruns its untrimmed counterweight; see the module."""
+    return offload * mass * EARTH / (ratio * offload * mass + pulley_mass)
 
 
 @dataclass(frozen=True)
@@ -40,11 +68,11 @@ class TrimConfig:
     """1. Rope friction that the feed-forward assumes."""
     friction_speed: float = 0.02
     """m/s. Speed over which the friction's sign changes."""
-    acceleration_limit: float = 10.0
+    acceleration_limit: float = 40.0
     """m/s^2. Rope acceleration whose inertia force the feed-forward cancels; a landing's blow is clipped."""
-    acceleration_filter: float = 0.03
+    acceleration_filter: float = 0.004
     """s. Time constant of the rope acceleration that is differentiated from the encoder."""
-    gain: float = 6.0
+    gain: float = 12.0
     """N/N. Load-cell feedback; the rope's inertia feels 1 + gain times smaller."""
     damping: float = 0.06
     """s. Load-cell rate feedback, N per N/s."""

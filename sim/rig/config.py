@@ -45,11 +45,8 @@ class RigConfig:
     """1. Share of the rope force lost in the pulleys."""
     pulley_mass: float = 0.2
     """kg. Rotational inertia of pulleys and drum over their radius squared."""
-    rope_stiffness: float = 1e4
-    """N/m, rope and harness between pulley and trunk."""
+    rope_stiffness: float = 3000.0
+    """N/m, of rope and harness between drum and trunk with the spring that belongs there: it bounds the snap when the
+    drum stops a falling robot (M g + v sqrt(stiffness M)), and what a winch that comes late does to the force."""
     rope_damping: float = 100.0
     """N*s/m."""
-    absorber_force: float = 250.0
-    """N. Preload of the shock absorber at the harness; it gives way only when the drum stops a falling robot."""
-    absorber_stiffness: float = 1500.0
-    """N/m. Of rope and absorber once it gives way."""

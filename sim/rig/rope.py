@@ -1,8 +1,7 @@
-"""A rope over a pulley: elastic, tension only, with Coulomb friction, inertia, winch, brake and shock absorber."""
+"""A rope over a pulley: elastic, tension only, with Coulomb friction, inertia, a winch and a brake."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 
@@ -20,27 +19,6 @@ class RopeParameters:
     """N/m, of the rope between pulley and harness."""
     damping: float
     """N*s/m."""
-    absorber_force: float = math.inf
-    """N. The shock absorber at the harness is a spring under this preload: below it, it is rigid."""
-    absorber_stiffness: float = 0.0
-    """N/m. Of rope and absorber together once it gives way."""
-
-    @property
-    def yield_stretch(self) -> float:
-        """m of stretch at which the absorber gives way."""
-        return self.absorber_force / self.stiffness
-
-    def spring_force(self, stretch: float) -> float:
-        """N at ``stretch`` m; zero for a slack rope."""
-        beyond = max(0.0, stretch - self.yield_stretch)
-        return max(0.0, self.stiffness * (stretch - beyond) + self.absorber_stiffness * beyond)
-
-    def spring_energy(self, stretch: float) -> float:
-        """J stored at ``stretch`` m."""
-        beyond = max(0.0, stretch - self.yield_stretch)
-        rigid = max(0.0, stretch - beyond)
-        soft = (self.absorber_force + 0.5 * self.absorber_stiffness * beyond) * beyond if beyond else 0.0
-        return 0.5 * self.stiffness * rigid**2 + soft
 
 
 class Rope:
@@ -79,7 +57,7 @@ class Rope:
         stretch = distance - self.length
         tension = 0.0
         if stretch > 0.0:
-            tension = max(0.0, p.spring_force(stretch) + p.damping * (distance_rate - self.speed))
+            tension = max(0.0, p.stiffness * stretch + p.damping * (distance_rate - self.speed))
         self.speed = self._drum_speed(tension, 0.0 if brake else winch, dt)
         if brake:
             self.speed = min(self.speed, 0.0)

@@ -45,9 +45,7 @@ def rope_parameters(cfg: RigConfig, mass: float) -> RopeParameters:
     else:
         force = OFFLOAD_FRACTION * mass * EARTH if cfg.suspension == "constant" else 0.0
         inertia = friction = 0.0
-    return RopeParameters(
-        force, inertia, friction, cfg.rope_stiffness, cfg.rope_damping, cfg.absorber_force, cfg.absorber_stiffness
-    )
+    return RopeParameters(force, inertia, friction, cfg.rope_stiffness, cfg.rope_damping)
 
 
 class Suspension:
@@ -102,7 +100,8 @@ class Suspension:
         """J in the stretched rope."""
         if not self._attached:
             return 0.0
-        return self.rope.parameters.spring_energy(self._geometry(qpos, qvel)[0] - self.rope.length)
+        stretch = max(0.0, self._geometry(qpos, qvel)[0] - self.rope.length)
+        return 0.5 * self.rope.parameters.stiffness * stretch**2
 
     def _geometry(self, qpos: np.ndarray, qvel: np.ndarray) -> tuple[float, float, tuple[float, ...]]:
         """Distance pulley to harness (m), its rate (m/s), and unit vector (3) towards the pulley with the lever (3)

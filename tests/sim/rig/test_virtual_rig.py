@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import mujoco
 import numpy as np
 import pytest
 
 from sim.errors import LunarError
 from sim.rig import RigConfig, RigInputs, VirtualRig
+from sim.rig.suspension import righting_moment, sideways_acceleration
 from sim.spec.gravity import EARTH, MOON
+from sim.spec.joints import NOMINAL_POSE
 
 STAND = RigInputs(kp=60.0, kd=2.0)
 
 
-def rig(**changes: float) -> VirtualRig:
+def rig(**changes: object) -> VirtualRig:
     return VirtualRig(RigConfig(**changes), seed=1)  # type: ignore[arg-type]
 
 
-def fly(machine: VirtualRig, velocity: float, height: float, seconds: float = 0.15) -> float:
-    """Mean vertical acceleration of the centre of mass over ``seconds``, after 0.1 s for the rope to settle."""
-    machine.reset(height=height, velocity=np.array([0.0, 0.0, velocity]))
-    machine.step(STAND, 0.1)
+def fly(machine: VirtualRig, velocity: float, height: float, expected: float, seconds: float = 0.2) -> float:
+    """Mean vertical acceleration of the centre of mass over ``seconds``, the rope stretched for the one expected."""
+    tension = machine.mass * (machine.cfg.gravity + expected)
+    machine.reset(height=height, velocity=np.array([0.0, 0.0, velocity]), tension=tension)
+    machine.step(STAND, 0.05)
     before = machine.center_of_mass()[1][2]
     machine.step(STAND, seconds)
     return float((machine.center_of_mass()[1][2] - before) / seconds)
@@ -36,22 +40,23 @@ def test_standing_on_the_rig_loads_the_feet_with_lunar_weight() -> None:
 @pytest.mark.parametrize("ratio", [1.0, 0.5, 0.25])
 def test_counterweight_inertia_slows_free_flight(ratio: float) -> None:
     """a = (g/6) / (1 + 5k/6): 0.89, 1.15 and 1.35 m/s^2, not 1.62."""
-    acceleration = fly(rig(rope_friction=0.0, pulley_mass=0.0, rope_ratio=ratio), velocity=0.8, height=0.6)
-    assert acceleration == pytest.approx(-(EARTH / 6) / (1 + 5 * ratio / 6), rel=0.05)
+    expected = -(EARTH / 6) / (1 + 5 * ratio / 6)
+    machine = rig(rope_friction=0.0, pulley_mass=0.0, rope_ratio=ratio)
+    assert fly(machine, 0.8, 0.6, expected) == pytest.approx(expected, rel=0.05)
 
 
 def test_rope_friction_makes_rising_and_falling_differ() -> None:
     machine = rig(rope_friction=0.05, pulley_mass=0.0)
     k = machine.cfg.rope_ratio
     for velocity, sign in ((1.0, -1), (-0.3, 1)):
-        expected = EARTH * (1 - 5 / 6 * (1 + sign * 0.05)) / (1 + 5 / 6 * k * (1 + sign * 0.05))
-        assert fly(machine, velocity, height=0.8) == pytest.approx(-expected, rel=0.05)
+        expected = -EARTH * (1 - 5 / 6 * (1 + sign * 0.05)) / (1 + 5 / 6 * k * (1 + sign * 0.05))
+        assert fly(machine, velocity, 0.8, expected) == pytest.approx(expected, rel=0.05)
 
 
 def test_pulley_inertia_slows_flight_further() -> None:
     machine = rig(rope_friction=0.0, pulley_mass=3.0)
-    expected = (EARTH / 6) / (1 + 5 * 0.5 / 6 + 3.0 / machine.mass)
-    assert fly(machine, 0.8, height=0.6) == pytest.approx(-expected, rel=0.05)
+    expected = -(EARTH / 6) / (1 + 5 * 0.5 / 6 + 3.0 / machine.mass)
+    assert fly(machine, 0.8, 0.6, expected) == pytest.approx(expected, rel=0.05)
 
 
 def test_constant_winch_force_adds_to_the_pull() -> None:
@@ -154,6 +159,79 @@ def test_offset_from_the_pulley_pulls_sideways() -> None:
     measured = (machine.center_of_mass()[1][1] - before) / 0.1
     tension = machine.outputs().rope_tension
     assert measured == pytest.approx(-tension / machine.mass * 0.3 / 3.42, rel=0.1)
+
+
+def test_sideways_pull_by_formula() -> None:
+    machine = rig(suspension="constant")
+    machine.reset(height=0.6, offset=(0.0, 0.3))
+    machine.step(STAND, 0.001)
+    before = machine.center_of_mass()[1][1]
+    machine.step(STAND, 0.05)
+    measured = (machine.center_of_mass()[1][1] - before) / 0.05
+    height = 4.0 - 0.6 - machine.cfg.harness[2]
+    tension = machine.outputs().rope_tension
+    assert measured == pytest.approx(-sideways_acceleration(tension, machine.mass, 0.3, height), rel=0.03)
+
+
+def test_trolley_keeps_the_pulley_over_the_robot() -> None:
+    """It trails a robot that moves at v by v times its lag."""
+    machine = rig(suspension="constant", trolley_lag=0.1)
+    machine.reset(height=0.6, velocity=np.array([0.0, 0.5, 0.6]))
+    machine.step(STAND, 0.5)
+    outputs = machine.outputs()
+    assert outputs.base_velocity[1] == pytest.approx(0.5, abs=0.05)
+    assert outputs.base_position[1] - machine.suspension.pulley[1] == pytest.approx(0.05, abs=0.01)
+
+
+def test_harness_above_the_centre_of_mass_rights_a_tilted_robot() -> None:
+    """It gains angular momentum about its centre of mass at T c sin(tilt)."""
+    machine = rig(suspension="constant", harness=(-0.0032, 0.0, 0.03))
+    machine.reset(height=0.8)
+    tilt = 0.2
+    machine.data.qpos[3:7] = (np.cos(tilt / 2), np.sin(tilt / 2), 0.0, 0.0)  # roll
+    machine.place(machine.data.qpos[:19].copy(), np.zeros(18), 124.5, 0.0)
+    held = RigInputs(kp=3000.0, kd=30.0)  # legs rigid, so that the robot turns as one body
+    machine.step(held, 0.06)
+    com = machine.center_of_mass()[0]
+    harness = machine.outputs().base_position + np.array([0.0, -0.03 * np.sin(tilt), 0.03 * np.cos(tilt)])
+    above = np.linalg.norm((harness - com)[1:])
+    moment = righting_moment(machine.outputs().rope_tension, float(above), tilt)
+    mujoco.mj_subtreeVel(machine.model, machine.data)
+    angular = machine.data.subtree_angmom[machine.model.body("base").id]
+    assert angular[0] == pytest.approx(-moment * 0.06, rel=0.1)
+
+
+def test_an_ideal_rope_leaves_exactly_the_moons_gravity() -> None:
+    machine = rig(suspension="constant")
+    assert fly(machine, 1.0, 0.4, -MOON) == pytest.approx(-MOON, rel=1e-3)
+    assert machine.outputs().rope_tension == pytest.approx(machine.mass * (EARTH - MOON))
+    length = machine.rope.length
+    machine.step(RigInputs(brake=True), 0.5)
+    assert machine.rope.length <= length  # its brake works like any other's
+
+
+def test_without_suspension_the_robot_falls_as_gravity_says() -> None:
+    machine = rig(suspension="none", gravity=MOON)
+    assert fly(machine, 1.0, 0.4, -MOON) == pytest.approx(-MOON, rel=1e-4)
+    machine.step(RigInputs(brake=True, winch_force=100.0), 0.01)
+    assert machine.outputs().rope_tension == 0.0
+
+
+def test_a_braked_winch_does_not_pull() -> None:
+    """Whatever its drive was told last: a closed brake must not lift the robot."""
+    machine = rig()
+    machine.reset(height=0.6)
+    machine.step(RigInputs(brake=True, winch_force=300.0), 1.0)
+    assert machine.outputs().base_position[2] < 0.65
+    assert machine.outputs().rope_tension == pytest.approx(machine.mass * EARTH, rel=0.05)
+
+
+def test_joint_torques_are_those_of_the_motors() -> None:
+    machine = rig()
+    machine.step(STAND, 1.0)
+    outputs = machine.outputs()
+    asked = 60.0 * (NOMINAL_POSE - outputs.joint_position) - 2.0 * outputs.joint_velocity
+    assert outputs.joint_torque == pytest.approx(asked, abs=0.05)
 
 
 def test_same_seed_same_motion() -> None:
