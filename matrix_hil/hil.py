@@ -236,8 +236,12 @@ def _ground(cfg: HilConfig, stack: ExitStack, clock: Callable[[], float]) -> Gro
         if now - tried >= 1.0 / cfg.twin.rate - 1e-9:
             tried = now
             ahead = velocity * min(twin.lead, 0.5 * twin.extent / max(float(np.hypot(*velocity)), 1e-6))
-            with contextlib.suppress(LunarError):  # the old patch goes stale; sync judges its age
-                newest = client.fetch(float(world[0] + ahead[0]), float(world[1] + ahead[1]), now)
+            x, y = float(world[0] + ahead[0]), float(world[1] + ahead[1])
+            try:
+                newest = client.fetch(x, y, now)
+                client.look_ahead(x, y, float(velocity[0]), float(velocity[1]), now)
+            except LunarError:  # what is remembered says its age, which sync judges
+                newest = client.known(x, y, now) or newest
         return newest
 
     def wall(world: np.ndarray, velocity: np.ndarray, now: float) -> TwinPatch | None:

@@ -6,7 +6,8 @@ leave this package. docs/unreal.md tells how to prepare a real Unreal project.
 """
 
 from matrix_hil.twin.calibration import Calibration
-from matrix_hil.twin.client import TwinClient, TwinConfig, TwinStats
+from matrix_hil.twin.client import TwinClient
+from matrix_hil.twin.config import TwinConfig, TwinStats
 from matrix_hil.twin.height_map import fit_plane, height_at, to_height_field
 from matrix_hil.twin.scene_commands import ServerConfig
 from matrix_hil.twin.server import Misbehaviour, TwinServer

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
@@ -16,71 +16,20 @@ from matrix_hil.messages import TwinPatch
 from matrix_hil.twin.axes import location_to_unreal, quaternion_to_matrix, rotation_to_ros
 from matrix_hil.twin.calibration import Calibration, View, judge, metres_along_axis, middle, unit_of
 from matrix_hil.twin.camera import DOWN, Camera
+from matrix_hil.twin.config import TwinConfig, TwinStats
 from matrix_hil.twin.connection import Connection
+from matrix_hil.twin.ground_cache import GroundCache
 from matrix_hil.twin.height_map import height_at, patch_from_depth
 from sim.errors import LunarError
 
 T = TypeVar("T")
+KNOWN_GROUND_TOLERANCE = 0.02
+"""m between ``known_ground`` and what is seen; half-precision depth is good to 2.5 mm at 3 m."""
 POSE_TOLERANCE = (0.005, 0.002)  # m, and 1 (about 0.1 degrees): how far a pose read back may be from the one set
+_REACH = 8  # half edges of a patch: the square in which ground is remembered
+_STRIDE = 0.8  # half edges of a patch from one look ahead to the next, so that they overlap
+_FARTHEST = 3  # looks ahead; what lies farther would push the ground underfoot out of memory
 POSE_READS = 5  # an engine that moves the camera on its next tick is given that many chances
-
-
-@dataclass(frozen=True)
-class TwinConfig:
-    """Where Unreal runs and how its ground is read."""
-
-    host: str = "127.0.0.1"
-    """Name or address of the computer that runs Unreal with the UnrealCV plugin."""
-    port: int = 9000
-    """TCP port of UnrealCV."""
-    camera: int = 1
-    """Number of the camera that this program moves; 0 is usually the player's."""
-    origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    """cm, Unreal location of the ROS world's origin."""
-    extent: float = 1.5
-    """m, half the edge of a patch."""
-    resolution: float = 0.05
-    """m between samples of a patch."""
-    height: float = 3.0
-    """m, camera above the ground."""
-    relief: float = 0.5
-    """m, ground in a patch may rise this much above its centre and still be seen to the patch's edge."""
-    pixels: int = 96
-    """pixels, edge of the depth image; 0 takes the image as large as Unreal makes it."""
-    depth_unit: Literal["auto", "cm", "m"] = "auto"
-    """Unit of depth; ``auto`` measures it, a unit is checked against the measurement."""
-    depth_kind: Literal["auto", "plane", "ray"] = "auto"
-    """Depth along the optical axis or each ray; ``auto`` measures it, a kind is checked against the measurement."""
-    settle_images: int = 0
-    """Number of depth images thrown away after each change of pose, for an engine whose images lag."""
-    start_height: float = 20.0
-    """m, ROS world: where the camera looks for ground that it knows nothing about. Must lie above all ground."""
-    timeout: float = 2.0
-    """s, to connect; also the longest silence in an answer."""
-    deadline: float = 0.5
-    """s, for one patch, a reconnection included."""
-    lead: float = 0.4
-    """s ahead along the velocity for which ``request`` fetches the ground."""
-    period: float = 0.05
-    """s, shortest time between patches of the background thread, which keeps the load on Unreal bounded."""
-    retry: float = 0.25
-    """s between attempts of the background thread after an error."""
-
-
-@dataclass
-class TwinStats:
-    """Counts since the client was made."""
-
-    requests: int = 0
-    """Patches asked for."""
-    errors: int = 0
-    """Patches that did not come."""
-    reconnects: int = 0
-    """Connections made after the first."""
-    last_latency: float = float("nan")
-    """s, duration of the newest successful patch."""
-    last_error: str = ""
-    """Why the newest failed patch failed."""
 
 
 @dataclass
@@ -112,8 +61,9 @@ class TwinClient:
         self._connections = 0
         self._ground: tuple[float, float, float] | None = None  # x, y, height where the ground was seen last
         self._lock = threading.Lock()
+        self._cache = GroundCache(cfg.resolution, _REACH * cfg.extent, cfg.remember)
         self._latest: TwinPatch | None = None
-        self._wanted: tuple[float, float] | None = None
+        self._wanted: tuple[float, float, float, float] | None = None
         self._wake = threading.Condition()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -195,7 +145,7 @@ class TwinClient:
         reach = self.cfg.extent / 2
         ahead *= reach / max(reach, float(np.linalg.norm(ahead)))
         with self._wake:
-            self._wanted = (x + float(ahead[0]), y + float(ahead[1]))
+            self._wanted = (x + float(ahead[0]), y + float(ahead[1]), vx, vy)
             self._wake.notify()
         if self._thread is None and not self._stop.is_set():
             self._thread = threading.Thread(target=self._work, name="twin-client", daemon=True)
@@ -205,6 +155,32 @@ class TwinClient:
         """The newest patch of the background thread, None before the first; its ``time`` tells how stale it is."""
         return self._latest
 
+    def known(self, x: float, y: float, now: float) -> TwinPatch | None:
+        """The ground around (x, y) in m as it was seen before, without asking anybody; None when it was not.
+
+        Its ``time`` is that of the oldest sample near the centre.
+        """
+        with self._lock:
+            return self._cache.patch(x, y, self.cfg.extent, now)
+
+    def look_ahead(self, x: float, y: float, vx: float, vy: float, now: float) -> bool:
+        """Read the first ground along the velocity that is not known yet, one patch. Returns whether there was any.
+
+        Raises:
+            LunarError: as ``fetch``.
+        """
+        speed, step = float(np.hypot(vx, vy)), _STRIDE * self.cfg.extent
+        reach = speed * self.cfg.prefetch
+        for k in range(1, min(int(reach / step), _FARTHEST) + 1):
+            px, py = x + vx / speed * step * k, y + vy / speed * step * k
+            with self._lock:
+                known = self._cache.knows(px, py, 0.5 * self.cfg.extent, now)
+            if not known:
+                self.fetch(px, py, now)
+                self.stats.prefetched += 1
+                return True
+        return False
+
     def _work(self) -> None:
         while True:
             with self._wake:
@@ -212,10 +188,13 @@ class TwinClient:
                 target, self._wanted = self._wanted, None
             if self._stop.is_set() or target is None:
                 return
+            x, y, vx, vy = target
             try:
-                self._latest = self.fetch(*target, now=self._clock())
+                self._latest = self.fetch(x, y, self._clock())
+                self.look_ahead(x, y, vx, vy, self._clock())
                 self._stop.wait(self.cfg.period)
             except LunarError:
+                self._latest = self.known(x, y, self._clock()) or self._latest
                 self._stop.wait(self.cfg.retry)
 
     def _attempt(self, action: Callable[[float], T], seconds: float) -> T:
@@ -266,6 +245,11 @@ class TwinClient:
                     f"twin calibration: depth {name} is '{value}' by measurement but twin.depth_{name} says "
                     f"'{wanted}'; set it to '{value}' or 'auto'"
                 )
+        if cfg.known_ground is not None and abs(found.ground - cfg.known_ground) > KNOWN_GROUND_TOLERANCE:
+            raise LunarError(
+                f"twin calibration: the ground at the start is seen at {found.ground:.3f} m, twin.known_ground says "
+                f"{cfg.known_ground:g} m; correct twin.origin or twin.known_ground, or find out what shifts the depth"
+            )
         return found
 
     def _fetch(self, x: float, y: float, now: float, until: float) -> TwinPatch:
@@ -274,7 +258,10 @@ class TwinClient:
         if reading is None:
             raise LunarError("twin: the depth image's meaning is unknown; call calibrate() before fetch()")
         self._open(until)
-        if self._ground is None or np.hypot(self._ground[0] - x, self._ground[1] - y) > cfg.extent:
+        seen = self._cache.patch(x, y, 2 * cfg.resolution, now)
+        if seen is not None:
+            self._ground = (x, y, float(np.nanmean(seen.heights)))
+        elif self._ground is None or np.hypot(self._ground[0] - x, self._ground[1] - y) > cfg.extent:
             view = self._look(x, y, cfg.start_height, DOWN, until)
             below = middle(metres_along_axis(view, reading.unit, reading.kind))
             self._keep_ground(x, y, cfg.start_height - below)
@@ -283,7 +270,7 @@ class TwinClient:
         depth = metres_along_axis(view, reading.unit, reading.kind)
         patch = patch_from_depth(depth, view.camera, x, y, cfg.extent, cfg.resolution, now)
         self._keep_ground(x, y, height_at(patch, x, y))
-        return patch
+        return self._cache.fill(patch)
 
     def _keep_ground(self, x: float, y: float, height: float) -> None:
         self._ground = (x, y, height) if np.isfinite(height) else None

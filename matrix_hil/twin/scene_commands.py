@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -65,6 +65,8 @@ class SceneCommands:
 
     def __init__(self, terrain: HeightField, cfg: ServerConfig) -> None:
         self.cfg = cfg
+        self.lift = 0.0
+        """m by which the ground is shown too high."""
         self._scene = Scene(terrain)
         ground = float(terrain.height(np.array(0.0), np.array(0.0)))
         start = (cfg.origin[0], cfg.origin[1], cfg.origin[2] + 100.0 * (ground + 3.0))
@@ -177,7 +179,7 @@ class SceneCommands:
         location, rotation = state.shown if self.cfg.image_lag else pose
         state.shown = pose
         camera = Camera.from_unreal(location, rotation, state.fov, (state.size[1], state.size[0]), self.cfg.origin)
-        hits = self._scene.trace(camera)
+        hits = self._scene.trace(replace(camera, position=camera.position - [0.0, 0.0, self.lift]))
         if view != "depth":
             return _encode(VIEWS[view](hits), form)
         depth = hits.depth * camera.stretch() if self.cfg.depth_kind == "ray" else hits.depth

@@ -30,14 +30,17 @@ MAX_REQUEST = 1 << 16  # bytes; a longer request is no request
 class Misbehaviour:
     """A fault to show a client. It strikes the requests that contain ``match``."""
 
-    kind: Literal["delay", "drop", "garbage", "wrong_id", "corrupt", "disconnect", "late"]
+    kind: Literal["delay", "drop", "garbage", "wrong_id", "corrupt", "disconnect", "late", "jump"]
     """``delay`` answers after ``seconds``; ``drop`` never; ``garbage`` sends bytes that are no frame; ``wrong_id``
     answers under another request's number; ``corrupt`` sends a whole frame with a broken body; ``disconnect`` closes;
-    ``late`` holds the answer back and sends it just before the next request's answer."""
+    ``late`` holds the answer back and sends it just before the next request's answer; ``jump`` shows the ground
+    ``metres`` too high."""
     match: str = "/depth"
     """Part of the commands that are struck; empty strikes all."""
     seconds: float = 0.0
     """s, for ``delay``."""
+    metres: float = 0.0
+    """m, for ``jump``."""
     times: int = 1
     """How many requests are struck before it behaves again."""
 
@@ -118,9 +121,10 @@ class TwinServer:
         while (request := _receive(client)) is not None:
             number, _, command = request.decode("utf-8", errors="replace").partition(":")
             self.log.append(command)
-            answer = number.encode() + b":" + self.scene.answer(command)
             fault = self._strike(command)
             kind = fault.kind if fault else ""
+            self.scene.lift = fault.metres if fault and kind == "jump" else 0.0
+            answer = number.encode() + b":" + self.scene.answer(command)
             if fault and kind == "delay":
                 self._stop.wait(fault.seconds)
             if kind == "disconnect":

@@ -269,14 +269,18 @@ def test_the_background_thread_keeps_the_stale_patch_and_recovers(
             if twin.stats.errors:
                 break
             time.sleep(0.01)
-        assert twin.stats.errors == 1 and twin.latest() is first
+        assert twin.stats.errors == 1
+        remembered = patiently(twin.latest, lambda patch: patch is not first)
+        assert first.time - 1e-3 <= remembered.time < first.time, "it is as old as what it shows"
+        seen = dataclasses.replace(remembered, heights=remembered.heights[:, :40])
+        assert rms(seen, grounds["smooth"]) < 0.003 and np.isnan(remembered.heights[:, -1]).all()
 
         def ask_again() -> TwinPatch | None:
             twin.request(2.0, 0.0)
             return twin.latest()
 
-        second = patiently(ask_again, lambda patch: patch is not first)
-        assert second.time > first.time and rms(second, grounds["smooth"]) < 0.003
+        second = patiently(ask_again, lambda patch: patch.time > first.time)
+        assert rms(second, grounds["smooth"]) < 0.003
 
 
 def test_closing_ends_every_thread(server: TwinServer) -> None:
@@ -289,3 +293,52 @@ def test_closing_ends_every_thread(server: TwinServer) -> None:
             break
         time.sleep(0.01)
     assert not names & {"twin-client", "unrealcv-receive"}
+
+
+def test_ground_ahead_is_read_before_the_robot_comes_and_bridges_silence(
+    grounds: dict[str, HeightField], server: TwinServer
+) -> None:
+    with TwinClient(dataclasses.replace(QUICK, port=server.port, prefetch=8.0)) as twin:
+        twin.fetch(0.0, 0.0, 1.0)
+        assert twin.known(2.0, 0.0, 1.0) is None
+        for k in range(4):
+            more = twin.look_ahead(0.0, 0.0, 0.4, 0.0, 1.1 + 0.1 * k)
+            assert more == (k < 2), "3.2 m ahead are two strides of 1.2 m"
+        assert twin.stats.prefetched == 2
+        server.misbehave(Misbehaviour("drop", times=100))
+        with pytest.raises(LunarError):
+            twin.fetch(2.0, 0.0, 5.0)
+        patch = twin.known(2.0, 0.0, 5.0)
+        assert patch is not None and 1.1 - 1e-2 < patch.time <= 1.2
+        assert rms(patch, grounds["smooth"]) < 0.003
+        assert twin.known(2.0, 0.0, 1.2 + twin.cfg.remember + 0.1) is None, "too long ago"
+
+
+def test_nothing_is_read_ahead_of_a_robot_that_stands(server: TwinServer) -> None:
+    with TwinClient(dataclasses.replace(QUICK, port=server.port)) as twin:
+        twin.fetch(0.0, 0.0, 1.0)
+        assert not twin.look_ahead(0.0, 0.0, 0.0, 0.0, 1.1)
+        assert twin.stats.requests == 1
+
+
+@pytest.mark.parametrize(("error", "accepted"), [(0.0, True), (0.01, True), (0.03, False), (-0.03, False)])
+def test_the_ground_at_the_start_is_compared_with_what_the_author_says(
+    server: TwinServer, error: float, accepted: bool
+) -> None:
+    cfg = dataclasses.replace(QUICK, port=server.port, known_ground=error)  # the smooth ground is zero there
+    if accepted:
+        with TwinClient(cfg) as twin:
+            assert twin.calibration is not None
+    else:
+        with pytest.raises(LunarError, match="known_ground"), TwinClient(cfg):
+            pass
+
+
+def test_ground_that_jumps_is_shown_higher(grounds: dict[str, HeightField], server: TwinServer) -> None:
+    with TwinClient(dataclasses.replace(QUICK, port=server.port)) as twin:
+        before = twin.fetch(0.0, 0.0, 1.0)
+        server.misbehave(Misbehaviour("jump", metres=0.4))
+        during = twin.fetch(0.0, 0.0, 2.0)
+        after = twin.fetch(0.0, 0.0, 3.0)
+    np.testing.assert_allclose(during.heights, before.heights + 0.4, atol=0.02)
+    np.testing.assert_allclose(after.heights, before.heights, atol=0.005)

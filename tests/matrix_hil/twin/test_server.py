@@ -133,10 +133,10 @@ def test_a_taken_port_is_named(server: TwinServer, grounds: dict[str, HeightFiel
         TwinServer(grounds["flat"], ServerConfig(port=server.port))
 
 
-def test_the_command_serves_until_interrupted() -> None:
+def test_the_command_serves_a_preset_until_interrupted() -> None:
     code = "import sys; from matrix_hil.twin.serve import main; main(sys.argv[1:])"
     process = subprocess.Popen(
-        [sys.executable, "-c", code, "serve", "--terrain.kind", "flat", "--server.port", "0"],
+        [sys.executable, "-c", code, "serve", "--terrain", "crater-rim", "--server.port", "0", "--fault.kind", "corrupt"],
         stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
@@ -145,6 +145,14 @@ def test_the_command_serves_until_interrupted() -> None:
         port = int(line.split("127.0.0.1:")[1].split(";")[0])
         client = unrealcv.Client(("127.0.0.1", port))
         assert client.connect()
+        client.request("vset /camera/1/rotation -90 0 0")
+        assert client.request("vget /camera/1/depth npy") == b"\x93NUMPY but not really", "told to misbehave once"
+        client.request("vset /camera/1/fov 5")
+        depth = []
+        for x in (0, 200, 400):  # up the outer wall of the crater, whose rim lies 2 m ahead, and down into it
+            client.request(f"vset /camera/1/location {x} 0 2000")
+            depth.append(float(np.median(np.load(io.BytesIO(client.request("vget /camera/1/depth npy"))))))
+        assert depth[1] < depth[0] - 10.0 and depth[1] < depth[2] - 10.0
         client.disconnect()
         process.send_signal(signal.SIGINT)
         out, _ = process.communicate(timeout=10)
