@@ -1,0 +1,144 @@
+"""The loss core: a divergence per position, then weights, selection and mean in one place.
+
+    values = divergence(student(obs[kept]), teacher.take(kept), DivergenceConfig("reverse_kl"))
+    loss = average(values, weights, kept)
+
+Sources: on-policy distillation as in Agarwal et al., "On-policy distillation of language models" (GKD, ICLR 2024,
+arXiv 2306.13649); reverse KL per position of the student's own rollout; MSE on means as in rsl_rl's distillation.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from policy.distill import categorical, normal
+from policy.distill.outputs import Categorical, Gaussian, Output, check_pair, check_std, wide
+from sim.errors import LunarError
+
+Kind = Literal["reverse_kl", "forward_kl", "jsd", "mse"]
+
+
+@dataclass(frozen=True)
+class DivergenceConfig:
+    """How far a student is from its teacher at one position."""
+
+    kind: Kind = "reverse_kl"
+    """``reverse_kl`` is KL(student‖teacher), ``forward_kl`` KL(teacher‖student), ``jsd`` the Jensen-Shannon divergence,
+    ``mse`` the mean squared difference of Gaussian means."""
+    beta: float = 0.5
+    """Share of the teacher in the mixture of ``jsd``, between 0 and 1."""
+    std_floor: float = 0.01
+    """Smallest standard deviation believed of a Gaussian teacher, in units of the action."""
+    draws: int = 16
+    """Draws per position of the estimate of ``jsd`` between Gaussians (policy/distill/normal.py)."""
+    chunk: int | None = None
+    """Logits worked on at a time; what suits the device when absent. Changes time and memory, no result."""
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("reverse_kl", "forward_kl", "jsd", "mse"):
+            raise LunarError(f"divergence.kind is '{self.kind}'; it must be reverse_kl, forward_kl, jsd or mse")
+        if not 0 < self.beta < 1:
+            raise LunarError(f"divergence.beta is {self.beta}; it must lie between 0 and 1, both excluded")
+        if not (self.std_floor > 0 and math.isfinite(self.std_floor)):
+            raise LunarError(f"divergence.std_floor is {self.std_floor}; it must be a number above 0")
+        if self.draws < 2 or (self.chunk is not None and self.chunk < 1):
+            raise LunarError("divergence.draws must be at least 2 and divergence.chunk at least 1")
+
+
+def divergence(
+    student: Output,
+    teacher: Output,
+    cfg: DivergenceConfig = DivergenceConfig(),
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Divergence at each position, in the positions' shape: nats, but for mse; float32, or float64 if the student is.
+
+    Args:
+        student: its gradient flows.
+        teacher: taken as constant, on the same device.
+        generator: of the noise of ``jsd`` between Gaussians.
+
+    Raises:
+        LunarError: heads or shapes differ, a std is zero or not a number, or ``mse`` of tokens.
+    """
+    check_pair(student, teacher)
+    if isinstance(student, Categorical):
+        assert isinstance(teacher, Categorical)
+        return _of_tokens(student, teacher, cfg)
+    assert isinstance(student, Gaussian) and isinstance(teacher, Gaussian)
+    mean_s, log_std_s = (wide(x).flatten(0, -2) for x in (student.mean, student.log_std))
+    mean_t, log_std_t = (x.detach().to(mean_s).flatten(0, -2) for x in (teacher.mean, teacher.log_std))
+    log_std_t = log_std_t.clamp(min=math.log(cfg.std_floor))
+    if cfg.kind != "mse":
+        check_std(student, "student")
+        check_std(teacher, "teacher")
+    if cfg.kind == "mse":
+        values = (mean_s - mean_t).square().mean(-1)
+    elif cfg.kind == "reverse_kl":
+        values = normal.kl(mean_s, log_std_s, mean_t, log_std_t)
+    elif cfg.kind == "forward_kl":
+        values = normal.kl(mean_t, log_std_t, mean_s, log_std_s)
+    else:
+        values, _ = normal.jsd((mean_s, log_std_s), (mean_t, log_std_t), cfg.beta, cfg.draws, generator)
+    return values.reshape(student.positions)
+
+
+def average(values: Tensor, weights: Tensor | None = None, kept: Tensor | None = None) -> Tensor:
+    """The loss of N positions of which k were kept: (1/N) Σ_kept (N/k) ŵ_i d_i, with ŵ = w / mean(w) over all N.
+
+    N/k makes up for what was left out, so that selection is no hidden cut of the learning rate; and only the ratios of
+    weights matter. Without any position it is zero, with a gradient of zero.
+
+    Args:
+        values: (N,) per position; of the kept ones only, (k,), when ``kept`` is given. Other shapes are flattened.
+        weights: (N,) of all positions, not negative; equal when None.
+        kept: (k,) indices of the positions in ``values``.
+
+    Raises:
+        LunarError: a value is not a number; weights are all zero, negative, not numbers, or of another count.
+    """
+    values = values.flatten()
+    if kept is not None and kept.shape != values.shape:
+        raise LunarError(f"{values.numel()} losses are given for {kept.numel()} kept positions")
+    if not bool(torch.isfinite(values).all()):
+        bad = int((~torch.isfinite(values)).sum())
+        raise LunarError(
+            f"the divergence is not a number at {bad} of {len(values)} positions: teacher or student diverged"
+        )
+    if weights is not None:
+        weights = normalised(weights.flatten())
+        if len(weights) != len(values) and kept is None:
+            raise LunarError(f"{len(weights)} weights are given for {len(values)} positions")
+        values = values * (weights if kept is None else weights[kept])
+    return values.sum() / max(1, len(values))
+
+
+def normalised(weights: Tensor) -> Tensor:
+    """Weights (N,) over their mean.
+
+    Raises:
+        LunarError: all are zero, or one is negative or not a number.
+    """
+    if not bool((torch.isfinite(weights) & (weights >= 0)).all()):
+        raise LunarError("a weight is negative or not a number")
+    mean = wide(weights).mean()
+    if len(weights) and not mean > 0:
+        raise LunarError("all weights are zero: nothing would be learnt; lower the filter or raise the floor")
+    return wide(weights) / mean
+
+
+def _of_tokens(student: Categorical, teacher: Categorical, cfg: DivergenceConfig) -> Tensor:
+    kernels = {
+        "reverse_kl": categorical.reverse_kl,
+        "forward_kl": categorical.forward_kl,
+        "jsd": categorical.jsd(cfg.beta),
+    }
+    if cfg.kind not in kernels:
+        raise LunarError("divergence.kind 'mse' compares Gaussian means and a token head has none; use a KL or jsd")
+    values = categorical.divergence(student.flat().logits, teacher.flat().logits, kernels[cfg.kind], cfg.chunk)
+    return values.reshape(student.positions)
