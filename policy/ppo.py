@@ -170,7 +170,8 @@ class LunarPPO(PPO):
     @torch.no_grad()
     def _columns(self) -> dict[str, Tensor]:
         """Samples (B, ...) as they were taken; with mirroring, (2B, ...), their images after them. An image is judged
-        by what the policy would have done in the mirror, so that its probability ratio starts from one."""
+        by the probability of the action that was taken: a policy that is even from side to side starts from a ratio of
+        one, and an uneven one is pulled towards evenness without ratios that overflow."""
         data, policy = self.rollout, self.policy
         columns = {n: data.flat(n) for n in ("features", "actions", "means", "log_probs", "returns")}
         columns["critic"] = data.critic[:-1].flatten(0, 1)
@@ -185,7 +186,6 @@ class LunarPPO(PPO):
         observation = image["critic"] if seen == "critic" else self.mirrors["policy"](data.flat("policy"))
         features = policy.actor.features(observation)
         image["means"] = policy.actor.head(features)
-        image["log_probs"] = policy.log_prob(image["means"], image["actions"])
         image["features"] = features if len(columns["features"][0]) == features.shape[1] else observation
         return {name: torch.cat([column, image.get(name, column)]) for name, column in columns.items()}
 
