@@ -83,14 +83,17 @@ def test_the_policys_gradient_reaches_encoders_only_when_asked(policy_gradient):
     assert any(n.startswith("encoders") for n in moved) == policy_gradient
 
 
-def test_mirrored_samples_start_with_a_ratio_of_one():
-    """The first minibatch of an update sees probability ratios of one on both sides of the mirror."""
+def test_mirrored_samples_of_an_even_policy_start_with_a_ratio_of_one():
+    """A policy that always asks for the nominal pose is even: its images are as likely as the samples."""
     world = PronkWorld(WorldConfig(num_envs=16, ages=MODEL.ages), 0)
-    model = LunarPPO(LunarVecEnv(world), PPOConfig(rollout=4, minibatch=64, epochs=1, model=MODEL), 0)
-    model.learn(1)
-    model.collect_rollouts(model.env, model._init_callback(None), None, 4)
+    model = LunarPPO(LunarVecEnv(world), PPOConfig(rollout=4, minibatch=64, model=MODEL), 0)
+    with torch.no_grad():
+        model.policy.actor.head[-1].weight.zero_()
+    _, callback = model._setup_learn(1, None)
+    model.collect_rollouts(model.env, callback, None, 4)
     columns = model._columns()
     assert len(columns["actions"]) == 2 * 64
+    assert not torch.equal(columns["actions"][:64], columns["actions"][64:])
     with torch.no_grad():
         log_probs = model.policy.log_prob(model.policy.actor.head(columns["features"]), columns["actions"])
     torch.testing.assert_close(log_probs, columns["log_probs"], atol=1e-4, rtol=1e-5)
