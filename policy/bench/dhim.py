@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from policy.bench.dhim_table import markdown, plot_curves
+from policy.bench.horizons import draw_horizons
 from policy.evaluate import evaluate
 from policy.runtime.card import Card
 from sim.config import ROOT, parse
@@ -32,7 +33,7 @@ TRAIN = "import sys; from policy.train import main; main(sys.argv[1:])"
 
 @dataclass(frozen=True)
 class BenchDhimConfig:
-    """Train and measure internal models against each other; writes a table and learning curves."""
+    """Train and measure internal models against each other; writes a table, learning curves and a picture of a hop."""
 
     variants: tuple[str, ...] = ("mlp", "him", "him_long", "dual")
     """Names of configs in configs/train/."""
@@ -47,7 +48,7 @@ class BenchDhimConfig:
     robots: int = 512
     """Trials per suite."""
     out: str = "runs/dhim"
-    """Folder of all runs, table.md and curves.png."""
+    """Folder of all runs, table.md, curves.png and horizons.png, a hop as the last variant's first policy sees it."""
     seed: int = 0
     """Has no effect: ``seeds`` and the suites' own are used."""
     json: str = ""
