@@ -166,6 +166,10 @@ def run(cfg: BenchDhimConfig) -> dict[str, Any]:
     plot_curves(
         {v: [r.folder / "progress.csv" for r in finished if r.variant == v] for v in cfg.variants}, out / "curves.png"
     )
+    estimating = [r for r in finished if Card.load(r.folder / "card.json").estimates]
+    if estimating:
+        shown = next(r for r in estimating if r.variant == estimating[-1].variant)
+        draw_horizons(shown.folder, out / "horizons.png")
     minutes = {
         v: [r["minutes"] for r in rows if r["variant"] == v and r["suite"] == cfg.suites[0]] for v in cfg.variants
     }

@@ -2,7 +2,7 @@
 
 A policy of the zoo hops with a little exploration noise; encoders of several windows and shapes then learn, from the
 same frames, the velocities and height that the simulator knows, and are judged on robots that they never saw. This is
-regression only: what the training of a policy adds (a policy that changes, latents) is measured by ``lunar bench dhim``.
+regression only: what training a policy adds (one that changes, latents) is measured by ``lunar bench dhim``.
 """
 
 from __future__ import annotations
