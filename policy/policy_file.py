@@ -52,7 +52,7 @@ def load_actor(folder: str | Path) -> tuple[Actor, Card]:
     card = Card.load(folder / "card.json")
     weights = load_weights(folder)
     try:
-        actor = Actor(model_config(card), card.observation, card.action_size)
+        actor = Actor(model_config(card.model), card.observation, card.action_size)
         actor.load_state_dict(weights)
     except (RuntimeError, TypeError, LunarError) as error:
         detail = " ".join(str(error).split())
@@ -60,10 +60,10 @@ def load_actor(folder: str | Path) -> tuple[Actor, Card]:
     return actor.eval(), card
 
 
-def model_config(card: Card) -> ModelConfig:
-    """What the card says of the networks. Raises TypeError on a field that no model has."""
-    model = dict(card.model)
-    encoders = {name: EncoderConfig(**_tuples(fields)) for name, fields in model.pop("encoders", {}).items()}
+def model_config(fields: dict[str, Any]) -> ModelConfig:
+    """What a card's ``model`` says of the networks. Raises TypeError on a field that no model has."""
+    model = dict(fields)
+    encoders = {name: EncoderConfig(**_tuples(encoder)) for name, encoder in model.pop("encoders", {}).items()}
     return ModelConfig(**_tuples(model), encoders=encoders)
 
 

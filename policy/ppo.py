@@ -8,7 +8,9 @@ Python in the loop.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,11 +19,14 @@ from stable_baselines3.common.callbacks import BaseCallback
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
+from policy import checkpoint
+from policy.distributed import ALONE, Group
 from policy.internal_model.actor import ModelConfig
 from policy.internal_model.learning import EstimatorConfig, EstimatorLearner
 from policy.networks import AsymmetricPolicy
 from policy.rollout import Rollout
 from policy.vec_env import LunarVecEnv
+from sim.errors import LunarError
 from sim.mdp.mirror import ACTION, Mirror
 from sim.mdp.observations import group_specs
 from sim.physics.threads import physics_first
@@ -36,7 +41,7 @@ class PPOConfig:
     epochs: int = 4
     """Passes over each rollout."""
     minibatch: int = 4096
-    """Samples per gradient step."""
+    """Samples per gradient step, over all processes."""
     gamma: float = 0.99
     """1. Discount per control step."""
     gae_lambda: float = 0.95
@@ -67,13 +72,17 @@ class LunarPPO(PPO):
     Args:
         env: the robots.
         config: hyperparameters.
-        seed: of networks and action noise.
+        seed: of networks, action noise and the order of samples; the same in all processes.
+        device: of networks and rollouts.
+        group: the processes that train together; all call ``learn`` and ``save`` alike.
     """
 
     policy: AsymmetricPolicy
 
-    def __init__(self, env: LunarVecEnv, config: PPOConfig, seed: int, device: str = "cpu", **kwargs: Any) -> None:
-        self.config = config
+    def __init__(
+        self, env: LunarVecEnv, config: PPOConfig, seed: int, device: str = "cpu", group: Group = ALONE, **kwargs: Any
+    ) -> None:
+        self.config, self.group = config, group
         self.lr = self.max_lr = config.learning_rate
         self.entropy_weight = config.entropy
         super().__init__(
@@ -102,21 +111,24 @@ class LunarPPO(PPO):
         groups = group_specs(world.spec)
         self.mirrors = {name: Mirror(channels, self.device) for name, channels in groups.items()}
         self.mirrors["actions"] = Mirror([ACTION], self.device)
-        self.estimator = EstimatorLearner(actor, cfg.estimator, self.device) if actor.encoders else None
+        self.estimator = EstimatorLearner(actor, cfg.estimator, self.device, self.group) if actor.encoders else None
         learned = set(self.estimator.parameters) if self.estimator and not cfg.estimator.policy_gradient else set()
         self.parameters = [p for p in self.policy.parameters() if p not in learned]
         self.policy.optimizer = torch.optim.Adam(self.parameters, lr=self.lr, eps=1e-5)
         self.rollout_buffer = None  # type: ignore[assignment]  # SB3's NumPy buffer is not used
         sizes = {name: sum(c.size for c in channels) for name, channels in groups.items()}
         self.rollout = Rollout.empty(cfg.rollout, self.n_envs, sizes, actor.feature_size, self.device)
-        self._obs: dict[str, Tensor] | None = None
+        self.shuffle = torch.Generator(self.device).manual_seed(self.seed or 0)  # the same in all processes
+        self.group.spread(self.policy.state_dict().values())
+        if self.estimator:
+            self.group.spread(self.estimator.targets.state_dict().values())
 
     @torch.no_grad()
     @physics_first()
     def collect_rollouts(self, env: Any, callback: BaseCallback, rollout_buffer: Any, n_rollout_steps: int) -> bool:
         """Fill the rollout; False when a callback asks to stop."""
         world, policy = env.world, self.policy
-        obs = self._obs if self._obs is not None else world.reset()
+        obs = {name: torch.as_tensor(value, device=self.device) for name, value in self._last_obs.items()}  # type: ignore[union-attr]
         data = self.rollout
         callback.on_rollout_start()
         for t in range(n_rollout_steps):
@@ -133,12 +145,11 @@ class LunarPPO(PPO):
             data.actions[t], data.means[t], data.log_probs[t] = action, mean, log_prob
             data.values[t], data.rewards[t] = values, reward
             data.dones[t] = (step.terminated | step.truncated).float()
-            obs = step.observations
-            self.num_timesteps += world.num_envs
+            self._last_obs = obs = step.observations
+            self.num_timesteps += world.num_envs * self.group.size
             callback.update_locals(locals())
             if not callback.on_step():
                 return False
-        self._obs = obs
         data.critic[-1] = obs["critic"]
         data.compute_advantages(policy.critic(obs["critic"]).squeeze(1), self.gamma, self.gae_lambda)
         callback.on_rollout_end()
@@ -149,16 +160,15 @@ class LunarPPO(PPO):
         cfg = self.config
         columns = self._columns()
         old_log_std = self.policy.log_std.detach().clone()
-        size = len(columns["returns"]) // (2 if cfg.mirror else 1)
+        samples = self.rollout.rewards.numel()
         sums = dict.fromkeys(("policy_loss", "value_loss", "kl"), 0.0)
         count = 0
-        for _ in range(cfg.epochs):
-            for batch in torch.randperm(size, device=self.device).split(cfg.minibatch):
-                rows = self._either_side(batch, size)
-                losses = self._minibatch({name: column[rows] for name, column in columns.items()}, old_log_std)
-                for name, value in losses.items():
-                    sums[name] += value
-                count += 1
+        for rows, mirrored, size in self._minibatches(cfg.epochs):
+            rows = torch.cat([rows[:mirrored] + samples, rows[mirrored:]])  # images stand after the samples
+            losses = self._minibatch({name: column[rows] for name, column in columns.items()}, size, old_log_std)
+            for name, value in losses.items():
+                sums[name] += value
+            count += 1
         self._n_updates += cfg.epochs
         for name, total in sums.items():
             self.logger.record(f"train/{name}", total / count)
@@ -175,8 +185,7 @@ class LunarPPO(PPO):
         data, policy = self.rollout, self.policy
         columns = {n: data.flat(n) for n in ("features", "actions", "means", "log_probs", "returns")}
         columns["critic"] = data.critic[:-1].flatten(0, 1)
-        advantages = data.flat("advantages")
-        columns["advantages"] = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+        columns["advantages"] = self._normalised(data.flat("advantages"))
         seen = policy.model.group
         if self.config.estimator.policy_gradient and policy.actor.encoders:
             columns["features"] = data.flat("policy")  # features are computed anew, with their gradient
@@ -189,29 +198,50 @@ class LunarPPO(PPO):
         image["features"] = features if len(columns["features"][0]) == features.shape[1] else observation
         return {name: torch.cat([column, image.get(name, column)]) for name, column in columns.items()}
 
-    def _either_side(self, batch: Tensor, size: int) -> Tensor:
-        """Rows of ``_columns``: each sample as it is or, with mirroring, in one of two cases its image."""
-        if not self.config.mirror:
-            return batch
-        return batch + size * torch.randint(0, 2, batch.shape, device=self.device)
+    def _normalised(self, advantages: Tensor) -> Tensor:
+        """Mean 0 and standard deviation 1 over the samples of all processes."""
+        count = len(advantages) * self.group.size
+        centred = advantages - self.group.sum(advantages.sum()) / count
+        std = (self.group.sum(centred.square().sum()) / (count - 1)).sqrt()
+        return centred / (std + 1e-8)
 
-    def _minibatch(self, rows: dict[str, Tensor], old_log_std: Tensor) -> dict[str, float]:
+    def _minibatches(self, epochs: int) -> Iterator[tuple[Tensor, int, int]]:
+        """Passes in random order over the samples of all processes, the same order in all of them.
+
+        Yields:
+            Of a minibatch, the rows (b,) that this process holds, how many of them, from the first on, to mirror, and
+            the whole minibatch's size.
+        """
+        robots = self.n_envs
+        count = self.config.rollout * robots * self.group.size
+        for _ in range(epochs):
+            for batch in torch.randperm(count, generator=self.shuffle, device=self.device).split(self.config.minibatch):
+                places, rows = self.group.cards(batch, robots)
+                half = len(batch) // 2 if self.config.mirror else 0  # the order is random already
+                yield rows, int((places < half).sum()), len(batch)
+
+    def _minibatch(self, rows: dict[str, Tensor], size: int, old_log_std: Tensor) -> dict[str, float]:
+        """One gradient step; ``rows`` are this process's part of ``size`` samples. Losses are over all of them."""
         cfg, policy = self.config, self.policy
         features = rows["features"]
         if cfg.estimator.policy_gradient and policy.actor.encoders:
             features = policy.actor.features(features)
         mean = policy.actor.head(features)
-        kl = self._adapt(mean.detach(), rows["means"], old_log_std)
         ratio = torch.exp(policy.log_prob(mean, rows["actions"]) - rows["log_probs"])
         advantage = rows["advantages"]
         gain = torch.min(ratio * advantage, ratio.clamp(1.0 - cfg.clip, 1.0 + cfg.clip) * advantage)
-        value_loss = (policy.critic(rows["critic"]).squeeze(1) - rows["returns"]).square().mean()
-        loss = -gain.mean() + cfg.value_weight * value_loss - self.entropy_weight * policy.entropy()
+        error = (policy.critic(rows["critic"]).squeeze(1) - rows["returns"]).square()
+        loss = (cfg.value_weight * error.sum() - gain.sum()) / size
+        loss = loss - len(gain) / size * self.entropy_weight * policy.entropy()
         policy.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        divergence = self._divergence(mean.detach(), rows["means"], old_log_std)
+        sums = torch.stack([-gain.detach().sum(), error.detach().sum(), divergence.sum()]) / size
+        policy_loss, value_loss, kl = self.group.sum_gradients(self.parameters, sums).tolist()
+        self._adapt(kl)
         clip_grad_norm_(self.parameters, cfg.max_grad_norm)
         policy.optimizer.step()
-        return {"policy_loss": -gain.mean().item(), "value_loss": value_loss.item(), "kl": kl}
+        return {"policy_loss": policy_loss, "value_loss": value_loss, "kl": kl}
 
     def _train_estimator(self, estimator: EstimatorLearner) -> None:
         """Epochs over the rollout, half of the samples mirrored."""
@@ -220,31 +250,56 @@ class LunarPPO(PPO):
         critic, follows = data.critic[:-1].flatten(0, 1), data.flat("dones") == 0.0
         sums: dict[str, float] = {}
         count = 0
-        for _ in range(self.config.estimator.epochs):
-            for batch in torch.randperm(len(critic), device=self.device).split(self.config.minibatch):
-                rows = {"policy": observation[batch], "critic": critic[batch], "successor": successor[batch]}
-                if self.config.mirror:
-                    half = len(batch) // 2  # the order is random already
-                    for name, group in (("policy", "policy"), ("critic", "critic"), ("successor", "critic")):
-                        rows[name][:half] = self.mirrors[group](rows[name][:half])
-                losses = estimator.step(rows["policy"], rows["critic"], rows["successor"], follows[batch])
-                for name, value in losses.items():
-                    sums[name] = sums.get(name, 0.0) + value
-                count += 1
+        for batch, mirrored, _ in self._minibatches(self.config.estimator.epochs):
+            rows = {"policy": observation[batch], "critic": critic[batch], "successor": successor[batch]}
+            for name, group in (("policy", "policy"), ("critic", "critic"), ("successor", "critic")):
+                rows[name][:mirrored] = self.mirrors[group](rows[name][:mirrored])
+            losses = estimator.step(rows["policy"], rows["critic"], rows["successor"], follows[batch])
+            for name, value in losses.items():
+                sums[name] = sums.get(name, 0.0) + value
+            count += 1
         for name, total in sums.items():
             self.logger.record(f"train/{name}", total / count)
 
     @torch.no_grad()
-    def _adapt(self, mean: Tensor, old_mean: Tensor, old_log_std: Tensor) -> float:
-        """Divergence from the rollout's policy; the learning rate follows it within [1e-5, ``max_lr``]."""
+    def _divergence(self, mean: Tensor, old_mean: Tensor, old_log_std: Tensor) -> Tensor:
+        """(b,) Kullback-Leibler divergence from the policy that took the samples, nats."""
         log_std = self.policy.log_std
         variance, old_variance = torch.exp(2.0 * log_std), torch.exp(2.0 * old_log_std)
-        kl = (log_std - old_log_std + (old_variance + (old_mean - mean).square()) / (2.0 * variance) - 0.5).sum(1)
-        value = kl.mean().item()
-        if value > 2.0 * self.config.target_kl:
+        return (log_std - old_log_std + (old_variance + (old_mean - mean).square()) / (2.0 * variance) - 0.5).sum(1)
+
+    def _adapt(self, kl: float) -> None:
+        """The learning rate follows the divergence within [1e-5, ``max_lr``]."""
+        if kl > 2.0 * self.config.target_kl:
             self.lr = max(1e-5, self.lr / 1.5)
-        elif value < 0.5 * self.config.target_kl:
+        elif kl < 0.5 * self.config.target_kl:
             self.lr = min(self.max_lr, self.lr * 1.5)
         for group in self.policy.optimizer.param_groups:
             group["lr"] = self.lr
-        return value
+
+    def save(self, path: str | Path) -> None:  # type: ignore[override]
+        """Write a checkpoint (``policy/checkpoint.py``) to exactly this path; nothing is pickled."""
+        checkpoint.save(Path(path), self, {})
+
+    @classmethod
+    def load(  # type: ignore[override]
+        cls, path: str | Path, env: LunarVecEnv | None = None, device: str = "cpu", **kwargs: Any
+    ) -> LunarPPO:
+        """A model that goes on learning where ``save`` was called; ``learn(..., reset_num_timesteps=False)`` keeps
+        counting its steps. The robots of ``env`` start new trials.
+
+        Args:
+            path: the file.
+            env: as ``get_env()`` was; needed, since a checkpoint holds no world.
+            device: of networks and rollouts.
+            kwargs: other arguments of the constructor.
+
+        Raises:
+            LunarError: no env, a damaged file, or one of another robot or network.
+        """
+        if env is None:
+            raise LunarError("LunarPPO.load needs env=LunarVecEnv(PronkWorld(...)): a checkpoint holds no world")
+        document = checkpoint.read(Path(path))
+        model = cls(env, checkpoint.ppo_config(document, Path(path)), 0, device, **kwargs)
+        checkpoint.restore(model, document, Path(path))
+        return model

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import log_softmax, normalize
 from torch.nn.utils import clip_grad_norm_
 
+from policy.distributed import ALONE, Group
 from policy.internal_model.actor import CRITIC_SIZE, Actor
 from policy.layers import mlp
 
@@ -58,10 +59,12 @@ class EstimatorLearner:
         actor: whose encoders are trained.
         cfg: how.
         device: of both.
+        group: the processes that train together, each with its part of every minibatch.
     """
 
-    def __init__(self, actor: Actor, cfg: EstimatorConfig, device: torch.device) -> None:
+    def __init__(self, actor: Actor, cfg: EstimatorConfig, device: torch.device, group: Group = ALONE) -> None:
         assert actor.encoders is not None
+        self.group = group
         self.actor, self.encoders, self.cfg = actor, actor.encoders, cfg
         self.targets = Targets(actor, cfg.prototypes).to(device)
         self.parameters = [*self.encoders.parameters(), *self.targets.parameters()]
@@ -80,43 +83,49 @@ class EstimatorLearner:
             ``estimate_loss`` and ``contrast_loss``.
         """
         estimate, latents = self.encoders(observation)
-        regression = (estimate - critic[:, self.actor.truth_columns]).square().mean()
-        contrast = self.contrast(latents, successor, follows) if self.cfg.contrast else torch.zeros(())
+        count = self.group.sum(torch.tensor(float(len(critic)), device=critic.device))
+        error = estimate - critic[:, self.actor.truth_columns]
+        regression = error.square().sum() / (count * max(error.shape[1], 1))
+        contrast = self.contrast(latents, successor, follows) if self.cfg.contrast else torch.zeros_like(regression)
         loss = regression + self.cfg.contrast * contrast
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        losses = self.group.sum_gradients(self.parameters, torch.stack([regression, contrast]).detach())
         clip_grad_norm_(self.parameters, 10.0)
         self.optimizer.step()
         with torch.no_grad():
             for prototypes in self.targets.prototypes.values():
                 prototypes.copy_(normalize(prototypes, dim=1))
-        return {"estimate_loss": regression.item(), "contrast_loss": contrast.item()}
+        return dict(zip(("estimate_loss", "contrast_loss"), losses.tolist(), strict=True))
 
     def contrast(self, latents: dict[str, Tensor], successor: Tensor, follows: Tensor) -> Tensor:
-        """Scalar mean over the horizons of the swapped-prototype loss."""
+        """Scalar mean over the horizons of the swapped-prototype loss; this process's part of it."""
         cfg, state = self.cfg, successor[follows, :CRITIC_SIZE]
+        count = self.group.sum(follows.sum()).clamp(min=1)
         losses = []
         for name, latent in latents.items():
             prototypes = self.targets.prototypes[name].T
             ours = latent[follows] @ prototypes
             theirs = normalize(self.targets.embeddings[name](state), dim=1, eps=1e-6) @ prototypes
-            swapped = sinkhorn(theirs, cfg.sharpness) * log_softmax(ours / cfg.temperature, dim=1)
-            swapped = swapped + sinkhorn(ours, cfg.sharpness) * log_softmax(theirs / cfg.temperature, dim=1)
-            losses.append(-0.5 * swapped.sum(1).mean())
+            swapped = sinkhorn(theirs, cfg.sharpness, self.group) * log_softmax(ours / cfg.temperature, dim=1)
+            swapped = swapped + sinkhorn(ours, cfg.sharpness, self.group) * log_softmax(theirs / cfg.temperature, dim=1)
+            losses.append(-0.5 * swapped.sum() / count)
         return torch.stack(losses).mean()
 
 
 @torch.no_grad()
-def sinkhorn(scores: Tensor, sharpness: float, iterations: int = 3) -> Tensor:
+def sinkhorn(scores: Tensor, sharpness: float, group: Group = ALONE, iterations: int = 3) -> Tensor:
     """Soft assignments (B, K), rows adding up to one, that use all K prototypes equally (Cuturi 2013).
 
     Args:
         scores: (B, K) similarities.
         sharpness: entropic regularisation; smaller is sharper.
+        group: the processes that hold a part of the B rows each.
         iterations: of normalising columns, then rows.
     """
-    q = torch.exp((scores - scores.max()) / sharpness)
+    highest = group.max(scores.max() if len(scores) else scores.new_full((), -torch.inf))
+    q = torch.exp((scores - highest) / sharpness)
     for _ in range(iterations):
-        q = q / q.sum(0, keepdim=True).clamp(min=1e-12)
+        q = q / group.sum(q.sum(0, keepdim=True)).clamp(min=1e-12)
         q = q / q.sum(1, keepdim=True).clamp(min=1e-12)
     return q
