@@ -106,8 +106,13 @@ class HilConfig:
         return {name: getattr(self, name).port for name in DEVICES}
 
 
-def run(cfg: HilConfig, console: Console | None = None) -> dict[str, Any]:
+def run(cfg: HilConfig, console: Console | None = None, drive: Callable[[Bench], None] | None = None) -> dict[str, Any]:
     """One run; returns the results.
+
+    Args:
+        cfg: the configuration.
+        console: for the progress bar.
+        drive: runs the loop to its end instead of what ``cfg.clock`` names, as the fault bench does.
 
     Raises:
         LunarError: policy missing or unfit, port absent, Unreal silent, or the rig cannot be armed; nothing has moved.
@@ -182,7 +187,9 @@ def run(cfg: HilConfig, console: Console | None = None) -> dict[str, Any]:
 
         show = stack.enter_context(_progress(console, cfg.plan))
         bench = Bench(loop, devices, machines, ground, timed, interrupted, show)
-        if cfg.clock == "simulated":
+        if drive is not None:
+            drive(bench)
+        elif cfg.clock == "simulated":
             run_simulated(bench)
         else:
             run_wall(bench, clock)

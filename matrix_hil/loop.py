@@ -137,11 +137,11 @@ class Loop:
         """
         wanted, self.world, info = self.sync.step(states, patch, self.command, now)
         self.velocity = _turned(info.speed_over_belt, float(info.velocity[1]), self.sync.cfg.heading)
-        sent, judged = self.supervisor.step(states, wanted, now)
+        sent, judged = self.supervisor.step(states, wanted, now, patch)
         for name, device in self.devices.items():
             command: Any = getattr(sent, name, None)
             if command is not None and getattr(states, name) is not None:
-                device.send(command)
+                device.send(command, self.supervisor.expires)
         orders = tuple(self._orders)
         self._orders.clear()
         self.last = Cycle(

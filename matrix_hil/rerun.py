@@ -131,8 +131,9 @@ def rerun(log: Log, sync: Sync, supervisor: Supervisor) -> Rerun:
         for order in inputs.orders[k]:
             give_order(order, sync, supervisor, now[k])
         states = machine_states(inputs, k)
-        wanted, world, info = sync.step(states, patches(patch_time[k]), HopCommand(*commands[k]), now[k])
-        sent, judged = supervisor.step(states, wanted, now[k])
+        patch = patches(patch_time[k])
+        wanted, world, info = sync.step(states, patch, HopCommand(*commands[k]), now[k])
+        sent, judged = supervisor.step(states, wanted, now[k], patch)
         decided.append((sent, judged, info.command, world))
     seconds = time.perf_counter() - began
     columns = {(topic, name): np.array([_pick(d, topic, name) for d in decided]) for topic, name, _ in CHANNELS}

@@ -5,6 +5,7 @@ It is not a safety function in the sense of ISO 13849-1 or IEC 61508; docs/safet
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 from typing import TypeVar
@@ -19,23 +20,18 @@ from matrix_hil.messages import (
     PlatformCommand,
     RobotCommand,
     TreadmillCommand,
+    TwinPatch,
 )
-from matrix_hil.safety_rules import (
-    CLOCK_TOLERANCE,
-    OPERATOR,
-    Cycle,
-    SafetyConfig,
-    first_violation,
-    limit_motion,
-    limit_range,
-    limit_rate,
-)
+from matrix_hil.safety_limits import Motion, SafetyConfig, limit_motion, limit_range, limit_rate, limit_speed
+from matrix_hil.safety_rules import CLOCK_TOLERANCE, OPERATOR, Cycle, first_violation, stale_limits
+from matrix_hil.safety_trends import TrendWatch
 from sim.spec.joints import LOWER, NOMINAL_POSE, UPPER
 
 __all__ = ["SafetyConfig", "Supervisor", "SupervisorState"]
 
 STATES = ("idle", "armed", "run", "hold", "safe", "estop")
 _LATCHED = ("safe", "estop")
+_ACTIVE = ("armed", "run", "hold")
 _CLAMPED = 1e-9  # a smaller correction is rounding
 
 Command = TypeVar("Command", PlatformCommand, TreadmillCommand, CounterweightCommand, RobotCommand)
@@ -74,13 +70,15 @@ class Supervisor:
         """Why ``arm`` would refuse; empty when it would not."""
         self.clamped: Counter[str] = Counter()
         """How often each clamp corrected a command, by id."""
+        self.expires = math.inf
+        """s. The last step's commands must not be sent later: a state that they were made from is too old then."""
         self._trips = 0
         self._stale_commands = 0
         self._last: float | None = None
         self._sent: MachineCommands | None = None
-        self._velocity = np.zeros(6)  # of the commanded platform pose
-        self._slack_for = 0.0
-        self._refused_for = 0.0
+        self._platform_motion = Motion(np.zeros(6), np.zeros(6))  # of what is commanded
+        self._belt_gain = np.zeros(())  # m/s^2, of what is commanded
+        self._trends = TrendWatch(cfg)
         self._refused = False
         self._safe_for = np.inf  # s in a safe state; from the start the robot is to be damped
         self._refuge: dict[str, np.ndarray] = {}  # pose, tension and joints where a retreat began
@@ -111,7 +109,7 @@ class Supervisor:
 
     def reset(self, now: float) -> None:
         """Back to ``idle``, the latched reason cleared. What caused it must be gone before ``arm`` agrees again."""
-        if self.state not in ("idle", *_LATCHED):
+        if self.state in _ACTIVE:
             self._safe_for = 0.0  # disarmed in motion: come down as after a trip
         self.state, self.reason = "idle", ""
         self.blocked = "no step since the reset"
@@ -119,7 +117,7 @@ class Supervisor:
     # ---- one cycle ------------------------------------------------------------------------------------------------
 
     def step(
-        self, states: MachineStates, wanted: MachineCommands, now: float
+        self, states: MachineStates, wanted: MachineCommands, now: float, patch: TwinPatch | None = None
     ) -> tuple[MachineCommands, SupervisorState]:
         """The commands that may be sent now, and the supervisor's state. Never raises on values.
 
@@ -127,15 +125,14 @@ class Supervisor:
             states: newest state of every machine; drivers send nothing to a device whose state is None.
             wanted: what sync asks for, ``time`` being when it was made.
             now: s, the clock of all time stamps.
+            patch: newest virtual ground; None where there is no twin.
         """
         dt = 0.0 if self._last is None else now - self._last
         self._last = now if np.isfinite(now) else self._last
         forward = dt if dt > 0.0 else 0.0
         running = self.state == "run"
-        slack = states.counterweight is not None and states.counterweight.tension < self.cfg.slack_tension
-        self._slack_for = self._slack_for + forward if slack and running else 0.0
-        self._refused_for = self._refused_for + forward if self._refused and running else 0.0
-        self._judge(Cycle(self.cfg, states, wanted, now, dt, running, self._slack_for, self._refused_for))
+        trends = self._trends.step(states, self._sent, patch, now, self.state in _ACTIVE, running, self._refused)
+        self._judge(Cycle(self.cfg, states, wanted, now, dt, running, trends))
 
         sent = self._sent if self._sent is not None else _start(states, now)
         self._refused = False
@@ -148,6 +145,8 @@ class Supervisor:
             commands = self._retreat(sent, states, now, dt)
             self._safe_for += forward
         self._sent = commands
+        heard = [s.time + limit for _, s, limit in stale_limits(self.cfg, states) if s is not None]
+        self.expires = min(heard, default=math.inf) if self.state in _ACTIVE else math.inf
         return commands, SupervisorState(now, self.state, self.reason, self._trips, self._stale_commands)
 
     def _judge(self, cycle: Cycle) -> None:
@@ -193,7 +192,7 @@ class Supervisor:
         """Safe commands. What to freeze at is taken once, on the way in, so that noise does not move it."""
         for name, value in _measured(states).items():
             self._refuge.setdefault(name, value)
-        self._velocity = np.zeros(6)
+        self._rest()
         pose = self._refuge.get("pose", sent.platform.pose)
         tension = float(np.clip(self._refuge.get("tension", sent.counterweight.tension), 0.0, self.cfg.tension_max))
         if self._safe_for > self.cfg.damp_time - 1e-9:
@@ -224,18 +223,28 @@ class Supervisor:
     def _platform(self, wanted: PlatformCommand, sent: PlatformCommand, now: float, dt: float) -> PlatformCommand:
         cfg = self.cfg
         target = limit_range(wanted.pose, sent.pose, -cfg.platform_range, cfg.platform_range)
-        pose, self._velocity = limit_motion(
-            target, sent.pose, self._velocity, cfg.platform_rates, cfg.platform_accelerations, dt
+        pose, self._platform_motion = limit_motion(
+            target,
+            sent.pose,
+            self._platform_motion,
+            cfg.platform_rates,
+            cfg.platform_accelerations,
+            cfg.platform_jerks,
+            dt,
         )
         pose = np.clip(pose, -cfg.platform_range, cfg.platform_range)
         self._note("S21", pose, wanted.pose)
         return PlatformCommand(now, pose)
 
     def _belt(self, wanted: float, sent: TreadmillCommand, now: float, dt: float) -> TreadmillCommand:
-        target = limit_range(wanted, sent.speed, -self.cfg.belt_speed, self.cfg.belt_speed)
-        speed = float(limit_rate(target, sent.speed, self.cfg.belt_acceleration, dt))
+        cfg = self.cfg
+        target = limit_range(wanted, sent.speed, -cfg.belt_speed, cfg.belt_speed)
+        speed, self._belt_gain = limit_speed(
+            target, sent.speed, self._belt_gain, cfg.belt_acceleration, cfg.belt_jerk, dt
+        )
+        speed = np.clip(speed, -cfg.belt_speed, cfg.belt_speed)
         self._note("S22", speed, wanted)
-        return TreadmillCommand(now, speed)
+        return TreadmillCommand(now, float(speed))
 
     def _rope(
         self, wanted: CounterweightCommand, sent: CounterweightCommand, now: float, dt: float
@@ -259,6 +268,11 @@ class Supervisor:
         self._note("S24", targets, wanted.targets)
         self._note("S25", [kp, kd], [wanted.kp, wanted.kd])
         return RobotCommand(now, targets, kp, kd, wanted.mode)
+
+    def _rest(self) -> None:
+        """What is commanded stands still."""
+        self._platform_motion = Motion(np.zeros(6), np.zeros(6))
+        self._belt_gain = np.zeros(())
 
     def _note(self, clamp: str, given: object, wanted: object) -> None:
         change = np.abs(np.subtract(given, wanted))  # type: ignore[call-overload]

@@ -1,4 +1,4 @@
-"""The rules of the safety supervisor: its limits, the pure helpers that clamp, and the table of what trips.
+"""The rules of the safety supervisor: what trips, to which state, and within which time.
 
 Every check is a function of one ``Cycle`` that returns a sentence, empty when all is well. Bounds are written as
 "not within", so that a NaN is outside of every bound. docs/safety.md lists each id with its residual hazard.
@@ -8,146 +8,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
 
 from matrix_hil.link.protocol import FAULT_ESTOP, ROBOT_MODES
 from matrix_hil.messages import MachineCommands, MachineStates
+from matrix_hil.rig.stewart import plate_height
+from matrix_hil.safety_limits import SafetyConfig
+from matrix_hil.safety_trends import Trends, tilt_of_gravity, tilt_of_quaternion
 from sim.spec.joints import LOWER, UPPER
-
-
-@dataclass(frozen=True)
-class SafetyConfig:
-    """Limits of rig and robot. Within these the supervisor passes or clamps commands, beyond them it trips."""
-
-    platform_travel: float = 0.18
-    """m, each way along x, y, z."""
-    platform_tilt: float = math.radians(22.0)
-    """rad, each way about x, y, z."""
-    platform_speed: float = 0.3
-    """m/s along each axis."""
-    platform_turn_rate: float = math.radians(30.0)
-    """rad/s about each axis."""
-    platform_acceleration: float = 4.905
-    """m/s^2 along each axis."""
-    platform_turn_acceleration: float = math.radians(500.0)
-    """rad/s^2 about each axis."""
-    belt_speed: float = 3.0
-    """m/s, each way."""
-    belt_acceleration: float = 2.0
-    """m/s^2."""
-    tension_max: float = 450.0
-    """N. Commands are clamped to it; a measured tension above it trips."""
-    tension_rate: float = 10000.0
-    """N/s. Greatest change of the commanded tension."""
-    slack_tension: float = 5.0
-    """N. Below it the rope counts as slack."""
-    slack_time: float = 0.5
-    """s of slack rope before a trip: by then it has parted or come off."""
-    measured_margin: float = 1.15
-    """Measured poses and speeds may exceed their command's limit by this factor (overshoot, noise)."""
-    far_outside: float = 1.5
-    """A commanded pose, belt speed or tension beyond its limit times this factor trips instead of being clamped."""
-    tilt: float = math.radians(60.0)
-    """rad between the robot's z axis and the vertical."""
-    height_min: float = 0.12
-    """m from the plate under it to the robot's base."""
-    height_max: float = 1.6
-    """m, base in the rig's frame."""
-    drift: float = 0.45
-    """m from the belt's centre along x or y."""
-    joint_margin: float = 0.0
-    """rad beyond the joint's range that a target may lie."""
-    joint_far_outside: float = math.pi
-    """rad beyond the joint's range at which a target trips."""
-    joint_rate: float = 120.0
-    """rad/s. Greatest change of a joint target; 0.6 rad per 200 Hz cycle passes a policy's steps, not a glitch."""
-    kp_max: float = 100.0
-    """N*m/rad."""
-    kd_max: float = 10.0
-    """N*m*s/rad."""
-    platform_stale: float = 0.05
-    """s, oldest state to act upon."""
-    treadmill_stale: float = 0.05
-    """s, oldest state to act upon."""
-    counterweight_stale: float = 0.05
-    """s, oldest state to act upon."""
-    tracker_stale: float = 0.06
-    """s, oldest state to act upon."""
-    robot_stale: float = 0.04
-    """s, oldest state to act upon."""
-    command_stale: float = 0.05
-    """s. An older command is not sent."""
-    command_silence: float = 0.1
-    """s without a fresh command for some machine before a trip."""
-    deadline: float = 0.04
-    """s between two steps at most."""
-    hold_time: float = 0.03
-    """s after a trip that the robot holds its pose, before it stands."""
-    damp_time: float = 0.1
-    """s after a trip at which the robot damps."""
-
-    @property
-    def platform_range(self) -> np.ndarray:
-        """(6,) m and rad."""
-        return np.array([self.platform_travel] * 3 + [self.platform_tilt] * 3)
-
-    @property
-    def platform_rates(self) -> np.ndarray:
-        """(6,) m/s and rad/s."""
-        return np.array([self.platform_speed] * 3 + [self.platform_turn_rate] * 3)
-
-    @property
-    def platform_accelerations(self) -> np.ndarray:
-        """(6,) m/s^2 and rad/s^2."""
-        return np.array([self.platform_acceleration] * 3 + [self.platform_turn_acceleration] * 3)
-
 
 CLOCK_TOLERANCE = 1e-3
 """s. What is stamped later than this after now comes from another clock."""
-
-
-# ---- clamps --------------------------------------------------------------------------------------------------------
-
-
-def limit_range(command: Any, previous: Any, low: Any, high: Any) -> np.ndarray:
-    """Clamp to [low, high]. Non-finite commands hold ``previous``. Element by element, any shape."""
-    command, previous = np.asarray(command, dtype=float), np.asarray(previous, dtype=float)
-    return np.clip(np.where(np.isfinite(command), command, previous), low, high)
-
-
-def limit_rate(command: Any, previous: Any, max_rate: Any, dt: float) -> np.ndarray:
-    """Clamp the change since ``previous`` to ``max_rate`` per second.
-
-    Non-finite commands hold ``previous``, and so does a clock that stands or jumps back. Any shape.
-    """
-    command, previous = np.asarray(command, dtype=float), np.asarray(previous, dtype=float)
-    step = np.asarray(max_rate) * dt if dt > 0.0 else 0.0
-    return previous + np.clip(np.where(np.isfinite(command), command - previous, 0.0), -step, step)
-
-
-def limit_motion(
-    command: np.ndarray,
-    previous: np.ndarray,
-    velocity: np.ndarray,
-    max_rate: np.ndarray,
-    max_acceleration: np.ndarray,
-    dt: float,
-) -> tuple[np.ndarray, np.ndarray]:
-    """The position nearest to ``command`` that speed and acceleration allow, and the velocity of getting there.
-
-    It approaches no faster than it can stop, in steps of dt, so a step does not overshoot. Any shape, SI units.
-    """
-    if not dt > 0.0:
-        return previous, velocity
-    error = np.where(np.isfinite(command), command - previous, 0.0)
-    step = max_acceleration * dt
-    stopping = np.sqrt(0.25 * step**2 + 2.0 * max_acceleration * np.abs(error)) - 0.5 * step
-    speed = np.minimum(np.minimum(stopping, max_rate), np.abs(error) / dt)
-    velocity = velocity + np.clip(np.sign(error) * speed - velocity, -step, step)
-    return previous + velocity * dt, velocity
 
 
 # ---- what is judged ------------------------------------------------------------------------------------------------
@@ -166,34 +40,17 @@ class Cycle:
     """s since the last step; 0 in the first."""
     running: bool = True
     """Whether the supervisor runs. A robot that is still to be lifted may lie on the plate."""
-    slack_for: float = 0.0
-    """s that the rope has been slack while running."""
-    refused_for: float = 0.0
-    """s that some machine has had no fresh command."""
+    trends: Trends = field(default_factory=Trends)
+    """What only the cycles before can tell."""
 
     def present(self) -> Iterator[tuple[str, Any]]:
         """(name, state) of every device that has been heard."""
         return ((f.name, s) for f in fields(self.states) if (s := getattr(self.states, f.name)) is not None)
 
 
-def tilt_of_gravity(projected_gravity: np.ndarray) -> float:
-    """rad between the base's z axis and the vertical; projected_gravity is (3,), base frame."""
-    return math.acos(min(max(-projected_gravity[2] / np.linalg.norm(projected_gravity), -1.0), 1.0))
-
-
-def tilt_of_quaternion(quaternion: np.ndarray) -> float:
-    """rad between the base's z axis and the vertical; quaternion is (4,) w, x, y, z."""
-    _, x, y, _ = quaternion / np.linalg.norm(quaternion)
-    return math.acos(min(max(1.0 - 2.0 * (x * x + y * y), -1.0), 1.0))
-
-
-def plate_height(pose: np.ndarray, x: float, y: float) -> float:
-    """m, height of the platform's top at rig coordinates x, y; pose is (6,) m and rad (yaw, pitch, roll order)."""
-    roll, pitch, yaw = pose[3:]
-    normal_x = math.cos(yaw) * math.sin(pitch) * math.cos(roll) + math.sin(yaw) * math.sin(roll)
-    normal_y = math.sin(yaw) * math.sin(pitch) * math.cos(roll) - math.cos(yaw) * math.sin(roll)
-    normal_z = math.cos(pitch) * math.cos(roll)
-    return float(pose[2] - (normal_x * (x - pose[0]) + normal_y * (y - pose[1])) / normal_z)
+def stale_limits(cfg: SafetyConfig, states: MachineStates) -> Iterator[tuple[str, Any, float]]:
+    """(name, newest state or None, oldest age in s to act upon) of every device."""
+    return ((f.name, getattr(states, f.name), getattr(cfg, f"{f.name}_stale")) for f in fields(states))
 
 
 # ---- rules ---------------------------------------------------------------------------------------------------------
@@ -221,13 +78,12 @@ def device_fault(c: Cycle) -> str:
 
 def stale_state(c: Cycle) -> str:
     """A device has not been heard lately, or speaks from the future."""
-    for f in fields(c.states):
-        state, limit = getattr(c.states, f.name), getattr(c.cfg, f"{f.name}_stale")
+    for name, state, limit in stale_limits(c.cfg, c.states):
         if state is None:
-            return f"{f.name} has sent no state"
+            return f"{name} has sent no state"
         age = c.now - state.time
         if not -CLOCK_TOLERANCE <= age <= limit + 1e-9:
-            return f"{f.name} state is {age:.3f} s old, limit {limit} s"
+            return f"{name} state is {age:.3f} s old, limit {limit} s"
     return ""
 
 
@@ -266,14 +122,15 @@ def belt_speed(c: Cycle) -> str:
 
 
 def rope_tension(c: Cycle) -> str:
-    """The rope pulls harder than harness and robot bear."""
-    r, limit = c.states.counterweight, c.cfg.tension_max
-    return "" if r is None or r.tension <= limit else f"rope tension {r.tension:.0f} N, limit {limit:.0f} N"
+    """The rope pulls harder than harness and robot bear, or pushes."""
+    r, low, high = c.states.counterweight, c.cfg.tension_min, c.cfg.tension_max
+    return "" if r is None or low <= r.tension <= high else f"rope tension {r.tension:.0f} N, limit {high:.0f} N"
 
 
 def rope_slack(c: Cycle) -> str:
     """The rope has been slack for longer than any hop explains."""
-    return "" if c.slack_for <= c.cfg.slack_time + 1e-9 else f"rope slack for {c.slack_for:.2f} s: parted or unhooked"
+    slack = c.trends.slack_for
+    return "" if slack <= c.cfg.slack_time + 1e-9 else f"rope slack for {slack:.2f} s: parted or unhooked"
 
 
 def robot_tilt(c: Cycle) -> str:
@@ -332,8 +189,70 @@ def far_command(c: Cycle) -> str:
 
 def command_silence(c: Cycle) -> str:
     """Commands have been too old to send for too long."""
-    limit = c.cfg.command_silence
-    return "" if c.refused_for <= limit + 1e-9 else f"no fresh command for {c.refused_for:.3f} s, limit {limit} s"
+    silent, limit = c.trends.refused_for, c.cfg.command_silence
+    return "" if silent <= limit + 1e-9 else f"no fresh command for {silent:.3f} s, limit {limit} s"
+
+
+def frozen_state(c: Cycle) -> str:
+    """A device repeats a measurement that cannot stand still."""
+    for name, lasted in c.trends.frozen_for.items():
+        if not lasted <= c.cfg.frozen_time + 1e-9:
+            return f"{name} repeats the same measurement for {lasted:.2f} s"
+    return ""
+
+
+def machine_astray(c: Cycle) -> str:
+    """Platform or belt does not do what it is told."""
+    p, t, limit = c.trends.platform_astray_for, c.trends.belt_astray_for, c.cfg.astray_time + 1e-9
+    if not p <= limit:
+        return f"platform is not where it was told to be for {p:.2f} s"
+    return "" if t <= limit else f"belt does not run as it was told to for {t:.2f} s"
+
+
+def robot_implausible(c: Cycle) -> str:
+    """A robot's measurement that no robot of this kind can make."""
+    r, cfg = c.states.robot, c.cfg
+    if r is None:
+        return ""
+    beyond = np.maximum(LOWER - r.joint_position, r.joint_position - UPPER)
+    for what, worst, limit in (
+        ("joint position beyond its range", np.max(beyond), cfg.joint_measured_margin),
+        ("joint speed", np.max(np.abs(r.joint_velocity)), cfg.joint_speed),
+        ("turn rate", np.max(np.abs(r.angular_velocity)), cfg.turn_rate),
+        ("foot force", np.max(np.abs(r.foot_force)), cfg.foot_force),
+    ):
+        if not worst <= limit + 1e-9:
+            return f"robot reports {what} {worst:.2f}, limit {limit:.2f}"
+    return ""
+
+
+def inconsistent(c: Cycle) -> str:
+    """Measurements contradict each other or jump."""
+    t, cfg = c.trends, c.cfg
+    moved, turned, dt = t.tracker_step
+    if not moved <= cfg.tracker_speed * dt + cfg.tracker_jump + 1e-9:
+        return f"tracker jumped by {moved:.2f} m in {dt:.3f} s"
+    if not turned <= cfg.tracker_turn_rate * dt + cfg.tracker_turn_jump + 1e-9:
+        return f"tracker turned by {turned:.2f} rad in {dt:.3f} s"
+    if not abs(t.travel_error) <= cfg.travel_error + 1e-9:
+        return f"belt position is {abs(t.travel_error):.3f} m off the sum of its speed"
+    if not t.tilts_apart_for <= cfg.tilts_apart_time + 1e-9:
+        return f"robot and tracker report different tilts for {t.tilts_apart_for:.2f} s"
+    return ""
+
+
+def stale_ground(c: Cycle) -> str:
+    """The virtual ground is old while the robot runs over it."""
+    age, limit = c.trends.ground_age, c.cfg.ground_stale
+    if not c.running or -CLOCK_TOLERANCE <= age <= limit + 1e-9:
+        return ""
+    return f"virtual ground is {age:.2f} s old, limit {limit} s"
+
+
+def ground_jump(c: Cycle) -> str:
+    """The virtual ground is not what it was."""
+    step, limit = c.trends.ground_step, c.cfg.ground_jump
+    return "" if not c.running or abs(step) <= limit + 1e-9 else f"virtual ground jumped by {step:.2f} m"
 
 
 @dataclass(frozen=True)
@@ -344,6 +263,8 @@ class Rule:
     check: Callable[[Cycle], str]
     state: str = "safe"
     """State that the supervisor goes to."""
+    lasting: str = ""
+    """Field of ``SafetyConfig``, s: how long what it looks for must last. Empty: a cycle is enough."""
 
 
 RULES = (
@@ -357,13 +278,19 @@ RULES = (
     Rule("S08", platform_speed),
     Rule("S09", belt_speed),
     Rule("S10", rope_tension),
-    Rule("S11", rope_slack),
+    Rule("S26", robot_implausible),
+    Rule("S11", rope_slack, lasting="slack_time"),
     Rule("S12", robot_tilt),
     Rule("S13", robot_height),
     Rule("S14", robot_drift),
+    Rule("S27", inconsistent),
     Rule("S15", broken_command),
     Rule("S16", far_command),
-    Rule("S17", command_silence),
+    Rule("S17", command_silence, lasting="command_silence"),
+    Rule("S18", frozen_state, lasting="frozen_time"),
+    Rule("S19", machine_astray, lasting="astray_time"),
+    Rule("S28", stale_ground, lasting="ground_stale"),
+    Rule("S29", ground_jump),
 )
 """In the order in which they are asked; the first that answers is latched."""
 
@@ -372,8 +299,8 @@ OPERATOR = "S00"
 
 CLAMPS = {
     "S20": "command too old: the last one sent is kept",
-    "S21": "platform command clamped in position, speed or acceleration",
-    "S22": "belt command clamped in speed or acceleration",
+    "S21": "platform command clamped in position, speed, acceleration or jerk",
+    "S22": "belt command clamped in speed, acceleration or jerk",
     "S23": "rope command clamped in tension or its rate",
     "S24": "joint target clamped to the range or in rate",
     "S25": "joint gains clamped",

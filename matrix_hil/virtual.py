@@ -134,9 +134,14 @@ class VirtualMachines:
             "robot": self.robot,
         }
 
-    def lockstep(self, devices: Mapping[str, SerialDevice]) -> dict[str, Lockstep]:
-        """From now on emulators and drivers wait for each other's bytes, so that simulated time repeats exactly."""
-        self._links = {name: Lockstep(devices[name], emulator) for name, emulator in self.emulators.items()}
+    def lockstep(
+        self, devices: Mapping[str, SerialDevice], join: Callable[[SerialDevice, Emulator], Lockstep] = Lockstep
+    ) -> dict[str, Lockstep]:
+        """From now on emulators and drivers wait for each other's bytes, so that simulated time repeats exactly.
+
+        ``join`` makes the link of a driver and its emulator.
+        """
+        self._links = {name: join(devices[name], emulator) for name, emulator in self.emulators.items()}
         return self._links
 
     def poll(self, now: float) -> None:

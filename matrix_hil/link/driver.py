@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import termios
 import threading
 import time
 from collections.abc import Callable
@@ -111,7 +112,7 @@ class SerialDevice(Generic[S, C]):
         if self._serial is None:
             return
         safe = self.spec.safe(self._state, self._now)
-        with contextlib.suppress(serial.SerialException, OSError):
+        with contextlib.suppress(serial.SerialException, OSError, termios.error):
             if safe is not None:
                 for _ in range(SAFE_REPEATS):
                     self._write(safe)

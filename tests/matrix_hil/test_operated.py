@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ class Device:
     def state(self) -> Any:
         return getattr(good_states(self.now), self.name)
 
-    def send(self, command: Any) -> None:
+    def send(self, command: Any, expires: float = math.inf) -> None:
         self.sent.append(command)
 
     def reset(self) -> None:

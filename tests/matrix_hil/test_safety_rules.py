@@ -14,19 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from matrix_hil.messages import MachineCommands, MachineStates
-from matrix_hil.safety_rules import (
-    CLAMPS,
-    OPERATOR,
-    RULES,
-    Cycle,
-    first_violation,
-    limit_motion,
-    limit_range,
-    limit_rate,
-    plate_height,
-    tilt_of_gravity,
-    tilt_of_quaternion,
-)
+from matrix_hil.rig.stewart import plate_height
+from matrix_hil.safety_rules import CLAMPS, OPERATOR, RULES, Cycle, first_violation
+from matrix_hil.safety_trends import WATCHED, Trends
 from sim.config import ROOT
 from sim.spec.joints import LOWER, NOMINAL_POSE, UPPER
 from tests.matrix_hil.safety_examples import CFG, DT, NOW, at, good_commands, good_states, rolled
@@ -47,6 +37,10 @@ def cycle(states: dict[str, Any] | None = None, commands: dict[str, Any] | None 
     return Cycle(states=good_states(**states or {}), wanted=good_commands(**commands or {}), **base)
 
 
+def past(**trends: Any) -> Cycle:
+    return cycle(trends=Trends(**trends))
+
+
 MARGIN, FAR = CFG.measured_margin, CFG.far_outside
 # (id, what is judged as a function of one number, bound, +1 if larger is worse and -1 if smaller is)
 BOUNDS: list[tuple[str, Callable[[float], Cycle], float, int]] = [
@@ -65,7 +59,8 @@ BOUNDS: list[tuple[str, Callable[[float], Cycle], float, int]] = [
     ("S09", lambda v: cycle({"treadmill__speed": v}), 3.0 * MARGIN, 1),
     ("S09", lambda v: cycle({"treadmill__speed": v}), -3.0 * MARGIN, -1),
     ("S10", lambda v: cycle({"counterweight__tension": v}), CFG.tension_max, 1),
-    ("S11", lambda v: cycle(slack_for=v), CFG.slack_time, 1),
+    ("S10", lambda v: cycle({"counterweight__tension": v}), CFG.tension_min, -1),
+    ("S11", lambda v: past(slack_for=v), CFG.slack_time, 1),
     ("S12", lambda v: cycle(leaning(v)), CFG.tilt, 1),
     ("S12", lambda v: cycle(rolled(v)), CFG.tilt, 1),
     ("S13", lambda v: cycle(placed(0.0, 0.0, v)), 0.12, -1),
@@ -79,7 +74,22 @@ BOUNDS: list[tuple[str, Callable[[float], Cycle], float, int]] = [
     ("S16", lambda v: cycle(commands={"counterweight__tension": v}), CFG.tension_max * FAR, 1),
     ("S16", lambda v: cycle(commands={"robot__targets": NOMINAL_POSE + at(4, v - 0.9, 12)}), UPPER[4] + math.pi, 1),
     ("S16", lambda v: cycle(commands={"robot__targets": NOMINAL_POSE + at(2, v + 1.8, 12)}), LOWER[2] - math.pi, -1),
-    ("S17", lambda v: cycle(refused_for=v), CFG.command_silence, 1),
+    ("S17", lambda v: past(refused_for=v), CFG.command_silence, 1),
+    *[("S18", lambda v, name=name: past(frozen_for={name: v}), CFG.frozen_time, 1) for name in WATCHED],
+    ("S19", lambda v: past(platform_astray_for=v), CFG.astray_time, 1),
+    ("S19", lambda v: past(belt_astray_for=v), CFG.astray_time, 1),
+    *[("S26", lambda v, i=i: cycle({"robot__joint_position": NOMINAL_POSE + at(i, v - NOMINAL_POSE[i], 12)}),
+       (UPPER if worse > 0 else LOWER)[i] + worse * CFG.joint_measured_margin, worse)
+      for i in (0, 4, 11) for worse in (-1, 1)],
+    *[("S26", lambda v, field=field, size=size: cycle({f"robot__{field}": at(size - 1, v, size)}), sign * limit, sign)
+      for field, size, limit in (("joint_velocity", 12, CFG.joint_speed), ("angular_velocity", 3, CFG.turn_rate),
+                                 ("foot_force", 4, CFG.foot_force)) for sign in (-1, 1)],
+    ("S27", lambda v: past(tracker_step=(v, 0.0, 0.01)), CFG.tracker_speed * 0.01 + CFG.tracker_jump, 1),
+    ("S27", lambda v: past(tracker_step=(0.0, v, 0.01)), CFG.tracker_turn_rate * 0.01 + CFG.tracker_turn_jump, 1),
+    *[("S27", lambda v: past(travel_error=v), sign * CFG.travel_error, sign) for sign in (-1, 1)],
+    ("S27", lambda v: past(tilts_apart_for=v), CFG.tilts_apart_time, 1),
+    ("S28", lambda v: past(ground_age=v), CFG.ground_stale, 1),
+    *[("S29", lambda v: past(ground_step=v), sign * CFG.ground_jump, sign) for sign in (-1, 1)],
 ]  # fmt: skip
 
 
@@ -110,6 +120,15 @@ FLAGS: list[tuple[str, Cycle]] = [
     ("S06", cycle({"tracker__quaternion": np.zeros(4)})),
     ("S06", cycle({"robot__projected_gravity": np.zeros(3)})),
     ("S15", cycle(commands={"robot__mode": "dance"})),
+    ("S18", past(frozen_for={"robot": math.nan})),
+    ("S19", past(platform_astray_for=math.nan)),
+    ("S19", past(belt_astray_for=math.nan)),
+    ("S27", past(tracker_step=(math.nan, 0.0, 0.01))),
+    ("S27", past(tracker_step=(0.0, math.nan, 0.01))),
+    ("S27", past(travel_error=math.nan)),
+    ("S28", past(ground_age=math.nan)),
+    ("S28", past(ground_age=-0.01)),
+    ("S29", past(ground_step=math.nan)),
 ]
 
 
@@ -146,6 +165,10 @@ def test_a_robot_that_is_not_running_may_lie_on_the_plate() -> None:
     assert answer(cycle(placed(0.0, 0.0, 0.07), running=False)) is None
 
 
+def test_without_a_running_robot_nobody_asks_for_the_ground() -> None:
+    assert answer(cycle(trends=Trends(ground_age=9.0, ground_step=1.0), running=False)) is None
+
+
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.id)
 def test_every_rule_is_exercised_and_documented(rule: Any) -> None:
     exercised = {row[0] for row in BOUNDS} | {row[0] for row in FLAGS} | {"S06", "S15"}
@@ -166,18 +189,6 @@ def test_the_page_has_a_full_row_for_every_id(id: str) -> None:
 # ---- geometry -------------------------------------------------------------------------------------------------------
 
 
-@given(st.floats(0.0, 3.1), st.floats(-3.1, 3.1), st.floats(-3.1, 3.1))
-def test_both_sensors_see_the_same_tilt(tilt: float, direction: float, heading: float) -> None:
-    gravity = np.array([math.sin(tilt) * math.cos(direction), math.sin(tilt) * math.sin(direction), -math.cos(tilt)])
-    # Turn about the vertical, then lean: neither the heading nor the direction of leaning changes the tilt.
-    w, z = math.cos(heading / 2), math.sin(heading / 2)
-    x, y = math.sin(tilt / 2) * math.cos(direction), math.sin(tilt / 2) * math.sin(direction)
-    c = math.cos(tilt / 2)
-    quaternion = np.array([w * c, w * x - z * y, w * y + z * x, z * c])
-    assert tilt_of_gravity(gravity) == pytest.approx(tilt, abs=1e-6)
-    assert tilt_of_quaternion(quaternion) == pytest.approx(tilt, abs=1e-6)
-
-
 @given(
     st.lists(st.floats(-0.18, 0.18), min_size=3, max_size=3), st.lists(st.floats(-0.38, 0.38), min_size=3, max_size=3),
     st.floats(-0.5, 0.5), st.floats(-0.5, 0.5),
@@ -189,55 +200,3 @@ def test_the_plates_height_is_that_of_its_points(centre: list[float], rpy: list[
     rx = np.array([[1, 0, 0], [0, cr, -sr], [0, sr, cr]])
     point = np.array(centre) + rz @ ry @ rx @ np.array([u, v, 0.0])
     assert plate_height(np.array([*centre, *rpy]), point[0], point[1]) == pytest.approx(point[2], abs=1e-9)
-
-
-# ---- clamps ---------------------------------------------------------------------------------------------------------
-
-anything = st.floats(allow_nan=True, allow_infinity=True)
-
-
-@given(anything, st.floats(-10, 10), st.floats(0, 100), st.floats(-1, 1))
-def test_limit_rate_never_exceeds_its_rate(command: float, previous: float, rate: float, dt: float) -> None:
-    given = float(limit_rate(command, previous, rate, dt))
-    assert abs(given - previous) <= rate * max(dt, 0.0) + 1e-9
-    if not math.isfinite(command) or dt <= 0.0:
-        assert given == previous
-    elif abs(command - previous) <= rate * dt:
-        assert given == pytest.approx(command, abs=1e-9)
-
-
-@pytest.mark.parametrize(
-    ("step", "given"), [(0.0099, 0.0099), (0.01, 0.01), (0.0101, 0.01), (-0.0101, -0.01), (math.nan, 0), (math.inf, 0)]
-)
-def test_limit_rate_at_its_bound(step: float, given: float) -> None:
-    assert float(limit_rate(1.0 + step, 1.0, 2.0, DT)) == pytest.approx(1.0 + given, abs=1e-12)
-
-
-def test_limit_rate_holds_when_the_clock_stands_or_jumps_back() -> None:
-    assert [float(limit_rate(5.0, 1.0, 2.0, dt)) for dt in (0.0, -3.0, math.nan)] == [1.0, 1.0, 1.0]
-
-
-@pytest.mark.parametrize(
-    ("command", "given"), [(2.0, 2.0), (2.1, 2.0), (1.9, 1.9), (-2.1, -2.0), (math.nan, 0.5), (math.inf, 0.5)]
-)
-def test_limit_range_at_its_bound(command: float, given: float) -> None:
-    assert float(limit_range(command, 0.5, -2.0, 2.0)) == given
-
-
-@settings(max_examples=40)
-@given(st.lists(st.floats(-0.18, 0.18), min_size=1, max_size=5))
-def test_limit_motion_keeps_speed_and_acceleration_and_does_not_overshoot(targets: list[float]) -> None:
-    rate, acceleration = np.array([0.3]), np.array([4.905])
-    position, velocity = np.zeros(1), np.zeros(1)
-    for target in targets:
-        side = np.sign(target - position[0])
-        settled = velocity[0] == 0.0
-        for _ in range(250):
-            last, last_velocity = position, velocity
-            position, velocity = limit_motion(np.array([target]), last, last_velocity, rate, acceleration, DT)
-            assert abs(velocity[0]) <= 0.3 + 1e-12
-            assert abs(velocity[0] - last_velocity[0]) <= 4.905 * DT + 1e-12
-            assert position[0] == last[0] + velocity[0] * DT
-            if settled:
-                assert side * (target - position[0]) >= -1e-4
-        assert position[0] == pytest.approx(target, abs=1e-5)

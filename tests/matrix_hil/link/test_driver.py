@@ -258,6 +258,15 @@ def test_an_unplugged_cable_is_reported_not_raised(bench: Bench) -> None:
     bench.device.disconnect()
 
 
+def test_leaving_a_device_that_was_just_unplugged_raises_nothing() -> None:
+    with TreadmillEmulator(TreadmillConfig(), 0) as emulator:
+        device = SerialDevice(TREADMILL, emulator.port)
+        device.connect()
+        emulator.close()
+        device.disconnect()
+        assert not device.stats.connected
+
+
 def test_a_device_that_reads_nothing_cannot_stop_the_loop() -> None:
     master, slave = os.openpty()
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from std_msgs.msg import UInt8
@@ -39,8 +40,8 @@ class RemoteDevice:
         self._client = node.create_client(Trigger, f"{machine}_driver/reset")
         node.keep(node.destroy_client, self._client)
 
-    def send(self, command: Any) -> None:
-        """Publish a command now."""
+    def send(self, command: Any, expires: float = math.inf) -> None:
+        """Publish a command now, as ``SerialDevice.send``; the driver at the other end refuses one that came late."""
         if self._send is not None:
             self._send(command, command.time)
 

@@ -1,0 +1,149 @@
+"""Kinematics of the motion platform, a Stewart platform: legs from pose and back, workspace, the plate as a plane.
+
+The top plate's frame is at home level with the rig; pose = x, y, z in m, roll, pitch, yaw in rad (turned x, then y,
+then z about fixed axes). Positive pitch lowers the front. Source: J.-P. Merlet, Parallel Robots, 2nd ed. 2006, ch. 3-5.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from sim.errors import LunarError
+
+_ITERATIONS = 20  # Newton's; from home any reachable pose takes five at most
+_TOLERANCE = 1e-12  # m of leg length
+
+
+@dataclass(frozen=True)
+class StewartGeometry:
+    """Six legs between two rings of joints in pairs; defaults reach +-0.18 m and +-22 degrees about home."""
+
+    base_radius: float = 0.75
+    """m, ring of the lower joints."""
+    top_radius: float = 0.55
+    """m, ring of the upper joints."""
+    base_gap: float = math.radians(24.0)
+    """rad between the two joints of a pair on the base."""
+    top_gap: float = math.radians(24.0)
+    """rad between the two joints of a pair on the top plate."""
+    height: float = 0.85
+    """m between the rings at home."""
+    stroke: float = 0.40
+    """m between a leg's shortest and longest, centred on its length at home."""
+
+    @cached_property
+    def joints(self) -> tuple[np.ndarray, np.ndarray]:
+        """Lower joints (6, 3) in the base frame (origin below the plate's home by ``height``) and upper joints (6, 3)
+        in the plate's frame, m."""
+        pairs = np.radians([0.0, 0.0, 120.0, 120.0, 240.0, 240.0])
+        side = np.tile([-0.5, 0.5], 3)
+        low = pairs + side * self.base_gap
+        high = pairs + math.radians(60.0) * 2 * side - side * self.top_gap
+        ring = [r * np.stack([np.cos(a), np.sin(a), np.zeros(6)], 1) for r, a in (
+            (self.base_radius, low), (self.top_radius, high))]  # fmt: skip
+        return ring[0], ring[1]
+
+    @cached_property
+    def home_lengths(self) -> np.ndarray:
+        """(6,) m, legs at home, in the middle of their stroke."""
+        return leg_lengths(self, np.zeros(6))
+
+
+def leg_lengths(geometry: StewartGeometry, pose: np.ndarray) -> np.ndarray:
+    """Inverse kinematics: lengths (6,) in m of the legs for ``pose`` (6,)."""
+    return np.linalg.norm(_legs(geometry, pose)[0], axis=1)
+
+
+def forward(geometry: StewartGeometry, lengths: np.ndarray, start: np.ndarray | None = None) -> np.ndarray:
+    """Forward kinematics: the pose (6,) at which the legs have ``lengths`` (6,) m, by Newton's method.
+
+    Up to forty poses share the same lengths; the one found is that of the branch of ``start``, home when absent.
+
+    Raises:
+        LunarError: no pose near ``start`` has these lengths.
+    """
+    pose = np.zeros(6) if start is None else np.array(start, dtype=float)
+    for _ in range(_ITERATIONS):
+        legs, arms = _legs(geometry, pose)
+        now = np.linalg.norm(legs, axis=1)
+        miss = np.asarray(lengths, dtype=float) - now
+        if np.abs(miss).max() < _TOLERANCE:
+            return pose
+        unit = legs / now[:, None]
+        # a leg's rate is its direction times the velocity of its upper joint, v + omega x arm
+        jacobian = np.hstack([unit, np.cross(arms, unit) @ _rates_to_omega(pose[3:])])
+        try:
+            pose = pose + np.linalg.solve(jacobian, miss)
+        except np.linalg.LinAlgError:
+            break
+        if not np.abs(pose).max() < 10.0:
+            break
+    raise LunarError("platform: no pose near home has these leg lengths; home the platform and check its leg encoders")
+
+
+def reachable(geometry: StewartGeometry, pose: np.ndarray) -> bool:
+    """Whether every leg stays within its stroke."""
+    change = leg_lengths(geometry, pose) - geometry.home_lengths
+    return bool(np.abs(change).max() <= geometry.stroke / 2)
+
+
+def shrink_to_reach(geometry: StewartGeometry, pose: np.ndarray, towards: np.ndarray) -> np.ndarray:
+    """``pose`` (6,) if it can be reached, else the farthest of the way there from ``towards`` (6,), in steps of 1/16.
+
+    The corners of the box of an axis-by-axis limit lie outside of the workspace.
+    """
+    if reachable(geometry, pose):
+        return pose
+    low, high = 0.0, 1.0
+    for _ in range(4):
+        share = 0.5 * (low + high)
+        if reachable(geometry, towards + share * (pose - towards)):
+            low = share
+        else:
+            high = share
+    return towards + low * (pose - towards)
+
+
+def rotation(rpy: np.ndarray) -> np.ndarray:
+    """(3, 3) from roll, pitch, yaw in rad about fixed x, y, z."""
+    roll, pitch, yaw = (float(v) for v in rpy)
+    cr, cp, cy = math.cos(roll), math.cos(pitch), math.cos(yaw)
+    sr, sp, sy = math.sin(roll), math.sin(pitch), math.sin(yaw)
+    return np.array([
+        [cy * cp, cy * sp * sr - sy * cr, cy * sp * cr + sy * sr],
+        [sy * cp, sy * sp * sr + cy * cr, sy * sp * cr - cy * sr],
+        [-sp, cp * sr, cp * cr],
+    ])  # fmt: skip
+
+
+def plate_height(pose: np.ndarray, x: float, y: float) -> float:
+    """m, height of the plate's plane at rig coordinates x, y for ``pose`` (6,)."""
+    roll, pitch, yaw = pose[3:]
+    normal_x = math.cos(yaw) * math.sin(pitch) * math.cos(roll) + math.sin(yaw) * math.sin(roll)
+    normal_y = math.sin(yaw) * math.sin(pitch) * math.cos(roll) - math.cos(yaw) * math.sin(roll)
+    normal_z = math.cos(pitch) * math.cos(roll)
+    return float(pose[2] - (normal_x * (x - pose[0]) + normal_y * (y - pose[1])) / normal_z)
+
+
+def plane_slope(pose: np.ndarray) -> tuple[float, float]:
+    """m/m, rise of the plate's plane along x and along y for ``pose`` (6,)."""
+    x, y, z = (float(v) for v in rotation(pose[3:])[:, 2])
+    return -x / z, -y / z
+
+
+def _legs(geometry: StewartGeometry, pose: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Leg vectors (6, 3) from lower to upper joints, and upper joints about the plate's origin (6, 3), rig axes, m."""
+    low, high = geometry.joints
+    arms = high @ rotation(pose[3:]).T
+    return arms + pose[:3] + [0.0, 0.0, geometry.height] - low, arms
+
+
+def _rates_to_omega(rpy: np.ndarray) -> np.ndarray:
+    """(3, 3) from rates of roll, pitch, yaw to the angular velocity in rig axes."""
+    _, pitch, yaw = (float(v) for v in rpy)
+    cp, sp, cy, sy = math.cos(pitch), math.sin(pitch), math.cos(yaw), math.sin(yaw)
+    return np.array([[cy * cp, -sy, 0.0], [sy * cp, cy, 0.0], [-sp, 0.0, 1.0]])
