@@ -11,8 +11,10 @@ from sim.errors import LunarError
 COMMANDS = {
     "train": ("policy.train", "train a pronking policy by PPO"),
     "eval": ("policy.evaluate", "measure a policy's hops on fixed suites"),
+    "play": ("policy.play.cli", "watch and steer a policy live in a browser"),
     "export": ("policy.export", "write a policy as ONNX for a robot's computer"),
     "hil": ("matrix_hil.hil", "run a policy against the (virtual) MATRIX rig"),
+    "fidelity": ("matrix_hil.fidelity.cli", "measure how lunar the rig's gravity is, scheme by scheme"),
     "replay": ("matrix_hil.replay", "look at a HIL log, run it again, re-simulate it, or publish it"),
     "log": ("matrix_hil.log.tools", "summarise, recover, export or compare HIL logs"),
     "bench": ("matrix_hil.bench", "measure speed against peers"),

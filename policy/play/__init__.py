@@ -1,0 +1,1 @@
+"""``lunar play``: one robot with its exported policy, live in a browser."""

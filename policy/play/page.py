@@ -1,0 +1,109 @@
+"""The page of ``lunar play``: the robot on its ground, what can be set, and what can be read."""
+
+from __future__ import annotations
+
+import logging
+import math
+
+import mujoco
+import numpy as np
+
+from policy.play.controls import KEYS, Controls
+from policy.play.live_robot import Moment
+from policy.play.readouts import Readouts, Status
+from policy.runtime.card import Card
+from sim.physics.scene import robot_spec
+from sim.spec.gravity import lunar_weight
+from sim.terrain.generators import preset_names
+from sim.terrain.height_field import HeightField
+from sim.view.feet import FootMarks
+from sim.view.ground import DrawnGround, add_sky
+from sim.view.robot import DrawnRobot, link_poses
+from sim.view.server import close_server, open_server
+
+DRAW_EVERY = 2
+"""Control steps per drawing: 25 Hz."""
+_SETTLE = (0.12, 0.12, 0.6)  # s in which the view follows in x, y and z
+_JUMP = 1.0  # m in one drawing: the robot was put elsewhere
+
+
+class Page:
+    """A web page on 127.0.0.1; close it when done.
+
+    Args:
+        card: of the policy.
+        terrain: the ground.
+        kind: name of its preset.
+        level: its difficulty.
+        dt: s between calls of ``show``.
+        port: 0 takes a free one; when another is taken, the next free one is.
+    """
+
+    def __init__(self, card: Card, terrain: HeightField, kind: str, level: int, dt: float, port: int = 0) -> None:
+        # browsers open connections that they then do not use, which is no error
+        logging.getLogger("websockets.server").setLevel(logging.CRITICAL)
+        self.server = server = open_server(port, "lunar play")
+        self._dt = DRAW_EVERY * dt
+        self._calls = 0
+        server.gui.configure_theme(dark_mode=True, control_width="medium", show_logo=False, show_share_button=False)
+        server.scene.set_up_direction("+z")
+        camera = server.initial_camera
+        camera.position, camera.look_at, camera.fov = (-1.5, -2.2, 0.8), (0.1, 0.0, 0.32), math.radians(42.0)
+        camera.far = 400.0
+        add_sky(server)
+        self._world = server.scene.add_frame("/world", show_axes=False)
+        self._model = robot_spec(card.robot).compile()
+        self._weight = lunar_weight(float(mujoco.mj_getTotalmass(self._model)))
+        self._robot = DrawnRobot(server, "/world/robot", self._model)
+        self._feet = FootMarks(server, "/world")
+        self._note = server.scene.add_label("/world/note", "fell", visible=False)
+        self._anchor = np.full(3, np.inf)
+        self.status = Status(server)
+        self.controls = Controls(server, card, preset_names(), kind, level)
+        server.gui.add_markdown(KEYS)
+        panel = server.gui.add_panel()
+        with panel.add_tab("Robot"):
+            self.readouts = Readouts(server, card.estimates, self._dt)
+        panel.float(x=15, y=15, width=290)
+        self.set_terrain(terrain)
+
+    @property
+    def url(self) -> str:
+        """Where to look."""
+        return f"http://127.0.0.1:{self.server.get_port()}"
+
+    def set_terrain(self, terrain: HeightField) -> None:
+        """Draw another ground, without prints."""
+        self._terrain = terrain
+        self._ground = DrawnGround(self.server, "/world", terrain)
+        self._feet.clear()
+
+    def show(self, moment: Moment) -> None:
+        """Draw a moment, if it is due and anybody looks. Call it every control step."""
+        self._calls += 1
+        if self._calls % DRAW_EVERY or not self.server.get_clients():
+            return
+        position, quaternion = moment.qpos[:3], moment.qpos[3:7]
+        links = link_poses(self._model, moment.qpos[None, 7:])[0]
+        with self.server.atomic():
+            self._ground.look_at(*position[:2])
+            self._robot.place(position, quaternion, links)
+            self._feet.show(moment.foot_position, moment.foot_force / self._weight, moment.loaded, self._terrain)
+            self._note.visible = moment.lying
+            if moment.lying:
+                self._note.position = position + [0.0, 0.0, 0.3]
+            self._follow(np.array([*position[:2], moment.ground]))
+        self.readouts.show(moment)
+
+    def close(self) -> None:
+        """End the page."""
+        close_server(self.server)
+
+    def _follow(self, target: np.ndarray) -> None:
+        """Move the world so that ``target`` (3,) stays where the camera, which is the user's, looks."""
+        gap = target - self._anchor
+        if not np.all(np.abs(gap[:2]) < _JUMP):
+            self._anchor = target
+        elif self.controls.follow:
+            self._anchor = self._anchor + gap * (1.0 - np.exp(-self._dt / np.array(_SETTLE)))
+        self._world.position = -self._anchor
