@@ -158,13 +158,13 @@ class LunarPPO(PPO):
     def train(self) -> None:
         """One update of the policy, then of the internal model, from the rollout."""
         cfg = self.config
+        if cfg.mirror:
+            self._mirror_half()
         columns = self._columns()
         old_log_std = self.policy.log_std.detach().clone()
-        samples = self.rollout.rewards.numel()
         sums = dict.fromkeys(("policy_loss", "value_loss", "kl"), 0.0)
         count = 0
-        for rows, mirrored, size in self._minibatches(cfg.epochs):
-            rows = torch.cat([rows[:mirrored] + samples, rows[mirrored:]])  # images stand after the samples
+        for rows, size in self._minibatches(cfg.epochs, cfg.rollout):
             losses = self._minibatch({name: column[rows] for name, column in columns.items()}, size, old_log_std)
             for name, value in losses.items():
                 sums[name] += value
@@ -178,25 +178,31 @@ class LunarPPO(PPO):
             self._train_estimator(self.estimator)
 
     @torch.no_grad()
+    def _mirror_half(self) -> None:
+        """Exchange left for right in what every second robot lived through, by turns.
+
+        Its actions keep the probability that they had: a policy that is even from side to side starts from a ratio of
+        one, and an uneven one is pulled towards evenness without ratios that overflow.
+        """
+        data, actor = self.rollout, self.policy.actor
+        robots = slice(self._n_updates // self.config.epochs % 2, None, 2)
+        for name, mirror in self.mirrors.items():
+            column = getattr(data, name)[:, robots]
+            column[:] = mirror(column.flatten(0, 1)).unflatten(0, column.shape[:2])
+        seen = data.critic[:-1, robots] if actor.cfg.group == "critic" else data.policy[:, robots]
+        features = actor.features(seen.flatten(0, 1))
+        data.features[:, robots] = features.unflatten(0, seen.shape[:2])
+        data.means[:, robots] = actor.head(features).unflatten(0, seen.shape[:2])
+
     def _columns(self) -> dict[str, Tensor]:
-        """Samples (B, ...) as they were taken; with mirroring, (2B, ...), their images after them. An image is judged
-        by the probability of the action that was taken: a policy that is even from side to side starts from a ratio of
-        one, and an uneven one is pulled towards evenness without ratios that overflow."""
-        data, policy = self.rollout, self.policy
+        """What the policy learns from, (T * N, ...)."""
+        data = self.rollout
         columns = {n: data.flat(n) for n in ("features", "actions", "means", "log_probs", "returns")}
         columns["critic"] = data.critic[:-1].flatten(0, 1)
         columns["advantages"] = self._normalised(data.flat("advantages"))
-        seen = policy.model.group
-        if self.config.estimator.policy_gradient and policy.actor.encoders:
+        if self.config.estimator.policy_gradient and self.estimator:
             columns["features"] = data.flat("policy")  # features are computed anew, with their gradient
-        if not self.config.mirror:
-            return columns
-        image = {n: self.mirrors[n](columns[n]) for n in ("critic", "actions")}
-        observation = image["critic"] if seen == "critic" else self.mirrors["policy"](data.flat("policy"))
-        features = policy.actor.features(observation)
-        image["means"] = policy.actor.head(features)
-        image["features"] = features if len(columns["features"][0]) == features.shape[1] else observation
-        return {name: torch.cat([column, image.get(name, column)]) for name, column in columns.items()}
+        return columns
 
     def _normalised(self, advantages: Tensor) -> Tensor:
         """Mean 0 and standard deviation 1 over the samples of all processes."""
@@ -205,26 +211,23 @@ class LunarPPO(PPO):
         std = (self.group.sum(centred.square().sum()) / (count - 1)).sqrt()
         return centred / (std + 1e-8)
 
-    def _minibatches(self, epochs: int) -> Iterator[tuple[Tensor, int, int]]:
-        """Passes in random order over the samples of all processes, the same order in all of them.
+    def _minibatches(self, epochs: int, steps: int) -> Iterator[tuple[Tensor, int]]:
+        """Passes in random order over ``steps`` of all robots in all processes, the same order in all of them.
 
         Yields:
-            Of a minibatch, the rows (b,) that this process holds, how many of them, from the first on, to mirror, and
-            the whole minibatch's size.
+            Of a minibatch, the rows (b,) that this process holds, and the whole minibatch's size.
         """
         robots = self.n_envs
-        count = self.config.rollout * robots * self.group.size
+        count = steps * robots * self.group.size
         for _ in range(epochs):
             for batch in torch.randperm(count, generator=self.shuffle, device=self.device).split(self.config.minibatch):
-                places, rows = self.group.cards(batch, robots)
-                half = len(batch) // 2 if self.config.mirror else 0  # the order is random already
-                yield rows, int((places < half).sum()), len(batch)
+                yield self.group.cards(batch, robots)[1], len(batch)
 
     def _minibatch(self, rows: dict[str, Tensor], size: int, old_log_std: Tensor) -> dict[str, float]:
         """One gradient step; ``rows`` are this process's part of ``size`` samples. Losses are over all of them."""
         cfg, policy = self.config, self.policy
         features = rows["features"]
-        if cfg.estimator.policy_gradient and policy.actor.encoders:
+        if cfg.estimator.policy_gradient and self.estimator:
             features = policy.actor.features(features)
         mean = policy.actor.head(features)
         ratio = torch.exp(policy.log_prob(mean, rows["actions"]) - rows["log_probs"])
@@ -244,17 +247,15 @@ class LunarPPO(PPO):
         return {"policy_loss": policy_loss, "value_loss": value_loss, "kl": kl}
 
     def _train_estimator(self, estimator: EstimatorLearner) -> None:
-        """Epochs over the rollout, half of the samples mirrored."""
-        data = self.rollout
-        observation, successor = data.flat("policy"), data.critic[1:].flatten(0, 1)
-        critic, follows = data.critic[:-1].flatten(0, 1), data.flat("dones") == 0.0
+        """Passes over every few steps of the rollout."""
+        data, cfg = self.rollout, self.config.estimator
+        steps = slice(None, None, cfg.stride)
+        observation, critic = data.policy[steps].flatten(0, 1), data.critic[:-1][steps].flatten(0, 1)
+        successor, follows = data.critic[1:][steps].flatten(0, 1), data.dones[steps].flatten() == 0.0
         sums: dict[str, float] = {}
         count = 0
-        for batch, mirrored, _ in self._minibatches(self.config.estimator.epochs):
-            rows = {"policy": observation[batch], "critic": critic[batch], "successor": successor[batch]}
-            for name, group in (("policy", "policy"), ("critic", "critic"), ("successor", "critic")):
-                rows[name][:mirrored] = self.mirrors[group](rows[name][:mirrored])
-            losses = estimator.step(rows["policy"], rows["critic"], rows["successor"], follows[batch])
+        for batch, _ in self._minibatches(cfg.epochs, len(data.dones[steps])):
+            losses = estimator.step(observation[batch], critic[batch], successor[batch], follows[batch])
             for name, value in losses.items():
                 sums[name] = sums.get(name, 0.0) + value
             count += 1
