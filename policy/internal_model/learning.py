@@ -28,6 +28,8 @@ class EstimatorConfig:
     """Of Adam."""
     epochs: int = 1
     """Passes over each rollout."""
+    stride: int = 2
+    """Control steps between the samples that are used of it: neighbours hardly differ."""
     contrast: float = 0.2
     """Weight of the swapped-prototype loss against the regression; 0 leaves it out."""
     prototypes: int = 32
