@@ -11,6 +11,7 @@ BENCHES = {
     "sim": ("policy.bench.sim", "environment steps per second against its ceiling and its peers"),
     "contact": ("sim.physics.contact_study", "ways to meet uneven ground: speed against errors of normals and forces"),
     "model": ("sim.physics.model_study", "simplifications of the model: speed against errors in a hop"),
+    "distill": ("policy.distill.bench_core", "the distillation losses against plain torch: time and bytes"),
     "log": ("matrix_hil.log.bench", "writing and reading HIL logs against rosbags; loss at a kill, size of a report"),
 }
 
