@@ -1,243 +1,198 @@
-"""``lunar eval``: a policy's hop metrics on fixed suites; deterministic actions, no robot restarted in its trial."""
+"""``lunar eval``: what a policy does in the fixed worlds of configs/eval/. ``evaluate`` is the same as a function."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
-from torch import nn
 
-from policy.picture import Recording, draw
+from policy.evaluation.metrics import summarise
+from policy.evaluation.page import metric_names, numbers, text, write_page
+from policy.evaluation.suites import load_suite, suite_names, world_for
+from policy.evaluation.trials import Trials, run_trials
 from policy.policy_file import load_actor
 from policy.runtime.card import Card
-from sim.config import ROOT, load, parse
-from sim.envs.world import SPEC, PronkWorld, WorldConfig
+from sim.config import parse
+from sim.envs.world import PronkWorld
 from sim.errors import LunarError
-from sim.physics.threads import physics_first
-from sim.results import write_results
-from sim.spec.hops import HopTable, longest_run
+from sim.results import revision, write_results
+
+QUICK_ROBOTS, QUICK_SECONDS = 64, 5.0
+NAME_WIDTH, COLUMN_WIDTH = 30, 11  # letters of the printed table
 
 
 @dataclass(frozen=True)
 class EvalConfig:
-    """Measure a policy on one or more suites (files in configs/eval/) and print the hop metrics."""
+    """Measure a policy in one or more suites (files in configs/eval/) and print the hop metrics."""
 
     policy: str
     """Folder with policy.safetensors and card.json."""
     suite: str = "flat"
-    """Suite names, separated by commas."""
+    """Suite names, separated by commas, or ``all``."""
     robots: int = 512
     """Trials per suite."""
-    seed: int = 1000
-    """Of worlds, commands and sensor noise."""
+    seed: int | None = None
+    """Of worlds, commands and sensor noise, instead of the suites' own."""
+    device: str = "cpu"
+    """Where physics and policy run: ``cpu`` or ``cuda``."""
     json: str = ""
     """File for the results as data."""
     quick: bool = False
     """64 robots for 5 s."""
     save: bool = False
     """Write the metrics into the policy's card."""
+    out: str = ""
+    """Folder for a page with a picture and a video of each suite."""
+    video: float = 10.0
+    """s of video per suite in ``out``; 0 for none."""
     picture: str = ""
     """PNG file for a picture of one robot's hops in the first suite."""
 
 
-@dataclass(frozen=True)
-class SuiteConfig:
-    """A fixed world to be measured in."""
+def evaluate(
+    policy: str | Path,
+    suites: str | Sequence[str] = "flat",
+    robots: int = 512,
+    seed: int | None = None,
+    duration: float | None = None,
+    device: str = "cpu",
+    tick: Callable[[str, int], None] | None = None,
+    look: Callable[[str, Trials], None] | None = None,
+) -> dict[str, dict[str, Any]]:
+    """Run a policy in suites and measure it.
 
-    duration: float = 20.0
-    """s per trial; counts are scaled to 20 s."""
-    world: WorldConfig = field(default_factory=WorldConfig)
+    Args:
+        policy: its folder.
+        suites: names, or text such as ``flat,mare`` or ``all``.
+        robots: trials per suite.
+        seed: of everything random, instead of the suites' own.
+        duration: s per trial, instead of the suites' own.
+        device: ``cpu`` or ``cuda``.
+        tick: called after every control step with the suite and the steps of one of its trials.
+        look: called after every suite with its name and what was recorded, which is not kept.
 
-
-@dataclass
-class Trials:
-    """What was recorded of N trials of ``duration`` seconds."""
-
-    duration: float
-    survived: np.ndarray
-    """(N,) bool."""
-    lifetime: np.ndarray
-    """(N,) s."""
-    hops: HopTable
-    flight_time: np.ndarray
-    """(N,) s without any foot loaded."""
-    velocity_error: float
-    """m/s, mean over flight time of the horizontal velocity's distance from the command."""
-    yaw_rate_error: float
-    """rad/s, mean over the whole time of |yaw rate - command|."""
-    apex_error: float
-    """m, mean over hops of |apex gain - command|."""
-    recording: Recording
-    """The first robot that survived, or robot 0."""
-
-
-@physics_first()
-def run_trials(actor: nn.Module, world: PronkWorld, duration: float, tick: Any = None) -> Trials:
-    """One trial per robot, from the world's reset to a fall or the end."""
-    n, dt, physics = world.num_envs, world.dt, world.physics
-    steps = round(duration / dt)
-    alive = np.ones(n, dtype=bool)
-    lifetime = np.full(n, duration)
-    flight = np.zeros(n)
-    velocity_sum = yaw_sum = 0.0
-    velocity_count = yaw_count = 0
-    qpos = np.zeros((steps, n, 19), dtype=np.float32)
-    height = np.zeros((steps, *physics.base_height.shape), dtype=np.float32)
-    force = np.zeros((steps, *physics.foot_force.shape), dtype=np.float32)
-    obs = world.reset()
-    world.hops.drain()
-    command = world.command.clone()
-    for k in range(steps):
-        with torch.no_grad():
-            action = actor(obs["policy"])
-        step = world.step(action)
-        s = world.state
-        ended = step.terminated.cpu().numpy()
-        lifetime[alive & ended] = (k + 1) * dt
-        alive &= ~ended
-        airborne = alive & world.hops.airborne
-        flight[airborne] += dt
-        error = (s.velocity[:, :2] - command[:, :2]).norm(dim=1).cpu().numpy()
-        velocity_sum += float(error[airborne].sum())
-        velocity_count += int(airborne.sum())
-        yaw_sum += float((s.yaw_rate - command[:, 2]).abs().cpu().numpy()[alive].sum())
-        yaw_count += int(alive.sum())
-        for rows, tensor in ((qpos, physics.qpos), (height, physics.base_height), (force, physics.foot_force)):
-            rows[k] = tensor.cpu().numpy()
-        obs = step.observations
-        if tick is not None:
-            tick()
-    table = world.hops.table()
-    rows = table.liftoff_time + table.flight_time <= lifetime[table.robot] + 1e-6
-    table = HopTable(**{name: column[rows] for name, column in vars(table).items()})
-    apex_command = command[:, 3].cpu().numpy()
-    shown = int(np.argmax(alive))
-    return Trials(
-        duration=duration,
-        survived=alive,
-        lifetime=lifetime,
-        hops=table,
-        flight_time=flight,
-        velocity_error=velocity_sum / max(velocity_count, 1),
-        yaw_rate_error=yaw_sum / max(yaw_count, 1),
-        apex_error=float(np.abs(table.apex_gain - apex_command[table.robot]).mean()) if len(table) else math.nan,
-        recording=Recording(
-            dt=dt,
-            qpos=qpos[:, shown],
-            height=height[:, shown],
-            foot_force=force[:, shown],
-            mass=physics.mass,
-            physics=world.cfg.physics,
-            terrain=physics.terrain[0],
-        ),
-    )
-
-
-def summarise(trials: Trials) -> dict[str, float]:
-    """The metrics of ``lunar eval``; counts per 20 s, medians with ``_p95`` beside them where spread matters."""
-    n = len(trials.survived)
-    t = trials.hops
-    scale = 20.0 / trials.duration
-    low, high = wilson(int(trials.survived.sum()), n)
-    results = {
-        "survival": float(trials.survived.mean()),
-        "survival_low": low,
-        "survival_high": high,
-        "hops": len(t) / n * scale,
-        "pronks": float(t.pronk.sum()) / n * scale,
-        "longest_run": float(longest_run(t, n).mean()),
-        "flight_fraction": float(trials.flight_time.sum() / trials.lifetime.sum()),
-        "apex_gain": float(t.apex_gain.mean()) if len(t) else math.nan,
-        "apex_error": trials.apex_error,
-        "velocity_error": trials.velocity_error,
-        "yaw_rate_error": trials.yaw_rate_error,
-    }
-    spreads = {
-        "touchdown_tilt_deg": np.degrees(t.touchdown_tilt),
-        "liftoff_spread_ms": 1e3 * t.liftoff_spread,
-        "touchdown_spread_ms": 1e3 * t.touchdown_spread,
-        "peak_force_lunar_bw": t.peak_force,
-    }
-    for name, column in spreads.items():
-        for suffix, level in (("", 0.5), ("_p95", 0.95)):
-            value = float(np.quantile(column, level, method="lower")) if len(t) else math.nan
-            results[name + suffix] = value
-    return results
-
-
-def wilson(successes: int, trials: int, z: float = 1.96) -> tuple[float, float]:
-    """95% confidence interval of a proportion (Wilson 1927)."""
-    p = successes / trials
-    centre = (p + z * z / (2 * trials)) / (1 + z * z / trials)
-    half = z * math.sqrt(p * (1 - p) / trials + z * z / (4 * trials * trials)) / (1 + z * z / trials)
-    return max(0.0, centre - half), min(1.0, centre + half)
-
-
-def suite_world(name: str, card: Card, robots: int) -> tuple[SuiteConfig, WorldConfig]:
-    """The suite and its world, set up for the policy's robot and gains.
+    Returns:
+        By suite, the metrics of ``policy.evaluation.metrics.summarise``.
 
     Raises:
-        LunarError: unknown suite.
+        LunarError: unknown suite, damaged policy, or one that this version's observation does not fit.
     """
-    path = ROOT / "configs" / "eval" / f"{name}.yaml"
-    if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml")))
-        raise LunarError(f"suite '{name}' is unknown; choose from: {known}")
-    suite = load(SuiteConfig, path)
-    physics = replace(suite.world.physics, robot=card.robot, kp=card.kp, kd=card.kd)
-    world = replace(suite.world, num_envs=robots, physics=physics, action_scale=card.action_scale)
-    return suite, replace(world, episode_length=2.0 * suite.duration)
-
-
-def evaluate(cfg: EvalConfig, console: Console) -> dict[str, dict[str, float]]:
-    """Results by suite."""
-    actor, card = load_actor(Path(cfg.policy))
-    if difference := card.observation.difference(SPEC):
-        raise LunarError(f"policy {cfg.policy} does not fit the environment's observation: {difference}")
-    results: dict[str, dict[str, float]] = {}
-    for name in cfg.suite.split(","):
-        suite, world_config = suite_world(name.strip(), card, 64 if cfg.quick else cfg.robots)
-        duration = 5.0 if cfg.quick else suite.duration
-        world = PronkWorld(world_config, cfg.seed, training=False)
-        with Progress(console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task(f"eval {name}", total=round(duration / world.dt))
-            trials = run_trials(actor, world, duration, lambda bar=bar, task=task: bar.advance(task))
-        if cfg.picture and not results:
-            Path(cfg.picture).parent.mkdir(parents=True, exist_ok=True)
-            missing = draw(trials.recording, Path(cfg.picture))
-            console.print(f"picture in {cfg.picture}" + (f" ({missing})" if missing else ""))
+    actor, card = load_actor(Path(policy))
+    actor = actor.to(device)
+    results: dict[str, dict[str, Any]] = {}
+    for name in suite_names(suites):
+        suite = load_suite(name)
+        world = PronkWorld(world_for(suite, card, robots), suite.seed if seed is None else seed, device, training=False)
+        if difference := card.observation.difference(world.spec):
+            raise LunarError(f"policy {policy} does not fit the environment's observation: {difference}")
+        seconds = suite.duration if duration is None else duration
+        steps = round(seconds / world.dt)
+        progress = None if tick is None else partial(tick, name, steps)
+        trials = run_trials(actor, world, seconds, card.group, card.estimates, progress)
         results[name] = summarise(trials)
+        if look is not None:
+            look(name, trials)
     return results
 
 
-def print_table(results: dict[str, dict[str, float]], console: Console) -> None:
-    """One column per suite."""
-    table = Table(title="Hop metrics (definitions: sim/spec/hops.py)", title_justify="left")
-    table.add_column("metric")
-    for name in results:
-        table.add_column(name, justify="right")
-    for metric in next(iter(results.values())):
-        table.add_row(metric, *(f"{r[metric]:.3f}" for r in results.values()))
-    console.print(table)
+class Pictures:
+    """Draws suites into a folder as they are measured."""
+
+    def __init__(self, folder: Path, policy: str, video: float) -> None:
+        self.folder = folder
+        self.policy = policy
+        self.video = video
+        self.notes: list[str] = []
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def draw(self, name: str, trials: Trials) -> None:
+        """Picture and video of one suite."""
+        from policy.evaluation.plots import draw_cycle
+        from policy.evaluation.video import write_video
+
+        if missing := draw_cycle(trials, f"{self.policy} on {name}", self.folder / f"{name}.png"):
+            self.notes.append(f"{name}: no picture, {missing}")
+        if self.video:
+            try:
+                write_video(trials.recording, self.folder / f"{name}.mp4", self.video)
+            except LunarError as error:
+                self.notes.append(f"{name}: no video, {error}")
+
+    def finish(self, results: Mapping[str, Mapping[str, Any]]) -> Path:
+        """Write the page; return its path."""
+        about = {name: load_suite(name).about for name in results}
+        return write_page(self.folder, self.policy, results, about, self.notes, revision())
+
+
+def print_table(results: Mapping[str, Mapping[str, Any]], console: Console) -> None:
+    """One column per suite, in as many tables as the console's width needs; metrics that nobody has are left out."""
+    suites = list(results)
+    fit = max(1, (console.width - NAME_WIDTH) // COLUMN_WIDTH)
+    for start in range(0, len(suites), fit):
+        shown = {name: results[name] for name in suites[start : start + fit]}
+        title = None if start else "Hop metrics (definitions: docs/evaluation.md)"
+        table = Table(title=title, title_justify="left")
+        table.add_column("metric", no_wrap=True)
+        for name in shown:
+            table.add_column(name, justify="right", no_wrap=True)
+        for metric in metric_names(shown):
+            table.add_row(metric, *(text(metrics.get(metric)) for metrics in shown.values()))
+        console.print(table)
+
+
+def save_metrics(folder: Path, results: Mapping[str, Mapping[str, Any]]) -> None:
+    """Put the results' plain numbers, to four digits, into the policy's card; other suites there stay."""
+    path = folder / "card.json"
+    card = Card.load(path)
+    short = {
+        suite: {name: float(f"{value:.4g}") for name, value in numbers(metrics).items() if abs(value) < float("inf")}
+        for suite, metrics in results.items()
+    }
+    replace(card, metrics={**card.metrics, **short}).save(path)
 
 
 def main(argv: Sequence[str]) -> None:
     """Entry of ``lunar eval``."""
     cfg = parse(EvalConfig, argv, "lunar eval")
     console = Console()
-    results = evaluate(cfg, console)
+    names = suite_names(cfg.suite)
+    pictures = Pictures(Path(cfg.out), Path(cfg.policy).name, cfg.video) if cfg.out else None
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("eval", total=None)
+
+        def tick(name: str, steps: int) -> None:
+            bar.update(task, advance=1, total=steps * len(names), description=f"eval {name}")
+
+        def look(name: str, trials: Trials) -> None:
+            if cfg.picture and name == names[0]:
+                from policy.evaluation.picture import draw
+
+                Path(cfg.picture).parent.mkdir(parents=True, exist_ok=True)
+                missing = draw(trials.recording, Path(cfg.picture))
+                console.print(f"picture in {cfg.picture}" + (f" ({missing})" if missing else ""))
+            if pictures is not None:
+                bar.update(task, description=f"draw {name}")
+                pictures.draw(name, trials)
+
+        robots, duration = (QUICK_ROBOTS, QUICK_SECONDS) if cfg.quick else (cfg.robots, None)
+        results = evaluate(cfg.policy, names, robots, cfg.seed, duration, cfg.device, tick, look)
     print_table(results, console)
+    if pictures is not None:
+        console.print(f"pictures and videos in {pictures.finish(results)}")
     if cfg.save:
-        path = Path(cfg.policy) / "card.json"
-        card = Card.load(path)
-        replace(card, metrics={**card.metrics, **results}).save(path)
+        save_metrics(Path(cfg.policy), results)
     if cfg.json:
-        write_results(cfg.json, "eval", cfg.seed, results)
+        write_results(cfg.json, "eval", load_suite(names[0]).seed if cfg.seed is None else cfg.seed, results)

@@ -13,7 +13,7 @@ from sim.errors import LunarError
 from sim.mdp import commands, events, observations, rewards, terminations
 from sim.mdp.commands import CommandConfig
 from sim.mdp.curriculum import CurriculumConfig, next_level
-from sim.mdp.events import RandomisationConfig, ResetConfig
+from sim.mdp.events import PushConfig, Pushes, RandomisationConfig, ResetConfig
 from sim.mdp.observations import NoiseConfig
 from sim.mdp.state import State, heading, rotate_inverse, to_heading
 from sim.physics.backend import make_physics
@@ -54,6 +54,7 @@ class WorldConfig:
     commands: CommandConfig = field(default_factory=CommandConfig)
     resets: ResetConfig = field(default_factory=ResetConfig)
     randomisation: RandomisationConfig = field(default_factory=RandomisationConfig)
+    pushes: PushConfig = field(default_factory=PushConfig)
     noise: NoiseConfig = field(default_factory=NoiseConfig)
     ages: tuple[int, ...] = PRONK_OBSERVATION.ages
     """Control steps back of the frames in the observation group ``policy``. Those that look back over a whole hop,
@@ -148,6 +149,7 @@ class PronkWorld:
         self.friction = torch.zeros(n, device=self.device)
         self._scan = torch.tensor(observations.SCAN, device=self.device)
         self._contact = torch.zeros(n, 4, dtype=torch.bool, device=self.device)
+        self.pushes = Pushes(cfg.pushes, n, self.dt, self.device)
         self.state: State
 
     def seed(self, seed: int) -> None:
@@ -172,6 +174,8 @@ class PronkWorld:
             bad = int(torch.nonzero(~torch.isfinite(action).all(1))[0])
             raise LunarError(f"the action of robot {bad} is not finite: the policy is broken, nothing was moved")
         self.last_action, self.action = self.action, action.clone()
+        if self.pushes.enabled:
+            self.physics.set_push(self.everyone, self.pushes.draw(self.state.in_flight, self.generator))
         diverged = self.physics.step(self.nominal + self.cfg.action_scale * action)
         lost = diverged.nonzero().squeeze(1)
         if len(lost):
@@ -221,6 +225,8 @@ class PronkWorld:
         )
         self.friction[ids] = events.randomise(self.cfg.randomisation, self.physics, ids, self.generator)
         self.sensor_bias[ids] = observations.sensor_bias(self.spec, self.cfg.noise, len(ids), self.generator)
+        if self.pushes.enabled:
+            self.pushes.start(ids, self.generator)
         self.hops.reset(ids.cpu().numpy())
         self.steps[ids] = 0
         self.command[ids] = commands.draw(self.cfg.commands, len(ids), self.generator)

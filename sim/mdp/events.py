@@ -1,4 +1,4 @@
-"""Resets and randomisation of robots."""
+"""Resets and randomisation of robots, and pushes while they run."""
 
 from __future__ import annotations
 
@@ -64,6 +64,61 @@ class RandomisationConfig:
     """1. Factor of the motors' torque at every speed."""
     delay: tuple[float, float] = (0.0, 0.0)
     """s, at most one control step, until a target reaches the servos; rounded to physics steps."""
+
+
+@dataclass(frozen=True)
+class PushConfig:
+    """Blows to the trunk: horizontal, in any direction, over one control step, in flight and in stance by turns."""
+
+    impulse: tuple[float, float] = (0.0, 0.0)
+    """N*s."""
+    period: tuple[float, float] = (2.0, 4.0)
+    """s from a trial's start or a blow until the next is due; it is given as soon as its phase has come."""
+
+
+class Pushes:
+    """Who of ``count`` robots is pushed when.
+
+    Raises:
+        LunarError: ranges that make no sense.
+    """
+
+    IN_STANCE, IN_FLIGHT = 1, 2
+
+    def __init__(self, cfg: PushConfig, count: int, dt: float, device: torch.device) -> None:
+        for name, (low, high) in (("impulse", cfg.impulse), ("period", cfg.period)):
+            if not 0.0 <= low <= high:
+                raise LunarError(f"pushes.{name}: [{low}, {high}] is not a range from 0 on")
+        self.cfg = cfg
+        self.dt = dt
+        self.enabled = cfg.impulse[1] > 0.0
+        self.kind = torch.zeros(count, dtype=torch.uint8, device=device)
+        """(N,) of the push in the newest control step: IN_STANCE, IN_FLIGHT, or 0 for none."""
+        self._wait = torch.zeros(count, device=device)
+        self._next = torch.zeros(count, dtype=torch.uint8, device=device)
+
+    def start(self, ids: Tensor, generator: torch.Generator) -> None:
+        """New trials of robots ``ids``."""
+        count = (len(ids),)
+        self.kind[ids] = 0
+        self._wait[ids] = _uniform(self.cfg.period, count, generator)
+        in_flight = _uniform((0.0, 1.0), count, generator) < 0.5
+        self._next[ids] = self.IN_STANCE + in_flight.to(torch.uint8)
+
+    def draw(self, in_flight: Tensor, generator: torch.Generator) -> Tensor:
+        """Forces (N, 2) N over the coming control step for robots that are ``in_flight`` (N,) or not."""
+        count = self._wait.shape
+        impulse, direction, wait = (
+            _uniform(limits, count, generator) for limits in (self.cfg.impulse, (0.0, 2.0 * math.pi), self.cfg.period)
+        )
+        self._wait -= self.dt
+        phase = self.IN_STANCE + in_flight.to(torch.uint8)
+        hit = (self._wait <= 0.0) & (phase == self._next)
+        self.kind = self._next * hit
+        self._wait = torch.where(hit, wait, self._wait)
+        self._next = torch.where(hit, self.IN_STANCE + self.IN_FLIGHT - self._next, self._next)
+        force = hit * impulse / self.dt
+        return torch.stack([force * direction.cos(), force * direction.sin()], dim=1)
 
 
 def reset_states(

@@ -1,0 +1,203 @@
+"""Runs one trial per robot and records it: deterministic actions, and no robot is restarted in its trial."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from policy.evaluation.picture import Recording
+from policy.internal_model.actor import Actor
+from policy.internal_model.encoder import ESTIMATES
+from sim.envs.world import PronkWorld
+from sim.mdp.state import State
+from sim.physics.actuator import CORNER
+from sim.physics.scene import build_scene
+from sim.physics.threads import physics_first
+from sim.spec.hops import HopTable
+from sim.spec.joints import SPEED_LIMIT
+
+CANDIDATES = 16  # robots whose every state is kept, one of which is shown
+
+
+@dataclass(frozen=True)
+class Trials:
+    """T control steps of N trials. Row k of an array holds the state before step k, or what happened during it.
+
+    Rows after a robot's fall are another trial's, to be masked by ``alive``.
+    """
+
+    dt: float
+    """s per control step."""
+    command: np.ndarray
+    """(N, 5) vx, vy, yaw rate, apex gain, economy."""
+    gravity: np.ndarray
+    """(N,) m/s^2, at which each robot falls."""
+    mass: float
+    """kg, of the robot without a payload."""
+    survived: np.ndarray
+    """(N,) bool."""
+    hops: HopTable
+    """Completed before the robot's fall."""
+    alive: np.ndarray
+    """(T, N) bool, not fallen yet."""
+    airborne: np.ndarray
+    """(T, N) bool, no foot loaded."""
+    velocity: np.ndarray
+    """(T, N, 3) m/s of the base, heading frame."""
+    com_height: np.ndarray
+    """(T, N) m, centre of mass above the ground below the base."""
+    yaw_rate: np.ndarray
+    """(T, N) rad/s about the vertical."""
+    pitch: np.ndarray
+    """(T, N) rad, nose down positive."""
+    estimate: np.ndarray
+    """(T, N, E) what the policy believed, in the units of ``velocity`` and ``com_height``."""
+    estimates: tuple[str, ...]
+    """Names of those E, out of ``ESTIMATES``."""
+    foot_force: np.ndarray
+    """(T, N, 4) N, largest in the step."""
+    power: np.ndarray
+    """(T, N) W, mean over the step of the joints' positive mechanical power."""
+    torque_share: np.ndarray
+    """(T, N) of the joint nearest to its torque limit, at its worst moment in the step."""
+    speed_share: np.ndarray
+    """(T, N) likewise, of the motor's no-load speed."""
+    power_share: np.ndarray
+    """(T, N) likewise, of the most power that the motor can give."""
+    pushed: np.ndarray
+    """(T, N) 0, or 1 for a push in stance, or 2 for one in flight during the step."""
+    recording: Recording
+    """The first robot that survived among those kept, or the first."""
+
+    @property
+    def duration(self) -> float:
+        """s."""
+        return len(self.alive) * self.dt
+
+    @property
+    def truth(self) -> np.ndarray:
+        """(T, N, E) what ``estimate`` should be."""
+        everything = np.concatenate([self.velocity, self.com_height[..., None]], axis=2)
+        return everything[:, :, [ESTIMATES.index(name) for name in self.estimates]]
+
+
+@dataclass(frozen=True)
+class MotorLimits:
+    """Of the twelve joints, each (12,)."""
+
+    torque: Tensor
+    """N*m."""
+    speed: Tensor
+    """rad/s without load."""
+
+    @property
+    def power(self) -> Tensor:
+        """W, the most that ``sim.physics.actuator``'s torque-speed curve gives at any speed: T w (1 - w / w0) / (1 - c)
+        has its maximum at half of the no-load speed w0, as c is below one half."""
+        return self.torque * self.speed * 0.25 / (1.0 - CORNER)
+
+
+def effort(torque: Tensor, speed: Tensor, limits: MotorLimits) -> dict[str, Tensor]:
+    """``power``, ``torque_share``, ``speed_share``, ``power_share`` of ``Trials`` for one control step, each (N,).
+
+    Args:
+        torque: (N, S, 12) N*m at each physics step.
+        speed: (N, S, 12) rad/s at the same moments.
+        limits: of the motors.
+    """
+    power = (torque * speed).clamp(min=0.0)
+    return {
+        "power": power.sum(2).mean(1),
+        "torque_share": (torque.abs() / limits.torque).amax((1, 2)),
+        "speed_share": (speed.abs() / limits.speed).amax((1, 2)),
+        "power_share": (power / limits.power).amax((1, 2)),
+    }
+
+
+@physics_first()
+def run_trials(
+    actor: Actor,
+    world: PronkWorld,
+    duration: float,
+    group: str = "policy",
+    estimates: tuple[str, ...] = (),
+    tick: Callable[[], None] | None = None,
+) -> Trials:
+    """One trial per robot, from the world's reset to a fall or the end.
+
+    Args:
+        actor: the policy; its mean actions are taken.
+        world: fresh, with ``physics.joint_sensors``.
+        duration: s.
+        group: of the observations that the actor is fed.
+        estimates: names of the actor's estimates.
+        tick: called after every control step.
+    """
+    n, dt, physics = world.num_envs, world.dt, world.physics
+    steps = round(duration / dt)
+    model = build_scene(world.cfg.physics)
+    figures = (model.actuator_forcerange[:, 1], SPEED_LIMIT)
+    limits = MotorLimits(*(torch.as_tensor(v, dtype=torch.float32, device=world.device) for v in figures))
+    tape = _Tape(steps)
+    alive = np.ones(n, dtype=bool)
+    lifetime = np.full(n, duration)
+    obs = world.reset()
+    world.hops.drain()
+    command, gravity = world.command.cpu().numpy(), world.state.gravity.cpu().numpy()
+    for k in range(steps):
+        with torch.no_grad():
+            out = actor(obs[group])
+        tape.keep(k, alive=alive, airborne=world.hops.airborne, estimate=out.estimate, **_seen(world.state))
+        step = world.step(out.action)
+        tape.keep(k, foot_force=physics.foot_force.amax(1), pushed=world.pushes.kind)
+        tape.keep(k, **effort(physics.joint_torque, physics.joint_speed, limits))
+        tape.keep(
+            k, qpos=physics.qpos[:CANDIDATES], height=physics.base_height[:CANDIDATES],
+            every_force=physics.foot_force[:CANDIDATES],
+        )  # fmt: skip
+        ended = step.terminated.cpu().numpy()
+        lifetime[alive & ended] = (k + 1) * dt
+        alive = alive & ~ended
+        obs = step.observations
+        if tick is not None:
+            tick()
+    table = world.hops.table()
+    own = table.liftoff_time + table.flight_time <= lifetime[table.robot] + 1e-6
+    qpos, height, force = (tape.rows.pop(name) for name in ("qpos", "height", "every_force"))
+    shown = int(np.argmax(alive[:CANDIDATES]))
+    recording = Recording(
+        dt=dt, qpos=qpos[:, shown], height=height[:, shown], foot_force=force[:, shown], mass=physics.mass,
+        physics=world.cfg.physics, terrain=physics.terrain[0],
+    )  # fmt: skip
+    return Trials(
+        dt=dt, command=command, gravity=gravity, mass=physics.mass, survived=alive, estimates=estimates,
+        hops=HopTable(**{name: column[own] for name, column in vars(table).items()}),
+        recording=recording, **tape.rows,
+    )  # fmt: skip
+
+
+def _seen(s: State) -> dict[str, Tensor]:
+    return {
+        "velocity": s.velocity, "com_height": s.com_height, "yaw_rate": s.yaw_rate,
+        "pitch": torch.asin(s.gravity_direction[:, 0].clamp(-1.0, 1.0)),
+    }  # fmt: skip
+
+
+class _Tape:
+    """Arrays (T, ...) that are filled row by row."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+        self.rows: dict[str, np.ndarray] = {}
+
+    def keep(self, k: int, **values: Tensor | np.ndarray) -> None:
+        """Copy ``values`` into row ``k`` of the arrays of their names."""
+        for name, value in values.items():
+            array = value.cpu().numpy() if isinstance(value, Tensor) else value
+            if name not in self.rows:
+                self.rows[name] = np.zeros((self.steps, *array.shape), dtype=array.dtype)
+            self.rows[name][k] = array
