@@ -185,7 +185,8 @@ class LunarPPO(PPO):
         one, and an uneven one is pulled towards evenness without ratios that overflow.
         """
         data, actor = self.rollout, self.policy.actor
-        robots = slice(self._n_updates // self.config.epochs % 2, None, 2)
+        turn = self._n_updates // max(self.config.epochs, 1)
+        robots = slice((turn + self.group.rank * self.n_envs) % 2, None, 2)  # counted over all processes
         for name, mirror in self.mirrors.items():
             column = getattr(data, name)[:, robots]
             column[:] = mirror(column.flatten(0, 1)).unflatten(0, column.shape[:2])
