@@ -83,18 +83,23 @@ def test_the_policys_gradient_reaches_encoders_only_when_asked(policy_gradient):
     assert any(n.startswith("encoders") for n in moved) == policy_gradient
 
 
-def test_mirrored_samples_of_an_even_policy_start_with_a_ratio_of_one():
-    """A policy that always asks for the nominal pose is even: its images are as likely as the samples."""
+def test_every_second_robot_is_mirrored_and_an_even_policy_finds_it_as_likely():
+    """A policy that always asks for the nominal pose is even: the images are as likely as the samples."""
     world = PronkWorld(WorldConfig(num_envs=16, ages=MODEL.ages), 0)
     model = LunarPPO(LunarVecEnv(world), PPOConfig(rollout=4, minibatch=64, model=MODEL), 0)
     with torch.no_grad():
         model.policy.actor.head[-1].weight.zero_()
     _, callback = model._setup_learn(1, None)
     model.collect_rollouts(model.env, callback, None, 4)
-    columns = model._columns()
-    assert len(columns["actions"]) == 2 * 64
-    assert not torch.equal(columns["actions"][:64], columns["actions"][64:])
+    before = {name: getattr(model.rollout, name).clone() for name in ("policy", "critic", "actions", "features")}
+    model._mirror_half()
+    for name, column in before.items():
+        after = getattr(model.rollout, name)
+        assert torch.equal(after[:, 1::2], column[:, 1::2]), name
+        assert not torch.equal(after[:, ::2], column[:, ::2]), name
+    data = model.rollout
+    image = model.mirrors["policy"](before["policy"][2, ::2])
+    torch.testing.assert_close(data.features[2, ::2], model.policy.actor.features(image).detach())
     with torch.no_grad():
-        log_probs = model.policy.log_prob(model.policy.actor.head(columns["features"]), columns["actions"])
-    torch.testing.assert_close(log_probs, columns["log_probs"], atol=1e-4, rtol=1e-5)
-    torch.testing.assert_close(columns["returns"][:64], columns["returns"][64:])
+        log_probs = model.policy.log_prob(data.flat("means"), data.flat("actions"))
+    torch.testing.assert_close(log_probs, data.flat("log_probs"), atol=1e-4, rtol=1e-5)
