@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from matrix_hil.link.c_header import golden
 from matrix_hil.link.framing import Frame, FrameDecoder
 from matrix_hil.link.protocol import LAYOUTS, ROBOT_MODES, Message, pack, unpack
 from sim.config import ROOT
@@ -81,21 +82,8 @@ def test_what_float32_cannot_hold_arrives_as_infinite() -> None:
 
 
 def example(name: str) -> Message:
-    """The message of the golden frame: time 1 s, numbers counting from 1 by 1, last byte 1."""
-    kind = next(k for k in LAYOUTS if k.__name__ == name)
-    values: dict[str, object] = {}
-    count = 1.0
-    dtype = LAYOUTS[kind].payload
-    for field in dtype.names or ():
-        shape = dtype[field].shape
-        if dtype[field].base.kind == "u":
-            values[field] = {"mode": "hold", "brake": True}.get(field, 1)
-        else:
-            size = shape[0] if shape else 1
-            numbers = count + np.arange(size)
-            values[field] = numbers if shape else float(numbers[0])
-            count += size
-    return kind(time=1.0, **values)
+    """The message of the golden frame of that name."""
+    return golden(next(kind for kind in LAYOUTS if kind.__name__ == name))
 
 
 @pytest.mark.parametrize("kind", LAYOUTS, ids=lambda kind: kind.__name__)
