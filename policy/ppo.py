@@ -101,9 +101,11 @@ class LunarPPO(PPO):
         )
 
     def set_schedule(self, learning_rate: float, entropy: float) -> None:
-        """Change the highest learning rate and the entropy weight from the next update on."""
+        """Change the highest learning rate, the encoders' with it, and the entropy weight from the next update on."""
         self.max_lr, self.entropy_weight = learning_rate, entropy
         self.lr = min(self.lr, learning_rate)
+        if self.estimator:
+            self.estimator.scale_rate(learning_rate / self.config.learning_rate)
 
     def _setup_model(self) -> None:
         super()._setup_model()
