@@ -72,6 +72,11 @@ class EstimatorLearner:
         self.parameters = [*self.encoders.parameters(), *self.targets.parameters()]
         self.optimizer = torch.optim.Adam(self.parameters, lr=cfg.learning_rate)
 
+    def scale_rate(self, factor: float) -> None:
+        """From now on learn at ``factor`` times the configured rate."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = factor * self.cfg.learning_rate
+
     def step(self, observation: Tensor, critic: Tensor, successor: Tensor, follows: Tensor) -> dict[str, float]:
         """One gradient step.
 
