@@ -22,28 +22,18 @@ from matrix_hil.messages import (
     TwinPatch,
 )
 from matrix_hil.rig.counterweight import wanted_tension
-from matrix_hil.rig.platform import Ground, PlatformControl, PlatformPlanner, ground_under
-from matrix_hil.rig.state_estimate import TrackerFilter, VelocityEstimate, tilt_of, yaw_of
+from matrix_hil.rig.landing import FreeFlight, Landing, predict_landing, speed_home
+from matrix_hil.rig.leg_weight import LegRelief
+from matrix_hil.rig.platform import Ground, HopHeights, PlatformControl, PlatformPlanner, ground_under
+from matrix_hil.rig.state_estimate import BaseEstimate, TrackerFilter, tilt_of, yaw_of
+from matrix_hil.rig.steering import Steering, SteeringConfig
+from matrix_hil.rig.stewart import plane_slope, plate_height
 from matrix_hil.rig.treadmill import BeltControl, BeltFollower
 from policy.runtime.onnx_policy import OnnxPolicy, Proprioception
 from sim.spec.command import HopCommand
 from sim.spec.gravity import lunar_weight
 from sim.spec.hops import HopDetector
 from sim.spec.joints import NOMINAL_POSE
-
-
-@dataclass(frozen=True)
-class HeadingControl:
-    """Outer loop on the pose tracker."""
-
-    yaw_gain: float = 1.0
-    """1/s. Yaw rate commanded per rad of heading error."""
-    yaw_limit: float = 0.4
-    """rad/s of correction."""
-    lateral_gain: float = 0.6
-    """1/s. Lateral speed commanded per metre off the belt's centre line."""
-    lateral_limit: float = 0.2
-    """m/s of correction."""
 
 
 @dataclass(frozen=True)
@@ -64,15 +54,16 @@ class SyncConfig:
     """m."""
     heading: float = 0.0
     """rad, world yaw of the rig's x axis."""
+    leg_relief: bool = True
+    """The robot's motors carry the excess Earth weight of its legs, see ``rig.leg_weight``; off in lunar gravity."""
     ramp: float = 2.0
     """s over which the speeds of the command rise from zero after the start, so that the belt can follow."""
-    lookahead: float = 1.0
-    """s. The ground under the robot's landing place is read at most this far ahead."""
     settle: float = 0.15
     """s before the expected landing from which the platform gets no new target, so that it stands when feet land."""
     patch_stale: float = 1.0
     """s. Ground older than this is not used: the platform stays where it is."""
-    heading_control: HeadingControl = field(default_factory=HeadingControl)
+    flight: FreeFlight = field(default_factory=FreeFlight)
+    steering: SteeringConfig = field(default_factory=SteeringConfig)
     belt: BeltControl = field(default_factory=BeltControl)
     platform: PlatformControl = field(default_factory=PlatformControl)
     tracker: TrackerFilter = field(default_factory=TrackerFilter)
@@ -96,10 +87,16 @@ class SyncInfo:
     """What the policy was told, the outer loop's corrections included."""
     hops: int
     pronks: int
-    height_error: float
-    """m, platform against virtual ground at the last touch-down."""
+    landing: Landing | None
+    """The coming touch-down while airborne."""
+    rest: np.ndarray
+    """(3,) m/s, m/s, rad/s: what no command explains of lift-offs, see ``rig.steering``."""
+    heights: HopHeights | None
+    """Of the newest hop over known ground."""
+    heights_count: int
+    """Hops over known ground."""
     terrain_error: float
-    """m, sum of their magnitudes since the start."""
+    """m, sum of the magnitudes of their height errors since the start."""
     policy_time: float
     """s, when the policy last acted; -inf before."""
 
@@ -119,13 +116,18 @@ class Sync:
         self.detector = HopDetector(np.array([lunar_weight(cfg.mass)]), self.dt)
         self.planner = PlatformPlanner(cfg.platform)
         self.belt = BeltFollower(cfg.belt)
-        self.estimate = VelocityEstimate(cfg.tracker)
+        self.estimate = BaseEstimate(cfg.tracker, cfg.flight)
+        card = policy.card
+        low, high = np.array(card.command_low[:3]), np.array(card.command_high[:3])
+        self.steering = Steering(cfg.steering, cfg.flight, low, high)
+        self._relief = LegRelief(policy.card.robot)
         self.running = False
         self._targets = NOMINAL_POSE.copy()
         self._acted = -math.inf
         self._command = HopCommand(0.0, 0.0, 0.0, 0.0, 0.0)
-        self._stance_base = 0.3  # m, height of the base when it last stood
-        self._ground_height = 0.0
+        self._legs = 0.3  # m, base above the plate when it last touched down
+        self._datum = 0.0  # m, virtual ground minus plate under the robot's last stance
+        self._was_airborne = False
         self._belt_start: float | None = None
         self._homed = False
         self._started: float | None = None
@@ -134,8 +136,10 @@ class Sync:
         """Let the policy drive from the next cycle on, its history empty, hops counted from zero."""
         self.policy.reset()
         self.detector = HopDetector(self.detector.weight, self.dt)
+        self.steering.reset()
         self._acted = -math.inf
         self._started = None
+        self._homed = False  # wherever the platform was left
         self.running = True
 
     def stop(self) -> None:
@@ -168,18 +172,18 @@ class Sync:
             if self._belt_start is None:
                 self._belt_start = states.treadmill.position
             belt_speed, belt_travel = states.treadmill.speed, states.treadmill.position - self._belt_start
-        along = belt_travel + self.estimate.position[0]
-        speed = float(self.estimate.velocity[0]) + belt_speed
-        world = self._world(along, float(self.estimate.position[1]))
-        pose = self._platform(states, patch, world, speed, airborne)
-        world[2] = self.estimate.position[2] - pose[2] + self._ground_height
-        corrected = self._correct(command, states)
+        position, velocity = self.estimate.position, self.estimate.velocity
+        yaw = 0.0 if states.tracker is None else yaw_of(states.tracker.quaternion)
+        plate = self._plate(states)
+        landing = self._landing(plate, airborne)
+        slope = plane_slope(plate if landing is None else self.planner.target)
+        corrected = self.steering.step(position, velocity, yaw, belt_speed, landing, slope, command, now)
+        pose = self._platform(plate, patch, belt_travel, belt_speed, landing)
+        world = self._world(belt_travel + float(position[0]), float(position[1]))
+        world[2] = position[2] + self._datum
         self._act(states, corrected, now)
-        if self.running:
-            belt = self.belt.step(float(self.estimate.position[0]), speed, command.vx, airborne, self.dt)
-        else:
-            belt = 0.0
-            self.belt.reset()
+        belt = self._belt(airborne)
+        self._was_airborne = airborne
         card = self.policy.card
         commands = MachineCommands(
             platform=PlatformCommand(now, pose),
@@ -195,11 +199,14 @@ class Sync:
             airborne=airborne,
             loaded=self.detector.loaded[0].copy(),
             velocity=self.estimate.velocity.copy(),
-            speed_over_belt=speed,
+            speed_over_belt=float(velocity[0]) + belt_speed,
             command=self._command,
             hops=int(self.detector.hops[0]),
             pronks=int(self.detector.pronks[0]),
-            height_error=self.planner.height_error,
+            landing=landing,
+            rest=self.steering.rest.copy(),
+            heights=self.planner.last,
+            heights_count=self.planner.hops,
             terrain_error=self.planner.terrain_error,
             policy_time=self._acted,
         )
@@ -228,44 +235,56 @@ class Sync:
         c, s = math.cos(self.cfg.heading), math.sin(self.cfg.heading)
         return np.array([self.cfg.start_x + c * along - s * across, self.cfg.start_y + s * along + c * across, 0.0])
 
-    def _platform(
-        self, states: MachineStates, patch: TwinPatch | None, world: np.ndarray, speed: float, airborne: bool
-    ) -> np.ndarray:
+    def _plate(self, states: MachineStates) -> np.ndarray:
+        """Measured pose (6,) of the platform; where it is commanded to be before the first."""
+        if states.platform is None:
+            return self.planner.pose
         if not self._homed:
-            if states.platform is None:
-                return np.zeros(6)
             self.planner.reset(states.platform.pose)
             self._homed = True
-        ground: Ground | None = None
-        left = self.estimate.time_to_land(self._stance_base) if airborne else 0.0
-        if patch is not None and not (airborne and left < self.cfg.settle):
-            ahead = min(left, self.cfg.lookahead)
-            step_x, step_y = speed * ahead, float(self.estimate.velocity[1]) * ahead
-            c, s = math.cos(self.cfg.heading), math.sin(self.cfg.heading)
-            landing = world[:2] + [c * step_x - s * step_y, s * step_x + c * step_y]
-            ground = ground_under(patch, float(landing[0]), float(landing[1]), self.cfg.heading)
-        if not airborne:
-            self._stance_base = float(self.estimate.position[2])
-            if ground is not None:
-                self._ground_height = ground.height
-        return self.planner.step(airborne, ground, self.dt)
+        return states.platform.pose
 
-    def _correct(self, command: HopCommand, states: MachineStates) -> HopCommand:
-        """The operator's command with the outer loop's corrections."""
-        if states.tracker is None:
-            return command
-        c = self.cfg.heading_control
-        yaw = yaw_of(states.tracker.quaternion)
-        across = float(self.estimate.position[1])
-        turn = min(max(-c.yaw_gain * yaw, -c.yaw_limit), c.yaw_limit)
-        side = min(max(-c.lateral_gain * across, -c.lateral_limit), c.lateral_limit)
-        # the correction is along the rig's y axis, the policy takes speeds in its heading frame
-        return replace(
-            command,
-            vx=command.vx + math.sin(yaw) * side,
-            vy=command.vy + math.cos(yaw) * side,
-            yaw_rate=command.yaw_rate + turn,
-        )
+    def _landing(self, plate: np.ndarray, airborne: bool) -> Landing | None:
+        """The coming touch-down; in stance, what the next prediction needs is noted."""
+        position = self.estimate.position
+        x, y, z = (float(v) for v in position)
+        if airborne:
+            floor = plate_height(self.planner.target, x, y) + self._legs
+            return predict_landing(self.cfg.flight, position, self.estimate.velocity, floor)
+        if self._was_airborne:
+            self._legs = z - plate_height(plate, x, y)
+        return None
+
+    def _platform(
+        self,
+        plate: np.ndarray,
+        patch: TwinPatch | None,
+        belt_travel: float,
+        belt_speed: float,
+        landing: Landing | None,
+    ) -> np.ndarray:
+        """The pose (6,) to command: the ground under the robot in stance, under its landing place in flight."""
+        x, y = (float(v) for v in (self.estimate.position if landing is None else landing.position)[:2])
+        ground: Ground | None = None
+        late = landing is not None and landing.left < self.cfg.settle
+        if patch is not None and not late:
+            ahead = 0.0 if landing is None else belt_speed * landing.left
+            there = self._world(belt_travel + ahead + x, y)
+            ground = ground_under(patch, float(there[0]), float(there[1]), self.cfg.heading)
+        if landing is None and ground is not None:
+            self._datum = ground.height - plate_height(plate, x, y)
+        return self.planner.step(landing is not None, (x, y), ground, self.dt, plate)
+
+    def _belt(self, airborne: bool) -> float:
+        """Belt speed to command, m/s."""
+        if not self.running:
+            self.belt.reset()
+            return 0.0
+        steering, position = self.steering, self.estimate.position
+        homing = 0.0
+        if steering.flight_time is not None:
+            homing = speed_home(float(position[0]), self.cfg.flight.swing(float(position[2])), steering.flight_time)
+        return self.belt.step(float(steering.predicted[0]), homing, steering.stance_time, airborne, self.dt)
 
     def _act(self, states: MachineStates, command: HopCommand, now: float) -> None:
         """Run the policy when its period has come."""
@@ -279,3 +298,6 @@ class Sync:
             robot.angular_velocity, robot.projected_gravity, robot.joint_position, robot.joint_velocity
         )
         self._targets = self.policy.act(sensors, command.array())
+        if self.cfg.leg_relief:
+            torques = self._relief.torques(robot.joint_position, robot.projected_gravity)
+            self._targets = self._targets + torques / self.policy.card.kp

@@ -1,7 +1,7 @@
-"""The motion platform: what a Stewart platform can reach, and how it brings the world's next ground under the robot.
+"""The motion platform brings the world's next ground under the robot while it is in the air, and stands when it lands.
 
-The top plate's frame is at home level with the rig; pose = x, y, z in m, roll, pitch, yaw in rad (turned x, then y,
-then z about fixed axes). Positive pitch lowers the front.
+Of a hop the plate owes two things: its height under the landing place above that under the lift-off, and the slope.
+What travel, speed and workspace do not allow is booked as terrain error.
 """
 
 from __future__ import annotations
@@ -12,58 +12,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from matrix_hil.messages import TwinPatch
-
-
-@dataclass(frozen=True)
-class StewartGeometry:
-    """Six legs between two rings of joints in pairs; defaults reach +-0.18 m and +-22 degrees about home."""
-
-    base_radius: float = 0.75
-    """m, ring of the lower joints."""
-    top_radius: float = 0.55
-    """m, ring of the upper joints."""
-    base_gap: float = math.radians(24.0)
-    """rad between the two joints of a pair on the base."""
-    top_gap: float = math.radians(24.0)
-    """rad between the two joints of a pair on the top plate."""
-    height: float = 0.85
-    """m between the rings at home."""
-    stroke: float = 0.40
-    """m between a leg's shortest and longest, centred on its length at home."""
-
-    def joints(self) -> tuple[np.ndarray, np.ndarray]:
-        """Lower joints (6, 3) in the base frame (origin below the plate's home by ``height``) and upper joints (6, 3)
-        in the plate's frame, m."""
-        pairs = np.radians([0.0, 0.0, 120.0, 120.0, 240.0, 240.0])
-        side = np.tile([-0.5, 0.5], 3)
-        low = pairs + side * self.base_gap
-        high = pairs + math.radians(60.0) * 2 * side - side * self.top_gap
-        ring = [r * np.stack([np.cos(a), np.sin(a), np.zeros(6)], 1) for r, a in (
-            (self.base_radius, low), (self.top_radius, high))]  # fmt: skip
-        return ring[0], ring[1]
-
-
-def leg_lengths(geometry: StewartGeometry, pose: np.ndarray) -> np.ndarray:
-    """Inverse kinematics: lengths (6,) in m of the legs for ``pose`` (6,)."""
-    low, high = geometry.joints()
-    top = pose[:3] + [0.0, 0.0, geometry.height] + high @ rotation(pose[3:]).T
-    return np.linalg.norm(top - low, axis=1)
-
-
-def reachable(geometry: StewartGeometry, pose: np.ndarray) -> bool:
-    """Whether every leg stays within its stroke."""
-    change = leg_lengths(geometry, pose) - leg_lengths(geometry, np.zeros(6))
-    return bool((np.abs(change) <= geometry.stroke / 2).all())
-
-
-def rotation(rpy: np.ndarray) -> np.ndarray:
-    """(3, 3) from roll, pitch, yaw in rad about fixed x, y, z."""
-    (cr, cp, cy), (sr, sp, sy) = np.cos(rpy), np.sin(rpy)
-    return np.array([
-        [cy * cp, cy * sp * sr - sy * cr, cy * sp * cr + sy * sr],
-        [sy * cp, sy * sp * sr + cy * cr, sy * sp * cr - cy * sr],
-        [-sp, cp * sr, cp * cr],
-    ])  # fmt: skip
+from matrix_hil.rig.stewart import StewartGeometry, plane_slope, plate_height, reachable, shrink_to_reach
+from sim.spec.hops import MIN_FLIGHT
 
 
 @dataclass(frozen=True)
@@ -125,18 +75,44 @@ class PlatformControl:
     """m/s^2 of heave."""
     turn_acceleration: float = math.radians(300.0)
     """rad/s^2 of roll and pitch."""
-    washout: float = 0.15
-    """1. Share of the heave given back per hop, so that a long slope does not use up the travel."""
+    washout: float = 0.015
+    """m of heave given back per hop at most, so that a long slope does not use up the travel; also a hop's error."""
+    washout_share: float = 0.2
+    """1. Share of the way back that is given back per hop, up to ``washout``."""
+    room: float = 2.0
+    """Hops like the last ones for which the heave is kept free: on a descent the plate waits above the middle."""
+    recentre: float = 0.12
+    """m by which the plate turns back when the travel has run out, in that one hop, so that the next ones fit again."""
+    excess: float = 0.010
+    """m beyond the travel that are cut off without turning back."""
     geometry: StewartGeometry = field(default_factory=StewartGeometry)
+
+
+@dataclass(frozen=True)
+class HopHeights:
+    """Heights of one hop, from lift-off to the next touch-down."""
+
+    rig: float
+    """m, plate under the touch-down minus plate under the lift-off."""
+    ground: float
+    """m, the same of the virtual ground."""
+    within: bool
+    """Whether the platform's travel, tilt and workspace hold the pose that makes both equal."""
+    slope_error: float
+    """rad, angle between the plate's and the ground's plane at touch-down."""
+
+    @property
+    def error(self) -> float:
+        """m, rig minus ground."""
+        return self.rig - self.ground
 
 
 class PlatformPlanner:
     """Moves the plate in flight only: heave by the change of ground height from this stance to the next, roll and pitch
-    to the slope there. What travel, washout or time do not allow is booked as terrain error at touch-down."""
+    to the slope there, a little of the heave given back on the way (washout)."""
 
     def __init__(self, cfg: PlatformControl) -> None:
         self.cfg = cfg
-        self._limit = np.array([cfg.travel, cfg.tilt, cfg.tilt])
         self._rate = np.array([cfg.speed, cfg.turn_rate, cfg.turn_rate])
         self._acceleration = np.array([cfg.acceleration, cfg.turn_acceleration, cfg.turn_acceleration])
         self.reset()
@@ -147,60 +123,93 @@ class PlatformPlanner:
         self._position = start[[2, 3, 4]]
         self._velocity = np.zeros(3)
         self._fixed = start[[0, 1, 5]]
-        self._stance_heave = float(start[2])
-        self._stance_height: float | None = None
-        self._ideal = self._position.copy()
+        self._target = self._position.copy()
+        self._stance: tuple[float, float] | None = None  # plate and ground under the robot before lift-off
+        self._trend = 0.0  # m that the ground rises per hop, smoothed
+        self._turned_back = False
         self._was_airborne = False
-        self.height_error = 0.0
-        """m, height of the real minus the virtual ground at the last touch-down, by that hop alone."""
-        self.slope_error = 0.0
-        """rad, angle by which roll and pitch missed there."""
+        self._flight = 0.0  # s since the lift-off
+        self.last: HopHeights | None = None
+        """Heights of the newest hop over known ground."""
+        self.hops = 0
+        """Hops over known ground."""
         self.terrain_error = 0.0
         """m, sum over hops of the height errors' magnitudes."""
-
-    def step(self, airborne: bool, ground: Ground | None, dt: float) -> np.ndarray:
-        """The pose (6,) to command.
-
-        Args:
-            airborne: no foot is loaded.
-            ground: where the robot stands, or in flight will land; None when unknown keeps the plate where it is.
-            dt: s since the last call.
-        """
-        if airborne and not self._was_airborne:
-            self._stance_heave = float(self._position[0])
-            self._ideal = self._position.copy()
-        if self._was_airborne and not airborne:
-            self._book()
-        self._was_airborne = airborne
-        target = self._position
-        if ground is not None:
-            if airborne and self._stance_height is not None:
-                target = self._target(ground)
-            elif not airborne:
-                self._stance_height = ground.height
-        self._move(target if airborne else self._position, dt)
-        return self.pose
 
     @property
     def pose(self) -> np.ndarray:
         """(6,) the pose commanded now."""
-        heave, roll, pitch = self._position
-        x, y, yaw = self._fixed
-        return np.array([x, y, heave, roll, pitch, yaw])
+        return self._pose(self._position)
 
-    def _target(self, ground: Ground) -> np.ndarray:
-        assert self._stance_height is not None
-        rise = ground.height - self._stance_height
-        attitude = (math.atan(ground.slope_y), -math.atan(ground.slope_x))
-        self._ideal = np.array([self._stance_heave + rise, *attitude])
-        wanted = np.array([(1.0 - self.cfg.washout) * self._stance_heave + rise, *attitude])
-        wanted = np.clip(wanted, -self._limit, self._limit)
-        home = self.pose
-        for share in (1.0, 0.8, 0.6, 0.4, 0.2, 0.0):  # the corners of the box of limits lie outside the workspace
-            tried = share * wanted
-            if reachable(self.cfg.geometry, np.array([home[0], home[1], *tried, home[5]])):
-                return tried
-        return self._position
+    @property
+    def target(self) -> np.ndarray:
+        """(6,) the pose at which the plate will be when the robot lands."""
+        return self._pose(self._target)
+
+    def step(
+        self,
+        airborne: bool,
+        place: tuple[float, float],
+        ground: Ground | None,
+        dt: float,
+        measured: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """The pose (6,) to command.
+
+        Args:
+            airborne: no foot is loaded.
+            place: m, rig frame: where the robot is; in flight where it will land.
+            ground: under that place; None when unknown, and in flight also when it is too late for a new target.
+            dt: s since the last call.
+            measured: (6,) pose of the plate, for the book; the commanded one when absent.
+        """
+        plate = self.pose if measured is None else measured
+        under = plate_height(plate, *place)
+        landed = self._was_airborne and not airborne
+        if landed and self._flight >= MIN_FLIGHT and ground is not None and self._stance is not None:
+            self._book(ground, place, under, plate)
+        self._flight = self._flight + dt if airborne else 0.0
+        if airborne and not self._was_airborne:
+            self._turned_back = False
+            self._target = self._position.copy()
+        self._was_airborne = airborne
+        if not airborne:
+            self._target = self._position.copy()
+            self._stance = (under, ground.height) if ground is not None else None
+        elif ground is not None and self._stance is not None:
+            self._target = self._aim(ground, place)
+        self._move(self._target, dt)
+        return self.pose
+
+    def ideal(self, ground: Ground, place: tuple[float, float]) -> np.ndarray:
+        """(3,) heave, roll and pitch that owe nothing to ``ground`` at ``place``, whatever the machine can do."""
+        assert self._stance is not None
+        pitch = -math.atan(ground.slope_x)
+        roll = math.atan(ground.slope_y * math.cos(pitch))
+        wanted = self._stance[0] + ground.height - self._stance[1]
+        return np.array([wanted - plate_height(np.array([0.0, 0.0, 0.0, roll, pitch, 0.0]), *place), roll, pitch])
+
+    def within(self, wanted: np.ndarray) -> bool:
+        """Whether heave, roll and pitch (3,) lie within travel, tilt and workspace."""
+        c = self.cfg
+        inside = abs(wanted[0]) <= c.travel + 1e-9 and np.abs(wanted[1:]).max() <= c.tilt + 1e-9
+        return bool(inside and reachable(c.geometry, self._pose(wanted)))
+
+    def _aim(self, ground: Ground, place: tuple[float, float]) -> np.ndarray:
+        c = self.cfg
+        heave, roll, pitch = self.ideal(ground, place)
+        back = min(max(-c.room * self._trend, -c.travel), c.travel)
+        if abs(heave) > c.travel + c.excess:
+            self._turned_back = True
+        if self._turned_back:
+            edge = math.copysign(c.travel, heave)
+            heave = edge - math.copysign(c.recentre, edge)
+        else:
+            heave += min(max(c.washout_share * (back - heave), -c.washout), c.washout)
+            heave = min(max(heave, -c.travel), c.travel)
+        tilts = np.clip([roll, pitch], -c.tilt, c.tilt)
+        wanted = self._pose(np.array([heave, *tilts]))
+        return shrink_to_reach(c.geometry, wanted, self._pose(np.zeros(3)))[[2, 3, 4]]
 
     def _move(self, target: np.ndarray, dt: float) -> None:
         step = self._acceleration * dt
@@ -211,8 +220,18 @@ class PlatformPlanner:
         self._velocity = self._velocity + np.clip(wanted - self._velocity, -step, step)
         self._position = self._position + self._velocity * dt
 
-    def _book(self) -> None:
-        miss = self._position - self._ideal
-        self.height_error = float(miss[0])
-        self.slope_error = float(np.hypot(miss[1], miss[2]))
-        self.terrain_error += abs(self.height_error)
+    def _book(self, ground: Ground, place: tuple[float, float], under: float, pose: np.ndarray) -> None:
+        assert self._stance is not None
+        wanted = self.ideal(ground, place)
+        rise = ground.height - self._stance[1]
+        along, across = plane_slope(pose)
+        slope_error = math.atan(math.hypot(along - ground.slope_x, across - ground.slope_y))
+        self.last = HopHeights(under - self._stance[0], rise, self.within(wanted), slope_error)
+        self.hops += 1
+        self.terrain_error += abs(self.last.error)
+        self._trend += 0.4 * (rise - self._trend)
+
+    def _pose(self, moving: np.ndarray) -> np.ndarray:
+        heave, roll, pitch = moving
+        x, y, yaw = self._fixed
+        return np.array([x, y, heave, roll, pitch, yaw])

@@ -1,4 +1,4 @@
-"""What the robot is doing: feet loaded or not, hops counted, and its velocity from the pose tracker."""
+"""What the robot is doing: where its base is and how fast, from the pose tracker; its heading and tilt."""
 
 from __future__ import annotations
 
@@ -7,26 +7,33 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sim.spec.gravity import MOON
+from matrix_hil.rig.landing import FreeFlight
 
 
 @dataclass(frozen=True)
 class TrackerFilter:
-    """Gains of an alpha-beta filter."""
+    """A Kalman filter of position and velocity, one for each axis with the same gains."""
 
-    alpha: float = 0.3
-    """1. Share of a position's innovation taken."""
-    beta: float = 0.04
-    """1. Share of it, over the time between samples, that corrects the velocity."""
+    noise: float = 0.002
+    """m, standard deviation of a sample."""
     latency: float = 0.010
-    """s between the tracker's exposure and its sample's arrival."""
+    """s between the tracker's exposure and the time stamp of its sample."""
+    stance: float = 8.0
+    """m^2/s^3, spectral density of the acceleration that legs give unforeseen."""
+    flight: float = 0.005
+    """m^2/s^3, the same in flight, where only legs that swing move the base against the parabola."""
 
 
-class VelocityEstimate:
-    """Base position and velocity from tracker samples; between samples it predicts, with lunar gravity in flight."""
+class BaseEstimate:
+    """Base position and velocity from tracker samples that may be late, missing or noisy.
 
-    def __init__(self, cfg: TrackerFilter) -> None:
+    Between samples and through dropouts it follows free flight (``landing.FreeFlight``) in the air and goes straight on
+    in stance. In the air almost nothing is unforeseen, so that the whole flight so far sharpens the velocity.
+    """
+
+    def __init__(self, cfg: TrackerFilter, flight: FreeFlight) -> None:
         self.cfg = cfg
+        self.flight = flight
         self.reset()
 
     def reset(self) -> None:
@@ -35,14 +42,15 @@ class VelocityEstimate:
         """(3,) m, rig frame, now."""
         self.velocity = np.zeros(3)
         """(3,) m/s."""
+        self._variance = (self.cfg.noise**2, 0.0, 1.0)  # of position, both, velocity
         self._time: float | None = None
         self._sample_time = -math.inf
 
     def step(self, sample_time: float, position: np.ndarray, airborne: bool, now: float) -> None:
-        """Advance to ``now``; a sample whose ``sample_time`` (host clock at arrival) is new corrects the estimate.
+        """Advance to ``now``; a sample whose ``sample_time`` is new corrects the estimate.
 
         Args:
-            sample_time: s.
+            sample_time: s, host clock, stamp of the newest sample.
             position: (3,) m, of the newest sample.
             airborne: no foot is loaded.
             now: s.
@@ -53,25 +61,35 @@ class VelocityEstimate:
             return
         dt = max(0.0, now - self._time)
         self._time = now
-        acceleration = np.array([0.0, 0.0, -MOON if airborne else 0.0])
-        self.position = self.position + self.velocity * dt + 0.5 * acceleration * dt**2
-        self.velocity = self.velocity + acceleration * dt
-        since = sample_time - self._sample_time
-        if since <= 0.0:
+        self._predict(dt, airborne)
+        if sample_time <= self._sample_time:
             return
         self._sample_time = sample_time
-        age = now - sample_time + self.cfg.latency
-        miss = position + self.velocity * age - self.position
-        self.position = self.position + self.cfg.alpha * miss
-        self.velocity = self.velocity + self.cfg.beta / min(since, 0.05) * miss
+        self._correct(np.asarray(position, dtype=float), max(0.0, now - sample_time + self.cfg.latency), airborne)
 
-    def time_to_land(self, landing_height: float) -> float:
-        """s until the base sinks to ``landing_height`` (m, rig frame) in lunar free fall; 0 when it is below."""
-        drop = self.position[2] - landing_height
-        if drop <= 0.0 and self.velocity[2] <= 0.0:
-            return 0.0
-        v = self.velocity[2]
-        return float((v + math.sqrt(max(v * v + 2.0 * MOON * drop, 0.0))) / MOON)
+    def _predict(self, dt: float, airborne: bool) -> None:
+        if airborne:
+            self.position, self.velocity = self.flight.advance(self.position, self.velocity, dt)
+        else:
+            self.position = self.position + self.velocity * dt
+        q = self.cfg.flight if airborne else self.cfg.stance
+        p, c, v = self._variance
+        self._variance = (p + 2.0 * c * dt + v * dt**2 + q * dt**3 / 3.0, c + v * dt + q * dt**2 / 2.0, v + q * dt)
+
+    def _correct(self, sample: np.ndarray, age: float, airborne: bool) -> None:
+        """The sample shows where the base was ``age`` s ago."""
+        if airborne:
+            then, _ = self.flight.advance(self.position, self.velocity, -age)
+        else:
+            then = self.position - self.velocity * age
+        p, c, v = self._variance
+        row = (p - age * c, c - age * v)  # covariance of what was measured with position and velocity now
+        total = row[0] - age * row[1] + self.cfg.noise**2
+        gain = (row[0] / total, row[1] / total)
+        miss = sample - then
+        self.position = self.position + gain[0] * miss
+        self.velocity = self.velocity + gain[1] * miss
+        self._variance = (p - gain[0] * row[0], c - gain[0] * row[1], v - gain[1] * row[1])
 
 
 def yaw_of(quaternion: np.ndarray) -> float:
