@@ -33,7 +33,7 @@ class Group:
         """Whether this process writes files and shows progress."""
         return self.rank == 0
 
-    def cards(self, batch: Tensor, robots: int) -> tuple[Tensor, Tensor]:
+    def cards(self, batch: Tensor, robots: int) -> Tensor:
         """This process's part of a minibatch.
 
         Args:
@@ -42,13 +42,12 @@ class Group:
             robots: of each process.
 
         Returns:
-            Their places in the minibatch (b,), and their numbers (b,) among this process's own samples.
+            Numbers (b,) among this process's own samples, in the minibatch's order.
         """
         if self.size == 1:
-            return torch.arange(len(batch), device=batch.device), batch
+            return batch
         step, robot = batch // (robots * self.size), batch % (robots * self.size)
-        places = (robot // robots == self.rank).nonzero().squeeze(1)
-        return places, (step * robots + robot % robots)[places]
+        return (step * robots + robot % robots)[robot // robots == self.rank]
 
     def sum(self, value: Tensor) -> Tensor:
         """Sum over the processes, in place of ``value``."""

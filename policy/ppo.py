@@ -90,7 +90,7 @@ class LunarPPO(PPO):
             env,
             learning_rate=config.learning_rate,
             n_steps=config.rollout,
-            batch_size=config.minibatch,
+            batch_size=config.minibatch // group.size,
             n_epochs=config.epochs,
             gamma=config.gamma,
             gae_lambda=config.gae_lambda,
@@ -187,8 +187,8 @@ class LunarPPO(PPO):
         one, and an uneven one is pulled towards evenness without ratios that overflow.
         """
         data, actor = self.rollout, self.policy.actor
-        turn = self._n_updates // max(self.config.epochs, 1)
-        robots = slice((turn + self.group.rank * self.n_envs) % 2, None, 2)  # counted over all processes
+        turn = self._n_updates // self.config.epochs + self.group.rank * self.n_envs
+        robots = slice(turn % 2, None, 2)
         for name, mirror in self.mirrors.items():
             column = getattr(data, name)[:, robots]
             column[:] = mirror(column.flatten(0, 1)).unflatten(0, column.shape[:2])
@@ -224,7 +224,7 @@ class LunarPPO(PPO):
         count = steps * robots * self.group.size
         for _ in range(epochs):
             for batch in torch.randperm(count, generator=self.shuffle, device=self.device).split(self.config.minibatch):
-                yield self.group.cards(batch, robots)[1], len(batch)
+                yield self.group.cards(batch, robots), len(batch)
 
     def _minibatch(self, rows: dict[str, Tensor], size: int, old_log_std: Tensor) -> dict[str, float]:
         """One gradient step; ``rows`` are this process's part of ``size`` samples. Losses are over all of them."""
