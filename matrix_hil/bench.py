@@ -12,6 +12,7 @@ BENCHES = {
     "contact": ("sim.physics.contact_study", "ways to meet uneven ground: speed against errors of normals and forces"),
     "model": ("sim.physics.model_study", "simplifications of the model: speed against errors in a hop"),
     "distill": ("policy.distill.bench_core", "the distillation losses against plain torch: time and bytes"),
+    "codec": ("matrix_hil.link.fuzz", "ten million bytes of noise with frames in it: all found, none invented?"),
     "log": ("matrix_hil.log.bench", "writing and reading HIL logs against rosbags; loss at a kill, size of a report"),
 }
 

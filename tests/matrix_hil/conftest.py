@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import onnx
 import pytest
@@ -13,6 +14,9 @@ from onnx import TensorProto, helper, numpy_helper
 from policy.runtime.card import Card
 from sim.spec.joints import NOMINAL_POSE
 from sim.spec.observation import PRONK_OBSERVATION, ObservationSpec
+
+hypothesis.settings.register_profile("lunar", deadline=None)  # a busy machine is no failure
+hypothesis.settings.load_profile("lunar")
 
 
 def write_policy(folder: Path, weight: np.ndarray, bias: np.ndarray, spec: ObservationSpec = PRONK_OBSERVATION) -> Path:

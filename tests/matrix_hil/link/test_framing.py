@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from matrix_hil.link import framing
 from matrix_hil.link.framing import MAX_ENCODED, MAX_PAYLOAD, OVERHEAD, Frame, FrameDecoder, encode
+from matrix_hil.link.fuzz import fuzz
 
 times = st.integers(0, 2**50).map(lambda micros: micros * 1e-6)
 frames = st.builds(
@@ -98,3 +99,11 @@ def test_a_payload_that_is_too_long_is_refused() -> None:
 @pytest.mark.parametrize(("time", "read"), [(math.nan, 0.0), (-1.0, 0.0), (math.inf, 0.0), (1.5, 1.5)])
 def test_times_that_cannot_be_sent_are_zero(time: float, read: float) -> None:
     assert FrameDecoder().feed(encode(1, 1, time, b""))[0].time == read
+
+
+def test_ten_million_bytes_of_noise_hide_no_frame_and_make_none() -> None:
+    result = fuzz(10_000_000, seed=1)
+    assert result.frames > 20_000
+    assert (result.found, result.invented) == (result.frames, 0)
+    assert result.crc_errors > 1000, "noise came near to frames"
+    assert result.held_bytes <= MAX_ENCODED
