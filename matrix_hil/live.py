@@ -1,8 +1,9 @@
-"""``lunar hil --live``: the running rig in a browser on this computer, drawn beside the loop and never waited for.
+"""The page of ``lunar hil --live`` and ``--panel``: the running rig in a browser on this computer, gauges and orders.
 
 The web server is a process of its own, at low priority: a browser that connects keeps it busy for tens of milliseconds,
 in which a thread would hold the interpreter that the loop needs. The loop leaves its newest cycle in shared memory,
-some microseconds of work; the other side draws whichever is newest some times per second and drops the rest.
+some microseconds of work; the other side draws whichever is newest some times per second and drops the rest. Orders
+come back the same way, as counters that the loop looks at.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ import mujoco
 import numpy as np
 
 from matrix_hil.loop import Cycle
+from matrix_hil.panel import Desk
+from matrix_hil.panel_page import PanelPage
 from matrix_hil.report.scene import Frame, RigScene, RigShape, add_ground
 from sim.errors import LunarError
 from sim.physics.scene import robot_spec
@@ -90,18 +93,22 @@ class LiveView:
         rig: its sizes and robot are drawn.
         heading: rad, world yaw of the rig's x axis.
         port: of the page on 127.0.0.1; 0 takes a free one.
+        operated: show buttons for every order, not only the e-stop.
 
     Raises:
         LunarError: the port is taken, or the robot's file is unfit.
     """
 
-    def __init__(self, rig: RigConfig, heading: float = 0.0, port: int = 0) -> None:
+    def __init__(self, rig: RigConfig, heading: float = 0.0, port: int = 0, operated: bool = False) -> None:
         self._turn = np.array([math.cos(heading / 2), 0.0, 0.0, math.sin(heading / 2)])
         self._patch_time = self._ground_time = -math.inf
         context = multiprocessing.get_context("spawn")  # nothing of the loop's threads, lines and files
         self._board = Board()
+        self.desk = Desk()
+        """What the operator asks for, and the gauges."""
         self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(self._board, theirs, rig, port), name="live", daemon=True)
+        arguments = (self._board, self.desk, theirs, rig, port, operated)
+        self._process = context.Process(target=_serve, args=arguments, name="live", daemon=True)
         self._process.start()
         theirs.close()
         answer: Any = f"it did not start within {_START:g} s"
@@ -120,6 +127,10 @@ class LiveView:
     def frames(self) -> int:
         """Drawn so far."""
         return int(self._board.frames[0])
+
+    def alive(self) -> bool:
+        """Whether the page's process runs."""
+        return self._process.is_alive()
 
     def show(self, cycle: Cycle) -> None:
         """Leave a cycle to be drawn unless a newer one comes first; returns at once."""
@@ -158,9 +169,9 @@ class LiveView:
 
 
 class Page:
-    """The server's side: draws what is on the board. ``server`` is viser's."""
+    """The server's side: draws what is on the board, and the desk. ``server`` is viser's."""
 
-    def __init__(self, board: Board, rig: RigConfig, port: int = 0) -> None:
+    def __init__(self, board: Board, desk: Desk, rig: RigConfig, port: int = 0, operated: bool = False) -> None:
         self._board = board
         self._model = robot_spec(rig.robot).compile()
         self._seen = self._ground_seen = 0.0
@@ -172,9 +183,11 @@ class Page:
         logging.getLogger("websockets.server").setLevel(logging.CRITICAL)
         shape = RigShape(rig.belt_length, rig.belt_width, rig.pulley_height)
         self._scene = RigScene(self.server, self._model, shape, moon=True)
+        self._controls = PanelPage(self.server, desk, operated)
 
     def draw(self) -> None:
         """Draw what is new, if anybody looks."""
+        self._controls.draw()
         if not self.server.get_clients():
             return
         ground = self._board.take_ground(self._ground_seen)
@@ -203,14 +216,14 @@ class Page:
         close_server(self.server)
 
 
-def _serve(board: Board, connection: Connection, rig: RigConfig, port: int) -> None:
+def _serve(board: Board, desk: Desk, connection: Connection, rig: RigConfig, port: int, operated: bool) -> None:
     """What the process does: tells its port or what is wrong, draws until the other end of ``connection`` is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the loop's to handle
     with contextlib.suppress(PermissionError):
         os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
     os.nice(_NICE)
     try:
-        page = Page(board, rig, port)
+        page = Page(board, desk, rig, port, operated)
     except (LunarError, OSError) as error:
         connection.send(str(error))
         return

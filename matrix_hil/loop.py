@@ -95,6 +95,8 @@ class Loop:
         self.command = command
         self.plan = plan
         self.sink = sink
+        self.objection: Callable[[], str] = str
+        """Why the rig must not be armed, besides what the supervisor says; an empty sentence permits it."""
         self.phase = "wait"
         """``wait``, ``stand``, ``run``, ``down`` or ``done``."""
         self.last: Cycle | None = None
@@ -122,6 +124,12 @@ class Loop:
             if self.supervisor.state not in ("safe", "estop"):
                 self._order("reset", now)
             self._enter("down", now)
+
+    def estop(self, now: float) -> tuple[bool, str]:
+        """From anywhere: safe commands from the next cycle on, latched. Returns (done, the supervisor's state)."""
+        self._order("estop", now)
+        self._order("stop", now)
+        return self.supervisor.state == "estop", self.supervisor.state
 
     def newest(self) -> MachineStates:
         """The newest state of every machine. Take it before reading the clock, or a state may be newer than now."""
@@ -158,7 +166,8 @@ class Loop:
             if self._order("arm", now):
                 self._enter("stand", now)
             elif self.elapsed(now) > self.plan.arm_timeout:
-                raise LunarError(f"the rig cannot be armed: {self.supervisor.blocked}; it has been left still")
+                why = self.objection() or self.supervisor.blocked
+                raise LunarError(f"the rig cannot be armed: {why}; it has been left still")
         elif self.supervisor.state in ("safe", "estop"):
             if self.phase in ("stand", "run"):
                 self.stop(now)
@@ -172,6 +181,8 @@ class Loop:
 
     def _order(self, order: str, now: float) -> bool:
         """Carry out one of ``ORDERS`` and keep it for the record of the next cycle."""
+        if order == "arm" and self.objection():
+            return False
         self._orders.append(order)
         return give_order(order, self.sync, self.supervisor, now)
 

@@ -1,4 +1,4 @@
-"""The bridge's loop under an operator's orders instead of a plan: arm, run, hold, reset, e-stop at any time."""
+"""The bridge's loop under an operator's orders instead of a plan: arm, run, hold, reset, e-stop, stop at any time."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class OperatedLoop(Loop):
         armed = self.supervisor.state != "armed" and self._order("arm", now)
         if armed:
             self._enter("stand", now)
-        why = self.supervisor.blocked if self.supervisor.state == "idle" else ""
+        why = self.objection() or self.supervisor.blocked if self.supervisor.state == "idle" else ""
         return self._answer("armed", why)
 
     def run(self, now: float) -> tuple[bool, str]:
@@ -72,12 +72,6 @@ class OperatedLoop(Loop):
         self._enter("wait", now)
         return self._answer("idle", "")
 
-    def estop(self, now: float) -> tuple[bool, str]:
-        """From anywhere: safe commands from the next cycle on, latched."""
-        self._order("estop", now)
-        self._order("stop", now)
-        return self._answer("estop", "")
-
     def estop_input(self, held: bool, now: float) -> None:
         """State of an e-stop that can be held, such as a panel's button. Let go, it stays latched until ``reset``."""
         self._estop_input = held
@@ -89,6 +83,8 @@ class OperatedLoop(Loop):
             self._since = now
         if self.supervisor.state in ("safe", "estop") and self.sync.running:
             self._order("stop", now)
+        if self.phase == "down" and self.elapsed(now) >= self.plan.down:
+            self._enter("done", now)
 
     def _answer(self, wanted: str, why: str) -> tuple[bool, str]:
         state, reason = self.supervisor.state, self.supervisor.reason

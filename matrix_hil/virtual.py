@@ -85,6 +85,25 @@ def driver(name: str, machine: Any, port: str) -> SerialDevice[Any, Any]:
     return SerialDevice(DEVICES[name], port)
 
 
+def treadmill_emulator(cfg: Treadmill, seed: int) -> TreadmillEmulator:
+    """The emulated treadmill in the protocol that its config says."""
+    if cfg.protocol == "modbus":
+        return ModbusTreadmillEmulator(cfg, seed, cfg.modbus)
+    return TreadmillEmulator(cfg, seed)
+
+
+@dataclass(frozen=True)
+class RigTruth:
+    """What the physics knows better than any sensor."""
+
+    base_position: np.ndarray
+    """(3,) m, rig frame."""
+    base_quaternion: np.ndarray
+    """(4,) w, x, y, z."""
+    vertical_speed: float
+    """m/s, of the robot's centre of mass."""
+
+
 class VirtualMachines:
     """Five emulators and the physics that they act on. ``poll(now)`` moves all of it; a context manager.
 
@@ -107,11 +126,7 @@ class VirtualMachines:
         rope = self.rig.rope.parameters
         self.trim = WinchTrim(trim, rope.inertia, rope.passive_force)
         self.platform = PlatformEmulator(platform, seed + 1)
-        self.treadmill = (
-            ModbusTreadmillEmulator(treadmill, seed + 2, treadmill.modbus)
-            if treadmill.protocol == "modbus"
-            else TreadmillEmulator(treadmill, seed + 2)
-        )
+        self.treadmill = treadmill_emulator(treadmill, seed + 2)
         self.counterweight = CounterweightEmulator(counterweight, seed + 3, drive=self.trim.step)
         self.tracker = TrackerEmulator(tracker, seed + 4)
         self.robot = RobotEmulator(robot, seed + 5)
@@ -133,6 +148,16 @@ class VirtualMachines:
             "tracker": self.tracker,
             "robot": self.robot,
         }
+
+    @property
+    def ports(self) -> dict[str, str]:
+        """Path of each device's pseudo-terminal."""
+        return {name: emulator.port for name, emulator in self.emulators.items()}
+
+    def truth(self) -> RigTruth:
+        """What the physics is doing now."""
+        o = self.outputs
+        return RigTruth(o.base_position, o.base_quaternion, float(self.rig.center_of_mass()[1][2]))
 
     def lockstep(
         self, devices: Mapping[str, SerialDevice], join: Callable[[SerialDevice, Emulator], Lockstep] = Lockstep

@@ -70,6 +70,8 @@ class TreadmillConfig:
     """m/s, step of the commanded and of the measured speed."""
     breakaway: float = 0.01
     """m/s. Stiction: from rest, a smaller command does not move the belt."""
+    scale: float = 1.0
+    """True metres per metre that the drive counts: a worn belt or roller."""
     line: LineConfig = field(default_factory=LineConfig)
 
 
@@ -87,6 +89,8 @@ class CounterweightConfig:
     """N, standard deviation of the load cell."""
     resolution: float = 0.1
     """N, step of the load cell."""
+    zero: float = 0.0
+    """N that the load cell reports without load."""
     tension_limit: float = 600.0
     """N. The device reports its limit above."""
     line: LineConfig = field(default_factory=LineConfig)
@@ -102,6 +106,8 @@ class TrackerConfig:
     """rad, standard deviation per axis."""
     latency: float = 0.01
     """s from exposure to the frame's first bit."""
+    origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """m, what it reports of the rig's origin."""
     line: LineConfig = field(default_factory=LineConfig)
 
 
@@ -219,7 +225,7 @@ class TreadmillEmulator(Emulator):
     def _accept(self, command: TreadmillCommand) -> None:
         self._limit = abs(command.speed) > self.cfg.max_speed * (1 + 1e-3)
         speed = float(np.clip(command.speed, -self.cfg.max_speed, self.cfg.max_speed))
-        self._target = float(_quantise(speed, self.cfg.resolution))
+        self._target = float(_quantise(speed, self.cfg.resolution)) * self.cfg.scale
 
     def _safe(self) -> None:
         self._target = 0.0
@@ -232,7 +238,8 @@ class TreadmillEmulator(Emulator):
         self._position += self._speed * dt
 
     def _state(self, now: float) -> TreadmillState:
-        return TreadmillState(now, float(_quantise(self._speed, self.cfg.resolution)), self._position)
+        speed, position = self._speed / self.cfg.scale, self._position / self.cfg.scale
+        return TreadmillState(now, float(_quantise(speed, self.cfg.resolution)), position)
 
 
 class CounterweightEmulator(Emulator):
@@ -287,7 +294,7 @@ class CounterweightEmulator(Emulator):
         return CounterweightState(now, self._load_cell(tension), length, speed)
 
     def _load_cell(self, tension: float) -> float:
-        noisy = tension + self.cfg.noise * self._random.standard_normal()
+        noisy = tension + self.cfg.zero + self.cfg.noise * self._random.standard_normal()
         return round(noisy / self.cfg.resolution) * self.cfg.resolution
 
     def _clip(self, force: float) -> float:
@@ -316,7 +323,7 @@ class TrackerEmulator(Emulator):
 
     def _state(self, now: float) -> TrackerState:
         _, position, quaternion = self._history[0]
-        position = position + self.cfg.noise * self._random.standard_normal(3)
+        position = position + self.cfg.origin + self.cfg.noise * self._random.standard_normal(3)
         turn = 0.5 * self.cfg.turn_noise * self._random.standard_normal(3)
         w, v = quaternion[0], quaternion[1:]
         noisy = np.concatenate([[w - v @ turn], v + w * turn + np.cross(v, turn)])  # a small turn in the base frame

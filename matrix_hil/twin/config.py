@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+EMBEDDED = "embedded"
+"""Host that stands for a stand-in UnrealCV server of our own."""
+
 
 @dataclass(frozen=True)
 class TwinConfig:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -27,6 +24,7 @@ from sim.errors import LunarError
 from sim.rig import RigConfig
 from sim.spec.command import HopCommand
 from sim.spec.joints import NOMINAL_POSE
+from tests.matrix_hil.browser import needs_chromium, until
 
 
 @pytest.fixture
@@ -66,7 +64,7 @@ def view() -> Iterator[LiveView]:
 @pytest.fixture
 def page(view: LiveView) -> Iterator[Page]:
     """The server's side in this process, where a browser can be asked for its picture."""
-    shown = Page(view._board, RigConfig())
+    shown = Page(view._board, view.desk, RigConfig())
     try:
         yield shown
     finally:
@@ -93,22 +91,13 @@ def browser(page: Page, tmp_path: Path) -> Iterator[Path]:
             process.wait(20)
 
 
-def until(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
-    """The condition's first true value."""
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.05)
-    return value
-
-
 def gold(picture: np.ndarray) -> int:
     """Pixels in the colour of the platform's deck."""
     red, blue = picture[..., 0].astype(int), picture[..., 2].astype(int)
     return int(((red > 110) & (red - blue > 60)).sum())
 
 
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs the chromium browser")
+@needs_chromium
 def test_a_browser_sees_the_rig_move(
     view: LiveView, page: Page, browser: Path, cycle_of: Callable[[float], Cycle]
 ) -> None:

@@ -1,0 +1,48 @@
+"""Single keys from the terminal that a program was started in, without waiting for them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import sys
+import termios
+import tty
+from types import TracebackType
+
+
+class Keyboard:
+    """Keys as they are pressed; a context manager that leaves the terminal as it was. Ctrl-C stays Ctrl-C.
+
+    Args:
+        fd: a terminal; standard input by default. Anything else never has a key.
+    """
+
+    def __init__(self, fd: int | None = None) -> None:
+        self._fd = fd
+        self._before: list | None = None
+
+    def __enter__(self) -> Keyboard:
+        with contextlib.suppress(termios.error, ValueError, OSError):
+            self._fd = sys.stdin.fileno() if self._fd is None else self._fd
+            self._before = termios.tcgetattr(self._fd)
+            tty.setcbreak(self._fd)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._fd is not None and self._before is not None:
+            termios.tcsetattr(self._fd, termios.TCSADRAIN, self._before)
+            self._before = None
+
+    @property
+    def present(self) -> bool:
+        """Whether there is a terminal."""
+        return self._before is not None
+
+    def pressed(self) -> str:
+        """What was typed since the last call; returns at once."""
+        if self._fd is None or self._before is None or not select.select([self._fd], [], [], 0.0)[0]:
+            return ""
+        return os.read(self._fd, 64).decode(errors="replace")
