@@ -1,4 +1,4 @@
-"""``lunar export``: a policy to ONNX with its card, checked against torch."""
+"""``lunar export``: a policy to ONNX with its card, and to C on request, checked against torch."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
+from policy.export_c import write_header
 from policy.internal_model.actor import ActorOutput
 from policy.policy_file import load_actor
 from policy.runtime.onnx_policy import OnnxPolicy
@@ -34,6 +35,8 @@ class ExportConfig:
     """Folder to write to; the policy's own when empty."""
     seed: int = 0
     """Of the observations that ONNX and torch are compared on."""
+    c: bool = False
+    """Write policy.h and policy_int8.h as well, for a microcontroller."""
     json: str = ""
     """File for the results as data."""
     quick: bool = False
@@ -69,7 +72,11 @@ def export(cfg: ExportConfig) -> dict[str, Any]:
     difference = max(float(np.abs(a - b.numpy()).max()) for a, b in zip(found, expected, strict=True) if a.size)
     if difference > TOLERANCE:
         raise LunarError(f"{path} differs from the torch policy by {difference:.2g}, more than {TOLERANCE}")
-    return {"path": str(path), "bytes": path.stat().st_size, "max_difference": difference}
+    results = {"path": str(path), "bytes": path.stat().st_size, "max_difference": difference}
+    if cfg.c:
+        results["c"] = write_header(folder, out / "policy.h")
+        results["c_int8"] = write_header(folder, out / "policy_int8.h", int8=True)
+    return results
 
 
 def main(argv: Sequence[str]) -> None:
@@ -80,5 +87,11 @@ def main(argv: Sequence[str]) -> None:
         f"{results['path']}: {results['bytes'] / 1024:.0f} kB, "
         f"largest difference from torch {results['max_difference']:.1e}"
     )
+    for header in (results[name] for name in ("c", "c_int8") if name in results):
+        difference = header["difference"]
+        Console().print(
+            f"{header['path']}: {header['flash_bytes'] / 1024:.0f} kB flash, {header['ram_bytes'] / 1024:.1f} kB RAM, "
+            + ("not checked, no C compiler found" if difference is None else f"difference from torch {difference:.1e}")
+        )
     if cfg.json:
         write_results(cfg.json, "export", cfg.seed, results)
