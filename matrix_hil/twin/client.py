@@ -17,7 +17,7 @@ from matrix_hil.twin.axes import location_to_unreal, quaternion_to_matrix, rotat
 from matrix_hil.twin.calibration import Calibration, View, judge, metres_along_axis, middle, unit_of
 from matrix_hil.twin.camera import DOWN, Camera
 from matrix_hil.twin.config import TwinConfig, TwinStats
-from matrix_hil.twin.connection import Connection
+from matrix_hil.twin.connection import Connection, client_class
 from matrix_hil.twin.ground_cache import GroundCache
 from matrix_hil.twin.height_map import height_at, patch_from_depth
 from sim.errors import LunarError
@@ -88,6 +88,7 @@ class TwinClient:
         Raises:
             LunarError: no server answers within ``cfg.timeout``, or it refuses the camera.
         """
+        client_class()  # importing unrealcv takes its time, which is not the server's
         with self._lock:
             self._attempt(self._open, self.cfg.timeout)
 

@@ -34,7 +34,7 @@ class Connection:
 
     def __init__(self, host: str, port: int, timeout: float) -> None:
         self._where = f"{host}:{port}"
-        self._client = _client_class()((host, port))
+        self._client = client_class()((host, port))
         if not self._client.connect(timeout):
             reason = self._client.reason
             self.close()
@@ -72,7 +72,7 @@ class Connection:
 
 
 @functools.cache
-def _client_class() -> Any:
+def client_class() -> Any:
     """The subclass of ``unrealcv.Client`` in use. The import is made here, as it takes 0.3 s and loads OpenCV."""
     import unrealcv
 
