@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import subprocess
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -46,18 +46,40 @@ def make(folder: Path, model: ModelConfig, ages=AGES) -> Path:
     return folder
 
 
+@dataclass
+class Exported:
+    """A policy's folder, its float header compiled, and what writing that and the int8 header reported."""
+
+    folder: Path
+    header: Path
+    library: ctypes.CDLL
+    result: dict
+    int8: dict
+
+    def onnx(self) -> OnnxPolicy:
+        return OnnxPolicy(self.folder, Card.load(self.folder / "card.json").observation)
+
+
 @pytest.fixture(scope="module")
-def policies(tmp_path_factory) -> dict[str, Path]:
-    """Folders of a plain policy, one of another history, and one with two horizons."""
+def policies(tmp_path_factory) -> dict[str, Exported]:
+    """A plain policy, a small one of another history, and one with two horizons."""
     root = tmp_path_factory.mktemp("policies")
-    return {
+    folders = {
         "pronk": ZOO / "pronk",
         "small": make(root / "small", ModelConfig(hidden=(64, 32)), (0, 1, 4)),
-        "two horizons": make(root / "two horizons", ModelConfig(hidden=(32, 16), encoders=ENCODERS)),
+        "two_horizons": make(root / "two horizons", ModelConfig(hidden=(32, 16), encoders=ENCODERS)),
     }
+    exported = {}
+    for name, folder in folders.items():
+        out = root / f"c_{name}"
+        out.mkdir()
+        result = write_header(folder, out / "policy.h")
+        int8 = write_header(folder, out / "policy_int8.h", int8=True)
+        exported[name] = Exported(folder, out / "policy.h", compiled(out / "policy.h", name, out), result, int8)
+    return exported
 
 
-NAMES = {"pronk": "pronk", "small": "small", "two horizons": "two_horizons"}
+WHICH = ["pronk", "small", "two_horizons"]
 
 
 def sensors(rng: np.random.Generator) -> Proprioception:
@@ -75,8 +97,8 @@ def pointer(values) -> ctypes.c_void_p:
 class OnChip:
     """A compiled header with one robot's state."""
 
-    def __init__(self, path: Path, name: str, folder: Path, estimates: int) -> None:
-        self.library = compiled(path, name, folder)
+    def __init__(self, library: ctypes.CDLL, estimates: int) -> None:
+        self.library = library
         self.state = np.full(self.library.state_bytes(), 0xA5, np.uint8)
         self.targets, self.estimate = np.full(12, 9.0, np.float32), np.full(max(1, estimates), 9.0, np.float32)
         self.reset()
@@ -90,27 +112,23 @@ class OnChip:
         return self.library.act(*map(pointer, (self.state, *given, self.targets, self.estimate)))
 
 
-@pytest.mark.parametrize("which", NAMES)
-def test_the_header_maps_observations_as_onnx_does(policies, tmp_path, which):
-    folder, name = policies[which], NAMES[which]
-    result = write_header(folder, tmp_path / "policy.h")
-    policy = OnnxPolicy(folder, Card.load(folder / "card.json").observation)
+@pytest.mark.parametrize("which", WHICH)
+def test_the_header_maps_observations_as_onnx_does(policies, which):
+    policy = policies[which].onnx()
     x = np.random.default_rng(1).standard_normal((50, policy.card.observation.size)).astype(np.float32)
-    action, estimate = infer(compiled(tmp_path / "policy.h", name, tmp_path), x, 12, len(policy.card.estimates))
+    action, estimate = infer(policies[which].library, x, 12, len(policy.card.estimates))
     expected = policy.infer(x)
     np.testing.assert_allclose(action, expected.action, atol=TOLERANCE)
     np.testing.assert_allclose(estimate, expected.estimate, atol=TOLERANCE)
-    assert result["difference"] <= TOLERANCE and np.abs(action).max() > 0.5
-    assert estimate.shape[1] == (4 if which == "two horizons" else 0)
+    assert policies[which].result["difference"] <= TOLERANCE and np.abs(action).max() > 0.5
+    assert estimate.shape[1] == (4 if which == "two_horizons" else 0)
 
 
-@pytest.mark.parametrize("which", NAMES)
-def test_a_robot_with_the_header_moves_as_one_with_onnx(policies, tmp_path, which):
+@pytest.mark.parametrize("which", WHICH)
+def test_a_robot_with_the_header_moves_as_one_with_onnx(policies, which):
     """Its history, its command's range and its last action are the same over a trial, and over a second one."""
-    folder = policies[which]
-    policy = OnnxPolicy(folder, Card.load(folder / "card.json").observation)
-    write_header(folder, tmp_path / "policy.h")
-    chip = OnChip(tmp_path / "policy.h", NAMES[which], tmp_path, len(policy.card.estimates))
+    policy = policies[which].onnx()
+    chip = OnChip(policies[which].library, len(policy.card.estimates))
     rng = np.random.default_rng(2)
     for trial in range(2):
         chip.reset()
@@ -127,9 +145,8 @@ def test_a_robot_with_the_header_moves_as_one_with_onnx(policies, tmp_path, whic
 @pytest.mark.parametrize(
     "sensor", ["angular_velocity", "projected_gravity", "joint_position", "joint_velocity", "command"]
 )
-def test_what_is_no_number_changes_nothing(policies, tmp_path, sensor):
-    write_header(policies["small"], tmp_path / "policy.h")
-    chip = OnChip(tmp_path / "policy.h", "small", tmp_path, 0)
+def test_what_is_no_number_changes_nothing(policies, sensor):
+    chip = OnChip(policies["small"].library, 0)
     rng = np.random.default_rng(3)
     assert chip.act(sensors(rng), np.zeros(5)) == 1
     before, targets = chip.state.copy(), chip.targets.copy()
@@ -141,21 +158,18 @@ def test_what_is_no_number_changes_nothing(policies, tmp_path, sensor):
     np.testing.assert_array_equal(chip.targets, targets)
 
 
-def test_int8_is_near_and_a_quarter_of_the_size(policies, tmp_path):
-    folder = policies["pronk"]
-    whole = write_header(folder, tmp_path / "policy.h")
-    int8 = write_header(folder, tmp_path / "policy_int8.h", int8=True)
-    assert int8["flash_bytes"] < 0.27 * whole["flash_bytes"]
-    assert 1e-4 < int8["difference"] <= INT8_TOLERANCE
-    for which in ("small", "two horizons"):
-        assert write_header(policies[which], tmp_path / "other.h", int8=True)["difference"] <= INT8_TOLERANCE
+def test_int8_is_near_and_a_quarter_of_the_size(policies):
+    assert policies["pronk"].int8["flash_bytes"] < 0.27 * policies["pronk"].result["flash_bytes"]
+    for exported in policies.values():
+        assert 1e-4 < exported.int8["difference"] <= INT8_TOLERANCE
 
 
 def test_a_small_student_fits_in_64_kb_as_compiled(policies, tmp_path):
-    result = write_header(policies["small"], tmp_path / "policy.h")
+    result = policies["small"].result
     source = tmp_path / "robot.c"
     source.write_text(
-        '#include "policy.h"\nint step(small_state *s, const float *v, float *t);\n'
+        f'#include "{policies["small"].header}"\n'
+        "int step(small_state *s, const float *v, float *t);\n"
         "int step(small_state *s, const float *v, float *t) "
         "{ return small_act(s, v, v + 3, v + 6, v + 18, v + 30, t, 0); }\n"
     )
@@ -167,12 +181,13 @@ def test_a_small_student_fits_in_64_kb_as_compiled(policies, tmp_path):
 
 
 def test_float_and_int8_headers_of_one_policy_live_in_one_program(policies, tmp_path):
-    write_header(policies["small"], tmp_path / "a.h")
-    write_header(policies["small"], tmp_path / "b.h", int8=True)
-    (tmp_path / "both.c").write_text('#include "a.h"\n#include "b.h"\n#include "a.h"\nint main(void) { return 0; }\n')
-    subprocess.run(["cc", *FLAGS, str(tmp_path / "both.c"), "-o", str(tmp_path / "both"), "-lm"], check=True)
+    folder, both = policies["small"].header.parent, tmp_path / "both.c"
+    both.write_text(
+        '#include "policy.h"\n#include "policy_int8.h"\n#include "policy.h"\nint main(void) { return 0; }\n'
+    )
+    subprocess.run(["cc", *FLAGS, f"-I{folder}", str(both), "-o", str(tmp_path / "both"), "-lm"], check=True)
     fast = subprocess.run(
-        ["cc", "-std=c99", "-ffast-math", "-c", str(tmp_path / "both.c"), "-o", str(tmp_path / "fast.o")],
+        ["cc", "-std=c99", "-ffast-math", f"-I{folder}", "-c", str(both), "-o", str(tmp_path / "fast.o")],
         capture_output=True, text=True,
     )  # fmt: skip
     assert fast.returncode and "fast math" in fast.stderr
@@ -187,7 +202,7 @@ def test_each_weight_is_rounded_by_at_most_half_a_step_of_its_row():
 
 
 def test_the_command_writes_both_headers(policies, tmp_path, capsys):
-    lunar(["export", "--policy", str(policies["small"]), "--out", str(tmp_path), "--c"])
+    lunar(["export", "--policy", str(policies["small"].folder), "--out", str(tmp_path), "--c"])
     assert (tmp_path / "policy.h").is_file() and (tmp_path / "policy_int8.h").is_file()
     assert "kB flash" in capsys.readouterr().out
 
@@ -203,7 +218,7 @@ def test_what_c_cannot_say_is_refused(policies, tmp_path):
     privileged = make_privileged(tmp_path / "privileged")
     with pytest.raises(LunarError, match="only a simulator knows"):
         write_header(privileged, tmp_path / "policy.h")
-    actor, card = load_actor(policies["small"])
+    actor, card = load_actor(policies["small"].folder)
     with torch.no_grad():
         actor.head[0].weight[0, 0] = torch.nan
     save_policy(tmp_path / "nan", actor, card)
