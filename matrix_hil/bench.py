@@ -9,10 +9,17 @@ from sim.errors import LunarError
 
 BENCHES = {
     "sim": ("policy.bench.sim", "environment steps per second against its ceiling and its peers"),
+    "train": ("policy.bench.train", "training end to end against stock SB3, and where the time goes"),
     "contact": ("sim.physics.contact_study", "ways to meet uneven ground: speed against errors of normals and forces"),
     "model": ("sim.physics.model_study", "simplifications of the model: speed against errors in a hop"),
-    "distill": ("policy.distill.bench_core", "the distillation losses against plain torch: time and bytes"),
+    "faults": (
+        "matrix_hil.faults.bench",
+        "every fault of links, machines, twin and host: does the rig end safe, in time?",
+    ),
+    "dhim": ("policy.bench.dhim", "internal models at equal steps: skill on rough ground, errors of the estimates"),
+    "estimator": ("policy.bench.estimator", "windows and shapes of encoders: errors on held-out robots"),
     "codec": ("matrix_hil.link.fuzz", "ten million bytes of noise with frames in it: all found, none invented?"),
+    "distill": ("policy.distill.bench_core", "the distillation losses against plain torch: time and bytes"),
     "log": ("matrix_hil.log.bench", "writing and reading HIL logs against rosbags; loss at a kill, size of a report"),
 }
 
