@@ -31,7 +31,7 @@ class Bench:
     devices: Mapping[str, SerialDevice]
     """Connected drivers by name."""
     machines: VirtualMachines | None
-    """The virtual rig; None when every device is real."""
+    """The virtual rig, in simulated time; in wall time it has a process of its own."""
     ground: GroundSource
     timed: Callable[[float, float], None]
     """Takes a cycle's computing time and its lateness, s."""
@@ -70,19 +70,18 @@ def run_simulated(bench: Bench) -> None:
 
 
 def run_wall(bench: Bench, clock: Callable[[], float]) -> None:
-    """A thread per device, one for the virtual rig, and this loop, which keeps its own deadlines on ``clock``, s."""
+    """A thread per device and this loop, which keeps its own deadlines on ``clock``, s, and wakes them to write."""
     loop = bench.loop
     period = 1.0 / loop.sync.cfg.rate
     loop.sync.policy.infer(np.zeros((1, loop.sync.policy.card.observation.size)))  # the first call is slow
-    with ExitStack() as threads:
-        threads.callback(gc.unfreeze)
+    with ExitStack() as stack:
+        stack.callback(gc.unfreeze)
         gc.collect()
         gc.freeze()  # no long collections over what lives as long as the run
-        if bench.machines is not None:
-            machines = bench.machines
-            threads.enter_context(PollThread("virtual-rig", lambda _: machines.poll(clock()), machines.tick))
-        for device in bench.devices.values():
-            threads.enter_context(PollThread(device.spec.name, _poll(device, clock), device.poll_period))
+        threads = [
+            stack.enter_context(PollThread(device.spec.name, _poll(device, clock), device.poll_period))
+            for device in bench.devices.values()
+        ]
         due = clock() + period
         while not loop.done:
             time.sleep(max(0.0, due - clock()))
@@ -91,6 +90,8 @@ def run_wall(bench: Bench, clock: Callable[[], float]) -> None:
             if bench.interrupted():
                 loop.stop(now)
             loop.cycle(now, states, bench.ground(loop.world, loop.velocity, now))
+            for thread in threads:
+                thread.wake()
             end = clock()
             bench.timed(end - now, now - due)
             bench.show(loop, now)

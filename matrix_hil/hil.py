@@ -13,21 +13,29 @@ from typing import Any, Literal
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from matrix_hil import calibrate
+from matrix_hil.calibration import Calibration, CalibrationConfig, arming_objection, corrected, figures, load
 from matrix_hil.clocks import Bench, GroundSource, real_time, run_simulated, run_wall
+from matrix_hil.keyboard import Keyboard
 from matrix_hil.link import DEVICES
 from matrix_hil.link.modbus import MODBUS_TREADMILL
 from matrix_hil.log import Recorder
 from matrix_hil.loop import Cycle, Loop, RunPlan
 from matrix_hil.messages import TwinPatch
 from matrix_hil.metrics import RunMetrics
+from matrix_hil.operated import OperatedLoop
+from matrix_hil.panel import HELP, Panel, pace
 from matrix_hil.rig.counterweight import TrimConfig
+from matrix_hil.rig_process import RigProcess
 from matrix_hil.run_log import Background, RunLog, at_once, attachments, log_folder
 from matrix_hil.safety import SafetyConfig, Supervisor
 from matrix_hil.sync import Sync, SyncConfig
 from matrix_hil.twin import ServerConfig, TwinClient, TwinConfig, TwinServer
+from matrix_hil.twin.config import EMBEDDED
 from matrix_hil.virtual import (
     EMULATED,
     Counterweight,
@@ -46,9 +54,8 @@ from sim.rig import RigConfig
 from sim.spec.command import HopCommand
 from sim.terrain.generators import TerrainConfig, make_terrain
 
-EMBEDDED = "embedded"
-"""Twin host that stands for a stand-in UnrealCV server of our own."""
 _SHOW = 0.1  # s between updates of the progress bar
+_PATIENCE = 60.0  # s of wall time that a simulated run waits for its own stand-in server
 
 
 @dataclass(frozen=True)
@@ -85,6 +92,7 @@ class HilConfig:
     robot: Robot = field(default_factory=Robot)
     sync: SyncConfig = field(default_factory=SyncConfig)
     safety: SafetyConfig = field(default_factory=SafetyConfig)
+    calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
     log: str = ""
     """Folder for the log, without one already; empty makes one below runs/hil/ named after date and time."""
     split_mb: float = 0.0
@@ -94,7 +102,9 @@ class HilConfig:
     json: str = ""
     """File for the results as data."""
     live: bool = False
-    """Show the running rig in a browser on this computer."""
+    """Show the running rig in a browser on this computer, with gauges and an e-stop."""
+    panel: bool = False
+    """Operate the rig from that page and the keyboard instead of following ``plan``: arm, run, hold, reset, e-stop."""
     live_port: int = 8080
     """Port of that page on 127.0.0.1; 0 takes a free one."""
     quick: bool = False
@@ -130,6 +140,7 @@ def run(cfg: HilConfig, console: Console | None = None, drive: Callable[[Bench],
             f" {MODBUS_TREADMILL.period:g} s; set it to {MODBUS_TREADMILL.stale_limit:g} (docs/modbus.md)"
         )
     sync = Sync(cfg.sync, OnnxPolicy(cfg.policy))
+    calibration = _calibration(cfg, console)
     began = time.monotonic()
     folder = log_folder(cfg.log)
 
@@ -141,35 +152,38 @@ def run(cfg: HilConfig, console: Console | None = None, drive: Callable[[Bench],
         if cfg.clock == "wall":
             stack.enter_context(real_time())
         ground = _ground(cfg, stack, clock)
-        machines = stack.enter_context(_machines(cfg)) if len(real) < len(DEVICES) else None
+        rig = _machines(cfg, began) if len(real) < len(DEVICES) else None
+        if rig is not None:
+            stack.enter_context(rig)
         devices = {
             name: stack.enter_context(
-                driver(
-                    name, getattr(cfg, name), machines.emulators[name].port if machines and port == EMULATED else port
-                )
+                driver(name, getattr(cfg, name), rig.ports[name] if rig and port == EMULATED else port)
             )
             for name, port in cfg.ports.items()
         }
         recorder = stack.enter_context(
             Recorder(
                 folder,
-                attachments(cfg, cfg.policy),
+                attachments(cfg, cfg.policy) | {"calibration.json": calibration.document().encode()},
                 time.time() - (clock() if cfg.clock == "wall" else 0.0),
                 cfg.split_mb,
             )
         )
-        truth = machines if not real else None
+        truth = rig.truth if rig is not None and not real else None
         do = stack.enter_context(Background()) if cfg.clock == "wall" else at_once
         log = RunLog(recorder, cfg.sync.heading, truth, do)
         for name, device in devices.items():
             device.tap = log.wire(name)
-        metrics = RunMetrics(cfg.sync, truth.rig if truth else None)
+        metrics = RunMetrics(cfg.sync, truth)
         watch: Callable[[Cycle], None] | None = None
-        if cfg.live:
-            from matrix_hil.live import LiveView  # half a second that only this option needs
+        panel: Panel | None = None
+        if cfg.live or cfg.panel:
+            from matrix_hil.live import LiveView  # half a second that only these options need
 
-            live = stack.enter_context(LiveView(cfg.rig, cfg.sync.heading, cfg.live_port))
-            console.print(f"live: {live.url}")
+            live = stack.enter_context(LiveView(cfg.rig, cfg.sync.heading, cfg.live_port, cfg.panel))
+            keyboard = stack.enter_context(Keyboard())
+            panel = Panel(live.desk, keyboard, devices, live.alive, time.monotonic)
+            console.print(f"{'panel' if cfg.panel else 'live'}: {live.url}" + (f", {HELP}" if keyboard.present else ""))
             watch = live.show
 
         def sink(cycle: Cycle) -> None:
@@ -178,14 +192,35 @@ def run(cfg: HilConfig, console: Console | None = None, drive: Callable[[Bench],
             if watch is not None:
                 watch(cycle)
 
-        loop = Loop(sync, Supervisor(cfg.safety), devices, cfg.command, cfg.plan, sink)
+        supervisor, true = Supervisor(cfg.safety), corrected(devices, calibration)
+        if cfg.panel:
+            loop: Loop = OperatedLoop(sync, supervisor, true, cfg.command, cfg.plan.stand, sink)
+        else:
+            loop = Loop(sync, supervisor, true, cfg.command, cfg.plan, sink)
+        if real:
+            loop.objection = arming_objection(calibration, cfg, devices)
 
         def timed(duration: float, lateness: float) -> None:
             assert loop.last is not None
             log.timed(loop.last, duration, lateness)
             metrics.timed(duration, lateness)
+            metrics.wired({name: device.wired for name, device in devices.items()})
+            if panel is not None:
+                panel.timed(lateness)
 
-        show = stack.enter_context(_progress(console, cfg.plan))
+        progress = stack.enter_context(_status(console) if cfg.panel else _progress(console, cfg.plan))
+
+        # nobody can operate what is over in seconds
+        keep_pace = pace(clock) if cfg.panel and cfg.clock == "simulated" else None
+
+        def show(loop: Loop, now: float) -> None:
+            progress(loop, now)
+            if panel is not None:
+                panel.step(loop, now)
+            if keep_pace is not None:
+                keep_pace(now)
+
+        machines = rig if isinstance(rig, VirtualMachines) else None
         bench = Bench(loop, devices, machines, ground, timed, interrupted, show)
         if drive is not None:
             drive(bench)
@@ -201,6 +236,7 @@ def run(cfg: HilConfig, console: Console | None = None, drive: Callable[[Bench],
         "reason": loop.last.supervisor.reason,
         "crc_errors": sum(s.crc_errors for s in stats),
         "sequence_gaps": sum(s.sequence_gaps for s in stats),
+        "clock_offset_ms": {name: 1e3 * device.stats.clock_offset for name, device in devices.items()},
         "wall_seconds": time.monotonic() - began,
         "log": str(folder),
         "log_warning": recorder.warning,
@@ -209,6 +245,9 @@ def run(cfg: HilConfig, console: Console | None = None, drive: Callable[[Bench],
 
 def main(argv: Sequence[str]) -> None:
     """Entry of ``lunar hil``."""
+    if argv[:1] == ["calibrate"]:
+        calibrate.main(argv[1:])
+        return
     cfg = parse(HilConfig, argv, prog="lunar hil", default="hil/virtual.yaml")
     console = Console()
     results = run(cfg, console)
@@ -220,10 +259,22 @@ def main(argv: Sequence[str]) -> None:
 # ---- what is outside ------------------------------------------------------------------------------------------------
 
 
-def _machines(cfg: HilConfig) -> VirtualMachines:
-    return VirtualMachines(
-        cfg.rig, cfg.trim, cfg.platform, cfg.treadmill, cfg.counterweight, cfg.tracker, cfg.robot, cfg.seed
-    )
+def _machines(cfg: HilConfig, began: float) -> VirtualMachines | RigProcess:
+    """The virtual rig: in this thread in simulated time, in a process of its own in wall time."""
+    names = ("rig", "trim", "platform", "treadmill", "counterweight", "tracker", "robot", "seed")
+    parts = {name: getattr(cfg, name) for name in names}
+    return RigProcess(parts, began) if cfg.clock == "wall" else VirtualMachines(**parts)
+
+
+def _calibration(cfg: HilConfig, console: Console) -> Calibration:
+    """The rig's calibration, from its file or, when everything is emulated, measured now."""
+    if all(port == EMULATED for port in cfg.ports.values()):
+        console.print("everything is emulated: the virtual rig calibrates itself first")
+        return calibrate.virtual_calibration(cfg)
+    found = load(cfg.calibration.file)
+    if why := found.misfit(figures(cfg), {}) or found.stale(time.time(), cfg.calibration.max_age):
+        raise LunarError(f"calibration {cfg.calibration.file}: {why}; run 'lunar hil calibrate' with this config")
+    return found
 
 
 def _ground(cfg: HilConfig, stack: ExitStack, clock: Callable[[], float]) -> GroundSource:
@@ -233,6 +284,8 @@ def _ground(cfg: HilConfig, stack: ExitStack, clock: Callable[[], float]) -> Gro
         field_ = make_terrain(cfg.terrain, cfg.seed)
         server = stack.enter_context(TwinServer(field_, ServerConfig(port=0)))
         twin = replace(cfg.twin, host="127.0.0.1", port=server.port)
+        if cfg.clock == "simulated":  # the clock waits: how busy this computer is must not change the run
+            twin = replace(twin, timeout=_PATIENCE, deadline=_PATIENCE)
     client = stack.enter_context(TwinClient(twin, clock))
     start = 0.0 if cfg.clock == "simulated" else clock()
     newest = client.fetch(cfg.sync.start_x, cfg.sync.start_y, start)
@@ -300,6 +353,23 @@ def _progress(console: Console, plan: RunPlan) -> Iterator[Callable[[Loop, float
             done = before[loop.phase] + (loop.elapsed(now) if loop.phase in ("stand", "run", "down") else 0.0)
             hops = loop.last.info.hops if loop.last else 0
             bar.update(task, completed=min(done, total), state=f"{loop.phase}, {hops} hops")
+
+        yield show
+
+
+@contextlib.contextmanager
+def _status(console: Console) -> Iterator[Callable[[Loop, float], None]]:
+    """One line that says the state, for a run that has no end of its own."""
+    with console.status("connecting") as line:
+        last = -1.0
+
+        def show(loop: Loop, now: float) -> None:
+            nonlocal last
+            if now - last < _SHOW or loop.last is None:
+                return
+            last = now
+            state, info = loop.last.supervisor, loop.last.info
+            line.update(escape(f"{state.state}  {state.reason}  {info.hops} hops, {now:.0f} s"))
 
         yield show
 

@@ -18,9 +18,8 @@ import numpy as np
 from matrix_hil.cycle_input import cycle_input
 from matrix_hil.log import Pose, Recorder, SyncStamp, WireBytes
 from matrix_hil.loop import Cycle
-from matrix_hil.virtual import VirtualMachines
+from matrix_hil.virtual import RigTruth
 from sim.results import revision
-from sim.rig import RigOutputs
 
 
 def log_folder(wanted: str) -> Path:
@@ -78,7 +77,7 @@ class RunLog:
     Args:
         recorder: open; the caller closes it.
         heading: rad, world yaw of the rig's x axis.
-        machines: the virtual rig, whose true base pose is logged beside the tracker's; None on real machines.
+        truth: of the virtual rig, whose true base pose is logged beside the tracker's; None on real machines.
         do: does the writing, ``at_once`` or in the ``Background``.
     """
 
@@ -86,18 +85,18 @@ class RunLog:
         self,
         recorder: Recorder,
         heading: float,
-        machines: VirtualMachines | None,
+        truth: Callable[[], RigTruth] | None,
         do: Callable[[Callable[[], None]], None],
     ) -> None:
         self._recorder = recorder
         self._turn = np.array([math.cos(heading / 2), 0.0, 0.0, math.sin(heading / 2)])
-        self._machines = machines
+        self._truth = truth
         self._do = do
         self._patch_time: float | None = None
 
     def add(self, cycle: Cycle) -> None:
         """Take one cycle."""
-        truth = self._machines.outputs if self._machines is not None else None
+        truth = self._truth() if self._truth is not None else None
         self._do(lambda: self._write(cycle, truth))
 
     def timed(self, cycle: Cycle, duration: float, lateness: float) -> None:
@@ -112,7 +111,7 @@ class RunLog:
 
         return tap
 
-    def _write(self, cycle: Cycle, truth: RigOutputs | None) -> None:
+    def _write(self, cycle: Cycle, truth: RigTruth | None) -> None:
         r, now = self._recorder, cycle.time
         patch_time = None if cycle.patch is None else cycle.patch.time
         r.write(

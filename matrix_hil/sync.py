@@ -1,8 +1,10 @@
 """The sync loop: from measured states and the virtual ground to what every machine shall do, once per cycle.
 
-Pure: time is an argument, nothing blocks, nothing is sent. The robot's place in the virtual world is the belt's travel
-plus the body's motion in the rig, turned by the world heading that the run started with: a belt carries along x only,
-so an outer loop on the pose tracker keeps heading and lateral drift at zero through the policy's own commands.
+Pure: time is an argument, nothing blocks, nothing is sent. States of different ages are carried to the same now first.
+The robot's place in the virtual world is the belt's travel plus the body's motion in the rig, turned by the world
+heading that the run started with: a belt carries along x only, so an outer loop on the pose tracker keeps heading and
+lateral drift at zero through the policy's own commands. Everything is planned for two events of a hop: plate and
+command for the coming touch-down, the belt for the coming lift-off.
 """
 
 from __future__ import annotations
@@ -17,8 +19,10 @@ from matrix_hil.messages import (
     MachineCommands,
     MachineStates,
     PlatformCommand,
+    PlatformState,
     RobotCommand,
     TreadmillCommand,
+    TreadmillState,
     TwinPatch,
 )
 from matrix_hil.rig.counterweight import wanted_tension
@@ -34,6 +38,25 @@ from sim.spec.command import HopCommand
 from sim.spec.gravity import lunar_weight
 from sim.spec.hops import HopDetector
 from sim.spec.joints import NOMINAL_POSE
+
+_LONGEST_CARRY = 0.05  # s over which a measured speed says where a machine has got to
+
+
+@dataclass(frozen=True)
+class Delays:
+    """s from a command on the wire until the machine has done what it says; by data sheet, or measured with the log.
+
+    What is planned for an event is finished that much before it, so that plate, belt and robot meet there.
+    """
+
+    platform: float = 0.045
+    """Dead time and two time constants of its servo."""
+    treadmill: float = 0.022
+    """Dead time and the line."""
+    counterweight: float = 0.012
+    """Lag of the winch and the line."""
+    robot: float = 0.003
+    """The line and a period of its servos."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +79,14 @@ class SyncConfig:
     """rad, world yaw of the rig's x axis."""
     leg_relief: bool = True
     """The robot's motors carry the excess Earth weight of its legs, see ``rig.leg_weight``; off in lunar gravity."""
-    ramp: float = 2.0
+    ramp: float = 4.0
     """s over which the speeds of the command rise from zero after the start, so that the belt can follow."""
-    settle: float = 0.15
-    """s before the expected landing from which the platform gets no new target, so that it stands when feet land."""
+    settle: float = 0.105
+    """s before the expected landing, its own delay not counted, from which the platform gets no new target, so that it
+    stands when feet land."""
     patch_stale: float = 1.0
     """s. Ground older than this is not used: the platform stays where it is."""
+    delays: Delays = field(default_factory=Delays)
     flight: FreeFlight = field(default_factory=FreeFlight)
     steering: SteeringConfig = field(default_factory=SteeringConfig)
     belt: BeltControl = field(default_factory=BeltControl)
@@ -171,10 +196,11 @@ class Sync:
         if states.treadmill is not None:
             if self._belt_start is None:
                 self._belt_start = states.treadmill.position
-            belt_speed, belt_travel = states.treadmill.speed, states.treadmill.position - self._belt_start
+            belt_speed = states.treadmill.speed
+            belt_travel = states.treadmill.position + belt_speed * _age(states.treadmill, now) - self._belt_start
         position, velocity = self.estimate.position, self.estimate.velocity
         yaw = 0.0 if states.tracker is None else yaw_of(states.tracker.quaternion)
-        plate = self._plate(states)
+        plate = self._plate(states, now)
         landing = self._landing(plate, airborne)
         slope = plane_slope(plate if landing is None else self.planner.target)
         corrected = self.steering.step(position, velocity, yaw, belt_speed, landing, slope, command, now)
@@ -235,14 +261,14 @@ class Sync:
         c, s = math.cos(self.cfg.heading), math.sin(self.cfg.heading)
         return np.array([self.cfg.start_x + c * along - s * across, self.cfg.start_y + s * along + c * across, 0.0])
 
-    def _plate(self, states: MachineStates) -> np.ndarray:
-        """Measured pose (6,) of the platform; where it is commanded to be before the first."""
+    def _plate(self, states: MachineStates, now: float) -> np.ndarray:
+        """Pose (6,) of the platform now, as measured; where it is commanded to be before the first."""
         if states.platform is None:
             return self.planner.pose
         if not self._homed:
             self.planner.reset(states.platform.pose)
             self._homed = True
-        return states.platform.pose
+        return states.platform.pose + states.platform.velocity * _age(states.platform, now)
 
     def _landing(self, plate: np.ndarray, airborne: bool) -> Landing | None:
         """The coming touch-down; in stance, what the next prediction needs is noted."""
@@ -266,7 +292,7 @@ class Sync:
         """The pose (6,) to command: the ground under the robot in stance, under its landing place in flight."""
         x, y = (float(v) for v in (self.estimate.position if landing is None else landing.position)[:2])
         ground: Ground | None = None
-        late = landing is not None and landing.left < self.cfg.settle
+        late = landing is not None and landing.left < self.cfg.settle + self.cfg.delays.platform
         if patch is not None and not late:
             ahead = 0.0 if landing is None else belt_speed * landing.left
             there = self._world(belt_travel + ahead + x, y)
@@ -284,7 +310,8 @@ class Sync:
         homing = 0.0
         if steering.flight_time is not None:
             homing = speed_home(float(position[0]), self.cfg.flight.swing(float(position[2])), steering.flight_time)
-        return self.belt.step(float(steering.predicted[0]), homing, steering.stance_time, airborne, self.dt)
+        stance = steering.stance_time - self.cfg.delays.treadmill
+        return self.belt.step(float(steering.predicted[0]), homing, stance, airborne, self.dt)
 
     def _act(self, states: MachineStates, command: HopCommand, now: float) -> None:
         """Run the policy when its period has come."""
@@ -301,3 +328,8 @@ class Sync:
         if self.cfg.leg_relief:
             torques = self._relief.torques(robot.joint_position, robot.projected_gravity)
             self._targets = self._targets + torques / self.policy.card.kp
+
+
+def _age(state: PlatformState | TreadmillState, now: float) -> float:
+    """s over which a measured motion may be carried on to ``now``."""
+    return min(max(now - state.time, 0.0), _LONGEST_CARRY)

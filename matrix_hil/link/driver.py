@@ -70,6 +70,8 @@ class SerialDevice(Generic[S, C]):
         self.bytes_sent = 0
         self.tap: Callable[[str, bytes, float], None] | None = None
         """Told of all bytes read (``rx``) and written (``tx``), with the time of the ``poll`` and in its thread."""
+        self.wired: tuple[float, float] | None = None
+        """s, host clock, of the newest command written: when it was made, and the ``poll`` that wrote it."""
         self._serial: serial.SerialBase | None = None
         self._clear()
 
@@ -243,6 +245,7 @@ class SerialDevice(Generic[S, C]):
             self._pending = None
             self._last_command, self._vouched = now, command.time
             self._write(command)
+            self.wired = command.time, now
         # A driver's own thread must not vouch for a control loop that has died: no commands, no heartbeats.
         loop_alive = self.spec.command_type is None or now - self._vouched < HOST_SILENCE
         since_heartbeat = now - self._last_heartbeat
@@ -275,6 +278,7 @@ class SerialDevice(Generic[S, C]):
 class PollThread:
     """Calls ``poll(now)`` every period of the wall clock in its own thread, until ``stop`` or the end of a ``with``.
 
+    ``wake`` brings a call in between, so that a command need not wait for the period's end.
     An exception in ``poll`` ends the thread and is raised again by ``stop``.
     """
 
@@ -283,6 +287,7 @@ class PollThread:
         self._poll = poll
         self._period = period
         self._end = threading.Event()
+        self._bell = threading.Event()
         self._error: Exception | None = None
         self._thread: threading.Thread | None = None
 
@@ -292,9 +297,14 @@ class PollThread:
         self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
         self._thread.start()
 
+    def wake(self) -> None:
+        """Poll now, whatever the period; the regular polls stay where they are."""
+        self._bell.set()
+
     def stop(self) -> None:
         """Stop, and wait until the last poll has ended."""
         self._end.set()
+        self._bell.set()
         if self._thread is not None:
             self._thread.join()
             self._thread = None
@@ -314,10 +324,15 @@ class PollThread:
     def _run(self) -> None:
         due = time.monotonic()
         try:
-            while not self._end.wait(max(0.0, due - time.monotonic())):
+            while True:
+                woken = self._bell.wait(max(0.0, due - time.monotonic()))
+                if self._end.is_set():
+                    return
+                self._bell.clear()
                 self._poll(time.monotonic())
-                # After a hiccup carry on from now: catching up would only poll an empty port.
-                due = max(due + self._period, time.monotonic())
+                if not woken:
+                    # After a hiccup carry on from now: catching up would only poll an empty port.
+                    due = max(due + self._period, time.monotonic())
         except Exception as error:
             self._error = error
 

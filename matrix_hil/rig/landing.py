@@ -72,8 +72,10 @@ def predict_landing(flight: FreeFlight, position: np.ndarray, velocity: np.ndarr
 def speed_home(offset: float, swing: float, time: float) -> float:
     """m/s at lift-off with which a robot ``offset`` m off the middle comes down in the middle after ``time`` s.
 
-    Zero of x cos wt + v/w sin wt. After more than a quarter swing the rope alone would carry it past the middle, and
-    the speed points outwards; there it is kept within w times the offset, away from the singularity at half a swing.
+    Zero of x cos wt + v/w sin wt. A flight of more than a quarter swing is carried past the middle by the rope alone:
+    what would then be needed points outwards, and zero is returned; the robot comes down on the other side, nearer.
     """
-    phase = min(max(swing * time, 0.1), math.pi - 0.1)
-    return -offset * swing * min(max(1.0 / math.tan(phase), -1.0), 2.0)
+    phase = max(swing * time, 0.1)
+    if phase >= math.pi / 2:
+        return 0.0
+    return -offset * swing * min(1.0 / math.tan(phase), 2.0)

@@ -122,8 +122,9 @@ class Steering:
             self._measure(position, velocity, now)
             self._aim(landing, yaw, slope, now, asked)
         wanted = np.array([asked.vx, asked.vy + self._wanted[0], asked.yaw_rate + self._wanted[1]])
-        if self.flight_time is None:
-            self._told = wanted  # nothing is known yet
+        if self.flight_time is None:  # nothing is known yet: the policy is believed to do what it is told
+            self._told = wanted
+            self.rest = wanted - self._response * wanted - self._push
         else:
             # beyond its range the policy would not do more: what is left of vx the belt takes
             self._told = np.clip((wanted - self._push - self.rest) / self._response, self._low, self._high)

@@ -20,8 +20,8 @@ class BeltControl:
     """m/s^2."""
     jerk: float = 60.0
     """m/s^3."""
-    share: float = 0.6
-    """1. Share of a stance in which the speed may change; the belt's dead time must fit into the rest."""
+    share: float = 0.7
+    """1. Share of a stance, the belt's delay not counted, in which the speed may change."""
     shortest: float = 0.06
     """s that a change of speed takes at least."""
     longest: float = 0.25
