@@ -1,0 +1,54 @@
+"""The virtual rig beside this process: bytes one way and the other, the truth by shared memory, a clean end."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from matrix_hil.link import DEVICES, TREADMILL, SerialDevice
+from matrix_hil.messages import TreadmillCommand
+from matrix_hil.rig.counterweight import TrimConfig
+from matrix_hil.rig_process import RigProcess
+from matrix_hil.virtual import Counterweight, Platform, Robot, Tracker, Treadmill
+from sim.errors import LunarError
+from sim.rig import RigConfig
+
+
+def parts(**changes: Any) -> dict[str, Any]:
+    return {
+        "rig": RigConfig(), "trim": TrimConfig(), "platform": Platform(), "treadmill": Treadmill(),
+        "counterweight": Counterweight(), "tracker": Tracker(), "robot": Robot(), "seed": 0,
+    } | changes  # fmt: skip
+
+
+def test_machines_answer_and_obey_from_another_process() -> None:
+    began = time.monotonic()
+    with RigProcess(parts(), began) as rig:
+        assert set(rig.ports) == set(DEVICES)
+        first = rig.truth()
+        with SerialDevice(TREADMILL, rig.ports["treadmill"]) as belt:
+            until = time.monotonic() + 20.0
+            while time.monotonic() < until and (belt.state is None or belt.state.speed < 0.2):
+                now = time.monotonic() - began
+                belt.send(TreadmillCommand(now, 0.25))
+                belt.poll(now)
+                time.sleep(0.002)
+            assert belt.state is not None and belt.state.speed >= 0.2
+            # one clock in both processes: what is stamped there is no older here than it took to come
+            assert 0.0 <= time.monotonic() - began - belt.state.time < 5.0
+        last = rig.truth()
+        assert np.linalg.norm(last.base_quaternion) == pytest.approx(1.0, abs=1e-6)
+        assert (last.base_position != first.base_position).any()
+        process = rig._process
+    assert not process.is_alive()
+    assert process.exitcode == 0
+
+
+def test_a_rig_that_cannot_be_built_says_why() -> None:
+    broken = parts(rig=replace(RigConfig(), robot="no-such-robot"))
+    with pytest.raises(LunarError, match="no-such-robot"), RigProcess(broken, time.monotonic()):
+        pass
