@@ -122,7 +122,7 @@ class _Translator:
             action: Callable[[Node], None] | None = {
                 aten.linear.default: self._linear,
                 aten.elu.default: lambda n: self._rows(n, "elu", whole=True),
-                aten._softmax.default: lambda n: self._rows(n, "softmax"),
+                aten.softmax.int: lambda n: self._rows(n, "softmax"),
                 aten.linalg_vector_norm.default: self._norm,
                 aten.clamp_min.default: self._clamp_min,
             }.get(target)
