@@ -148,7 +148,7 @@ class Panel:
             done, text = getattr(loop, order)(now)
         else:
             done, text = False, "this run follows a plan; start it with --panel to operate it"
-        self.message = f"{order}: {'done' if done else 'refused'}, {text}"
+        self.message = f"{order}: done" if done else f"{order}: refused, {text}"
 
     def _watch_page(self, loop: Loop, now: float) -> None:
         if self._desk is None or not isinstance(loop, OperatedLoop):

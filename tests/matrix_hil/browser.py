@@ -67,7 +67,7 @@ class Tab:
 
 
 @contextlib.contextmanager
-def open_tab(url: str, folder: Path, width: int = 900, height: int = 700) -> Iterator[Tab]:
+def open_tab(url: str, folder: Path, width: int = 640, height: int = 480) -> Iterator[Tab]:
     """A browser with its profile in ``folder`` that looks at ``url``."""
     assert CHROMIUM is not None
     process = subprocess.Popen(
