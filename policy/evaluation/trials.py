@@ -147,7 +147,7 @@ def run_trials(
     lifetime = np.full(n, duration)
     obs = world.reset()
     world.hops.drain()
-    command, gravity = world.command.cpu().numpy(), world.state.gravity.cpu().numpy()
+    command, gravity = world.command.cpu().numpy().copy(), world.state.gravity.cpu().numpy()  # a fall draws anew
     for k in range(steps):
         with torch.no_grad():
             out = actor(obs[group])

@@ -7,14 +7,11 @@ from pathlib import Path
 import imageio_ffmpeg
 import numpy as np
 
-from policy.evaluation.picture import Recording
+from policy.evaluation.picture import Recording, ground_along
 from sim.physics.render import Renderer
-from sim.terrain.height_field import HeightField
 
 RATE = 25  # frames per second
 SIZE = (640, 360)
-MARGIN = 7.0  # m of ground drawn around the robot's way: a whole map takes a second a frame without a GPU
-MOST_SAMPLES = 240  # along an edge of that ground
 
 
 def write_video(recording: Recording, out: Path, seconds: float) -> None:
@@ -35,18 +32,3 @@ def write_video(recording: Recording, out: Path, seconds: float) -> None:
     finally:
         writer.close()
         renderer.close()
-
-
-def ground_along(terrain: HeightField, way: np.ndarray) -> HeightField:
-    """The part of ``terrain`` within ``MARGIN`` of ``way`` (n, 2) m, its samples thinned out to ``MOST_SAMPLES``."""
-    if terrain.is_flat:
-        return terrain
-    rows, cols = terrain.heights.shape
-    origin = np.array(terrain.origin)
-    last = np.array([cols - 1, rows - 1])
-    low = np.clip(((way.min(axis=0) - MARGIN - origin) / terrain.resolution).astype(int), 0, last - 1)
-    high = np.clip(((way.max(axis=0) + MARGIN - origin) / terrain.resolution).astype(int) + 1, low + 1, last)
-    stride = max(1, -int((low - high).min() // MOST_SAMPLES))
-    heights = terrain.heights[low[1] : high[1] + 1 : stride, low[0] : high[0] + 1 : stride]
-    x, y = origin + low * terrain.resolution
-    return HeightField(heights, stride * terrain.resolution, (float(x), float(y)))

@@ -15,9 +15,9 @@ from torch import nn
 from matrix_hil.cli import main as lunar
 from policy.evaluate import evaluate
 from policy.evaluation.metrics import summarise
+from policy.evaluation.picture import ground_along
 from policy.evaluation.suites import ALL, load_suite, suite_names, world_for
 from policy.evaluation.trials import run_trials
-from policy.evaluation.video import ground_along
 from policy.internal_model.actor import ActorOutput
 from policy.policy_file import ZOO
 from policy.runtime.card import Card
@@ -172,6 +172,9 @@ def test_who_falls_is_counted_until_then_and_not_after():
     assert (ends[:8] == 51).all() and (ends[8:] == 150).all()
     assert (np.diff(trials.alive.astype(int), axis=0) <= 0).all()  # nobody rises again
     assert summarise(trials)["survival"] == 0.5
+    first = world_of("flat", 16)
+    first.reset()
+    np.testing.assert_array_equal(trials.command, first.command)  # not the next trials'
 
 
 def test_the_shipped_policy_pronks_and_one_seed_gives_one_result():
