@@ -20,7 +20,7 @@ from matrix_hil.virtual import VirtualMachines
 
 GroundSource = Callable[[np.ndarray, np.ndarray, float], TwinPatch | None]
 """(world position (3,) m, world velocity (2,) m/s, now) -> newest patch of the virtual ground."""
-_PRIORITY = 20  # of 1 to 99; above everything of an ordinary desktop, below the kernel's own threads
+PRIORITY = 20  # of 1 to 99; above everything of an ordinary desktop, below the kernel's own threads
 
 
 @dataclass(frozen=True)
@@ -99,11 +99,12 @@ def run_wall(bench: Bench, clock: Callable[[], float]) -> None:
 
 
 def _poll(device: SerialDevice, clock: Callable[[], float]) -> Callable[[float], int]:
+    device.clock = clock
     return lambda _: device.poll(clock())
 
 
 @contextlib.contextmanager
-def real_time() -> Iterator[None]:
+def real_time(priority: int = PRIORITY) -> Iterator[None]:
     """The kernel's real-time class where that is allowed, and threads that hand over the interpreter quickly.
 
     Threads started inside inherit the class. Start all of a run's threads inside: an ordinary one would be put to sleep
@@ -112,7 +113,7 @@ def real_time() -> Iterator[None]:
     interval = sys.getswitchinterval()
     scheduler, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
     with contextlib.suppress(PermissionError):
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(_PRIORITY))
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
     sys.setswitchinterval(2e-4)
     try:
         yield

@@ -18,6 +18,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from matrix_hil import calibrate
+from matrix_hil.beside import RigProcess, TwinProcess
 from matrix_hil.calibration import Calibration, CalibrationConfig, arming_objection, corrected, figures, load
 from matrix_hil.clocks import Bench, GroundSource, real_time, run_simulated, run_wall
 from matrix_hil.keyboard import Keyboard
@@ -30,7 +31,6 @@ from matrix_hil.metrics import RunMetrics
 from matrix_hil.operated import OperatedLoop
 from matrix_hil.panel import HELP, Panel, pace
 from matrix_hil.rig.counterweight import TrimConfig
-from matrix_hil.rig_process import RigProcess
 from matrix_hil.run_log import Background, RunLog, at_once, attachments, log_folder
 from matrix_hil.safety import SafetyConfig, Supervisor
 from matrix_hil.sync import Sync, SyncConfig
@@ -281,11 +281,13 @@ def _ground(cfg: HilConfig, stack: ExitStack, clock: Callable[[], float]) -> Gro
     """Connect to Unreal, or to the stand-in, before anything else is touched."""
     twin: TwinConfig = cfg.twin
     if twin.host == EMBEDDED:
-        field_ = make_terrain(cfg.terrain, cfg.seed)
-        server = stack.enter_context(TwinServer(field_, ServerConfig(port=0)))
-        twin = replace(cfg.twin, host="127.0.0.1", port=server.port)
-        if cfg.clock == "simulated":  # the clock waits: how busy this computer is must not change the run
-            twin = replace(twin, timeout=_PATIENCE, deadline=_PATIENCE)
+        if cfg.clock == "wall":
+            port = stack.enter_context(TwinProcess(cfg.terrain, cfg.seed)).port
+            twin = replace(cfg.twin, host="127.0.0.1", port=port)
+        else:
+            server = stack.enter_context(TwinServer(make_terrain(cfg.terrain, cfg.seed), ServerConfig(port=0)))
+            # the clock waits: how busy this computer is must not change the run
+            twin = replace(cfg.twin, host="127.0.0.1", port=server.port, timeout=_PATIENCE, deadline=_PATIENCE)
     client = stack.enter_context(TwinClient(twin, clock))
     start = 0.0 if cfg.clock == "simulated" else clock()
     newest = client.fetch(cfg.sync.start_x, cfg.sync.start_y, start)

@@ -1,4 +1,4 @@
-"""The virtual rig beside this process: bytes one way and the other, the truth by shared memory, a clean end."""
+"""Virtual rig and stand-in Unreal beside this process: bytes both ways, the truth by shared memory, a clean end."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from matrix_hil.beside import RigProcess, TwinProcess
 from matrix_hil.link import DEVICES, TREADMILL, SerialDevice
 from matrix_hil.messages import TreadmillCommand
 from matrix_hil.rig.counterweight import TrimConfig
-from matrix_hil.rig_process import RigProcess
+from matrix_hil.twin import TwinClient, TwinConfig, height_at
 from matrix_hil.virtual import Counterweight, Platform, Robot, Tracker, Treadmill
 from sim.errors import LunarError
 from sim.rig import RigConfig
+from sim.terrain.generators import TerrainConfig, make_terrain
 
 
 def parts(**changes: Any) -> dict[str, Any]:
@@ -43,12 +45,20 @@ def test_machines_answer_and_obey_from_another_process() -> None:
         last = rig.truth()
         assert np.linalg.norm(last.base_quaternion) == pytest.approx(1.0, abs=1e-6)
         assert (last.base_position != first.base_position).any()
-        process = rig._process
-    assert not process.is_alive()
-    assert process.exitcode == 0
+    assert rig.process.exitcode == 0
 
 
 def test_a_rig_that_cannot_be_built_says_why() -> None:
     broken = parts(rig=replace(RigConfig(), robot="no-such-robot"))
     with pytest.raises(LunarError, match="no-such-robot"), RigProcess(broken, time.monotonic()):
         pass
+
+
+def test_ground_comes_from_another_process() -> None:
+    with TwinProcess(TerrainConfig(kind="rough", size=6.0), 3) as server:
+        cfg = TwinConfig(host="127.0.0.1", port=server.port, timeout=30.0, deadline=30.0)
+        with TwinClient(cfg) as twin:
+            patch = twin.fetch(0.5, -0.3, 0.0)
+    true = make_terrain(TerrainConfig(kind="rough", size=6.0), 3)
+    assert height_at(patch, 0.5, -0.3) == pytest.approx(float(true.height(np.array(0.5), np.array(-0.3))), abs=0.01)
+    assert server.process.exitcode == 0
