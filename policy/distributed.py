@@ -82,12 +82,6 @@ class Group:
         dist.all_gather(parts, value.to(device))
         return torch.stack(parts).to(value.device)
 
-    def spread(self, tensors: Iterable[Tensor]) -> None:
-        """Give all processes the leader's values."""
-        if self.size > 1:
-            for tensor in tensors:
-                dist.broadcast(tensor, 0)
-
 
 ALONE = Group()
 

@@ -121,9 +121,6 @@ class LunarPPO(PPO):
         sizes = {name: sum(c.size for c in channels) for name, channels in groups.items()}
         self.rollout = Rollout.empty(cfg.rollout, self.n_envs, sizes, actor.feature_size, self.device)
         self.shuffle = torch.Generator(self.device).manual_seed(self.seed or 0)  # the same in all processes
-        self.group.spread(self.policy.state_dict().values())
-        if self.estimator:
-            self.group.spread(self.estimator.targets.state_dict().values())
 
     @torch.no_grad()
     @physics_first()

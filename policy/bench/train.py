@@ -49,7 +49,7 @@ class BenchTrainConfig:
     """One with an internal model."""
     dummy_envs: tuple[int, ...] = (8, 64)
     """Environments of SB3's DummyVecEnv; the best is taken."""
-    subproc_envs: tuple[int, ...] = (2, 8)
+    subproc_envs: tuple[int, ...] = (8, 2)
     """Processes of SB3's SubprocVecEnv; the best is taken."""
     rounds: int = 7
     """Interleaved rounds of one update each; medians are reported."""

@@ -29,7 +29,6 @@ def prepared(group: Group) -> LunarPPO:
     """A model about to learn from what its share of ``ROBOTS`` did."""
     robots = ROBOTS // group.size
     world = PronkWorld(WorldConfig(num_envs=robots, ages=MODEL.ages), seed=group.rank, threads=1)
-    # only the leader has the right seed: the others must be given its networks
     model = LunarPPO(LunarVecEnv(world), CONFIG, seed=5, group=group)
     model._setup_learn(1)
     data, policy = model.rollout, model.policy
