@@ -207,6 +207,7 @@ class ModbusTreadmill(SerialDevice[TreadmillState, TreadmillCommand]):
             and now - command.time <= _COMMAND_AGE
         ):
             self._ask(self._control(RUN, command.speed), now)
+            self.wired = command.time, now
         else:
             self._ask(self._queue.popleft(), now)
 

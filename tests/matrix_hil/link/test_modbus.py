@@ -72,6 +72,7 @@ def test_the_belt_reaches_the_speed_and_reports_it_at_20_hz(line: Line) -> None:
     stats = line.driver.stats
     assert stats.crc_errors == stats.sequence_gaps == stats.unknown_frames == 0
     assert line.driver.age(line.now) < 0.065
+    assert line.driver.wired is not None and 0.0 <= line.driver.wired[1] - line.driver.wired[0] < 0.01
 
 
 def test_a_state_is_never_younger_than_what_it_says(line: Line) -> None:
