@@ -8,7 +8,6 @@ side. What depends on weights alone is computed here and now.
 from __future__ import annotations
 
 import math
-import operator
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -23,13 +22,10 @@ from sim.errors import LunarError
 
 aten = torch.ops.aten
 _MOVES = {
-    aten.slice.Tensor, aten.select.int, aten.view.default, aten.reshape.default, aten.cat.default, aten.index.Tensor,
-    aten.expand.default, aten.clone.default, aten.alias.default, aten.unsqueeze.default, aten.squeeze.dims,
-    aten.permute.default, aten.t.default,
+    aten.slice.Tensor, aten.select.int, aten.view.default, aten.cat.default, aten.index.Tensor, aten.expand.default,
+    aten.clone.default, aten.unsqueeze.default,
 }  # fmt: skip
-_BINARY = {
-    aten.add.Tensor: "+", aten.sub.Tensor: "-", aten.mul.Tensor: "*", aten.div.Tensor: "/",
-}  # fmt: skip
+_BINARY = {aten.add.Tensor: "+", aten.sub.Tensor: "-", aten.mul.Tensor: "*", aten.div.Tensor: "/"}
 
 
 @dataclass(frozen=True)
@@ -110,8 +106,6 @@ class _Translator:
             self._placeholder(node)
             return
         target: Any = node.target
-        if target is aten.sym_size.int or target is operator.getitem:
-            raise LunarError(_no_words(node))
         if all(n in self.known for n in node.all_input_nodes):
             self.known[node] = target(*self._values(node.args, self.known), **node.kwargs)
         elif target in _MOVES:
@@ -121,8 +115,8 @@ class _Translator:
         else:
             action: Callable[[Node], None] | None = {
                 aten.linear.default: self._linear,
-                aten.elu.default: lambda n: self._rows(n, "elu", whole=True),
-                aten.softmax.int: lambda n: self._rows(n, "softmax"),
+                aten.elu.default: self._elu,
+                aten.softmax.int: self._softmax,
                 aten.linalg_vector_norm.default: self._norm,
                 aten.clamp_min.default: self._clamp_min,
             }.get(target)
@@ -137,7 +131,10 @@ class _Translator:
         signature = self.exported.graph_signature
         name = node.name
         if name in signature.inputs_to_parameters:
-            self.known[node] = self.exported.state_dict[signature.inputs_to_parameters[name]].detach()
+            weights = self.exported.state_dict[signature.inputs_to_parameters[name]].detach()
+            if not bool(torch.isfinite(weights).all()):
+                raise LunarError(f"'{signature.inputs_to_parameters[name]}' holds what is no number: training diverged")
+            self.known[node] = weights
             self.parameters.add(node)
         elif name in signature.inputs_to_buffers:
             buffer = signature.inputs_to_buffers[name]
@@ -162,7 +159,7 @@ class _Translator:
 
     def _linear(self, node: Node) -> None:
         weight = self.known[_node(node.args[1])]
-        bias = self.known[_node(node.args[2])] if node.args[2:] and node.args[2] else torch.zeros(len(weight))
+        bias = self.known[_node(node.args[2])] if node.args[2:] else torch.zeros(len(weight))
         source = self.places[_node(node.args[0])]
         rows, columns = weight.shape
         start = self._together(source)
@@ -182,15 +179,19 @@ class _Translator:
         else:
             self._say(f"dense(x + {start}, x + {out}, {self._array(f'w{number}', matrix)}, {b}, {shape});")
 
-    def _rows(self, node: Node, function: str, whole: bool = False) -> None:
-        """A function of each row, or of each number, that leaves the shape as it is."""
+    def _elu(self, node: Node) -> None:
         source = self.places[_node(node.args[0])]
-        last = len(node.args) < 2 or node.args[1] in (-1, source.dim() - 1)
-        if not (tuple(node.args[1:]) in ((), (1.0,)) if whole else last):
+        if tuple(node.args[1:]) not in ((), (1.0,)):
             raise LunarError(_no_words(node))
         start, out = self._together(source), self._allocate(node, source.shape)
-        counts = f"{source.numel()}" if whole else f"{source.shape[-1]}, {source[..., 0].numel()}"
-        self._say(f"{function}(x + {start}, x + {out}, {counts});")
+        self._say(f"elu(x + {start}, x + {out}, {source.numel()});")
+
+    def _softmax(self, node: Node) -> None:
+        source = self.places[_node(node.args[0])]
+        if node.args[1] not in (-1, source.dim() - 1):
+            raise LunarError(_no_words(node))
+        start, out = self._together(source), self._allocate(node, source.shape)
+        self._say(f"softmax(x + {start}, x + {out}, {source.shape[-1]}, {source[..., 0].numel()});")
 
     def _norm(self, node: Node) -> None:
         source = self.places[_node(node.args[0])]
@@ -269,8 +270,6 @@ class _Translator:
 
 def number(value: float) -> str:
     """The shortest C literal that is this float."""
-    if not np.isfinite(np.float32(value)):
-        raise LunarError(f"the network holds {value}, which is no number: it cannot be exported")
     text = str(np.float32(value))
     return f"{text if '.' in text or 'e' in text else text + '.0'}f"
 

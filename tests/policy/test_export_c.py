@@ -222,8 +222,9 @@ def test_what_c_cannot_say_is_refused(policies, tmp_path):
     with torch.no_grad():
         actor.head[0].weight[0, 0] = torch.nan
     save_policy(tmp_path / "nan", actor, card)
-    with pytest.raises(LunarError, match="nan, which is no number"):
-        write_header(tmp_path / "nan", tmp_path / "policy.h")
+    for int8 in (False, True):
+        with pytest.raises(LunarError, match=r"'head.0.weight' holds what is no number"):
+            write_header(tmp_path / "nan", tmp_path / "policy.h", int8)
 
 
 def make_privileged(folder: Path) -> Path:
