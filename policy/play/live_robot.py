@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from policy.runtime.onnx_policy import OnnxPolicy, Proprioception
+from sim.errors import LunarError
 from sim.mdp.observations import NoiseConfig
 from sim.mdp.state import heading, rotate_inverse
 from sim.mdp.terminations import FALL_TILT, TRUNK_HEIGHT
@@ -107,6 +108,7 @@ class LiveRobot:
     def set_terrain(self, terrain: HeightField) -> None:
         """Put it on another ground, in a simulation of its own."""
         self.physics = BatchPhysics(self.cfg, 1, terrain, threads=1)
+        """Of one robot."""
         self._terrain = terrain
         self._hops = HopDetector(np.array([lunar_weight(self.physics.mass)]), self.cfg.timestep)
         self.restart()
@@ -146,18 +148,19 @@ class LiveRobot:
         self.policy.reset()
         self._hops.reset(np.zeros(1, dtype=int))
         self._hops.drain()
-        widths = (
-            self._noise.angular_velocity_bias,
-            self._noise.projected_gravity_bias,
-            self._noise.joint_position_bias,
-        )
-        self._bias = [self._rng.uniform(-w, w, size) for w, size in zip((*widths, 0.0), (3, 3, 12, 12), strict=True)]
+        noise = self._noise
+        widths = (noise.angular_velocity_bias, noise.projected_gravity_bias, noise.joint_position_bias, 0.0)
+        self._bias = [self._rng.uniform(-w, w, size) for w, size in zip(widths, (3, 3, 12, 12), strict=True)]
         self._tally = Tally()
         self._lies_for = 0.0
         self._lying = False
 
     def step(self, command: np.ndarray) -> Moment:
-        """One control step under ``command`` (5,), in the units and order of ``HopCommand``."""
+        """One control step under ``command`` (5,), in the units and order of ``HopCommand``.
+
+        Raises:
+            LunarError: the policy yields no numbers.
+        """
         physics = self.physics
         truth, estimate = self._truth(), {}
         if self._lying:
@@ -167,8 +170,10 @@ class LiveRobot:
             targets = torch.as_tensor(self.policy.act(self._sense(), command)[None], dtype=torch.float32)
             output = self.policy.output
             assert output is not None
+            if not bool(torch.isfinite(targets).all()):
+                raise LunarError("the policy's action is not finite: it is broken, nothing was moved")
             estimate = dict(zip(self.policy.card.estimates, output.estimate.tolist(), strict=True))
-        diverged = bool(physics.step(targets)) or not bool(torch.isfinite(targets).all())
+        diverged = bool(physics.step(targets))
         self._time += self.dt
         if diverged or self._lies_for >= LYING_TIME or self._is_at_edge():
             self.restart()

@@ -47,6 +47,7 @@ class Readouts:
         with server.gui.add_folder("Estimate and truth" if estimates else "Truth (this policy estimates nothing)"):
             self._numbers = server.gui.add_markdown("")
             self._plots = {name: self._plot(server, name) for name in _QUANTITIES}
+            server.gui.add_markdown(f"The last {_WINDOW:g} s.")
 
     def show(self, moment: Moment) -> None:
         """Take note of a moment, and draw now and then."""
@@ -73,10 +74,12 @@ class Readouts:
         ]
         if name in self._estimates:
             series.append(uplot.Series(label="estimated", stroke=_ESTIMATE, width=1.5))
-        axis = uplot.Axis(stroke="#c1c8d0", grid={"stroke": "#3b4048", "width": 1}, size=46)
+        grid = uplot.Axis_Grid(stroke="#3b4048", width=1)
+        x = uplot.Axis(show=False)
+        y = uplot.Axis(stroke="#c1c8d0", grid=grid, size=46, space=18)
         return server.gui.add_uplot(
-            tuple(np.zeros(2) for _ in series), tuple(series), title=f"{label}, {unit}", height=98,
-            scales={"x": uplot.Scale(time=False), "y": uplot.Scale(auto=True)}, axes=(axis, axis),
+            tuple(np.zeros(2) for _ in series), tuple(series), title=f"{label}, {unit}", height=90,
+            scales={"x": uplot.Scale(time=False), "y": uplot.Scale(auto=True)}, axes=(x, y),
             legend=uplot.Legend(show=False),
         )  # fmt: skip
 
@@ -93,7 +96,8 @@ def hop_table(tally: Tally, falls: int) -> str:
     )
     return (
         "| | |\n|---|---|\n"
-        f"| hops | {t.hops}, of them {t.pronks} pronks |\n"
+        f"| hops | {t.hops} |\n"
+        f"| pronks | {t.pronks} |\n"
         f"| pronks in a row | {t.run}, longest {t.longest_run} |\n"
         f"{last}| falls | {falls} |\n"
     )

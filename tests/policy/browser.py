@@ -13,7 +13,7 @@ from typing import Any
 
 from websockets.sync.client import connect
 
-_START = 60.0  # s
+_START = 90.0  # s
 # viser renders with WebGL, here in software
 _FLAGS = (
     "--headless=new", "--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
