@@ -183,9 +183,9 @@ class _Trace:
         if self._awaited is not None:
             at, targets = self._awaited
             if (self._machines.robot.actuated.targets.astype(np.float32) == targets).all():
-                self._latency.append(now - self._machines.tick - at)  # they were in force at the tick's start
+                self._latency.append(now - at)
                 self._awaited = None
-        # the emulators measure this at the next tick
+        # machines measure and act at a tick's start: what is seen now will have been measured at the next
         self._measured.append((now + self._machines.tick, o.joint_position.astype(np.float32).tobytes()))
         if self._last is None or not self._last.info.running:
             return
