@@ -32,7 +32,7 @@ def reverse_kl(log_p: Tensor, log_q: Tensor, gradient: Tensor | None) -> Tensor:
     ratio = log_p.sub_(log_q)
     value = torch.mul(p, ratio, out=log_q).sum(-1)
     if gradient is not None:
-        gradient.copy_(p.mul_(ratio.sub_(value[:, None])))
+        torch.mul(p, ratio.sub_(value[:, None]), out=gradient)
     return value
 
 
@@ -40,7 +40,7 @@ def forward_kl(log_p: Tensor, log_q: Tensor, gradient: Tensor | None) -> Tensor:
     """Kernel of KL(teacher‖student)."""
     q = log_q.exp()
     if gradient is not None:
-        gradient.copy_(log_p.exp().sub_(q))
+        torch.sub(log_p.exp(), q, out=gradient)
     return q.mul_(log_q.sub_(log_p)).sum(-1)
 
 
@@ -56,7 +56,7 @@ def jsd(beta: float) -> Kernel:
         of_p, of_q = tail - x.clamp(min=0.0), tail.add_(x.clamp_(max=0.0))
         if gradient is not None:
             mean = torch.mul(p, of_p, out=x).sum(-1, keepdim=True)
-            gradient.copy_(torch.sub(of_p, mean, out=x).mul_(p).mul_(1 - beta))
+            torch.mul(torch.sub(of_p, mean, out=x).mul_(1 - beta), p, out=gradient)
         of_teacher = q.mul_(of_q.sub_(math.log(beta))).sum(-1)
         of_student = p.mul_(of_p.sub_(math.log1p(-beta))).sum(-1)
         return beta * of_teacher + (1 - beta) * of_student
