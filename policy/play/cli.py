@@ -60,8 +60,8 @@ class Session:
         self.page = Page(policy.card, terrain, cfg.terrain, cfg.level, self.robot.dt, cfg.port)
         self._gravity = policy.card.gravity
 
-    def tick(self, rate: float = float("nan")) -> None:
-        """Do what was asked for, one control step, and show it. ``rate`` is the real-time factor."""
+    def tick(self, rate: float | None = None) -> None:
+        """Do what was asked for, one control step, and show it. ``rate`` is the real-time factor, once known."""
         self._act()
         controls = self.page.controls
         if controls.gravity != self._gravity:
@@ -69,14 +69,14 @@ class Session:
             self.robot.set_gravity(self._gravity)
         self.moment = moment = self.robot.step(controls.command)
         doing = "**fell** and starts again" if moment.lying else "hopping" if moment.tally.hops else "starting"
-        self.page.status.show(f"{doing} · {rate:.2f} × real time")
+        self.page.status.show(doing if rate is None else f"{doing} · {rate:.2f} × real time")
         self.page.show(moment)
 
     def run(self) -> None:
         """Tick in real time until Ctrl-C."""
         dt = self.robot.dt
         due = since = time.monotonic()
-        ticks, rate = 0, float("nan")
+        ticks, rate = 0, None
         while True:
             self.tick(rate)
             ticks += 1
@@ -119,7 +119,7 @@ def main(argv: Sequence[str]) -> None:
     console = Console()
     with Session(cfg) as session, contextlib.suppress(KeyboardInterrupt):
         url = session.page.url
-        console.print(f"{cfg.policy} hops at {url} (Ctrl-C ends it)")
+        console.print(f"{url} shows {cfg.policy}; Ctrl-C ends it", soft_wrap=True)
         if cfg.browser and (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
             webbrowser.open(url)
         session.run()

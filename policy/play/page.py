@@ -57,9 +57,10 @@ class Page:
         self._robot = DrawnRobot(server, "/world/robot", self._model)
         self._feet = FootMarks(server, "/world")
         self._note = server.scene.add_label("/world/note", "fell", visible=False)
-        self._anchor = np.full(3, np.inf)
+        self._anchor = self._target = np.full(3, np.inf)
         self.status = Status(server)
-        self.controls = Controls(server, card, preset_names(), kind, level)
+        presets = preset_names()
+        self.controls = Controls(server, card, presets if kind in presets else [*presets, kind], kind, level)
         server.gui.add_markdown(KEYS)
         panel = server.gui.add_panel()
         with panel.add_tab("Robot"):
@@ -92,18 +93,25 @@ class Page:
             self._note.visible = moment.lying
             if moment.lying:
                 self._note.position = position + [0.0, 0.0, 0.3]
-            self._follow(np.array([*position[:2], moment.ground]))
+            before, self._target = self._target, np.array([*position[:2], moment.ground])
+            self._anchor = followed(self._anchor, before, self._target, self._dt if self.controls.follow else 0.0)
+            self._world.position = -self._anchor
         self.readouts.show(moment)
 
     def close(self) -> None:
         """End the page."""
         close_server(self.server)
 
-    def _follow(self, target: np.ndarray) -> None:
-        """Move the world so that ``target`` (3,) stays where the camera, which is the user's, looks."""
-        gap = target - self._anchor
-        if not np.all(np.abs(gap[:2]) < _JUMP):
-            self._anchor = target
-        elif self.controls.follow:
-            self._anchor = self._anchor + gap * (1.0 - np.exp(-self._dt / np.array(_SETTLE)))
-        self._world.position = -self._anchor
+
+def followed(anchor: np.ndarray, before: np.ndarray, target: np.ndarray, dt: float) -> np.ndarray:
+    """The point of the world (3,) m that shall lie where the camera, which is the user's, looks.
+
+    Args:
+        anchor: (3,) m, that point until now.
+        before: (3,) m, the target at the last call.
+        target: (3,) m, what is followed; where it jumps, the view jumps with it.
+        dt: s since then; 0 does not follow it.
+    """
+    if not np.all(np.abs(target - before)[:2] < _JUMP):
+        return target
+    return anchor + (target - anchor) * (1.0 - np.exp(-dt / np.array(_SETTLE)))

@@ -64,5 +64,5 @@ class FootMarks:
             quaternion = np.array([1.0 + n[2], -n[1], n[0], 0.0])  # the shortest turn from z to the normal
             self._wxyz[slots] = quaternion / np.linalg.norm(quaternion)
             self._next += 1
-        self._prints.batched_positions, self._prints.batched_wxyzs = self._position, self._wxyz
+        self._prints.batched_positions, self._prints.batched_wxyzs = self._position.copy(), self._wxyz.copy()
         self._prints.visible = True

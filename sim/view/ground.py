@@ -10,7 +10,7 @@ import viser
 from sim.terrain.height_field import HeightField
 
 SUN = (-3.0, -6.0, 3.6)
-"""Direction to the sun: 28 degrees high, so that relief throws shadows."""
+"""Direction to the sun: 28 degrees high, so that relief shows."""
 _FINE = 4.0  # m around the centre, in which every sample is drawn
 _GROWTH = 1.12  # by which a cell is wider than the one before, outside of that
 _FAR = 60.0  # m around the centre at most

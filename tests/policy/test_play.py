@@ -23,6 +23,7 @@ from PIL import Image
 from policy.play.cli import PlayConfig, Session, main
 from policy.play.controls import Ground, Push, Restart
 from policy.play.live_robot import LYING_TIME, LiveRobot, Moment
+from policy.play.page import followed
 from policy.play.readouts import estimate_table
 from policy.runtime.onnx_policy import OnnxPolicy
 from sim.config import ROOT
@@ -199,6 +200,16 @@ def test_what_is_asked_for_is_done(session: Session) -> None:
     x, y, z = session.moment.qpos[:3]
     assert session.moment.ground == pytest.approx(float(rough.height(x, y)), abs=1e-3)
     assert z - session.moment.ground == pytest.approx(0.31, abs=0.06)
+
+
+def test_the_view_follows_when_told_and_jumps_with_the_robot() -> None:
+    for dt, reached in ((0.04, 6.0), (0.0, 0.0)):  # a robot at 0.6 m/s for 10 s
+        anchor, before = np.zeros(3), np.zeros(3)
+        for k in range(250):
+            target = np.array([0.024 * (k + 1), 0.0, 0.1])
+            anchor, before = followed(anchor, before, target, dt), target
+        assert anchor[0] == pytest.approx(reached, abs=0.1)
+        np.testing.assert_array_equal(followed(anchor, before, np.array([-3.0, 2.0, 0.0]), dt), [-3.0, 2.0, 0.0])
 
 
 def until(session: Session, condition: Callable[[], Any], seconds: float = 60.0) -> Any:
