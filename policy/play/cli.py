@@ -29,7 +29,7 @@ _RATE_PERIOD = 1.0  # s over which the real-time factor is measured
 class PlayConfig:
     """Watch a policy hop in a browser, live: steer it, push it, change gravity and ground. Ctrl-C ends it."""
 
-    policy: str = "policy/zoo/pronk"
+    policy: str = "policy/zoo/dual"
     """Folder with policy.onnx and card.json."""
     terrain: str = "mare"
     """Preset in configs/terrain/ to begin with."""
