@@ -240,10 +240,10 @@ class _Translator:
         while done < len(flat):
             step = flat[done + 1] - flat[done] if done + 1 < len(flat) else 1
             end = done + 1
-            while step in (0, 1) and end < len(flat) and flat[end] - flat[end - 1] == step:
+            while end < len(flat) and flat[end] - flat[end - 1] == step:
                 end += 1
-            if step == 0:
-                self._loop(end - done, f"x[{out + done} + i] = x[{flat[done]}];")
+            if step != 1:
+                self._loop(end - done, f"x[{out + done} + i] = x[{flat[done]} + i * {step}];")
             else:
                 self._say(f"memcpy(x + {out + done}, x + {flat[done]}, {end - done} * sizeof *x);")
             done = end

@@ -147,11 +147,11 @@ class Student(nn.Module):
     def output(self, observation: Tensor) -> Output:
         """The distribution of the action: Gaussian (N, J), or tokens at positions (N, J)."""
         seen = torch.cat([observation[:, : self.seen], observation[:, -self.commands :]], dim=1)
-        raw = self.net(seen).unflatten(1, (self.actions, -1))
+        raw = self.net(seen)
         if self.cfg.head == "tokens":
-            return Categorical(raw)
+            return Categorical(raw.unflatten(1, (self.actions, self.cfg.bins)))
         low, high = math.log(self.cfg.std_low), math.log(self.cfg.std_high)
-        return Gaussian(raw[..., 0], low + (high - low) * torch.sigmoid(raw[..., 1]))
+        return Gaussian(raw[:, : self.actions], low + (high - low) * torch.sigmoid(raw[:, self.actions :]))
 
     def forward(self, observation: Tensor) -> ActorOutput:
         """Observations (N, size) to mean action and std, of tokens over their bins; no estimates, no latents."""
