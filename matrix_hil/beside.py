@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import multiprocessing
+import os
 import signal
 import time
 from collections.abc import Callable, Mapping
@@ -19,13 +20,14 @@ from typing import Any, Self
 
 import numpy as np
 
-from matrix_hil.clocks import PRIORITY, real_time
+from matrix_hil.clocks import real_time
 from matrix_hil.twin import ServerConfig, TwinServer
 from matrix_hil.virtual import RigTruth, VirtualMachines
 from sim.errors import LunarError
 from sim.terrain.generators import TerrainConfig, make_terrain
 
 _START = 120.0  # s that a process may take to import, build what it serves and say where
+_NICE = -10
 _TRUTH = 8  # position, quaternion, vertical speed
 
 
@@ -103,7 +105,7 @@ class RigProcess(Beside):
 
 
 class TwinProcess(Beside):
-    """The stand-in UnrealCV server over a terrain, at a lower priority than the rig."""
+    """The stand-in UnrealCV server over a terrain, before ordinary programs where that is allowed."""
 
     def __init__(self, terrain: TerrainConfig, seed: int) -> None:
         super().__init__("stand-in-unreal", _serve_twin, terrain, seed)
@@ -141,8 +143,10 @@ def _serve_rig(line: Connection, parts: dict[str, Any], began: float, count: Any
 
 
 def _serve_twin(line: Connection, terrain: TerrainConfig, seed: int) -> None:
-    """Unreal would be on another computer: its stand-in gives way to bridge and rig, but to nothing else."""
-    field = make_terrain(terrain, seed)
-    with real_time(PRIORITY // 2), TwinServer(field, ServerConfig(port=0)) as server:
+    """It renders for long stretches, so that it must not be of the real-time class."""
+    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+    with contextlib.suppress(PermissionError):
+        os.setpriority(os.PRIO_PROCESS, 0, _NICE)
+    with TwinServer(make_terrain(terrain, seed), ServerConfig(port=0)) as server:
         line.send((server.port,))
         line.poll(None)

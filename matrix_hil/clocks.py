@@ -20,7 +20,7 @@ from matrix_hil.virtual import VirtualMachines
 
 GroundSource = Callable[[np.ndarray, np.ndarray, float], TwinPatch | None]
 """(world position (3,) m, world velocity (2,) m/s, now) -> newest patch of the virtual ground."""
-PRIORITY = 20  # of 1 to 99; above everything of an ordinary desktop, below the kernel's own threads
+_PRIORITY = 20  # of 1 to 99; above everything of an ordinary desktop, below the kernel's own threads
 
 
 @dataclass(frozen=True)
@@ -104,16 +104,17 @@ def _poll(device: SerialDevice, clock: Callable[[], float]) -> Callable[[float],
 
 
 @contextlib.contextmanager
-def real_time(priority: int = PRIORITY) -> Iterator[None]:
+def real_time() -> Iterator[None]:
     """The kernel's real-time class where that is allowed, and threads that hand over the interpreter quickly.
 
-    Threads started inside inherit the class. Start all of a run's threads inside: an ordinary one would be put to sleep
-    by other programs while it holds the interpreter that the loop waits for.
+    What computes without a pause does not belong here: the kernel stops the whole class on a core for 50 ms in each
+    second that it fills. Threads started inside inherit it. Start all of a run's threads inside: others put an ordinary
+    one to sleep while it holds the interpreter that the loop waits for.
     """
     interval = sys.getswitchinterval()
     scheduler, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
     with contextlib.suppress(PermissionError):
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(_PRIORITY))
     sys.setswitchinterval(2e-4)
     try:
         yield

@@ -199,8 +199,8 @@ class PlatformPlanner:
         c = self.cfg
         heave, roll, pitch = self.ideal(ground, place)
         back = min(max(-c.room * self._trend, -c.travel), c.travel)
-        if abs(heave) > c.travel + c.excess:
-            self._turned_back = True
+        # with hysteresis: early in a flight the landing place is still known to some centimetres only
+        self._turned_back = abs(heave) > (c.travel if self._turned_back else c.travel + c.excess)
         if self._turned_back:
             edge = math.copysign(c.travel, heave)
             heave = edge - math.copysign(c.recentre, edge)

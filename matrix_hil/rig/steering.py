@@ -23,9 +23,9 @@ _SHORTEST = 0.2  # s of flight from which its rates are known well enough to lea
 class SteeringConfig:
     """Gains and limits of the outer loop. Triples are for forward speed, lateral speed and yaw rate."""
 
-    response: tuple[float, float, float] = (0.5, 0.7, 0.4)
+    response: tuple[float, float, float] = (0.7, 0.7, 0.4)
     """1. Change of the lift-off's rate per change of what was told; half to twice as much is still damped."""
-    learning: tuple[float, float, float] = (0.6, 0.35, 0.15)
+    learning: tuple[float, float, float] = (0.5, 0.35, 0.15)
     """1. Share of a hop's surprise that goes into the rest."""
     rest_limit: tuple[float, float, float] = (0.6, 0.2, 0.4)
     """m/s, m/s, rad/s. Largest rest that is believed."""

@@ -132,6 +132,18 @@ def test_a_little_beyond_the_travel_is_cut_off_only() -> None:
     assert planner.last.error == pytest.approx(-0.009, abs=1e-4)
 
 
+def test_a_landing_place_that_comes_back_into_reach_is_met() -> None:
+    """Early in the flight the ground ahead seems out of reach, later it is not: the hop owes nothing."""
+    planner = PlatformPlanner(KEEPS)
+    for _ in range(40):
+        planner.step(False, MIDDLE, Ground(0.0, 0.0, 0.0), DT)
+    for i in range(220):
+        planner.step(True, MIDDLE, Ground(-0.18 if i < 40 else -0.14, 0.0, 0.0), DT)
+    planner.step(False, MIDDLE, Ground(-0.14, 0.0, 0.0), DT)
+    assert planner.last is not None and planner.last.within
+    assert planner.last.error == pytest.approx(0.0, abs=1e-3)
+
+
 def test_a_long_descent_is_followed_hop_by_hop() -> None:
     """60 mm per hop for 20 hops, four times the travel: most fit, and those that do are right to the washout."""
     cfg = PlatformControl()
