@@ -36,7 +36,6 @@ class ModelConfig:
     encoders: dict[str, EncoderConfig] = field(default_factory=dict)
     """Horizons of the internal model by name; none for a plain policy."""
 
-
     @property
     def ages(self) -> tuple[int, ...]:
         """Control steps back of all frames that the actor or an encoder sees: what the observation must hold."""

@@ -110,8 +110,9 @@ def test_the_belts_travel_is_compared_with_its_speed_over_a_second() -> None:
     for k in range(400):
         speed = 0.01 * k
         position += 0.01 * (k - 0.5) * DT
-        assert past.step(treadmill__speed=speed, treadmill__position=position).travel_error == pytest.approx(0, abs=1e-9)
-    for k in range(round(TRAVEL_SPAN / DT) - 5):  # speed goes on, position stands
+        error = past.step(treadmill__speed=speed, treadmill__position=position).travel_error
+        assert error == pytest.approx(0, abs=1e-9)
+    for _ in range(round(TRAVEL_SPAN / DT) - 5):  # speed goes on, position stands
         error = past.step(treadmill__speed=1.0, treadmill__position=position).travel_error
     assert error < -0.9
     late = [past.step(treadmill__position=position).travel_error for _ in range(250)]

@@ -136,8 +136,8 @@ def test_a_taken_port_is_named(server: TwinServer, grounds: dict[str, HeightFiel
 def test_the_command_serves_a_preset_until_interrupted() -> None:
     code = "import sys; from matrix_hil.twin.serve import main; main(sys.argv[1:])"
     process = subprocess.Popen(
-        [sys.executable, "-c", code, "serve", "--terrain", "crater-rim", "--server.port", "0", "--fault.kind", "corrupt"],
-        stdout=subprocess.PIPE, text=True,
+        [sys.executable, "-c", code, "serve", "--terrain", "crater-rim", "--server.port", "0",
+         "--fault.kind", "corrupt"], stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
         assert process.stdout is not None
