@@ -156,4 +156,4 @@ def _bar(scale: Mapping[str, Any]) -> str:
 
 
 def _number(value: float | None, form: str) -> str:
-    return "–" if value is None else format(value, form)
+    return "–" if value is None else format(value, "z" + form)  # z: no minus zero
