@@ -152,6 +152,12 @@ def run(cfg: HilConfig, console: Console | None = None, drive: Callable[[Bench],
         if cfg.clock == "wall":
             stack.enter_context(real_time())
         ground = _ground(cfg, stack, clock)
+        live = None
+        if cfg.live or cfg.panel:
+            from matrix_hil.live import LiveView  # half a second that only these options need
+
+            # before the devices, whose lines would run over while it starts
+            live = stack.enter_context(LiveView(cfg.rig, cfg.sync.heading, cfg.live_port, cfg.panel))
         rig = _machines(cfg, began) if len(real) < len(DEVICES) else None
         if rig is not None:
             stack.enter_context(rig)
@@ -177,10 +183,7 @@ def run(cfg: HilConfig, console: Console | None = None, drive: Callable[[Bench],
         metrics = RunMetrics(cfg.sync, truth)
         watch: Callable[[Cycle], None] | None = None
         panel: Panel | None = None
-        if cfg.live or cfg.panel:
-            from matrix_hil.live import LiveView  # half a second that only these options need
-
-            live = stack.enter_context(LiveView(cfg.rig, cfg.sync.heading, cfg.live_port, cfg.panel))
+        if live is not None:
             keyboard = stack.enter_context(Keyboard())
             panel = Panel(live.desk, keyboard, devices, live.alive, time.monotonic)
             console.print(f"{'panel' if cfg.panel else 'live'}: {live.url}" + (f", {HELP}" if keyboard.present else ""))
