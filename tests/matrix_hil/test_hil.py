@@ -18,6 +18,7 @@ import pytest
 from rich.console import Console
 
 from matrix_hil import hil
+from matrix_hil.calibration import CalibrationConfig
 from matrix_hil.clocks import run_simulated
 from matrix_hil.hil import HilConfig, run
 from matrix_hil.link import DEVICES
@@ -268,9 +269,12 @@ def test_unreal_that_does_not_answer(standing_policy: Path, tmp_path: Path, sile
 
 
 @pytest.mark.usefixtures("no_machine_moves")
-def test_absent_serial_port(standing_policy: Path, tmp_path: Path) -> None:
-    cfg = config(standing_policy, tmp_path / "log", clock="wall", treadmill=Treadmill(port="/dev/ttyNOTHERE"))
-    with pytest.raises(LunarError, match=r"treadmill.*/dev/ttyNOTHERE"):
+def test_a_machine_that_was_never_calibrated(standing_policy: Path, tmp_path: Path) -> None:
+    cfg = config(
+        standing_policy, tmp_path / "log", clock="wall", treadmill=Treadmill(port="/dev/ttyNOTHERE"),
+        calibration=CalibrationConfig(file=str(tmp_path / "none.json")),
+    )  # fmt: skip
+    with pytest.raises(LunarError, match=r"no calibration .*none.json.*lunar hil calibrate"):
         run(cfg, QUIET)
 
 

@@ -27,7 +27,8 @@ from matrix_hil.log.info import info
 from matrix_hil.log.names import file_name
 from matrix_hil.log.recover import recover
 from matrix_hil.log.topics import TOPICS, Codec, definition
-from policy.policy_file import load_actor, save_policy
+from policy.internal_model.actor import Actor
+from policy.policy_file import load_actor, model_config, save_policy
 from policy.runtime.card import Card
 from policy.runtime.onnx_policy import OnnxPolicy
 from sim.config import parse
@@ -252,8 +253,7 @@ def test_an_attachment_larger_than_its_record(tmp_path: Path) -> None:
 def policy(standing_policy: Path) -> Path:
     """A folder with card, ONNX and weights that fit."""
     card = Card.load(standing_policy / "card.json")
-    state = {"actor.0.weight": torch.zeros(12, card.observation.size), "actor.0.bias": torch.zeros(12)}
-    save_policy(standing_policy, state, card)
+    save_policy(standing_policy, Actor(model_config(card.model), card.observation), card)
     load_actor(standing_policy)
     return standing_policy
 
