@@ -112,18 +112,19 @@ class PronkWorld:
         self.num_envs = n = cfg.num_envs
         events.check_randomisation(cfg.randomisation, cfg.physics.control_dt)
         self.spec = replace(PRONK_OBSERVATION, ages=cfg.ages)
-        self.everyone = torch.arange(n, device=self.device)
         self.kinds = 1 + len(cfg.other_terrains)
         if cfg.curriculum.enabled:
             kinds = [cfg.terrain, *(replace(cfg.terrain, kind=kind) for kind in cfg.other_terrains)]
             terrain = join([make_levels(kind, seed) for kind in kinds])
             self.physics = make_physics(cfg.physics, n, terrain, self.device, threads)
-            first = self.everyone // self.kinds % (cfg.curriculum.start + 1)
-            self.physics.level[:] = LEVELS * (self.everyone % self.kinds) + first
+            robot = torch.arange(n, device=self.device)
+            first = robot // self.kinds % (cfg.curriculum.start + 1)
+            self.physics.level[:] = LEVELS * (robot % self.kinds) + first
         elif cfg.other_terrains:
             raise LunarError("world.other_terrains needs a curriculum: set curriculum.enabled, or name one terrain")
         else:
             self.physics = make_physics(cfg.physics, n, make_terrain(cfg.terrain, seed), self.device, threads)
+        self.everyone = torch.arange(n, device=self.device)
         self.dt = cfg.physics.control_dt
         self.max_steps = round(cfg.episode_length / self.dt)
         self.weights = dict(cfg.rewards)

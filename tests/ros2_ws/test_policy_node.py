@@ -138,4 +138,4 @@ def test_a_policy_with_another_observation_is_not_configured(
     wrong_policy_folder: Path, start_node: Callable, tmp_path: Path
 ) -> None:
     assert start_node(wrong_policy_folder).wait(timeout=20) == 1
-    assert "'frames' is 5, the other side has 3" in (tmp_path / "node.log").read_text()
+    assert "'rate' is 100.0, the other side has 50.0" in (tmp_path / "node.log").read_text()

@@ -32,7 +32,7 @@ def test_the_policy_comes_up_and_ctrl_c_ends_it(ros: dict[str, str], policy_fold
 def test_a_policy_that_does_not_fit_is_a_failure(ros: dict[str, str], wrong_policy_folder: Path) -> None:
     result = subprocess.run([*LUNAR, str(wrong_policy_folder)], env=ros, capture_output=True, text=True, timeout=30)
     assert result.returncode == 1
-    assert "'frames' is 5" in result.stdout + result.stderr
+    assert "'rate' is 100.0" in result.stdout + result.stderr
 
 
 def test_a_policy_that_does_nothing_stands_in_the_simulated_robot(
