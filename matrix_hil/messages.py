@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -154,3 +155,8 @@ class MachineStates:
     counterweight: CounterweightState | None = None
     tracker: TrackerState | None = None
     robot: RobotState | None = None
+
+
+def is_finite(message: Any) -> bool:
+    """Whether no number in a message is a NaN or infinite."""
+    return all(np.isfinite(value).all() for value in vars(message).values() if not isinstance(value, str))

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from matrix_hil.link.devices import safe_robot
+from matrix_hil.link.devices import safe_platform, safe_robot
 from matrix_hil.messages import (
     CounterweightCommand,
     MachineCommands,
@@ -190,13 +190,16 @@ class Supervisor:
 
     def _retreat(self, sent: MachineCommands, states: MachineStates, now: float, dt: float) -> MachineCommands:
         """Safe commands. What to freeze at is taken once, on the way in, so that noise does not move it."""
+        told = sent.platform if math.isfinite(self._safe_for) else None  # before it was armed nobody told it anything
+        if "pose" not in self._refuge and (frozen := safe_platform(states.platform, told, now)) is not None:
+            self._refuge["pose"] = frozen.pose
         for name, value in _measured(states).items():
             self._refuge.setdefault(name, value)
         self._rest()
         pose = self._refuge.get("pose", sent.platform.pose)
         tension = float(np.clip(self._refuge.get("tension", sent.counterweight.tension), 0.0, self.cfg.tension_max))
         if self._safe_for > self.cfg.damp_time - 1e-9:
-            robot = safe_robot(states.robot, now)
+            robot = safe_robot(states.robot, sent.robot, now)
         elif self._safe_for > self.cfg.hold_time - 1e-9:
             robot = RobotCommand(now, NOMINAL_POSE, sent.robot.kp, sent.robot.kd, "stand")
         else:
@@ -283,20 +286,19 @@ class Supervisor:
 def _start(states: MachineStates, now: float) -> MachineCommands:
     """Commands that change nothing, to begin from; zeros stand for what has not been heard."""
     known = _measured(states)
+    frozen = safe_platform(states.platform, None, now)
     belt = states.treadmill.speed if states.treadmill is not None and np.isfinite(states.treadmill.speed) else 0.0
     return MachineCommands(
-        PlatformCommand(now, known.get("pose", np.zeros(6))),
+        frozen if frozen is not None else PlatformCommand(now, np.zeros(6)),
         TreadmillCommand(now, belt),
         CounterweightCommand(now, float(known.get("tension", 0.0)), True),
-        safe_robot(states.robot, now),
+        safe_robot(states.robot, None, now),
     )
 
 
 def _measured(states: MachineStates) -> dict[str, np.ndarray]:
-    """Pose, tension and joints of the machines that have been heard and whose values are finite."""
+    """Tension and joints of the machines that have been heard and whose values are finite."""
     values = {}
-    if states.platform is not None:
-        values["pose"] = np.asarray(states.platform.pose, dtype=float)
     if states.counterweight is not None:
         values["tension"] = np.asarray(states.counterweight.tension, dtype=float)
     if states.robot is not None:

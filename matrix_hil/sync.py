@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -24,6 +25,7 @@ from matrix_hil.messages import (
     TreadmillCommand,
     TreadmillState,
     TwinPatch,
+    is_finite,
 )
 from matrix_hil.rig.counterweight import wanted_tension
 from matrix_hil.rig.landing import FreeFlight, Landing, predict_landing, speed_home
@@ -147,6 +149,7 @@ class Sync:
         self.steering = Steering(cfg.steering, cfg.flight, low, high)
         self._relief = LegRelief(policy.card.robot)
         self.running = False
+        self._last_sound: dict[str, Any] = {}
         self._targets = NOMINAL_POSE.copy()
         self._acted = -math.inf
         self._command = HopCommand(0.0, 0.0, 0.0, 0.0, 0.0)
@@ -185,6 +188,7 @@ class Sync:
         Returns:
             Commands; the robot's place in the virtual world (x, y, z of the base, (3,) m); what the loop believed.
         """
+        states = self._sound(states)
         if self.running and self._started is None:
             self._started = now
         command = self._ramp(command, now)
@@ -237,6 +241,16 @@ class Sync:
             policy_time=self._acted,
         )
         return commands, world, info
+
+    def _sound(self, states: MachineStates) -> MachineStates:
+        """The states; in place of one that is no number the newest that was.
+
+        The supervisor judges them as they are; what is decided here until it has must not break on them.
+        """
+        for name, state in vars(states).items():
+            if state is not None and is_finite(state):
+                self._last_sound[name] = state
+        return MachineStates(**self._last_sound)
 
     def _ramp(self, command: HopCommand, now: float) -> HopCommand:
         if self._started is None:

@@ -25,6 +25,7 @@ SAFE_REPEATS = 3
 """The safe command on exit is sent this often, so that one bad bit cannot lose it."""
 _WRITE_TIMEOUT = 0.05  # s. A port that takes no bytes must not hold the loop; pyserial spins for ever at 0.
 _SLACK = 1e-6  # s. Rounding of a clock that counts in periods.
+_EARLY = 0.1  # of a period by which a command may come early: a loop's jitter must not hold it up until the next poll
 
 
 @dataclass(frozen=True)
@@ -70,9 +71,13 @@ class SerialDevice(Generic[S, C]):
         self.bytes_sent = 0
         self.tap: Callable[[str, bytes, float], None] | None = None
         """Told of all bytes read (``rx``) and written (``tx``), with the time of the ``poll`` and in its thread."""
+        self.clock: Callable[[], float] | None = None
+        """On the wall clock, what the ``now`` of ``poll`` was read from: a thread may be held up between there and the
+        port, and what is read and written is stamped afterwards. None: at ``now``."""
         self.wired: tuple[float, float] | None = None
-        """s, host clock, of the newest command written: when it was made, and the ``poll`` that wrote it."""
+        """s, host clock, of the newest command written: when it was made, and when it was written."""
         self._serial: serial.SerialBase | None = None
+        self._write_timeout = _WRITE_TIMEOUT
         self._clear()
 
     def _clear(self) -> None:
@@ -80,6 +85,7 @@ class SerialDevice(Generic[S, C]):
         self._order = FrameOrder()
         self._state: S | None = None
         self._pending: C | None = None
+        self._told: C | None = None
         self._expires = math.inf
         self._reset_wanted = True
         self._now = 0.0
@@ -100,7 +106,7 @@ class SerialDevice(Generic[S, C]):
             return
         try:
             self._serial = serial.serial_for_url(
-                self.port, baudrate=self.baud, timeout=0, write_timeout=_WRITE_TIMEOUT, exclusive=True
+                self.port, baudrate=self.baud, timeout=0, write_timeout=self._write_timeout, exclusive=True
             )
         except (serial.SerialException, OSError, ValueError) as error:
             raise LunarError(
@@ -113,7 +119,7 @@ class SerialDevice(Generic[S, C]):
         """Send the safe command and close the port. Does nothing when not connected."""
         if self._serial is None:
             return
-        safe = self.spec.safe(self._state, self._now)
+        safe = self.safe_command(self._now)
         with contextlib.suppress(serial.SerialException, OSError, termios.error):
             if safe is not None:
                 for _ in range(SAFE_REPEATS):
@@ -159,6 +165,10 @@ class SerialDevice(Generic[S, C]):
             error=self._error,
         )
 
+    def safe_command(self, now: float) -> C | None:
+        """What leaves the device safe, given what it was told and measured last; None when there is nothing to say."""
+        return self.spec.safe(self._state, self._told, now)
+
     def age(self, now: float) -> float:
         """s since the newest state was received; infinite before the first."""
         return math.inf if self._state is None else now - self._state.time
@@ -171,6 +181,12 @@ class SerialDevice(Generic[S, C]):
             expires: s, host clock. Afterwards the command is dropped: the data that it was made from are too old.
         """
         self._pending, self._expires = command, expires
+
+    def let_writes_wait(self, seconds: float) -> None:
+        """Wait up to ``seconds`` of wall time for a port to take bytes, as simulated time may."""
+        self._write_timeout = seconds
+        if self._serial is not None:
+            self._serial.write_timeout = seconds
 
     def reset(self) -> None:
         """Let the next ``poll`` ask the device to clear latched faults whose cause has gone. Drops a queued command.
@@ -188,7 +204,8 @@ class SerialDevice(Generic[S, C]):
             now: s, host clock.
             wait: wall seconds to wait at most for a new state. For simulated time, where a byte written on the other
                 end of a pseudo-terminal is not at once readable on this one.
-            received: with ``wait``: wait for this many ``bytes_received`` in total instead.
+            received: with ``wait``: wait for this many ``bytes_received`` in total instead; if just these have come
+                already, no more are looked for.
         """
         if self._serial is None:
             return 0
@@ -197,7 +214,8 @@ class SerialDevice(Generic[S, C]):
         deadline = time.monotonic() + wait if wait > 0.0 else 0.0
         try:
             while True:
-                fresh += self._receive(now)
+                if received is None or self.bytes_received != received:
+                    fresh += self._receive(now)
                 enough = fresh > 0 if received is None else self.bytes_received >= received
                 left = deadline - time.monotonic() if wait > 0.0 and not enough else 0.0
                 if left <= 0.0:
@@ -216,6 +234,8 @@ class SerialDevice(Generic[S, C]):
         fresh = 0
         while data := self._serial.read(4096):
             self.bytes_received += len(data)
+            if self.clock is not None:
+                now = self.clock()
             if self.tap is not None:
                 self.tap("rx", data, now)
             for frame in self._decoder.feed(data):
@@ -241,11 +261,14 @@ class SerialDevice(Generic[S, C]):
         since_command = now - self._last_command
         # Nor is a device commanded that was never heard from: where it stands is unknown.
         command = self._pending if self._state is not None else None
-        if command is not None and not -_SLACK < since_command < self.spec.period - _SLACK:
+        spacing = (1.0 - _EARLY) * self.spec.period - _SLACK
+        # Commands that were made a period apart need not be written a period apart: the one before may have been late.
+        spaced = command is not None and command.time - self._vouched >= spacing
+        if command is not None and (spaced or not -_SLACK < since_command < spacing):
             self._pending = None
-            self._last_command, self._vouched = now, command.time
+            self._last_command, self._vouched, self._told = now, command.time, command
             self._write(command)
-            self.wired = command.time, now
+            self.wired = command.time, now if self.clock is None else self.clock()
         # A driver's own thread must not vouch for a control loop that has died: no commands, no heartbeats.
         loop_alive = self.spec.command_type is None or now - self._vouched < HOST_SILENCE
         since_heartbeat = now - self._last_heartbeat
@@ -256,12 +279,12 @@ class SerialDevice(Generic[S, C]):
     def _write(self, message: Message) -> None:
         assert self._serial is not None
         data = pack(message, self._sequence)
+        self._sequence = (self._sequence + 1) & 0xFFFF  # also if it times out: some or all of it may have left
         try:
             self._serial.write(data)
         except serial.SerialTimeoutException:
             self._write_timeouts += 1
             return
-        self._sequence = (self._sequence + 1) & 0xFFFF
         self._sent += 1
         self.bytes_sent += len(data)
         if self.tap is not None:

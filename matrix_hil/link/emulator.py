@@ -33,6 +33,7 @@ from matrix_hil.link.protocol import (
     pack,
     unpack,
 )
+from matrix_hil.messages import is_finite
 
 BITS_PER_BYTE = 10  # start bit, eight data bits, stop bit
 TRANSMIT_BUFFER = 1024  # bytes; a frame that does not fit is not sent
@@ -220,6 +221,8 @@ class Emulator:
             self._safe()
 
     def _read(self, wait: float, received: int | None) -> None:
+        if received is not None and self.bytes_received == received:
+            return  # all that was written has come
         deadline = time.monotonic() + wait if wait > 0.0 else 0.0
         while True:
             with contextlib.suppress(BlockingIOError):
@@ -244,7 +247,7 @@ class Emulator:
             self.commands += 1
             self.last_command = message
             self._heard = self._polled
-            if not self._latched and _finite(message):
+            if not self._latched and is_finite(message):
                 self._queue.append(Received(self._line_in + self.dead_time, message))
 
     def _send(self, message: Message) -> None:
@@ -274,10 +277,6 @@ class Emulator:
             self.bytes_sent += os.write(self._master, data)
 
 
-def _finite(message: Message) -> bool:
-    return all(np.isfinite(v).all() for v in vars(message).values() if not isinstance(v, str))
-
-
 @dataclass
 class Lockstep:
     """A driver and its emulator on one injected clock, each waiting for the bytes that the other has written.
@@ -287,12 +286,13 @@ class Lockstep:
 
     device: SerialDevice
     emulator: Emulator
-    timeout: float = 1.0
-    """wall s to wait at most."""
+    timeout: float = 30.0
+    """wall s to wait at most: long, or a busy computer would let bytes come late in simulated time."""
     _to_device: int = field(init=False)
     _to_emulator: int = field(init=False)
 
     def __post_init__(self) -> None:
+        self.device.let_writes_wait(self.timeout)  # else a busy computer would lose frames in simulated time
         self._to_device = self.emulator.bytes_sent - self.device.bytes_received
         self._to_emulator = self.device.bytes_sent - self.emulator.bytes_received
 

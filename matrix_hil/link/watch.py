@@ -47,7 +47,7 @@ class WatchedDevice(Generic[S, C]):
         if self._commanded is not None and now - self._commanded > self.timeout:
             if self._safe is None:
                 # where to freeze is taken once: a platform must not creep after its own noise
-                self._safe = self.device.spec.safe(self.device.state, now)
+                self._safe = self.device.safe_command(now)
                 self.trips += 1
             if self._safe is not None:
                 self.device.send(replace(self._safe, time=now))

@@ -18,7 +18,7 @@ from matrix_hil.link import (
     TreadmillEmulator,
 )
 from matrix_hil.link.watch import WatchedDevice
-from matrix_hil.messages import PlatformCommand, TreadmillCommand
+from matrix_hil.messages import PlatformCommand, PlatformState, TreadmillCommand
 
 DT, TIMEOUT = 0.005, 0.06
 
@@ -70,12 +70,28 @@ def test_the_belt_stops_when_commands_stop_and_no_device_has_to_trip(belt: Bench
 
 
 def test_the_platform_freezes_once_where_it_was_measured(plate: Bench) -> None:
-    plate.run(0.2, lambda now: PlatformCommand(now, np.array([0.0, 0.0, 0.1, 0.0, 0.0, 0.0])))
+    plate.run(0.4, rising)
     plate.run(0.5)
     first = plate.emulator.last_command.pose  # type: ignore[attr-defined]
     plate.run(0.5)
     assert np.array_equal(plate.emulator.last_command.pose, first)  # type: ignore[attr-defined]
-    assert 0.0 < first[2] < 0.1
+    assert 0.06 < first[2] <= 0.08
+
+
+def test_a_platform_that_is_not_where_it_was_told_to_be_is_not_sent_where_a_sensor_says(plate: Bench) -> None:
+    """A supervised platform follows within millimetres: a measurement 0.2 m away is a sensor's error."""
+    plate.run(0.4, rising)
+    device = plate.watched.device
+    assert isinstance(device.state, PlatformState)
+    device._state = PlatformState(plate.now, device.state.pose + 0.2, np.zeros(6))
+    assert device.safe_command(plate.now) == PlatformCommand(plate.now, device._told.pose)  # type: ignore[union-attr]
+    device._state = PlatformState(plate.now, np.full(6, np.nan), np.zeros(6))
+    assert device.safe_command(plate.now).pose[2] == pytest.approx(0.08, abs=0.002)  # type: ignore[union-attr]
+
+
+def rising(now: float) -> PlatformCommand:
+    """At 0.2 m/s, which the platform follows."""
+    return PlatformCommand(now, np.array([0.0, 0.0, 0.2 * now, 0.0, 0.0, 0.0]))
 
 
 def test_an_old_command_is_refused(belt: Bench) -> None:

@@ -1,0 +1,173 @@
+"""One fault on the simulated clock: the rig runs, the fault strikes at a phase of a hop, and all that matters is noted.
+
+The run is that of ``lunar hil``, with a ``Cable`` between every driver and its device. Time in the trial is that of the
+machines; the host's clock is the same until a fault lets it jump.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from matrix_hil.clocks import Bench
+from matrix_hil.faults.alterations import Alteration
+from matrix_hil.faults.cable import Cable, lockstep_through
+from matrix_hil.link import Lockstep
+from matrix_hil.twin import Misbehaviour, TwinServer
+from matrix_hil.virtual import VirtualMachines
+from sim.rig import RigOutputs
+
+Phase = Literal["lift-off", "rising", "apex", "falling", "touch-down", "landing", "stance", "pushing"]
+PHASES: tuple[Phase, ...] = ("lift-off", "rising", "apex", "falling", "touch-down", "landing", "stance", "pushing")
+"""Of a hop, in order."""
+
+_CONTACT = 1.0  # N on all feet together; less is flight
+_SLOW = 0.15  # m/s; around the turning points of the base's motion
+_LATEST = 6.0  # s with the policy by which the phase must have come
+_AFTER = 4.0  # s after the fault that a trial waits for a trip
+
+
+@dataclass
+class Recording:
+    """What a trial saw, one row per millisecond; times in s."""
+
+    time: list[float] = field(default_factory=list)
+    platform_speed: list[float] = field(default_factory=list)
+    """m/s or rad/s, the fastest axis."""
+    belt_speed: list[float] = field(default_factory=list)
+    """m/s."""
+    brake: list[bool] = field(default_factory=list)
+    rope_length: list[float] = field(default_factory=list)
+    """m."""
+    tension: list[float] = field(default_factory=list)
+    """N."""
+    mode: list[str] = field(default_factory=list)
+    """Of the robot's controller."""
+
+    def add(self, now: float, machines: VirtualMachines) -> None:
+        """Take what the machines do now."""
+        self.time.append(now)
+        self.platform_speed.append(float(np.abs(machines.platform.actuated.velocity).max()))
+        self.belt_speed.append(machines.treadmill.actuated.speed)
+        self.brake.append(machines.counterweight.actuated.brake)
+        self.rope_length.append(machines.outputs.rope_length)
+        self.tension.append(machines.outputs.rope_tension)
+        self.mode.append(machines.robot.actuated.mode)
+
+
+class Trial:
+    """Drives a run of ``lunar hil``: pass ``drive`` as its argument of that name, then read the fields.
+
+    Args:
+        inject: makes the fault, given this trial.
+        when: phase of a hop at which it does; None: as soon as the policy drives.
+        server: stand-in for Unreal that the run reads.
+        after: s with the policy before the phase counts.
+    """
+
+    def __init__(
+        self, inject: Callable[[Trial], None], when: Phase | None, server: TwinServer, after: float = 0.6
+    ) -> None:
+        self._inject = inject
+        self._when = when
+        self._after = after
+        self._server = server
+        self.cables: dict[str, Cable] = {}
+        self.jump = 0.0
+        """s that the host's clock is ahead of the machines'."""
+        self.injected: float | None = None
+        """s, when the fault struck; None if its phase never came."""
+        self.tripped: float | None = None
+        """s, when the supervisor latched."""
+        self.recording = Recording()
+        self._seen: list[str] = []
+
+    # ---- what a fault may do ----------------------------------------------------------------------------------------
+
+    def to_host(self, device: str, alteration: Alteration) -> None:
+        """Spoil what a device says."""
+        self.cables[device].spoil("to_host", alteration)
+
+    def to_device(self, device: str, alteration: Alteration) -> None:
+        """Spoil what a device hears."""
+        self.cables[device].spoil("to_device", alteration)
+
+    def twin(self, misbehaviour: Misbehaviour) -> None:
+        """Let the stand-in for Unreal misbehave."""
+        self._server.misbehave(misbehaviour)
+
+    # ---- the run ----------------------------------------------------------------------------------------------------
+
+    def drive(self, bench: Bench) -> None:
+        """Run to the end. Machines go in ticks of a millisecond, the host once per cycle, nobody is ever late."""
+        assert bench.machines is not None
+        machines, loop = bench.machines, bench.loop
+        try:
+            links = self._wire(bench)
+            period, cycle = 1.0 / loop.sync.cfg.rate, 0
+            ticks = round(period / machines.tick)
+            started = None
+            while not loop.done:
+                now = cycle * period
+                for k in range(ticks - 1, -1, -1):
+                    machines.poll(now - k * machines.tick)
+                    if self.injected is not None:
+                        self.recording.add(now - k * machines.tick, machines)
+                if started is None and loop.phase == "run":
+                    started = now
+                if self.injected is None and started is not None and now >= started + self._after:
+                    if self._when is None or self._is_phase(machines.outputs):
+                        self.injected = now
+                        self._inject(self)
+                        self.recording.add(now, machines)
+                    elif now > started + _LATEST:
+                        loop.stop(now)
+                if self.injected is not None and self.tripped is None and now > self.injected + _AFTER:
+                    loop.stop(now)
+                host = now + self.jump
+                patch = bench.ground(loop.world, loop.velocity, host)
+                for link in links.values():
+                    link.poll_device(host)
+                loop.cycle(host, loop.newest(), patch)
+                for device in bench.devices.values():
+                    device.poll(host)
+                if self.tripped is None and loop.supervisor.state in ("safe", "estop"):
+                    self.tripped = now
+                bench.timed(0.0, 0.0)
+                cycle += 1
+        finally:
+            for device in bench.devices.values():
+                device.disconnect()
+            for cable in self.cables.values():
+                cable.close()
+
+    def _wire(self, bench: Bench) -> dict[str, Lockstep]:
+        """Put a cable between every driver and its device."""
+        assert bench.machines is not None
+        for name, device in bench.devices.items():
+            device.disconnect()
+            bench.machines.emulators[name].poll(0.0, 30.0, device.bytes_sent)  # what it said in leaving is no surprise
+            self.cables[name] = cable = Cable(device.port)
+            device.port = cable.port
+            device.connect()
+        return bench.machines.lockstep(
+            bench.devices, lambda device, emulator: lockstep_through(self.cables[device.spec.name], device, emulator)
+        )
+
+    def _is_phase(self, o: RigOutputs) -> bool:
+        """Whether the hop has just come to the phase that was asked for, the ones before it having been seen."""
+        force, rate = float(o.foot_force.sum()), float(o.base_velocity[2])
+        air = force < _CONTACT
+        phase: Phase
+        if air:
+            fresh = not self._seen or self._seen[-1] not in ("lift-off", "rising", "apex", "falling")
+            phase = "lift-off" if fresh else "apex" if abs(rate) < _SLOW else "rising" if rate > 0 else "falling"
+        else:
+            fresh = bool(self._seen) and self._seen[-1] in ("rising", "apex", "falling")
+            phase = "touch-down" if fresh else "stance" if abs(rate) < _SLOW else "landing" if rate < 0 else "pushing"
+        if not self._seen or self._seen[-1] != phase:
+            self._seen.append(phase)
+        return phase == self._when and len(set(self._seen)) > 2

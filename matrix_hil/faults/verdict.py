@@ -1,0 +1,109 @@
+"""Whether a trial ended in the safe state, and in time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from matrix_hil.faults.trial import Recording
+from matrix_hil.link.protocol import HOST_SILENCE
+from sim.spec.gravity import EARTH
+
+
+@dataclass(frozen=True)
+class Reaction:
+    """s from the trip, or from the machine's own watchdog, until it is safe; the times of docs/safety.md."""
+
+    platform: float = 0.2
+    """It stands."""
+    belt: float = 0.05
+    """It stands, besides ``belt_ramp``."""
+    belt_ramp: float = 2.0
+    """m/s^2. From speed v the belt takes v / belt_ramp longer."""
+    rope: float = 0.015
+    """The brake has closed."""
+    robot: float = 0.12
+    """It damps."""
+    watchdog: float = HOST_SILENCE + 0.01
+    """Until a device that hears nothing has noticed."""
+
+
+REACTION = Reaction()
+SNAP = 3.0
+"""robot weights on Earth. No stop may pull harder at the harness."""
+_STILL = (2e-3, 1e-3)  # m/s or rad/s of the platform, m/s of the belt
+_PAID_OUT = 2e-3  # m that the rope may lengthen after the brake has closed: what its last millisecond gives
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a trial ended; times in s after the fault, NaN for never."""
+
+    name: str
+    reason: str
+    """Latched by the supervisor, or the devices' own."""
+    detected: float
+    """The supervisor tripped."""
+    detection_limit: float
+    safe: float
+    """The last machine was safe."""
+    safe_limit: float
+    snap: float
+    """robot weights, the hardest pull at the harness afterwards."""
+    problems: tuple[str, ...]
+    """What was not as it must be; empty when the rig ended safe in time."""
+
+
+def last_time(recording: Recording, bad: np.ndarray) -> float:
+    """s, the first time from which nothing is ``bad`` until the end; NaN when the last row still is."""
+    if not bad.any():
+        return recording.time[0]
+    last = int(np.flatnonzero(bad)[-1])
+    return recording.time[last + 1] if last + 1 < len(bad) else float("nan")
+
+
+def machines_safe(recording: Recording, since: dict[str, float]) -> tuple[dict[str, float], dict[str, float]]:
+    """When each machine was safe for good, and by when it had to be, s on the trial's clock.
+
+    Args:
+        recording: of the machines.
+        since: when each machine was told, or noticed by itself.
+    """
+    time = np.array(recording.time)
+    belt = np.array(recording.belt_speed)
+    speed = float(abs(belt[np.searchsorted(time, since["treadmill"]).clip(max=len(belt) - 1)]))
+    safe = {
+        "platform": last_time(recording, np.array(recording.platform_speed) > _STILL[0]),
+        "treadmill": last_time(recording, np.abs(belt) > _STILL[1]),
+        "counterweight": last_time(recording, ~np.array(recording.brake)),
+        "robot": last_time(recording, np.array(recording.mode) != "damp"),
+    }
+    limit = {
+        "platform": since["platform"] + REACTION.platform,
+        "treadmill": since["treadmill"] + REACTION.belt + speed / REACTION.belt_ramp,
+        "counterweight": since["counterweight"] + REACTION.rope,
+        "robot": since["robot"] + REACTION.robot,
+    }
+    return safe, limit
+
+
+def judge_machines(recording: Recording, since: dict[str, float], mass: float) -> tuple[list[str], float, float, float]:
+    """(problems, when all were safe, by when they had to be, hardest pull in robot weights)."""
+    safe, limit = machines_safe(recording, since)
+    problems = []
+    for name, at in safe.items():
+        if np.isnan(at):
+            problems.append(f"{name} never became safe")
+        elif at > limit[name] + 1e-9:
+            problems.append(f"{name} was safe {at - limit[name]:.3f} s too late")
+    snap = float(np.max(recording.tension)) / (mass * EARTH)
+    if snap > SNAP:
+        problems.append(f"the rope pulled with {snap:.2f} robot weights, limit {SNAP}")
+    closed = safe["counterweight"]
+    if not np.isnan(closed):
+        length = np.array(recording.rope_length)[np.array(recording.time) >= closed]
+        paid = float((length - np.minimum.accumulate(length)).max())
+        if paid > _PAID_OUT:
+            problems.append(f"the braked rope paid out {1e3 * paid:.1f} mm")
+    return problems, max(safe.values()), max(limit.values()), snap
