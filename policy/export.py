@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import torch
 from rich.console import Console
 
@@ -63,6 +64,7 @@ def export(cfg: ExportConfig) -> dict[str, Any]:
             output_names=list(ActorOutput._fields), dynamic_shapes=({0: torch.export.Dim("batch")},),
             external_data=False, verbose=False,
         )  # fmt: skip
+    _forget_sources(path)
     if out != folder:
         shutil.copyfile(folder / "card.json", out / "card.json")
     observations = np.random.default_rng(cfg.seed).standard_normal((1000, card.observation.size)).astype(np.float32)
@@ -77,6 +79,15 @@ def export(cfg: ExportConfig) -> dict[str, Any]:
         results["c"] = write_header(folder, out / "policy.h")
         results["c_int8"] = write_header(folder, out / "policy_int8.h", int8=True)
     return results
+
+
+def _forget_sources(path: Path) -> None:
+    """Drop what the exporter notes of every node: stack traces that name files of the computer it ran on."""
+    model = onnx.load(path)
+    for part in (model.graph, *model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output):
+        del part.metadata_props[:]
+        part.doc_string = ""
+    onnx.save(model, path)
 
 
 def main(argv: Sequence[str]) -> None:
