@@ -182,7 +182,7 @@ def ground_difference(old: TwinPatch, new: TwinPatch) -> float:
     if x1 < x0 or y1 < y0:
         return 0.0
     x, y = np.meshgrid(np.linspace(x0, x1, _SAMPLES), np.linspace(y0, y1, _SAMPLES))
-    difference = _heights(new, x, y) - _heights(old, x, y)
+    difference = heights_at(new, x, y) - heights_at(old, x, y)
     known = difference[np.isfinite(difference)]
     return float(np.median(known)) if known.size else 0.0
 
@@ -193,8 +193,8 @@ def _common(a: TwinPatch, b: TwinPatch, axis: int) -> tuple[float, float]:
     return max(s[0] for s in spans), min(s[1] for s in spans)
 
 
-def _heights(patch: TwinPatch, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """m, bilinear at points within the patch; NaN where it does not know the ground."""
+def heights_at(patch: TwinPatch, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """m, bilinear at points (any shape, m); the nearest edge's outside of the patch, NaN where it does not know."""
     rows, cols = patch.heights.shape
     col = np.clip((x - patch.origin[0]) / patch.resolution, 0.0, cols - 1.0)
     row = np.clip((y - patch.origin[1]) / patch.resolution, 0.0, rows - 1.0)

@@ -20,6 +20,7 @@ from typing import Any
 
 from matrix_hil.calibrate import virtual_calibration
 from matrix_hil.calibration import figures
+from matrix_hil.clocks import real_time
 from matrix_hil.faults.trial import Recording
 from matrix_hil.faults.verdict import REACTION, Outcome, judge_machines
 from matrix_hil.hil import HilConfig
@@ -149,8 +150,14 @@ class Rig:
 @contextlib.contextmanager
 def _machines(seed: int) -> Iterator[Rig]:
     rig = Rig(seed)
-    with rig.machines, PollThread("machines", rig.poll, rig.machines.tick):
-        yield rig
+    with rig.machines:
+        with real_time():  # machines do not wait for other programs; the thread stays in the class that it starts in
+            thread = PollThread("machines", rig.poll, rig.machines.tick)
+            thread.start()
+        try:
+            yield rig
+        finally:
+            thread.stop()
 
 
 @contextlib.contextmanager

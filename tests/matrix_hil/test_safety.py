@@ -26,6 +26,8 @@ class Loop:
         self.now = NOW
         self.states: dict[str, Any] = {}
         """What is measured instead of what was told."""
+        self.frozen = False
+        """Whether the sensors repeat themselves."""
         self.travel = 0.0
         self.patch: TwinPatch | None = None
         self.log: list[tuple[MachineCommands, SupervisorState]] = []
@@ -38,7 +40,7 @@ class Loop:
             self.travel += sent.treadmill.speed * max(dt, 0.0)
             told = {"platform__pose": sent.platform.pose, "treadmill__speed": sent.treadmill.speed}
         states = good_states(self.now, **{"treadmill__position": self.travel, **told, **self.states})
-        states = noisy(states, 1e-6 * (len(self.log) % 2))
+        states = states if self.frozen else noisy(states, 1e-6 * (len(self.log) % 2))
         result = self.supervisor.step(states, good_commands(self.now - age, **wanted), self.now, self.patch)
         self.log.append(result)
         return result[0]
@@ -332,6 +334,107 @@ def test_a_slack_rope_is_part_of_a_hop_for_a_while_only() -> None:
     for _ in range(102):
         loop.step()
     assert loop.supervisor.reason.startswith("S11")
+
+
+def test_a_rig_may_hold_before_it_runs() -> None:
+    loop = Loop()
+    loop.step()
+    assert loop.supervisor.arm(loop.now) and loop.supervisor.hold(loop.now)
+    assert loop.step().robot.mode == "stand"
+
+
+def test_what_is_sent_is_stamped_now_in_every_state() -> None:
+    loop = Loop()
+    for order in (None, "arm", "run", "hold", "run", "estop"):
+        if order is not None:
+            getattr(loop.supervisor, order)(loop.now)
+        for message in vars(loop.step(age=0.02)).values():
+            assert message.time == loop.now
+
+
+def test_pausing_takes_the_wanted_gains_and_tension_while_they_are_fresh() -> None:
+    loop = Loop().start()
+    loop.supervisor.hold(loop.now)
+    given = loop.step(robot__kp=50.0, robot__kd=2.0, counterweight__tension=140.0)
+    assert (given.robot.kp, given.robot.kd, given.counterweight.tension) == (50.0, 2.0, 140.0)
+    given = loop.step(age=1.0, robot__kp=60.0, counterweight__tension=150.0)
+    assert (given.robot.kp, given.robot.kd, given.counterweight.tension) == (50.0, 2.0, 140.0)
+
+
+def test_trips_are_counted_and_an_idle_robot_stays_limp_through_an_estop() -> None:
+    loop = Loop().start()
+    for k in range(1, 4):
+        loop.supervisor.estop(loop.now)
+        for _ in range(40):
+            loop.step()
+        assert loop.log[-1][1].trips == k
+        loop.supervisor.reset(loop.now)
+        assert loop.supervisor.blocked == "no step since the reset"
+        loop.step()
+    loop.supervisor.estop(loop.now)
+    assert loop.step().robot.mode == "damp", "it does not get up to be told to lie down again"
+
+
+def test_a_reason_says_what_is_wrong_in_figures() -> None:
+    loop = Loop().start()
+    loop.states = {"tracker__position": np.array([0.512, -0.25, 0.3])}
+    loop.step()
+    assert loop.supervisor.reason == "S14 robot at (0.51, -0.25) m from the belt's centre, limit 0.45 m"
+
+
+@pytest.mark.parametrize(("frozen", "rule", "cycles"), [(True, "S18", 52), (False, "S19", 31)])
+def test_what_lasts_trips_when_it_has_lasted(frozen: bool, rule: str, cycles: int) -> None:
+    """Sensors that repeat themselves; a belt that stands."""
+    loop = Loop().start()
+    for _ in range(100):
+        loop.step(treadmill__speed=0.5)
+    loop.frozen = frozen
+    if not frozen:
+        loop.states = {"treadmill__speed": 0.0, "treadmill__position": loop.travel}
+    for _ in range(cycles):
+        loop.step(treadmill__speed=0.5)
+        assert loop.state == "run"
+    loop.step(treadmill__speed=0.5)
+    assert loop.supervisor.reason.startswith(rule)
+
+
+def test_the_ground_is_watched_while_running() -> None:
+    loop = Loop().start()
+    loop.patch = TwinPatch(loop.now, np.zeros(2), 0.1, np.zeros((10, 10)))
+    while loop.state == "run":
+        loop.step()
+    assert loop.supervisor.reason.startswith("S28 virtual ground is 1.0")
+    assert loop.now - loop.patch.time == pytest.approx(CFG.ground_stale + DT)
+    loop = Loop().start()
+    loop.patch = TwinPatch(loop.now, np.zeros(2), 0.1, np.zeros((10, 10)))
+    loop.step()
+    loop.patch = TwinPatch(loop.now, np.zeros(2), 0.1, np.full((10, 10), 0.3))
+    loop.step()
+    assert loop.supervisor.reason == "S29 virtual ground jumped by 0.30 m"
+
+
+def test_commands_expire_with_the_oldest_of_the_states_they_were_made_from() -> None:
+    loop = Loop()
+    loop.step()
+    assert loop.supervisor.expires == math.inf, "safe commands do not expire"
+    loop.start()
+    loop.states = {"tracker__time": loop.now - 0.01, "robot__time": loop.now + 0.002}
+    loop.step()
+    assert loop.supervisor.expires == pytest.approx(loop.now - 0.005 + min(0.06 - 0.01, 0.04 + 0.002))
+    loop.supervisor.estop(loop.now)
+    loop.step()
+    assert loop.supervisor.expires == math.inf
+
+
+@pytest.mark.parametrize(("off", "freezes_at"), [(0.03, "measured"), (0.3, "told"), (math.nan, "told")])
+def test_a_platform_freezes_where_it_is_unless_its_sensor_cannot_be_believed(off: float, freezes_at: str) -> None:
+    loop = Loop().start()
+    for k in range(200):
+        loop.step(platform__pose=at(2, min(0.0005 * k, 0.06), 6))
+    told = loop.log[-1][0].platform.pose
+    loop.states = {"platform__pose": told + at(2, off, 6)}
+    loop.supervisor.estop(loop.now)
+    assert np.array_equal(loop.step().platform.pose, told + (at(2, off, 6) if freezes_at == "measured" else 0.0))
 
 
 def test_reset_disarms_a_running_rig_the_way_a_trip_would() -> None:

@@ -19,9 +19,11 @@ from matrix_hil.safety_trends import (
     TrendWatch,
     angle_between,
     ground_difference,
+    heights_at,
     tilt_of_gravity,
     tilt_of_quaternion,
 )
+from matrix_hil.twin.height_map import height_at
 from tests.matrix_hil.safety_examples import CFG, DT, NOW, at, good_commands, good_states, rolled
 
 TINY = 1e-4
@@ -141,6 +143,30 @@ def patch(time: float, x: float, lift: float = 0.0, rows: int = 31, cols: int = 
 @pytest.mark.parametrize("x", [0.013, -0.7, 1.2])
 def test_the_same_ground_seen_from_elsewhere_differs_by_what_it_was_lifted(x: float, lift: float) -> None:
     assert ground_difference(patch(0, 0.0), patch(1, x, lift)) == pytest.approx(lift, abs=1e-3)
+
+
+def test_heights_between_samples_are_those_of_the_bilinear_surface() -> None:
+    """Against the twin's own look-up, on ground without any symmetry; outside, the nearest edge's height."""
+    random = np.random.default_rng(2)
+    ground = TwinPatch(0.0, np.array([-0.4, 1.3]), 0.07, random.normal(size=(6, 9)))
+    x, y = random.uniform(-0.4, -0.4 + 8 * 0.07, 200), random.uniform(1.3, 1.3 + 5 * 0.07, 200)
+    expected = [height_at(ground, float(a), float(b)) for a, b in zip(x, y, strict=True)]
+    assert heights_at(ground, x, y) == pytest.approx(np.array(expected), abs=1e-9)
+    corners = heights_at(ground, np.array([-9.0, 9.0, -9.0, 9.0]), np.array([-9.0, -9.0, 9.0, 9.0]))
+    assert corners == pytest.approx(ground.heights[[0, 0, -1, -1], [0, -1, 0, -1]])
+
+
+@pytest.mark.parametrize(("rows", "differs"), [(slice(17, None), 0.0), (slice(10, None), 0.3)])
+def test_it_is_the_greater_part_of_the_common_ground_that_counts(rows: slice, differs: float) -> None:
+    old, new = patch(0, 0.0), patch(1, 0.0)
+    new.heights[rows] += 0.3
+    assert ground_difference(old, new) == pytest.approx(differs)
+
+
+def test_patches_that_share_one_line_can_be_compared_along_it() -> None:
+    old = TwinPatch(0, np.zeros(2), 0.25, np.ones((3, 4)))  # exact in binary
+    beside, above = (TwinPatch(1, np.array(o), 0.25, np.full((3, 4), 1.5)) for o in ([0.75, 0.0], [0.0, 0.5]))
+    assert ground_difference(old, beside) == ground_difference(old, above) == 0.5
 
 
 def test_grounds_without_a_point_in_common_cannot_be_compared() -> None:

@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 import pytest
+from cobs import cobs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -94,6 +95,27 @@ def test_a_payload_that_is_too_long_is_refused() -> None:
     assert len(encode(1, 1, 0.0, bytes(MAX_PAYLOAD))) == MAX_PAYLOAD + OVERHEAD
     with pytest.raises(ValueError, match="at most 238"):
         encode(1, 1, 0.0, bytes(MAX_PAYLOAD + 1))
+
+
+def test_the_longest_frame_survives() -> None:
+    for payload in (bytes(MAX_PAYLOAD), b"\xff" * MAX_PAYLOAD):
+        assert FrameDecoder().feed(encode(1, 1, 2.0, payload)) == [Frame(1, 1, 2.0, payload)]
+
+
+def test_errors_are_counted_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    good = encode(1, 1, 2.0, b"payload")
+    bad = good[:-3] + bytes([good[-3] ^ 0x55]) + good[-2:]
+    decoder = FrameDecoder()
+    assert decoder.feed(bad + good + bad + bad) == [Frame(1, 1, 2.0, b"payload")]
+    assert (decoder.crc_errors, decoder.frames) == (3, 1)
+    monkeypatch.setattr(framing, "VERSION", 9)
+    assert decoder.feed(good + good) == []
+    assert (decoder.version_errors, decoder.crc_errors, decoder.frames) == (2, 3, 1)
+
+
+def test_a_time_beyond_the_field_is_the_latest_that_fits() -> None:
+    body = cobs.decode(encode(1, 1, 1e30, b"")[1:-1])
+    assert body[4:12] == b"\xff" * 8
 
 
 @pytest.mark.parametrize(("time", "read"), [(math.nan, 0.0), (-1.0, 0.0), (math.inf, 0.0), (1.5, 1.5)])

@@ -83,6 +83,17 @@ def test_what_waited_is_stamped_by_as_much(offset: float, delays: list[float]) -
         assert stamp is None or stamp <= now + 0.3
 
 
+def test_gaps_and_refusals_add_up() -> None:
+    order = FrameOrder()
+    now = steady(order, 20)
+    for k, sequence in enumerate((25, 25, 20, 30, 31), 1):
+        order.take(frame(sequence, now + k * PERIOD), now + k * PERIOD)
+    assert (order.gaps, order.refused) == (2, 2)
+    order.take(frame(5, 0.0), now + 2.0)
+    order.take(frame(5, 0.0), now + 4.0)
+    assert order.gaps == 4, "each time that it began anew"
+
+
 def test_a_slow_clock_is_followed() -> None:
     """0.1% slow for 100 s: 0.1 s of offset, and no frame looks older than 2 ms."""
     order = FrameOrder()
