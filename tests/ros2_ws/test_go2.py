@@ -100,7 +100,6 @@ def test_each_joint_moves_alone(ros: dict[str, str], tmp_path: Path) -> None:
     assert "CRC" in result["refused"]
 
 
-@pytest.mark.xfail(reason="failed under load, not yet explained", strict=False)
 def test_the_policy_hops_through_the_robots_own_messages_and_leaves_it_damped(robot: Robot) -> None:
     robot.start("sim_go2")
     robot.start("unitree_adapter")
@@ -126,7 +125,6 @@ def test_the_policy_hops_through_the_robots_own_messages_and_leaves_it_damped(ro
     assert all(damped(c) for c in commands if c[0] > driven[-1][0])
 
 
-@pytest.mark.xfail(reason="failed under load, not yet explained", strict=False)
 def test_the_last_word_is_damp_and_a_robot_that_is_silent_goes_limp(robot: Robot, standing_policy_folder: Path) -> None:
     robot.start("sim_go2")
     robot.start("unitree_adapter")

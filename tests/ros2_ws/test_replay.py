@@ -24,7 +24,7 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_log(tmp_path_factory.mktemp("run") / "log", seconds=6.0)
 
 
-@pytest.mark.xfail(reason="failed under load, not yet explained", strict=False)
+@pytest.mark.xfail(reason="flaky: two runs of three lost most messages, not yet explained", strict=False)
 def test_a_log_is_driven_in_its_range_at_its_rate(ros: dict[str, str], log: Path, tmp_path: Path) -> None:
     result = tmp_path / "seen.json"
     with subprocess.Popen([*LISTEN, "4", str(result)], env=ros) as listener:
