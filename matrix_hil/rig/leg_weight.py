@@ -9,8 +9,8 @@ centre of mass, which the rope takes (but for the moment of a harness that is no
 
 at most 1 N*m in a Go2. Motors that add -tau_j leave the joints nothing of it: robot, rope and relief together then move
 as the robot does on the Moon, in flight and in stance. It goes into the joint targets as -tau_j / kp, 0.03 rad at most.
-Without it a policy trained for the Moon, hung by an ideal rope, jumps 15% too high: in stance the rope lifts legs that
-stand on the ground.
+Without it zoo/pronk on the active rig jumps 12% too high (``lunar fidelity``, apex gain 0.360 m against 0.320 m): in
+stance the rope lifts legs that stand on the ground.
 """
 
 from __future__ import annotations
