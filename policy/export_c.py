@@ -20,6 +20,7 @@ import torch
 
 from policy.c_code import Array, Program, number, translate
 from policy.c_template import FUNCTIONS, HEADER, LAYERS, LIBRARY
+from policy.distill.heads import Student
 from policy.internal_model.actor import Actor
 from policy.policy_file import load_actor
 from policy.runtime.card import Card
@@ -142,7 +143,7 @@ def infer(
     return action, estimate[:, :estimates]
 
 
-def _difference(path: Path, name: str, actor: Actor, card: Card, compiler: str) -> float:
+def _difference(path: Path, name: str, actor: Actor | Student, card: Card, compiler: str) -> float:
     x = np.random.default_rng(0).standard_normal((200, actor.size)).astype(np.float32)
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():
         found = infer(compiled(path, name, Path(folder), compiler), x, card.action_size, len(card.estimates))

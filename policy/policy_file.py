@@ -9,6 +9,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from policy.distill.heads import Student, StudentConfig, joint_bins
 from policy.internal_model.actor import Actor, ModelConfig
 from policy.internal_model.encoder import EncoderConfig
 from policy.runtime.card import Card
@@ -17,7 +18,7 @@ from sim.errors import LunarError
 ZOO = Path(__file__).resolve().parent / "zoo"
 
 
-def save_policy(folder: Path, actor: Actor, card: Card) -> None:
+def save_policy(folder: Path, actor: Actor | Student, card: Card) -> None:
     """Write the actor's weights and the card; a reader never sees a half-written file."""
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / "policy.safetensors.partial"
@@ -28,7 +29,7 @@ def save_policy(folder: Path, actor: Actor, card: Card) -> None:
 
 
 def load_weights(folder: Path) -> dict[str, torch.Tensor]:
-    """The state dict of an ``Actor``.
+    """The state dict of an ``Actor`` or a ``Student``.
 
     Raises:
         LunarError: missing or damaged file.
@@ -42,8 +43,8 @@ def load_weights(folder: Path) -> dict[str, torch.Tensor]:
         raise LunarError(f"policy file {path} cannot be read: {error}") from None
 
 
-def load_actor(folder: str | Path) -> tuple[Actor, Card]:
-    """The actor, observations (N, size) to an ``ActorOutput``, and the card.
+def load_actor(folder: str | Path) -> tuple[Actor | Student, Card]:
+    """The trained actor or distilled student, observations (N, size) to an ``ActorOutput``, and the card.
 
     Raises:
         LunarError: missing or damaged files, or weights that are not those of the card.
@@ -52,12 +53,26 @@ def load_actor(folder: str | Path) -> tuple[Actor, Card]:
     card = Card.load(folder / "card.json")
     weights = load_weights(folder)
     try:
-        actor = Actor(model_config(card.model), card.observation, card.action_size)
+        actor = network(card)
         actor.load_state_dict(weights)
     except (RuntimeError, TypeError, LunarError) as error:
         detail = " ".join(str(error).split())
         raise LunarError(f"policy {folder}: the weights are not those of its card: {detail}") from None
     return actor.eval(), card
+
+
+def network(card: Card) -> Actor | Student:
+    """The network that a card's ``model`` describes, with new weights.
+
+    Raises:
+        LunarError: its parts do not fit together.
+        TypeError: a field that no model has.
+    """
+    if "student" not in card.model:
+        return Actor(model_config(card.model), card.observation, card.action_size)
+    cfg = StudentConfig(**_tuples(card.model["student"]))
+    bins = joint_bins(card, cfg.bins) if cfg.head == "tokens" else None
+    return Student(cfg, card.observation, card.action_size, bins)
 
 
 def model_config(fields: dict[str, Any]) -> ModelConfig:

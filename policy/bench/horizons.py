@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from policy.evaluation.suites import load_suite, world_for
+from policy.internal_model.actor import Actor
 from policy.policy_file import load_actor
 from sim.envs.world import PronkWorld
 from sim.errors import LunarError
@@ -28,7 +29,7 @@ def draw_horizons(policy: str | Path, path: Path, suite: str = "mare") -> None:
         LunarError: the policy has no encoders, or no robot hopped.
     """
     actor, card = load_actor(policy)
-    if actor.encoders is None:
+    if not isinstance(actor, Actor) or actor.encoders is None:
         raise LunarError(f"policy {policy} has no internal model: there are no horizons to draw")
     chosen = load_suite(suite)
     world = PronkWorld(world_for(chosen, card, ROBOTS), chosen.seed, training=False)

@@ -34,8 +34,11 @@ class StudentConfig:
     """``gaussian`` with a spread that depends on the state, or ``tokens``."""
     hidden: tuple[int, ...] = (64, 32)
     """Widths of the hidden layers."""
-    newest: int = 3
-    """Newest frames of the observation that it sees, besides the command."""
+    ages: tuple[int, ...] = (0, 1, 2, 5, 10, 20, 40, 80)
+    """Control steps back of the frames that it sees, besides the command: some of those that its teacher sees. 1.6 s,
+    a whole hop, tell how high it is and how fast it falls."""
+    frame: tuple[int, ...] = (16,)
+    """Widths of the layers that each frame passes alone, with the same weights for all frames."""
     bins: int = 64
     """Of ``tokens``: bins per joint."""
     std_low: float = 0.05
@@ -106,12 +109,12 @@ def tokenise(teacher: Gaussian, bins: ActionBins, floor: float = 1e-6) -> Catego
 
 
 class Student(nn.Module):
-    """A multilayer perceptron over the newest frames and the command.
+    """A multilayer perceptron over a few frames, each through shared layers first, and the command.
 
     ``forward`` is what a robot runs, with the outputs of every policy here; ``output`` is what the losses compare.
 
     Args:
-        spec: of the observations.
+        spec: of its observations, with the frames of ``cfg.ages``.
         bins: of a student with tokens.
 
     Raises:
@@ -126,14 +129,14 @@ class Student(nn.Module):
         self, cfg: StudentConfig, spec: ObservationSpec, actions: int = 12, bins: ActionBins | None = None
     ) -> None:
         super().__init__()
-        if not 0 < cfg.newest <= len(spec.ages):
-            raise LunarError(f"student.newest is {cfg.newest}; the observation has {len(spec.ages)} frames")
+        if cfg.ages != spec.ages:
+            raise LunarError(f"the student sees frames {cfg.ages} steps back, the observation holds {spec.ages}")
         if not 0 < cfg.std_low < cfg.std_high:
             raise LunarError(
                 f"student.std_low and std_high are {cfg.std_low} and {cfg.std_high}; they must rise above 0"
             )
         self.cfg, self.size, self.actions = cfg, spec.size, actions
-        self.seen, self.commands = cfg.newest * spec.frame_size, len(spec.command)
+        self.shape, self.commands = (len(spec.ages), spec.frame_size), len(spec.command)
         self.bins = bins
         if cfg.head == "tokens":
             if bins is None or bins.count != cfg.bins or len(bins.low) != actions:
@@ -142,12 +145,18 @@ class Student(nn.Module):
             self.register_buffer("low", bins.low, persistent=False)
             self.register_buffer("width", bins.width, persistent=False)
         outputs = actions * (cfg.bins if cfg.head == "tokens" else 2)
-        self.net = mlp(self.seen + self.commands, cfg.hidden, outputs)
+        layers: list[nn.Module] = []
+        width = spec.frame_size
+        for w in cfg.frame:
+            layers += [nn.Linear(width, w), nn.ELU()]
+            width = w
+        self.frame = nn.Sequential(*layers)
+        self.net = mlp(width * len(cfg.ages) + self.commands, cfg.hidden, outputs)
 
     def output(self, observation: Tensor) -> Output:
         """The distribution of the action: Gaussian (N, J), or tokens at positions (N, J)."""
-        seen = torch.cat([observation[:, : self.seen], observation[:, -self.commands :]], dim=1)
-        raw = self.net(seen)
+        frames = self.frame(observation[:, : -self.commands].unflatten(1, self.shape))
+        raw = self.net(torch.cat([frames.flatten(1), observation[:, -self.commands :]], dim=1))
         if self.cfg.head == "tokens":
             return Categorical(raw.unflatten(1, (self.actions, self.cfg.bins)))
         low, high = math.log(self.cfg.std_low), math.log(self.cfg.std_high)

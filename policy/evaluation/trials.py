@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from policy.distill.heads import Student
 from policy.evaluation.picture import Recording
 from policy.internal_model.actor import Actor
 from policy.internal_model.encoder import ESTIMATES
@@ -120,7 +121,7 @@ def effort(torque: Tensor, speed: Tensor, limits: MotorLimits) -> dict[str, Tens
 
 @physics_first()
 def run_trials(
-    actor: Actor,
+    actor: Actor | Student,
     world: PronkWorld,
     duration: float,
     group: str = "policy",

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from policy.distill.outputs import Gaussian
 from policy.internal_model.encoder import ESTIMATES, EncoderConfig, Encoders
 from policy.layers import mlp
 from sim.errors import LunarError
@@ -93,6 +94,11 @@ class Actor(nn.Module):
         features, estimate, latent = self._features(observation)
         action = self.head(features)
         return ActorOutput(action, self.log_std.exp().expand_as(action), estimate / self._scales, latent)
+
+    def output(self, observation: Tensor) -> Gaussian:
+        """The distribution of the action, for distillation."""
+        mean = self.head(self.features(observation))
+        return Gaussian(mean, self.log_std.expand_as(mean))
 
     def _features(self, observation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         nothing = observation[:, :0]

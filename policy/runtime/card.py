@@ -43,7 +43,8 @@ class Card:
     default_command: list[float]
     """Command used when nobody gives one, shape (5,)."""
     model: dict[str, Any] = field(default_factory=dict)
-    """How the networks are built: ``group``, ``hidden``, ``newest``, ``encoders`` by name (policy/internal_model)."""
+    """How the networks are built: ``group``, ``hidden``, ``newest``, ``encoders`` by name (policy/internal_model); or
+    ``student`` (policy/distill/heads.py)."""
     training: dict[str, Any] = field(default_factory=dict)
     """``command``, ``steps``, ``seed``, ``revision``, ``minutes``."""
     metrics: dict[str, Any] = field(default_factory=dict)
@@ -76,7 +77,11 @@ class Card:
 
     def save(self, path: Path) -> None:
         """Write the card as JSON."""
-        path.write_text(json.dumps(asdict(self), indent=2) + "\n")
+        path.write_text(json.dumps(self.to_json(), indent=2) + "\n")
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
 
     @staticmethod
     def load(path: Path) -> Card:
@@ -91,13 +96,26 @@ class Card:
             if path.stat().st_size > _LONGEST:
                 raise LunarError(f"policy card {path} has {path.stat().st_size} bytes, which no card needs")
             data = json.loads(path.read_text())
-            if data.get("format") != FORMAT:
-                raise LunarError(f"policy card {path} has format {data.get('format')}, this version reads {FORMAT}")
-            card = Card(observation=ObservationSpec.from_json(data.pop("observation")), **data)
-        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, OSError) as error:
+        except (ValueError, RecursionError, OSError) as error:
             raise LunarError(f"policy card {path} cannot be read: {error}") from None
+        return Card.from_json(data, str(path))
+
+    @staticmethod
+    def from_json(data: Any, source: str) -> Card:
+        """Inverse of ``to_json``; ``source`` names the file in messages.
+
+        Raises:
+            LunarError: a field is missing, of the wrong type, or makes no sense.
+        """
+        try:
+            if data.get("format") != FORMAT:
+                raise LunarError(f"policy card {source} has format {data.get('format')}, this version reads {FORMAT}")
+            fields = dict(data)
+            card = Card(observation=ObservationSpec.from_json(fields.pop("observation")), **fields)
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+            raise LunarError(f"policy card {source} cannot be read: {error}") from None
         if problem := card.problem():
-            raise LunarError(f"policy card {path} makes no sense: {problem}")
+            raise LunarError(f"policy card {source} makes no sense: {problem}")
         return card
 
     def problem(self) -> str:
@@ -134,7 +152,11 @@ def _model_problem(model: object) -> str:
     encoders = model.get("encoders", {})
     if len(encoders) > _MOST or not all(isinstance(e, dict) and _names(e.get("estimates")) for e in encoders.values()):
         return f"model.encoders is {str(encoders)[:80]}"
-    for widths in (model.get("hidden", []), *(e.get(n, []) for e in encoders.values() for n in ("frame", "hidden"))):
+    student = model.get("student", {})
+    if not isinstance(student, dict) or not _width(student.get("bins", 1)):
+        return f"model.student is {str(student)[:80]}"
+    layers = (model.get("hidden", []), *(student.get(n, []) for n in ("frame", "hidden")))
+    for widths in (*layers, *(e.get(n, []) for e in encoders.values() for n in ("frame", "hidden"))):
         if not isinstance(widths, list) or len(widths) > _MOST or not all(_width(n) for n in widths):
             return f"the width of a layer is {str(widths)[:80]}"
     if not all(_width(e.get("latent", 1)) for e in encoders.values()):

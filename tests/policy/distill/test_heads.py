@@ -24,7 +24,8 @@ from sim.spec.observation import PRONK_OBSERVATION
 
 CARD = Card.load(ZOO / "pronk" / "card.json")
 BINS = joint_bins(CARD, 64)
-TOKENS = StudentConfig(head="tokens")
+AGES = (0, 1, 2)
+TOKENS = StudentConfig(head="tokens", ages=AGES)
 
 
 def observations(n=200):
@@ -57,7 +58,7 @@ def test_entropies_of_tokens_are_bounded():
 
 def test_the_spread_depends_on_the_state_within_its_bounds():
     torch.manual_seed(0)
-    cfg = StudentConfig(std_low=0.1, std_high=0.6)
+    cfg = StudentConfig(ages=AGES, std_low=0.1, std_high=0.6)
     output = Student(cfg, PRONK_OBSERVATION).output(5 * observations())
     std = output.log_std.exp()
     assert (std > 0.1).all() and (std < 0.6).all() and std.std(0).min() > 0.005
@@ -67,7 +68,7 @@ def test_the_spread_depends_on_the_state_within_its_bounds():
 @pytest.mark.parametrize("head", ["gaussian", "tokens"])
 def test_what_a_robot_runs_is_the_mean_of_what_the_losses_see(head):
     torch.manual_seed(0)
-    student = Student(StudentConfig(head=head), PRONK_OBSERVATION, bins=BINS)
+    student = Student(StudentConfig(head=head, ages=AGES), PRONK_OBSERVATION, bins=BINS)
     x = 3 * observations()
     ran, output = student(x), student.output(x)
     if head == "gaussian":
@@ -109,10 +110,10 @@ def test_far_bins_of_a_sharp_teacher_stay_finite():
 def test_a_student_learns_its_teacher(head):
     torch.manual_seed(0)
     x = observations(400)
-    teacher = Student(StudentConfig(std_low=0.2), PRONK_OBSERVATION).output(x)
+    teacher = Student(StudentConfig(ages=AGES, std_low=0.2), PRONK_OBSERVATION).output(x)
     teacher = Gaussian(teacher.mean.detach(), teacher.log_std.detach())
     bins = ActionBins(torch.full((12,), -2.0), torch.full((12,), 2.0), 16)
-    student = Student(StudentConfig(head=head, bins=16), PRONK_OBSERVATION, bins=bins)
+    student = Student(StudentConfig(head=head, ages=AGES, bins=16), PRONK_OBSERVATION, bins=bins)
     target = teacher if head == "gaussian" else tokenise(teacher, bins)
     optimizer = torch.optim.Adam(student.parameters(), 3e-3)
     losses = []
@@ -129,7 +130,7 @@ def test_a_student_learns_its_teacher(head):
 @pytest.mark.parametrize("int8", [False, True])
 def test_a_student_in_c_is_the_student(tmp_path, head, int8):
     torch.manual_seed(0)
-    cfg = StudentConfig(head=head, hidden=(32, 16), bins=16)
+    cfg = StudentConfig(head=head, ages=AGES, hidden=(32, 16), bins=16)
     bins = joint_bins(CARD, 16)
     student = Student(cfg, PRONK_OBSERVATION, bins=bins).eval()
     program = translate(student, student.size, (0, 2), int8)
@@ -143,10 +144,10 @@ def test_a_student_in_c_is_the_student(tmp_path, head, int8):
 @pytest.mark.parametrize(
     ("mistake", "message"),
     [
-        (lambda: Student(replace(TOKENS, newest=4), PRONK_OBSERVATION, bins=BINS), "newest is 4"),
+        (lambda: Student(replace(TOKENS, ages=(0, 4)), PRONK_OBSERVATION, bins=BINS), "sees frames"),
         (lambda: Student(TOKENS, PRONK_OBSERVATION), "needs 64 bins"),
         (lambda: Student(replace(TOKENS, bins=32), PRONK_OBSERVATION, bins=BINS), "needs 32 bins"),
-        (lambda: Student(StudentConfig(std_low=0.0), PRONK_OBSERVATION), "std_low"),
+        (lambda: Student(StudentConfig(ages=AGES, std_low=0.0), PRONK_OBSERVATION), "std_low"),
         (lambda: ActionBins(torch.zeros(3), torch.zeros(3), 8), "does not rise"),
         (lambda: ActionBins(torch.zeros(3), torch.ones(3), 1), "at least 2"),
         (lambda: tokenise(gaussian(torch.zeros(1, 12), torch.tensor(1.0)), BINS, 0.1), "floor is 0.1"),

@@ -1,0 +1,102 @@
+"""The world that students act in: every trial belongs to a cell, and who survives it tells how hard the cell is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from policy.distill import paced
+from policy.distill.config import CellsConfig
+from sim.envs.world import PronkWorld, WorldConfig
+from sim.terrain.generators import LEVELS
+
+SPEEDS = 2
+"""Halves of the range of vx: slow and fast."""
+
+
+class CellWorld(PronkWorld):
+    """Robots that live one trial after another, each with one command in a cell: terrain x level x half of the speeds.
+
+    Args:
+        cfg: its curriculum's and its commands' periods are replaced.
+        seed, device, threads: as of ``PronkWorld``.
+        choose: gives the cells (n,) of n new trials.
+    """
+
+    def __init__(
+        self, cfg: WorldConfig, seed: int, device: str, threads: int, choose: Callable[[int], Tensor] | None = None
+    ) -> None:
+        cfg = replace(
+            cfg, rewards={}, commands=replace(cfg.commands, period=0.0),
+            curriculum=replace(cfg.curriculum, enabled=True),
+        )  # fmt: skip
+        super().__init__(cfg, seed, device, training=False, threads=threads)
+        self.cells = self.kinds * LEVELS * SPEEDS
+        self.cell = torch.zeros(self.num_envs, dtype=torch.long, device=self.device)
+        self.choose = choose or self._any
+        self.ended: list[tuple[Tensor, Tensor]] = []
+
+    def reset(self) -> dict[str, Tensor]:
+        """Start all trials, each at another moment of its time, so that they do not all end at once."""
+        observations = super().reset()
+        self.steps[:] = torch.randint(self.max_steps, self.steps.shape, generator=self.generator, device=self.device)
+        return observations
+
+    def drain(self) -> tuple[Tensor, Tensor]:
+        """Cells (n,) and success (n,), 1 for no fall, of the trials that ended since the last call."""
+        cells, success = zip(*self.ended, strict=True) if self.ended else ((), ())
+        self.ended = []
+        empty = torch.zeros(0, device=self.device)
+        return torch.cat([empty.long(), *cells]), torch.cat([empty, *success])
+
+    def _any(self, count: int) -> Tensor:
+        return torch.randint(self.cells, (count,), generator=self.generator, device=self.device)
+
+    def _start(self, ids: Tensor) -> None:
+        self.cell[ids] = cell = self.choose(len(ids))
+        self.physics.level[ids] = cell // SPEEDS
+        super()._start(ids)
+        low, high = self.cfg.commands.vx
+        half = (high - low) / SPEEDS
+        self.command[ids, 0] = low + (self.command[ids, 0] - low) / SPEEDS + half * (cell % SPEEDS)
+
+    def _promote(self, ended: Tensor, fell: Tensor) -> None:
+        self.ended.append((self.cell[ended], (~fell[ended]).float()))
+
+
+class SuccessRates:
+    """Success rate of every cell, from recent trials.
+
+    Args:
+        cfg: smoothing, memory and the rule of the weights.
+        cells: their number.
+    """
+
+    def __init__(self, cfg: CellsConfig, cells: int, device: torch.device) -> None:
+        self.cfg = cfg
+        self.successes = torch.zeros(cells, device=device)
+        self.tried = torch.zeros(cells, device=device)
+
+    def add(self, cells: Tensor, success: Tensor) -> None:
+        """Take in the trials of one update."""
+        self.successes *= self.cfg.memory
+        self.tried *= self.cfg.memory
+        self.successes.index_add_(0, cells, success)
+        self.tried.index_add_(0, cells, torch.ones_like(success))
+
+    def rates(self) -> Tensor:
+        """(C,) smoothed; one half where nothing was tried."""
+        return paced.success_rate(torch.minimum(self.successes, self.tried), self.tried, self.cfg.smoothing)
+
+    def weights(self) -> Tensor:
+        """(C,) by the config's rule. A hard filter that leaves nothing lets everything pass."""
+        cfg, rates = self.cfg, self.rates()
+        if cfg.rule == "paced":
+            return paced.weights(rates, cfg.alpha, cfg.beta, cfg.floor)
+        if cfg.rule == "hard_filter":
+            kept = paced.hard_filter(rates, cfg.low, cfg.high)
+            return kept if bool(kept.any()) else paced.uniform(rates)
+        return paced.uniform(rates)

@@ -1,0 +1,125 @@
+"""``lunar distill``: compress a policy into a student. ``distill`` is the same as a function."""
+
+from __future__ import annotations
+
+import copy
+import shlex
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from policy.distill import bc, dagger, on_policy, opsdc, soda
+from policy.distill.config import DistillConfig
+from policy.distill.heads import Student, joint_bins
+from policy.distill.job import Job, peak_megabytes
+from policy.distill.teachers import Demonstrations, Teacher, actor_of, check_fits, load_teacher
+from policy.internal_model.actor import Actor
+from policy.policy_file import save_policy
+from policy.runtime.card import Card
+from sim.config import parse
+from sim.errors import LunarError
+from sim.results import revision, write_results
+
+METHODS: dict[str, Callable[[Job], None]] = {
+    "on_policy": on_policy.train,
+    "dagger": dagger.train,
+    "bc": bc.train,
+    "soda": soda.train,
+    "opsdc": opsdc.train,
+}
+"""What a config's ``method`` names."""
+
+
+def distill(cfg: DistillConfig, command: str, teacher: Teacher | Demonstrations | None = None) -> dict[str, Any]:
+    """Train a student, save it, return ``{policy, steps, wall_s, peak_mb, parameters, params_ratio, ...}``.
+
+    Args:
+        cfg: the training.
+        command: that started it, for the card.
+        teacher: instead of what ``cfg.teacher`` names.
+
+    Raises:
+        LunarError: settings, teacher and world do not go together.
+    """
+    cfg.check()
+    start, before = time.monotonic(), peak_megabytes()
+    if cfg.threads:
+        torch.set_num_threads(cfg.threads)
+    teacher = load_teacher(cfg.teacher, cfg.device) if teacher is None else teacher
+    cfg = _settle(cfg, teacher)
+    check_fits(teacher, cfg.world.physics.robot, cfg.student.ages)
+    torch.manual_seed(cfg.seed)
+    student, card = _student(cfg, teacher)
+    bins = joint_bins(teacher.card, cfg.student.bins) if cfg.student.head == "tokens" else None
+    interrupted = False
+    with Job(cfg, teacher, student.to(cfg.device), card.observation.ages, bins) as job:
+        try:
+            METHODS[cfg.method](job)
+        except KeyboardInterrupt:
+            interrupted = True
+    results: dict[str, Any] = {
+        "method": cfg.method, "teacher": cfg.teacher or teacher.name, "steps": job.steps,
+        "wall_s": round(time.monotonic() - start, 2), "peak_mb": round(peak_megabytes() - before, 1),
+        "parameters": sum(p.numel() for p in student.parameters()), "interrupted": interrupted,
+    }  # fmt: skip
+    if isinstance(teacher, Teacher) and (whole := teacher.parameters()):
+        results["params_ratio"] = results["parameters"] / whole
+    training = {"command": command, "seed": cfg.seed, "revision": revision(), "minutes": results["wall_s"] / 60}
+    known = {k: v for k, v in results.items() if k not in ("wall_s", "peak_mb")}
+    save_policy(Path(cfg.out), student.eval(), replace(card, training=training | known, metrics={}))
+    return {"policy": cfg.out, **results, **job.skill}
+
+
+def _settle(cfg: DistillConfig, teacher: Teacher | Demonstrations) -> DistillConfig:
+    """What the method and the teacher decide."""
+    if isinstance(teacher, Demonstrations) and cfg.method not in ("bc", "soda"):
+        raise LunarError(
+            f"method '{cfg.method}' asks its teacher at every state, and {teacher.name} is a log: use bc or soda"
+        )
+    if cfg.method == "opsdc":
+        commands = replace(cfg.world.commands, economy=(0.0, 0.0))
+        student = replace(cfg.student, head="gaussian", ages=teacher.card.observation.ages)
+        cfg = replace(cfg, world=replace(cfg.world, commands=commands), student=student)
+    if cfg.quick:
+        robots = min(cfg.world.num_envs, 64)
+        soda_quick = replace(cfg.soda, passes=4)
+        cfg = replace(cfg, world=replace(cfg.world, num_envs=robots), soda=soda_quick, steps=4 * cfg.rollout * robots)
+    return cfg
+
+
+def _student(cfg: DistillConfig, teacher: Teacher | Demonstrations) -> tuple[Student | Actor, Card]:
+    """The network that learns, and its card."""
+    if cfg.method == "opsdc":
+        return copy.deepcopy(actor_of(teacher)).requires_grad_(True), teacher.card
+    spec = replace(teacher.card.observation, ages=cfg.student.ages)
+    bins = joint_bins(teacher.card, cfg.student.bins) if cfg.student.head == "tokens" else None
+    card = replace(teacher.card, observation=spec, model={"student": asdict(cfg.student)})
+    return Student(cfg.student, spec, card.action_size, bins), card
+
+
+def main(argv: Sequence[str], read_log: Callable[[Path], Demonstrations] | None = None) -> None:
+    """Entry of ``lunar distill``.
+
+    Args:
+        read_log: reads what ``lunar hil --log`` recorded, which this package knows nothing of.
+    """
+    cfg = parse(DistillConfig, argv, "lunar distill", default="distill/on_policy.yaml")
+    path = Path(cfg.teacher)
+    recorded = path.suffix == ".mcap" or (path.is_dir() and any(path.glob("*.mcap")))
+    teacher = read_log(path) if recorded and read_log else None
+    results = distill(cfg, shlex.join(["lunar", "distill", *argv]), teacher)
+    share = f", {results['params_ratio']:.1%} of its teacher's" if "params_ratio" in results else ""
+    Console().print(
+        f"student in {results['policy']}: {results['parameters']} parameters{share}; {results['steps'] / 1e6:.2f}M "
+        f"steps in {results['wall_s']:.0f} s" + (", interrupted" if results["interrupted"] else "")
+    )
+    if cfg.json:
+        write_results(cfg.json, "distill", cfg.seed, results)
+    if results["interrupted"]:
+        sys.exit(130)

@@ -1,0 +1,150 @@
+"""Configuration of ``lunar distill``: teacher, student, method, and what they compose of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from policy.distill.heads import StudentConfig
+from policy.distill.losses import DivergenceConfig
+from policy.distill.tip import Score
+from sim.envs.world import WorldConfig
+from sim.errors import LunarError
+
+Method = Literal["on_policy", "dagger", "bc", "soda", "opsdc"]
+
+
+@dataclass(frozen=True)
+class PositionsConfig:
+    """Which positions of a rollout to learn from (policy/distill/tip.py). A position is one control step: the twelve
+    tokens of a step are one forward pass, so that only whole steps save time."""
+
+    score: Literal["all"] | Score = "all"
+    """``all``, or what positions are ranked by: ``entropy``, ``divergence``, ``product``, ``soft_or``, ``q3``,
+    ``random``."""
+    rho: float = 0.5
+    """1. Share of the positions that is kept."""
+    quantile: float = 1.0
+    """1. Entropies and divergences beyond this quantile are clipped before they are scaled."""
+    draw: bool = False
+    """Draw positions with chances proportional to their scores, instead of keeping the highest."""
+    direction: Literal["reverse_kl", "forward_kl"] = "reverse_kl"
+    """Of the divergence that positions are ranked by."""
+
+
+@dataclass(frozen=True)
+class CellsConfig:
+    """Which cells (terrain x level x slow or fast) to learn from (policy/distill/paced.py)."""
+
+    rule: Literal["uniform", "paced", "hard_filter"] = "uniform"
+    """Of the cells' success rates."""
+    use: Literal["weights", "sampler"] = "weights"
+    """Weight the loss of each position by its cell, or start trials in cells drawn by weight."""
+    alpha: float = 1.0
+    """Exponent of the success rate; larger shuns hard cells."""
+    beta: float = 1.0
+    """Exponent of the failure rate; larger shuns easy cells."""
+    floor: float = 0.05
+    """1. Smallest weight of ``paced``."""
+    smoothing: float = 0.5
+    """Successes and failures that every cell is credited with."""
+    low: float = 0.1
+    """1. ``hard_filter`` leaves out cells with a smaller success rate ..."""
+    high: float = 0.9
+    """1. ... or a larger one."""
+    memory: float = 0.98
+    """1. Weight that a trial keeps from one update to the next."""
+
+
+@dataclass(frozen=True)
+class LearningConfig:
+    """The student's optimizer, Adam."""
+
+    rate: float = 2e-3
+    """Learning rate at first; it falls along a line to a tenth."""
+    epochs: int = 4
+    """Passes over each rollout. Methods that keep their samples take as many steps per rollout."""
+    minibatch: int = 1024
+    """Positions per gradient step."""
+    max_grad_norm: float = 1.0
+    """Gradients are clipped to this norm."""
+
+
+@dataclass(frozen=True)
+class SodaConfig:
+    """Of the method ``soda``."""
+
+    beta: float = 0.1
+    """How far the student may go from its warmed-up self: less is further."""
+    warm_up: float = 0.7
+    """1. Share of the gradient steps that are supervised, on the teacher's actions."""
+    snapshot: float = 0.0
+    """1. Share of the warm-up after which the student's own actions are taken down; at 0 it has learnt nothing."""
+    passes: int = 40
+    """Passes over the log, warm-up included."""
+
+
+@dataclass(frozen=True)
+class OpsdcConfig:
+    """Of the method ``opsdc``."""
+
+    refresh: int = 20
+    """M: updates between renewals of the teacher."""
+    tolerance: float = 0.02
+    """1. Training ends when trials succeed less often than before by more than this; the last good policy is kept."""
+    before: int = 15
+    """Updates' worth of rollouts in which the success rate before training is measured."""
+
+
+@dataclass(frozen=True)
+class DistillConfig:
+    """Compress a policy into a student. Writes policy.safetensors, card.json and progress.csv. Ctrl-C keeps what it
+    has."""
+
+    teacher: str = ""
+    """Folder of a policy (also one that sees what only a simulator knows), an .onnx file beside its card, or a log of
+    observations and actions, .npz or recorded by ``lunar hil`` (methods ``bc`` and ``soda``)."""
+    out: str = "runs/student"
+    """Folder for the student."""
+    method: Method = "on_policy"
+    """``on_policy``, ``dagger``, ``bc``, ``soda`` or ``opsdc``."""
+    steps: int = 1_000_000
+    """Environment steps (control steps summed over robots), the teacher's where it acts."""
+    rollout: int = 24
+    """Control steps per robot and update."""
+    student: StudentConfig = field(default_factory=StudentConfig)
+    divergence: DivergenceConfig = field(default_factory=DivergenceConfig)
+    forward_until: float = 0.0
+    """1. Share of the training that uses forward KL, whatever ``divergence`` says: first cover, then settle (PACED)."""
+    positions: PositionsConfig = field(default_factory=PositionsConfig)
+    cells: CellsConfig = field(default_factory=CellsConfig)
+    learning: LearningConfig = field(default_factory=LearningConfig)
+    soda: SodaConfig = field(default_factory=SodaConfig)
+    opsdc: OpsdcConfig = field(default_factory=OpsdcConfig)
+    world: WorldConfig = field(default_factory=WorldConfig)
+    """Where student or teacher act; ``ages`` are those that they see, and one command lasts for a trial."""
+    seed: int = 1
+    """Reaches everything random."""
+    threads: int = 0
+    """Cores to use; 0 takes all."""
+    device: str = "cpu"
+    """``cpu`` or ``cuda``, for physics and networks."""
+    json: str = ""
+    """File for the results as data."""
+    quick: bool = False
+    """A few updates only, to try the command."""
+
+    def check(self) -> None:
+        """Raise LunarError for settings that do not go together."""
+        if not self.teacher:
+            raise LunarError("no teacher: name one with --teacher, e.g. --teacher policy/zoo/dual")
+        if self.steps < 1 or self.rollout < 1:
+            raise LunarError(f"steps and rollout are {self.steps} and {self.rollout}; they must be at least 1")
+        if not 0 < self.positions.rho <= 1:
+            raise LunarError(f"positions.rho is {self.positions.rho}; it must lie above 0 and be at most 1")
+        if not 0 <= self.forward_until <= 1:
+            raise LunarError(f"forward_until is {self.forward_until}; it must lie between 0 and 1")
+        if self.student.head == "tokens" and self.divergence.kind == "mse":
+            raise LunarError("divergence.kind 'mse' compares means and a token head has none; use a KL or jsd")
+        if self.method in ("bc", "soda") and (self.positions.score != "all" or self.cells.rule != "uniform"):
+            raise LunarError(f"method '{self.method}' learns from a teacher's states: leave out positions and cells")

@@ -1,0 +1,199 @@
+"""What all methods share: a student, the world that it or its teacher acts in, an optimizer, and a record."""
+
+from __future__ import annotations
+
+import csv
+import resource
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
+
+from policy.distill.cells import CellWorld, SuccessRates
+from policy.distill.config import DistillConfig
+from policy.distill.heads import ActionBins, Student
+from policy.distill.outputs import Gaussian, Output
+from policy.distill.paced import sample_cells
+from policy.distill.teachers import Demonstrations, Teacher, columns
+from policy.internal_model.actor import Actor
+from sim.physics.threads import physics_first
+
+FIELDS = ("steps", "seconds", "loss", "kept", "pronks_per_20s", "falls_per_20s", "success")
+
+
+@dataclass(frozen=True)
+class Samples:
+    """P positions, control steps of all robots."""
+
+    observation: Tensor
+    """(P, size) as the student sees them."""
+    asked: Tensor
+    """(P, size) as the teacher sees them."""
+    action: Tensor
+    """(P, 12) that was taken there."""
+    cell: Tensor
+    """(P,)."""
+
+
+class Job:
+    """One training. Use it as a context: it shows a bar with an ETA and writes progress.csv.
+
+    Args:
+        cfg: what to do.
+        teacher: a policy to ask, or a log, which needs no world.
+        student: what learns: a ``Student``, or the ``Actor`` that teaches itself.
+        ages: of the frames that the student sees.
+        bins: of a student with tokens.
+    """
+
+    def __init__(
+        self, cfg: DistillConfig, teacher: Teacher | Demonstrations, student: Student | Actor, ages: tuple[int, ...],
+        bins: ActionBins | None,
+    ) -> None:  # fmt: skip
+        self.cfg, self.teacher, self.student, self.bins = cfg, teacher, student, bins
+        self.device = torch.device(cfg.device)
+        self.generator = torch.Generator(self.device).manual_seed(cfg.seed)
+        self.trained = list(student.head.parameters() if isinstance(student, Actor) else student.parameters())
+        self.optimizer = torch.optim.Adam(self.trained, lr=cfg.learning.rate)
+        self.steps = 0
+        self.start = time.monotonic()
+        self.rows: list[dict[str, float]] = []
+        self.skill: dict[str, float] = {}
+        self.bar = Progress(
+            TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f}%"), TimeElapsedColumn(),
+            TextColumn("ETA"), TimeRemainingColumn(), TextColumn("{task.fields[text]}"), console=Console(stderr=True),
+        )  # fmt: skip
+        self.ages = ages
+        if isinstance(teacher, Teacher):
+            self._enter_world(cfg, teacher)
+
+    def _enter_world(self, cfg: DistillConfig, teacher: Teacher) -> None:
+        seen = tuple(sorted({*self.ages, *teacher.card.observation.ages}))
+        card = teacher.card
+        physics = replace(cfg.world.physics, kp=card.kp, kd=card.kd)
+        world = replace(cfg.world, ages=seen, physics=physics, action_scale=card.action_scale)
+        self.world = CellWorld(world, cfg.seed, cfg.device, cfg.threads, self._choose)
+        self.rates = SuccessRates(cfg.cells, self.world.cells, self.device)
+        self.view = columns(self.world.spec, self.ages).to(self.device)
+        self.asked = columns(self.world.spec, card.observation.ages).to(self.device)
+        self.now = self.world.reset()
+
+    def __enter__(self) -> Job:
+        Path(self.cfg.out).mkdir(parents=True, exist_ok=True)
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+        with (Path(self.cfg.out) / "progress.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(self.rows)
+
+    @property
+    def progress(self) -> float:
+        """Share of the environment steps that are done."""
+        return min(1.0, self.steps / self.cfg.steps)
+
+    def updates(self) -> Iterator[int]:
+        """Count rollouts until the steps are done, with a bar."""
+        with self.task("distill", self.cfg.steps) as show:
+            update = 0
+            while self.steps < self.cfg.steps:
+                yield update
+                update += 1
+                pronks, falls = (self.skill.get(f"{name}_per_20s", 0.0) for name in ("pronks", "falls"))
+                show(self.steps, f"{self.steps / 1e6:.2f}M steps  {pronks:4.1f} pronks/20 s  {falls:4.2f} falls/20 s")
+
+    @contextmanager
+    def task(self, name: str, total: int) -> Iterator[Callable[[int, str], None]]:
+        """A line of the bar; call what it yields with what is done and a text."""
+        task = self.bar.add_task(name, total=total, text="")
+
+        def show(done: int, text: str) -> None:
+            self.bar.update(task, completed=min(done, total), text=text)
+
+        yield show
+
+    @torch.no_grad()
+    @physics_first()
+    def collect(self, teacher_acts: bool = False, act: Callable[[Tensor], Tensor] | None = None) -> Samples:
+        """A rollout in which the student acts by its mean, as it will on a robot, or the teacher does.
+
+        Args:
+            act: takes the action instead, from what the student sees.
+        """
+        assert isinstance(self.teacher, Teacher)
+        group = self.teacher.card.group
+        parts: dict[str, list[Tensor]] = {name: [] for name in ("observation", "asked", "action", "cell")}
+        for _ in range(self.cfg.rollout):
+            seen = self.now["policy"][:, self.view]
+            asked = self.now["policy"][:, self.asked] if group == "policy" else self.now["critic"]
+            if teacher_acts:
+                action = self.teacher(asked).mean
+            else:
+                action = act(seen) if act else self.student(seen).action
+            for name, value in zip(parts, (seen, asked, action, self.world.cell.clone()), strict=True):
+                parts[name].append(value)
+            self.now = self.world.step(action).observations
+        self.steps += self.cfg.rollout * self.world.num_envs
+        self._note()
+        return Samples(**{name: torch.cat(values) for name, values in parts.items()})
+
+    def gradient_step(self, loss: Tensor, progress: float) -> None:
+        """One step of the optimizer, whose learning rate falls along a line to a tenth."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.cfg.learning.rate * (1.0 - 0.9 * progress)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        clip_grad_norm_(self.trained, self.cfg.learning.max_grad_norm)
+        self.optimizer.step()
+
+    def record(self, loss: float, kept: int) -> None:
+        """A row of progress.csv."""
+        seconds = time.monotonic() - self.start
+        self.rows.append({"steps": self.steps, "seconds": seconds, "loss": loss, "kept": kept, **self.skill})
+
+    def minibatches(self, rows: Tensor, epochs: int) -> Iterator[Tensor]:
+        """Passes in random order over indices ``rows``."""
+        for _ in range(epochs):
+            order = torch.randperm(len(rows), generator=self.generator, device=self.device)
+            yield from rows[order].split(self.cfg.learning.minibatch)
+
+    def _choose(self, count: int) -> Tensor:
+        """Cells of new trials: drawn by weight if the config says so, else all alike."""
+        if self.cfg.cells.use == "weights":
+            return torch.randint(self.world.cells, (count,), generator=self.generator, device=self.device)
+        return sample_cells(self.rates.weights(), count, self.generator)
+
+    def _note(self) -> None:
+        """Skill in the last rollout."""
+        cells, success = self.world.drain()
+        self.rates.add(cells, success)
+        scale = 20.0 / (self.cfg.rollout * self.world.num_envs * self.world.dt)
+        tried = float(self.rates.tried.sum())
+        self.skill = {
+            "pronks_per_20s": scale * float(self.world.hops.drain().pronk.sum()),
+            "falls_per_20s": scale * float((1.0 - success).sum()),
+            "success": float(self.rates.successes.sum()) / tried if tried else float("nan"),
+        }
+
+
+def log_prob(output: Output, action: Tensor, bins: ActionBins | None) -> Tensor:
+    """(P,) log probability of actions (P, 12), of tokens that of the bins that they fall into."""
+    if isinstance(output, Gaussian):
+        return output.log_prob(action)
+    assert bins is not None
+    return output.log_prob(bins.encode(action)).sum(-1)
+
+
+def peak_megabytes() -> float:
+    """Largest resident size of this process so far, MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
