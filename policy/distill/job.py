@@ -18,7 +18,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from policy.distill.cells import CellWorld, SuccessRates
 from policy.distill.config import DistillConfig
-from policy.distill.heads import ActionBins, Student
+from policy.distill.heads import ActionBins, Student, tokenise
 from policy.distill.outputs import Gaussian, Output
 from policy.distill.paced import sample_cells
 from policy.distill.teachers import Demonstrations, Teacher, columns
@@ -146,6 +146,12 @@ class Job:
         self.steps += self.cfg.rollout * self.world.num_envs
         self._note()
         return Samples(**{name: torch.cat(values) for name, values in parts.items()})
+
+    def ask(self, asked: Tensor) -> Output:
+        """What the teacher says, in the words of the student's head."""
+        assert isinstance(self.teacher, Teacher)
+        said = self.teacher(asked)
+        return said if self.bins is None else tokenise(said, self.bins)
 
     def gradient_step(self, loss: Tensor, progress: float) -> None:
         """One step of the optimizer, whose learning rate falls along a line to a tenth."""

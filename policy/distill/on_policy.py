@@ -12,20 +12,19 @@ from torch import Tensor
 
 from policy.distill import tip
 from policy.distill.config import PositionsConfig
-from policy.distill.heads import Student, tokenise
 from policy.distill.job import Job, Samples
 from policy.distill.losses import DivergenceConfig, average, divergence
-from policy.distill.outputs import Gaussian, Output, cache
+from policy.distill.outputs import Output, cache
 from policy.distill.paced import two_stage
 
-_BATCH = 8192  # positions scored at a time
+_BATCH = 1024  # positions scored at a time: scoring all shall not need more memory than learning from a few
 
 
 def train(job: Job) -> None:
     """Rollouts of the student, each learnt from once and forgotten."""
     for _ in job.updates():
         samples = job.collect()
-        said = cache(job.teacher, samples.asked)  # type: ignore[arg-type]
+        said = cache(job.ask, samples.asked)
         loss, kept = learn(job, samples, said, divergence_at(job))
         job.record(loss, kept)
 
@@ -48,7 +47,7 @@ def learn(job: Job, samples: Samples, said: Output, cfg: DivergenceConfig) -> tu
     kept = select(job, samples.observation, said)
     total = count = 0.0
     for rows in job.minibatches(kept, job.cfg.learning.epochs):
-        values = distances(job, samples.observation[rows], said, rows, cfg)
+        values = distances(job, samples.observation[rows], said.take(rows), cfg)
         loss = average(values, weights, rows)
         job.gradient_step(loss, job.progress)
         total, count = total + loss.item(), count + 1
@@ -66,26 +65,14 @@ def select(job: Job, observation: Tensor, said: Output) -> Tensor:
         for rows in everything.split(_BATCH):
             output = job.student.output(observation[rows])
             entropy.append(by_step(output.entropy()))
-            distance.append(
-                by_step(divergence(output, teacher_output(job, said, rows), DivergenceConfig(cfg.direction)))
-            )
+            distance.append(by_step(divergence(output, said.take(rows), DivergenceConfig(cfg.direction))))
     score = tip.scores(torch.cat(entropy), torch.cat(distance), cfg.score, cfg.quantile, job.generator)
     return tip.sample(score, cfg.rho, job.generator) if cfg.draw else tip.top(score, cfg.rho)
 
 
-def distances(job: Job, observation: Tensor, said: Output, rows: Tensor, cfg: DivergenceConfig) -> Tensor:
-    """(b,) divergences at the positions ``rows``, whose observations are given."""
-    output = job.student.output(observation)
-    return by_step(divergence(output, teacher_output(job, said, rows), cfg, job.generator))
-
-
-def teacher_output(job: Job, said: Output, rows: Tensor) -> Output:
-    """What the teacher said at ``rows``, in the words of the student's head."""
-    output = said.take(rows)
-    if isinstance(job.student, Student) and job.student.cfg.head == "tokens" and isinstance(output, Gaussian):
-        assert job.bins is not None
-        return tokenise(output, job.bins)
-    return output
+def distances(job: Job, observation: Tensor, said: Output, cfg: DivergenceConfig) -> Tensor:
+    """(b,) divergences at positions whose observations are given and where the teacher said ``said``."""
+    return by_step(divergence(job.student.output(observation), said, cfg, job.generator))
 
 
 def by_step(values: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -133,10 +133,18 @@ def cache(
     with torch.no_grad():
         parts = [teacher(rows) for rows in observations.split(batch)] or [teacher(observations)]
 
-    def join(name: str) -> Tensor:
+    return join(parts, device, dtype)
+
+
+def join(parts: Sequence[Output], device: str | torch.device | None = None, dtype: torch.dtype | None = None) -> Output:
+    """Outputs of one kind, one after the other along the first axis, on ``device`` and in ``dtype`` if given."""
+
+    def whole(name: str) -> Tensor:
         return torch.cat([getattr(part, name).to(device=device, dtype=dtype) for part in parts])
 
-    return Categorical(join("logits")) if isinstance(parts[0], Categorical) else Gaussian(join("mean"), join("log_std"))
+    if isinstance(parts[0], Categorical):
+        return Categorical(whole("logits"))
+    return Gaussian(whole("mean"), whole("log_std"))
 
 
 def wide(x: Tensor) -> Tensor:
