@@ -12,6 +12,7 @@ COMMANDS = {
     "train": ("policy.train", "train a pronking policy by PPO"),
     "eval": ("policy.evaluate", "measure a policy's hops on fixed suites"),
     "play": ("policy.play.cli", "watch and steer a policy live in a browser"),
+    "distill": ("matrix_hil.demonstrations", "compress a policy into a student for a small computer"),
     "export": ("policy.export", "write a policy as ONNX for a robot's computer"),
     "hil": ("matrix_hil.hil", "run a policy against the (virtual) MATRIX rig"),
     "fidelity": ("matrix_hil.fidelity.cli", "measure how lunar the rig's gravity is, scheme by scheme"),
