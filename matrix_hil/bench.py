@@ -19,7 +19,10 @@ BENCHES = {
     "dhim": ("policy.bench.dhim", "internal models at equal steps: skill on rough ground, errors of the estimates"),
     "estimator": ("policy.bench.estimator", "windows and shapes of encoders: errors on held-out robots"),
     "codec": ("matrix_hil.link.fuzz", "ten million bytes of noise with frames in it: all found, none invented?"),
-    "distill": ("policy.distill.bench_core", "the distillation losses against plain torch: time and bytes"),
+    "distill": (
+        "policy.distill.bench",
+        "students by each method against today's practice and papers' claims; the losses alone",
+    ),
     "log": ("matrix_hil.log.bench", "writing and reading HIL logs against rosbags; loss at a kill, size of a report"),
 }
 

@@ -11,17 +11,17 @@ import json
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from policy.bench.dhim_table import markdown, plot_curves
 from policy.bench.horizons import draw_horizons
+from policy.bench.processes import Work, run_all
 from policy.evaluate import evaluate
 from policy.runtime.card import Card
 from sim.config import ROOT, parse
@@ -96,38 +96,9 @@ def train_all(runs: Sequence[Run], steps: int, jobs: int) -> None:
     Raises:
         LunarError: a training failed; the others are stopped, and all can be resumed.
     """
-    waiting = [run for run in runs if not run.finished(steps)]
-    todo = {run.folder: run for run in waiting}
-    active: dict[Path, subprocess.Popen[bytes]] = {}
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TimeElapsedColumn(),
-        TextColumn("ETA"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("train", total=steps * max(len(waiting), 1))
-        try:
-            while waiting or active:
-                while waiting and len(active) < jobs:
-                    run = waiting.pop(0)
-                    active[run.folder] = run.start(steps)
-                time.sleep(1.0)
-                for folder, process in list(active.items()):
-                    if process.poll() is None:
-                        continue
-                    del active[folder]
-                    if process.returncode:
-                        raise LunarError(f"training {folder} failed; see {folder / 'train.log'}, then run this again")
-                done = sum(min(run.steps(), steps) for run in todo.values())
-                names = ", ".join(folder.name for folder in active)
-                bar.update(task, completed=done, description=f"train {names}")
-        finally:
-            for process in active.values():
-                process.terminate()
-            for process in active.values():
-                process.wait()
+    todo = [run for run in runs if not run.finished(steps)]
+    works = [Work(run.folder.name, partial(run.start, steps), run.folder / "train.log") for run in todo]
+    run_all(works, jobs, steps * max(len(todo), 1), lambda: sum(min(run.steps(), steps) for run in todo))
 
 
 def measure(run: Run, suites: Sequence[str], robots: int) -> dict[str, dict[str, Any]]:

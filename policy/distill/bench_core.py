@@ -11,11 +11,11 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -26,29 +26,21 @@ from torch.nn.functional import kl_div, log_softmax
 
 from policy.distill.losses import DivergenceConfig, Kind, average, divergence
 from policy.distill.outputs import Categorical
-from sim.config import parse
 from sim.errors import LunarError
-from sim.results import write_results
 
 KINDS: tuple[Kind, ...] = ("reverse_kl", "forward_kl", "jsd")
 
 
 @dataclass(frozen=True)
-class BenchDistillConfig:
+class CoreConfig:
     """Time and memory of the distillation losses against plain torch."""
 
-    suite: Literal["core"] = "core"
-    """What is measured: ``core``, the losses alone."""
     positions: int = 100_000
     """Positions in the batch."""
     bins: int = 512
     """Tokens at each position."""
     rounds: int = 9
     """Interleaved rounds; medians of each round's ratio are reported."""
-    seed: int = 0
-    """Of the logits."""
-    json: str = ""
-    """File for the results as data."""
     quick: bool = False
     """Three rounds, under 45 s."""
 
@@ -98,16 +90,16 @@ def peak_bytes(call: Callable[[], Any]) -> int:
     return peak
 
 
-def run(cfg: BenchDistillConfig) -> dict[str, Any]:
-    """Measure all divergences.
+def measure_core(cfg: CoreConfig, seed: int) -> dict[str, Any]:
+    """Measure all divergences on logits drawn by ``seed``.
 
     Returns:
-        ``core``: ``speedup`` and ``memory_ratio`` of reverse KL, and the same with seconds, bytes and the difference of
-        the gradients for each divergence in ``divergences``.
+        ``speedup`` and ``memory_ratio`` of reverse KL, and the same with seconds, bytes and the difference of the
+        gradients for each divergence in ``divergences``.
     """
     if cfg.positions < 1 or cfg.bins < 2 or cfg.rounds < 1:
-        raise LunarError("positions and rounds must be at least 1 and bins at least 2")
-    generator = torch.Generator().manual_seed(cfg.seed)
+        raise LunarError("core.positions and core.rounds must be at least 1 and core.bins at least 2")
+    generator = torch.Generator().manual_seed(seed)
     teacher = 2 * torch.randn(cfg.positions, cfg.bins, generator=generator)
     student = teacher + torch.randn(cfg.positions, cfg.bins, generator=generator)
     losses = {"plain": plain, "core": core}
@@ -140,26 +132,21 @@ def run(cfg: BenchDistillConfig) -> dict[str, Any]:
         row["memory_ratio"] = row["core_bytes"] / row["plain_bytes"]
     main_row = divergences["reverse_kl"]
     return {
-        "core": {
-            "speedup": main_row["speedup"], "memory_ratio": main_row["memory_ratio"], "positions": cfg.positions,
-            "bins": cfg.bins, "divergences": divergences,
-        }
+        "speedup": main_row["speedup"], "memory_ratio": main_row["memory_ratio"], "positions": cfg.positions,
+        "bins": cfg.bins, "divergences": divergences,
     }  # fmt: skip
 
 
-def main(argv: Sequence[str]) -> None:
-    """Entry of ``lunar bench distill``."""
-    cfg = parse(BenchDistillConfig, argv, "lunar bench distill")
-    results = run(cfg)
-    table = Table(title=f"Loss and gradient, {cfg.positions} positions x {cfg.bins} tokens", title_justify="left")
+def core_table(core: dict[str, Any]) -> Table:
+    """What ``measure_core`` found, for a terminal."""
+    title = f"Loss and gradient, {core['positions']} positions x {core['bins']} tokens"
+    table = Table(title=title, title_justify="left")
     for column in ("", "plain, s", "core, s", "faster", "plain, MB", "core, MB", "of bytes"):
         table.add_column(column, justify="right" if column else "left")
-    for kind, r in results["core"]["divergences"].items():
+    for kind, r in core["divergences"].items():
         seconds, megabytes = ([r[f"{way}_{what}"] for way in ("plain", "core")] for what in ("s", "bytes"))
         table.add_row(
             kind, *(f"{s:.3f}" for s in seconds), f"{r['speedup']:.1f}x", *(f"{m / 1e6:.1f}" for m in megabytes),
             f"{r['memory_ratio']:.4f}",
         )  # fmt: skip
-    Console().print(table)
-    if cfg.json:
-        write_results(cfg.json, "bench distill", cfg.seed, results)
+    return table

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from policy.distill import paced
 from policy.distill.config import CellsConfig
+from policy.distill.losses import normalised
 from sim.envs.world import PronkWorld, WorldConfig
 from sim.terrain.generators import LEVELS
 
@@ -92,10 +93,14 @@ class SuccessRates:
         return paced.success_rate(torch.minimum(self.successes, self.tried), self.tried, self.cfg.smoothing)
 
     def weights(self) -> Tensor:
-        """(C,) by the config's rule. A hard filter that leaves nothing lets everything pass."""
+        """(C,) by the config's rule. A hard filter that leaves nothing lets everything pass.
+
+        Raises:
+            LunarError: all are zero.
+        """
         cfg, rates = self.cfg, self.rates()
         if cfg.rule == "paced":
-            return paced.weights(rates, cfg.alpha, cfg.beta, cfg.floor)
+            return normalised(paced.weights(rates, cfg.alpha, cfg.beta, cfg.floor))
         if cfg.rule == "hard_filter":
             kept = paced.hard_filter(rates, cfg.low, cfg.high)
             return kept if bool(kept.any()) else paced.uniform(rates)

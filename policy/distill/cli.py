@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import shlex
 import sys
 import time
@@ -100,6 +101,7 @@ def _student(cfg: DistillConfig, teacher: Teacher | Demonstrations) -> tuple[Stu
     spec = replace(teacher.card.observation, ages=cfg.student.ages)
     bins = joint_bins(teacher.card, cfg.student.bins) if cfg.student.head == "tokens" else None
     card = replace(teacher.card, observation=spec, model={"student": asdict(cfg.student)})
+    Card.from_json(json.loads(json.dumps(card.to_json())), "of the student")  # what will be read must make sense
     return Student(cfg.student, spec, card.action_size, bins), card
 
 

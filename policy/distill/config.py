@@ -92,7 +92,7 @@ class OpsdcConfig:
     """M: updates between renewals of the teacher."""
     tolerance: float = 0.02
     """1. Training ends when trials succeed less often than before by more than this; the last good policy is kept."""
-    before: int = 15
+    before: int = 16
     """Updates' worth of rollouts in which the success rate before training is measured."""
 
 
@@ -140,6 +140,9 @@ class DistillConfig:
             raise LunarError("no teacher: name one with --teacher, e.g. --teacher policy/zoo/dual")
         if self.steps < 1 or self.rollout < 1:
             raise LunarError(f"steps and rollout are {self.steps} and {self.rollout}; they must be at least 1")
+        learning = self.learning
+        if learning.epochs < 1 or learning.minibatch < 1 or not (learning.rate > 0 and learning.max_grad_norm > 0):
+            raise LunarError("learning.epochs and minibatch must be at least 1, rate and max_grad_norm above 0")
         if not 0 < self.positions.rho <= 1:
             raise LunarError(f"positions.rho is {self.positions.rho}; it must lie above 0 and be at most 1")
         if not 0 <= self.forward_until <= 1:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from policy.distill.outputs import Gaussian, gaussian
+from policy.distill.outputs import Gaussian
 from policy.internal_model.actor import Actor
 from policy.policy_file import load_actor
 from policy.runtime.card import Card
@@ -31,18 +31,15 @@ class Teacher:
     network: torch.nn.Module | OnnxPolicy
 
     def __call__(self, observation: Tensor) -> Gaussian:
-        """What it would do at observations (P, size) of the group ``card.group``.
-
-        Raises:
-            LunarError: it gives no spread of its actions, or one that is zero or no number.
-        """
+        """What it would do at observations (P, size) of the group ``card.group``; of an ONNX file that gives no spread,
+        with one of zero, which a divergence refuses and ``mse`` and what needs actions alone do not look at."""
         if isinstance(self.network, OnnxPolicy):
             out = self.network.infer(observation.cpu().numpy())
-            if not out.std.size:
-                raise LunarError(f"teacher {self.name} gives no std of its actions: export it again, or use method bc")
-            return gaussian(*(torch.from_numpy(x).to(observation.device) for x in (out.action, out.std)))
-        said = self.network(observation)
-        return gaussian(said.action, said.std)
+            mean, std = (torch.from_numpy(x).to(observation.device) for x in (out.action, out.std))
+            std = std if std.numel() else torch.zeros_like(mean)
+        else:
+            mean, std, *_ = self.network(observation)
+        return Gaussian(mean, std.log().expand_as(mean))
 
     def parameters(self) -> int:
         """How many weights act; an ONNX file does not tell, and counts as none."""
@@ -91,10 +88,12 @@ def actor_of(teacher: Teacher | Demonstrations) -> Actor:
     """The network of a teacher that shall teach itself.
 
     Raises:
-        LunarError: there is none, or it is a student already.
+        LunarError: there is none, it is a student already, or it sees what only a simulator knows.
     """
-    if isinstance(teacher, Demonstrations) or not isinstance(teacher.network, Actor):
-        raise LunarError(f"method 'opsdc' trains the policy itself: {teacher.name} is not the folder of a trained one")
+    if isinstance(teacher, Demonstrations) or not isinstance(teacher.network, Actor) or teacher.card.group != "policy":
+        raise LunarError(
+            f"method 'opsdc' trains the policy itself: {teacher.name} is not the folder of a trained one for robots"
+        )
     return teacher.network
 
 
@@ -146,8 +145,10 @@ def load_demonstrations(path: Path) -> Demonstrations:
                 raise LunarError(f"log {path} has no '{missing[0]}'; it needs observation, action and card")
             observation, action = (torch.from_numpy(file[n].astype(np.float32)) for n in ("observation", "action"))
             card = Card.from_json(json.loads(str(file["card"])), str(path))
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise LunarError(f"log {path} cannot be read: {error}") from None
+    except LunarError:
+        raise
+    except Exception as error:  # zipfile, zlib and numpy raise a dozen kinds
+        raise LunarError(f"log {path} cannot be read: {' '.join(str(error).split())}") from None
     for name, array, size in (
         ("observation", observation, card.observation.size),
         ("action", action, card.action_size),

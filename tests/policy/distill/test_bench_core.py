@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from matrix_hil.cli import main as lunar
-from policy.distill.bench_core import KINDS, BenchDistillConfig, core, gradient, peak_bytes, plain, run
+from policy.distill.bench_core import KINDS, CoreConfig, core, gradient, measure_core, peak_bytes, plain
 from sim.errors import LunarError
 
 
@@ -42,7 +42,21 @@ def test_the_core_needs_a_tenth_of_plain_torch_at_the_same_gradient(kind):
 
 def test_the_command_writes_its_keys(tmp_path, capsys):
     out = tmp_path / "core.json"
-    lunar(["bench", "distill", "--positions", "2000", "--bins", "64", "--quick", "--json", str(out)])
+    lunar(
+        [
+            "bench",
+            "distill",
+            "--suite",
+            "core",
+            "--core.positions",
+            "2000",
+            "--core.bins",
+            "64",
+            "--quick",
+            "--json",
+            str(out),
+        ]
+    )
     data = json.loads(out.read_text())
     assert data["command"] == "bench distill"
     assert data["results"]["core"]["speedup"] > 0 and 0 < data["results"]["core"]["memory_ratio"] < 1
@@ -51,4 +65,4 @@ def test_the_command_writes_its_keys(tmp_path, capsys):
 
 def test_a_batch_of_nothing_is_refused():
     with pytest.raises(LunarError, match="at least 1"):
-        run(BenchDistillConfig(positions=0))
+        measure_core(CoreConfig(positions=0), 0)
