@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+import torch
+
 from policy.distill.heads import StudentConfig
 from policy.distill.losses import DivergenceConfig
 from policy.distill.tip import Score
@@ -140,11 +142,17 @@ class DistillConfig:
             raise LunarError("no teacher: name one with --teacher, e.g. --teacher policy/zoo/dual")
         if self.steps < 1 or self.rollout < 1:
             raise LunarError(f"steps and rollout are {self.steps} and {self.rollout}; they must be at least 1")
+        if self.world.num_envs < 1 or self.threads < 0:
+            raise LunarError("world.num_envs must be at least 1 and threads not negative")
+        if self.device != "cpu" and not (self.device == "cuda" and torch.cuda.is_available()):
+            raise LunarError(f"device '{self.device}': it must be cpu, or cuda where torch sees a GPU")
         learning = self.learning
         if learning.epochs < 1 or learning.minibatch < 1 or not (learning.rate > 0 and learning.max_grad_norm > 0):
             raise LunarError("learning.epochs and minibatch must be at least 1, rate and max_grad_norm above 0")
         if not 0 < self.positions.rho <= 1:
             raise LunarError(f"positions.rho is {self.positions.rho}; it must lie above 0 and be at most 1")
+        if not 0 <= self.cells.memory <= 1:
+            raise LunarError(f"cells.memory is {self.cells.memory}; it must lie between 0 and 1")
         if not 0 <= self.forward_until <= 1:
             raise LunarError(f"forward_until is {self.forward_until}; it must lie between 0 and 1")
         if self.student.head == "tokens" and self.divergence.kind == "mse":

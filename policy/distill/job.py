@@ -23,6 +23,7 @@ from policy.distill.outputs import Gaussian, Output
 from policy.distill.paced import sample_cells
 from policy.distill.teachers import Demonstrations, Teacher, columns
 from policy.internal_model.actor import Actor
+from sim.errors import LunarError
 from sim.physics.threads import physics_first
 
 FIELDS = ("steps", "seconds", "loss", "kept", "pronks_per_20s", "falls_per_20s", "success")
@@ -86,7 +87,10 @@ class Job:
         self.now = self.world.reset()
 
     def __enter__(self) -> Job:
-        Path(self.cfg.out).mkdir(parents=True, exist_ok=True)
+        try:
+            Path(self.cfg.out).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise LunarError(f"out {self.cfg.out} cannot be made: {error.strerror or error}") from None
         self.bar.start()
         return self
 
