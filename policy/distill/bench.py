@@ -7,7 +7,7 @@ trains nothing: it tabulates what is there and measures teacher and shipped stud
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -47,7 +47,7 @@ class BenchDistillConfig:
     """Trials per evaluation suite."""
     out: str = "runs/distill"
     """Folder of all runs, table.md and the plots."""
-    core: CoreConfig = CoreConfig()
+    core: CoreConfig = field(default_factory=CoreConfig)
     seed: int = 0
     """Of the logits of ``core``; runs have ``seeds``."""
     json: str = ""
