@@ -153,8 +153,10 @@ def load_demonstrations(path: Path) -> Demonstrations:
         ("observation", observation, card.observation.size),
         ("action", action, card.action_size),
     ):
-        if array.shape != (len(observation), size) or not len(array):
-            raise LunarError(f"log {path}: '{name}' has shape {tuple(array.shape)}, its card says (P, {size})")
+        if array.dim() != 2 or array.shape != (len(observation), size) or not len(array):
+            raise LunarError(
+                f"log {path}: '{name}' has shape {tuple(array.shape)}, its card says (P, {size}), P the same in both"
+            )
         if not bool(torch.isfinite(array).all()):
             raise LunarError(f"log {path}: '{name}' holds a value that is not a number")
     return Demonstrations(str(path), card, observation, action)

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 import torch
+
+from policy.distill.config import DistillConfig, LearningConfig, OpsdcConfig, SodaConfig
+from policy.distill.heads import StudentConfig
+from sim.envs.world import WorldConfig
 
 
 @pytest.fixture(autouse=True, scope="package")
@@ -12,3 +19,18 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def config(trained, tmp_path) -> Callable[..., DistillConfig]:
+    """``config(method=..., ...)``: four updates of 16 robots and 8 steps on flat ground, of a policy without skill."""
+
+    def make(teacher: Path = trained, out: str = "student", updates: int = 4, **changes) -> DistillConfig:
+        return DistillConfig(**{
+            "teacher": str(teacher), "out": str(tmp_path / out), "rollout": 8, "steps": updates * 8 * 16,
+            "student": StudentConfig(hidden=(16,), frame=(8,), ages=(0, 1, 2), bins=16),
+            "learning": LearningConfig(minibatch=64), "soda": SodaConfig(passes=4),
+            "opsdc": OpsdcConfig(refresh=1, before=1), "world": WorldConfig(num_envs=16, episode_length=0.2),
+        } | changes)  # fmt: skip
+
+    return make
