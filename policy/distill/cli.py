@@ -89,8 +89,8 @@ def _settle(cfg: DistillConfig, teacher: Teacher | Demonstrations) -> DistillCon
         cfg = replace(cfg, world=replace(cfg.world, commands=commands), student=student)
     if cfg.quick:
         robots = min(cfg.world.num_envs, 64)
-        soda_quick = replace(cfg.soda, passes=4)
-        cfg = replace(cfg, world=replace(cfg.world, num_envs=robots), soda=soda_quick, steps=4 * cfg.rollout * robots)
+        few = {"soda": replace(cfg.soda, passes=4), "opsdc": replace(cfg.opsdc, before=1, refresh=1)}
+        cfg = replace(cfg, world=replace(cfg.world, num_envs=robots), steps=4 * cfg.rollout * robots, **few)
     return cfg
 
 

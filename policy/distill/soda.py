@@ -50,7 +50,7 @@ def train(job: Job) -> None:
     if not (0 < cfg.warm_up < 1 and 0 <= cfg.snapshot <= 1 and cfg.passes >= 2):
         raise LunarError("soda.warm_up must lie between 0 and 1, soda.snapshot in [0, 1], and passes be at least 2")
     observation, preferred = demonstrated(job)
-    warm = max(1, round(cfg.warm_up * cfg.passes))
+    warm = min(max(1, round(cfg.warm_up * cfg.passes)), cfg.passes - 1)
     early = round(cfg.snapshot * warm)
     if early:
         imitate(job, observation, preferred, early, share=cfg.warm_up * cfg.snapshot)

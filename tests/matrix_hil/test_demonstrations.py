@@ -23,7 +23,7 @@ from policy.runtime.onnx_policy import OnnxPolicy
 from sim.errors import LunarError
 from sim.spec.command import HopCommand
 
-SECONDS = 1.2
+SECONDS = 0.9
 POLICY = ZOO / "pronk"
 CARD = (POLICY / "card.json").read_bytes()
 

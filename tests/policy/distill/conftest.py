@@ -31,6 +31,7 @@ def config(trained, tmp_path) -> Callable[..., DistillConfig]:
             "student": StudentConfig(hidden=(16,), frame=(8,), ages=(0, 1, 2), bins=16),
             "learning": LearningConfig(minibatch=64), "soda": SodaConfig(passes=4),
             "opsdc": OpsdcConfig(refresh=1, before=1), "world": WorldConfig(num_envs=16, episode_length=0.2),
+            "threads": 1,
         } | changes)  # fmt: skip
 
     return make

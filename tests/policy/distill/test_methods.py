@@ -1,0 +1,281 @@
+"""What each method must do, whatever it learns: on flat ground, in moments, of policies without skill."""
+
+from __future__ import annotations
+
+import copy
+import csv
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from matrix_hil.cli import main as lunar
+from policy.distill import bc, on_policy
+from policy.distill.cli import distill
+from policy.distill.config import CellsConfig, LearningConfig, OpsdcConfig, PositionsConfig, SodaConfig
+from policy.distill.heads import Student, StudentConfig
+from policy.distill.job import Job
+from policy.distill.losses import DivergenceConfig
+from policy.distill.teachers import load_teacher
+from policy.internal_model.actor import Actor, ModelConfig
+from policy.internal_model.encoder import EncoderConfig
+from policy.policy_file import ZOO, load_actor, load_weights, save_policy
+from policy.runtime.card import Card
+from policy.runtime.onnx_policy import OnnxPolicy
+from sim.spec.observation import PRONK_OBSERVATION
+
+METHODS = ["on_policy", "dagger", "bc", "soda", "opsdc"]
+POSITIONS = 16 * 8  # of a rollout
+TOKENS = StudentConfig(head="tokens", hidden=(16,), frame=(8,), ages=(0, 1, 2), bins=16)
+
+
+def progress(results: dict) -> list[dict[str, float]]:
+    """Rows of progress.csv."""
+    with (Path(results["policy"]) / "progress.csv").open() as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
+def weights(results: dict) -> dict[str, torch.Tensor]:
+    return load_weights(Path(results["policy"]))
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_writes_a_policy_like_any_other(method, config):
+    results = distill(config(method=method), "lunar distill (test)")
+    student, card = load_actor(results["policy"])
+    assert card.training["command"] == "lunar distill (test)" and card.training["method"] == method
+    assert card.training["steps"] == results["steps"] == 4 * POSITIONS and not card.metrics
+    assert all(torch.isfinite(p).all() for p in student.parameters())
+    rows = progress(results)
+    assert rows[-1]["steps"] == 4 * POSITIONS and rows[-1]["kept"] > 0 and math.isfinite(rows[-1]["loss"])
+    assert {"pronks_per_20s", "falls_per_20s", "success"} <= rows[-1].keys()
+
+
+def test_a_student_is_exported_to_onnx_and_c(config):
+    results = distill(config(updates=1, student=TOKENS), "test")
+    lunar(["export", "--policy", results["policy"], "--c"])  # which compares all with torch
+    folder = Path(results["policy"])
+    assert (folder / "policy.h").is_file() and (folder / "policy_int8.h").is_file()
+    policy = OnnxPolicy(folder)
+    x = torch.randn(20, policy.card.observation.size)
+    torch.testing.assert_close(
+        torch.from_numpy(policy.infer(x.numpy()).action), load_actor(folder)[0](x).action, atol=1e-5, rtol=0
+    )
+
+
+@pytest.mark.parametrize("method", ["on_policy", "soda", "opsdc"])
+def test_the_same_seed_gives_the_same_student_bit_by_bit(method, config):
+    free = method == "on_policy"
+    changes = (
+        {"positions": PositionsConfig("random", draw=True), "cells": CellsConfig("paced", "sampler")} if free else {}
+    )
+    first, again, other = (
+        weights(distill(config(method=method, updates=2, out=str(k), seed=seed, **changes), "test"))
+        for k, seed in enumerate((3, 3, 4))
+    )
+    assert same(first, again) and not same(first, other)
+
+
+@pytest.mark.parametrize("kind", ["reverse_kl", "mse"])
+def test_on_policy_the_student_comes_nearer_to_its_teacher_where_it_goes_itself(kind, config):
+    cfg = config(ZOO / "mlp", updates=8, divergence=DivergenceConfig(kind), learning=LearningConfig(5e-3, minibatch=64))
+    losses = [row["loss"] for row in progress(distill(cfg, "test"))]
+    assert losses[-1] < 0.6 * losses[0]
+
+
+def test_on_policy_only_the_student_acts_and_the_teacher_is_asked_at_its_states(config, monkeypatch):
+    collected: list[dict] = []
+    collect = Job.collect
+
+    def spy(self, **how):
+        collected.append(how)
+        samples = collect(self, **how)
+        torch.testing.assert_close(samples.action, self.student(samples.observation).action)
+        return samples
+
+    monkeypatch.setattr(Job, "collect", spy)
+    distill(config(), "test")
+    assert collected == [{}] * 4
+
+
+@pytest.mark.parametrize(
+    ("score", "rho", "draw"), [("soft_or", 0.3, False), ("q3", 0.01, False), ("random", 1.0, True)]
+)
+def test_tip_learns_from_exactly_the_share_asked_for(score, rho, draw, config):
+    results = distill(config(updates=2, student=TOKENS, positions=PositionsConfig(score, rho, draw=draw)), "test")
+    assert {row["kept"] for row in progress(results)} == {math.ceil(rho * POSITIONS)}
+
+
+@pytest.mark.parametrize("kind", ["reverse_kl", "jsd"])
+def test_positions_cells_and_divergences_compose(kind, config):
+    cfg = config(
+        updates=2, student=TOKENS, divergence=DivergenceConfig(kind), positions=PositionsConfig("product", 0.5),
+        cells=CellsConfig("paced"), forward_until=0.5,
+    )  # fmt: skip
+    rows = progress(distill(cfg, "test"))
+    assert all(math.isfinite(row["loss"]) and row["loss"] > 0 and row["kept"] == POSITIONS / 2 for row in rows)
+
+
+def test_forward_kl_first_then_what_was_asked_for(config, monkeypatch):
+    kinds: list[str] = []
+    learn = on_policy.learn
+
+    def spy(job, samples, said, cfg):
+        kinds.append(cfg.kind)
+        return learn(job, samples, said, cfg)
+
+    monkeypatch.setattr(on_policy, "learn", spy)
+    distill(config(updates=5, divergence=DivergenceConfig("jsd"), forward_until=0.5), "test")
+    assert kinds == ["forward_kl"] * 2 + ["jsd"] * 3
+
+
+def test_daggers_memory_grows_and_its_teacher_acts_once(config, monkeypatch):
+    teacher_acts: list[bool] = []
+    collect = Job.collect
+    monkeypatch.setattr(
+        Job, "collect", lambda job, **how: teacher_acts.append(how["teacher_acts"]) or collect(job, **how)
+    )
+    rows = progress(distill(config(method="dagger"), "test"))
+    assert [row["kept"] for row in rows] == [POSITIONS * (k + 1) for k in range(4)]
+    assert teacher_acts == [True, False, False, False]
+
+
+@pytest.mark.parametrize("method", ["bc", "soda"])
+def test_cloning_and_soda_take_no_rollout_of_the_student(method, config, monkeypatch):
+    collect = Job.collect
+
+    def spy(self, **how):
+        before = copy.deepcopy(self.student.state_dict())
+        samples = collect(self, **how)
+        assert how == {"teacher_acts": True} and same(before, self.student.state_dict())
+        torch.testing.assert_close(samples.action, self.teacher(samples.asked).mean)
+        return samples
+
+    monkeypatch.setattr(Job, "collect", spy)
+    distill(config(method=method), "test")
+
+
+def test_sodas_preference_ends_below_the_loss_of_not_having_one(config):
+    cfg = config(ZOO / "mlp", method="soda", student=TOKENS, soda=SodaConfig(passes=8, warm_up=0.5))
+    last = progress(distill(cfg, "test"))[-1]
+    assert last["kept"] == 4 * POSITIONS and last["loss"] < math.log(2)
+
+
+def test_soda_always_comes_to_preferring(config, monkeypatch):
+    passes: list[int] = []
+    minibatches = Job.minibatches
+
+    def spy(self, rows: torch.Tensor, epochs: int) -> Iterator[torch.Tensor]:
+        passes.append(epochs)
+        return minibatches(self, rows, epochs)
+
+    monkeypatch.setattr(Job, "minibatches", spy)
+    distill(config(method="soda", soda=SodaConfig(passes=4, warm_up=0.99, snapshot=0.5)), "test")
+    assert passes == [2, 1, 1]  # half of the warm-up, the snapshot, the rest, and preference
+
+
+def test_cloning_raises_the_likelihood_of_what_the_teacher_did(config):
+    cfg = config(ZOO / "mlp", method="bc", learning=LearningConfig(5e-3, epochs=16, minibatch=64))
+    student = Student(cfg.student, replace(PRONK_OBSERVATION, ages=cfg.student.ages))
+    with Job(cfg, load_teacher(cfg.teacher), student, cfg.student.ages, None) as job:
+        observation, action = bc.demonstrated(job)
+        before = job.student.output(observation).log_prob(action).mean()
+        bc.imitate(job, observation, action, cfg.learning.epochs, share=1.0)
+        assert job.student.output(observation).log_prob(action).mean() > before + 3.0
+
+
+# ---- a policy that teaches itself -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def dual(trained, tmp_path_factory) -> Path:
+    """Folder of a policy with an internal model, to which economy makes a difference."""
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("dual")
+    card = Card.load(trained / "card.json")
+    encoder = EncoderConfig(ages=(0, 1, 2), estimates=("vz", "height"), latent=4, frame=(8,), hidden=(8,))
+    model = ModelConfig(hidden=(16,), encoders={"short": encoder})
+    actor = Actor(model, card.observation)
+    with torch.no_grad():
+        actor.head[-1].weight.mul_(100.0)
+        actor.head[0].weight[:, actor.newest + len(card.observation.command) - 1].mul_(20.0)
+    save_policy(folder, actor, replace(card, model=asdict(model)))
+    return folder
+
+
+def test_opsdc_moves_the_untold_policy_to_the_thrifty_one_and_leaves_its_internal_model(dual, config):
+    results = distill(config(dual, method="opsdc", updates=9, opsdc=OpsdcConfig(refresh=8, before=1)), "test")
+    before, after = load_weights(dual), weights(results)
+    for name in before:
+        assert torch.equal(before[name], after[name]) != name.startswith("head."), name
+    losses = [row["loss"] for row in progress(results)][1:]  # at the states that it visits, of one teacher
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_opsdc_is_told_nothing_while_it_acts(dual, config, monkeypatch):
+    collect = Job.collect
+
+    def spy(self, **how):
+        samples = collect(self, **how)
+        assert not samples.observation[:, -1].any()
+        return samples
+
+    monkeypatch.setattr(Job, "collect", spy)
+    distill(config(dual, method="opsdc", updates=2), "test")
+
+
+@pytest.mark.parametrize(("tolerance", "updates"), [(0.04, 4), (0.06, 6)])
+def test_a_violated_gate_ends_opsdc_with_the_last_policy_that_passed_it(tolerance, updates, dual, config, monkeypatch):
+    """Success is 1 before training and in its first two updates, 0.95 from then on."""
+    states: list[dict[str, torch.Tensor]] = []
+    note = Job._note
+
+    def scripted(self: Job) -> None:
+        note(self)
+        states.append(copy.deepcopy(self.student.state_dict()))
+        self.skill["success"] = 1.0 if len(states) <= 3 else 0.95
+
+    monkeypatch.setattr(Job, "_note", scripted)
+    cfg = config(dual, method="opsdc", updates=6, opsdc=OpsdcConfig(refresh=1, before=1, tolerance=tolerance))
+    results = distill(cfg, "test")
+    assert len(states) == updates and results["steps"] == updates * POSITIONS
+    if updates == 4:
+        assert same(weights(results), states[3]), "what the updates before the violation had made"
+    else:
+        assert not any(same(weights(results), state) for state in states), "the last update counts"
+
+
+# ---- interruptions and the command line -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["on_policy", "soda", "opsdc"])
+def test_an_interruption_saves_the_student(method, trained, tmp_path, monkeypatch, capfd):
+    steps = 0
+    step = Job.gradient_step
+
+    def interrupted(self: Job, loss: torch.Tensor, progress: float) -> None:
+        nonlocal steps
+        steps += 1
+        if steps == 3:
+            raise KeyboardInterrupt
+        step(self, loss, progress)
+
+    monkeypatch.setattr(Job, "gradient_step", interrupted)
+    out = tmp_path / "student"
+    with pytest.raises(SystemExit) as left:
+        lunar([
+            "distill", "--teacher", str(trained), "--out", str(out), "--method", method, "--quick", "--world.num_envs",
+            "8", "--world.other_terrains", "[]", "--world.terrain.kind", "flat", "--rollout", "4",
+            "--student.ages", "[0, 1, 2]",
+        ])  # fmt: skip
+    assert left.value.code == 130 and "interrupted" in capfd.readouterr().out
+    card = load_actor(out)[1]
+    assert card.training["interrupted"] and card.training["steps"] >= 8 * 4
+    assert (out / "progress.csv").is_file()
