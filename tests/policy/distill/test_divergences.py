@@ -237,6 +237,21 @@ def test_selection_is_no_hidden_cut_of_the_learning_rate_and_only_ratios_of_weig
     torch.testing.assert_close(average(values[kept], weights, kept), expected)
 
 
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**31), st.floats(1e-8, 1e8))
+def test_the_scale_of_the_weights_changes_neither_loss_nor_gradient(seed, scale):
+    g = torch.Generator().manual_seed(seed)
+    student, teacher = torch.randn(2, 20, 5, generator=g, dtype=torch.float64)
+    weights = torch.rand(20, generator=g, dtype=torch.float64)
+    kept = torch.randperm(20, generator=g)[:7]
+    found = []
+    for w in (weights, scale * weights):
+        s = student.clone().requires_grad_()
+        loss = average(divergence(Categorical(s[kept]), Categorical(teacher[kept])), w, kept)
+        found += [(loss.detach(), *torch.autograd.grad(loss, s))]
+    torch.testing.assert_close(found[0], found[1])
+
+
 def test_a_cached_teacher_says_what_the_teacher_says():
     observations = torch.randn(100, 8)
     net = torch.nn.Linear(8, 5)
