@@ -89,8 +89,10 @@ def _settle(cfg: DistillConfig, teacher: Teacher | Demonstrations) -> DistillCon
         cfg = replace(cfg, world=replace(cfg.world, commands=commands), student=student)
     if cfg.quick:
         robots = min(cfg.world.num_envs, 64)
-        few = {"soda": replace(cfg.soda, passes=4), "opsdc": replace(cfg.opsdc, before=1, refresh=1)}
-        cfg = replace(cfg, world=replace(cfg.world, num_envs=robots), steps=4 * cfg.rollout * robots, **few)
+        cfg = replace(
+            cfg, world=replace(cfg.world, num_envs=robots), steps=4 * cfg.rollout * robots,
+            soda=replace(cfg.soda, passes=4), opsdc=replace(cfg.opsdc, before=1, refresh=1),
+        )  # fmt: skip
     return cfg
 
 
