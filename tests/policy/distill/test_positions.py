@@ -67,9 +67,9 @@ def test_sampling_follows_the_scores_and_takes_zeros_last():
 
 
 def test_random_scores_are_a_control_that_repeats_by_seed():
-    h = torch.rand(100)
+    h = torch.rand(1000, generator=torch.Generator().manual_seed(1))
     a, b = (tip.scores(h, h, "random", generator=torch.Generator().manual_seed(3)) for _ in range(2))
-    assert torch.equal(a, b) and abs(torch.corrcoef(torch.stack([a, h]))[0, 1]) < 0.3
+    assert torch.equal(a, b) and abs(torch.corrcoef(torch.stack([a, h]))[0, 1]) < 0.1
 
 
 def test_smoothed_rates_are_never_certain():
