@@ -43,7 +43,7 @@ class BenchDistillConfig:
     """Of the trainings; evaluation suites have seeds of their own."""
     jobs: int = 2
     """Trainings at a time, each on one thread."""
-    robots: int = 256
+    robots: int = 128
     """Trials per evaluation suite."""
     out: str = "runs/distill"
     """Folder of all runs, table.md and the plots."""

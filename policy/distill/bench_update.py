@@ -12,7 +12,7 @@ import torch
 
 from policy.distill.bench_core import peak_bytes
 from policy.distill.config import DistillConfig, PositionsConfig
-from policy.distill.heads import Student, joint_bins
+from policy.distill.heads import Student, StudentConfig, joint_bins
 from policy.distill.job import Job, Samples
 from policy.distill.losses import DivergenceConfig
 from policy.distill.on_policy import learn
@@ -20,7 +20,7 @@ from policy.distill.outputs import cache
 from policy.distill.teachers import Teacher
 from sim.config import ROOT, load
 
-POSITIONS = 4096
+POSITIONS, BINS = 4096, 32
 
 
 def update_cost(teacher: Teacher, seed: int, rounds: int = 5) -> dict[str, float]:
@@ -31,9 +31,17 @@ def update_cost(teacher: Teacher, seed: int, rounds: int = 5) -> dict[str, float
         ``time_ratio``: half over all, of each round's, median.
     """
     cfg = load(DistillConfig, ROOT / "configs" / "distill" / "tip.yaml")
-    learning = replace(cfg.learning, minibatch=POSITIONS)
+    learning, tokens = replace(cfg.learning, minibatch=POSITIONS), StudentConfig(head="tokens", bins=BINS)
     world = replace(cfg.world, num_envs=1, other_terrains=(), terrain=replace(cfg.world.terrain, kind="flat"))
-    cfg = replace(cfg, learning=learning, world=world, divergence=DivergenceConfig(chunk=2**40), seed=seed, threads=1)
+    cfg = replace(
+        cfg,
+        student=tokens,
+        learning=learning,
+        world=world,
+        divergence=DivergenceConfig(chunk=2**40),
+        seed=seed,
+        threads=1,
+    )
     generator = torch.Generator().manual_seed(seed)
     spec = replace(teacher.card.observation, ages=cfg.student.ages)
     bins = joint_bins(teacher.card, cfg.student.bins)

@@ -90,7 +90,7 @@ class SodaConfig:
 class OpsdcConfig:
     """Of the method ``opsdc``."""
 
-    refresh: int = 20
+    refresh: int = 10
     """M: updates between renewals of the teacher."""
     tolerance: float = 0.02
     """1. Training ends when trials succeed less often than before by more than this; the last good policy is kept."""
