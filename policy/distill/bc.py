@@ -16,7 +16,7 @@ from policy.distill.teachers import Demonstrations, columns
 def train(job: Job) -> None:
     """As many gradient steps as on-policy distillation takes for as many environment steps."""
     observation, action = demonstrated(job)
-    imitate(job, observation, action, job.cfg.learning.epochs, share=1.0)
+    imitate(job, observation, action, job.cfg.learning.epochs, (0.0, 1.0))
 
 
 def demonstrated(job: Job) -> tuple[Tensor, Tensor]:
@@ -35,15 +35,15 @@ def demonstrated(job: Job) -> tuple[Tensor, Tensor]:
     return torch.cat(seen), torch.cat(actions)
 
 
-def imitate(job: Job, observation: Tensor, action: Tensor, passes: int, share: float) -> None:
-    """Supervised passes over demonstrations; ``share`` of the whole training is done at their end."""
+def imitate(job: Job, observation: Tensor, action: Tensor, passes: int, share: tuple[float, float]) -> None:
+    """Supervised passes over demonstrations; ``share`` of the whole training is done at their beginning and end."""
     everything = torch.arange(len(observation), device=job.device)
     count = passes * -(-len(everything) // job.cfg.learning.minibatch)
     losses: list[float] = []
     with job.task("imitate", count) as show:
         for k, rows in enumerate(job.minibatches(everything, passes)):
             loss = average(-log_prob(job.student.output(observation[rows]), action[rows], job.bins))
-            job.gradient_step(loss, share * k / max(count, 1))
+            job.gradient_step(loss, share[0] + (share[1] - share[0]) * k / max(count, 1))
             losses.append(loss.item())
             if k % 20 == 0:
                 show(k, f"loss {loss.item():.2f}")

@@ -93,7 +93,7 @@ class OpsdcConfig:
     refresh: int = 10
     """M: updates between renewals of the teacher."""
     tolerance: float = 0.02
-    """1. Training ends when trials succeed less often than before by more than this; the last good policy is kept."""
+    """1. Training ends when trials succeed less often than before by more than this; a policy that passed is kept."""
     before: int = 16
     """Updates' worth of rollouts in which the success rate before training is measured."""
 

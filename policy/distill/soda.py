@@ -53,10 +53,10 @@ def train(job: Job) -> None:
     warm = min(max(1, round(cfg.warm_up * cfg.passes)), cfg.passes - 1)
     early = round(cfg.snapshot * warm)
     if early:
-        imitate(job, observation, preferred, early, share=cfg.warm_up * cfg.snapshot)
+        imitate(job, observation, preferred, early, (0.0, cfg.warm_up * cfg.snapshot))
     rejected = _own_actions(job, observation)
     if warm > early:
-        imitate(job, observation, preferred, warm - early, share=cfg.warm_up)
+        imitate(job, observation, preferred, warm - early, (cfg.warm_up * cfg.snapshot, cfg.warm_up))
     reference = [_log_probs(job, observation, action) for action in (preferred, rejected)]
     everything = torch.arange(len(observation), device=job.device)
     passes = cfg.passes - warm
