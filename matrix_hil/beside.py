@@ -130,6 +130,7 @@ def _serve_rig(line: Connection, parts: dict[str, Any], began: float, count: Any
         values = np.frombuffer(truth)
         gc.collect()
         gc.freeze()
+        machines.on_wall(lambda: time.monotonic() - began)
         line.send((machines.ports,))
         due = time.monotonic()
         while not line.poll():

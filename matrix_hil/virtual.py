@@ -30,6 +30,7 @@ from matrix_hil.link.modbus_emulator import ModbusTreadmillEmulator
 from matrix_hil.rig.counterweight import TrimConfig, WinchTrim
 from sim.rig import RigConfig, RigInputs, RigOutputs, VirtualRig
 
+_CATCH_UP = 0.5  # s that a rig on wall time makes up after it was held up; what is more is lost to it
 EMULATED = "emulated"
 """Port name that stands for a device of the virtual rig."""
 
@@ -137,6 +138,8 @@ class VirtualMachines:
         """Told the time, s, after every tick."""
         self._links: dict[str, Lockstep] = {}
         self._time: float | None = None
+        self._wall: Callable[[], float] | None = None
+        self._lost = 0.0
 
     @property
     def emulators(self) -> dict[str, Emulator]:
@@ -169,10 +172,23 @@ class VirtualMachines:
         self._links = {name: join(devices[name], emulator) for name, emulator in self.emulators.items()}
         return self._links
 
+    def on_wall(self, clock: Callable[[], float]) -> None:
+        """From now on ``poll`` is called with the time of ``clock``, s, and what comes in is stamped by it.
+
+        A computer that cannot keep up then runs the rig in slow motion, instead of ever farther behind.
+        """
+        self._wall = clock
+        for emulator in self.emulators.values():
+            emulator.clock = lambda: clock() - self._lost
+
     def poll(self, now: float) -> None:
         """Move machines and physics up to ``now``, s."""
+        now -= self._lost
         if self._time is None:
             self._time = now - self.tick
+        if self._wall is not None and now - self._time > _CATCH_UP:
+            self._lost += now - self._time - _CATCH_UP
+            now = self._time + _CATCH_UP
         while self._time + self.tick <= now + 1e-9:
             self._time += self.tick
             self._step(self._time)

@@ -103,6 +103,7 @@ class Rig:
         self.machines = VirtualMachines(
             cfg.rig, cfg.trim, cfg.platform, cfg.treadmill, cfg.counterweight, cfg.tracker, cfg.robot, seed
         )
+        self.machines.on_wall(time.monotonic)
         self.recording = Recording()
         self._running_for = 0.0
         self._noting = threading.Event()

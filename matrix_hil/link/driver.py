@@ -364,4 +364,5 @@ class DeviceThread(PollThread):
     """Polls a driver at its ``poll_period``. Enter it after the driver, so that it ends before the safe command."""
 
     def __init__(self, device: SerialDevice) -> None:
+        device.clock = time.monotonic
         super().__init__(device.spec.name, device.poll, device.poll_period)

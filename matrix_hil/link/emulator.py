@@ -12,6 +12,7 @@ import os
 import time
 import tty
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, ClassVar
@@ -81,6 +82,9 @@ class Emulator:
         """Frames not sent because the line was full."""
         self.last_command: Any = None
         """The newest command decoded, before the machine's limits."""
+        self.clock: Callable[[], float] | None = None
+        """On the wall clock, what the ``now`` of ``poll`` was read from: a rig that was held up makes up its ticks one
+        by one, and what it then reads has come now, not at the tick. None: at ``now``."""
         self._random = np.random.default_rng(seed)
         self._decoder = FrameDecoder()
         self._order = FrameOrder()
@@ -182,15 +186,20 @@ class Emulator:
 
     def _feed(self, data: bytes) -> None:
         """Take bytes that have come in."""
+        now = self._arrival()
         for frame in self._decoder.feed(data):
             self._line_in = max(self._line_in, self._polled)
             self._line_in += (len(frame.payload) + OVERHEAD) * BITS_PER_BYTE / self.line.baud
             message = unpack(frame)
             if isinstance(message, Reset):
                 self._order.restart()  # a host may begin anew at any time
-            sent = self._order.take(frame, self._now)
-            if sent is not None and self._now - sent <= COMMAND_AGE:
+            sent = self._order.take(frame, now)
+            if sent is not None and now - sent <= COMMAND_AGE:
                 self._take(message)
+
+    def _arrival(self) -> float:
+        """When the bytes at hand came, s."""
+        return self._now if self.clock is None else self.clock()
 
     def _report(self, now: float) -> None:
         """Say what is due: a state per period."""
@@ -242,11 +251,11 @@ class Emulator:
             self._safe()  # a new session starts from rest
         elif isinstance(message, Heartbeat):
             if self._heard is not None:
-                self._heard = self._polled
+                self._heard = self._arrival()
         elif command_type is not None and isinstance(message, command_type):
             self.commands += 1
             self.last_command = message
-            self._heard = self._polled
+            self._heard = self._arrival()
             if not self._latched and is_finite(message):
                 self._queue.append(Received(self._line_in + self.dead_time, message))
 

@@ -122,3 +122,27 @@ def test_a_command_is_sent_until_its_data_expire_and_not_after() -> None:
             assert device.stats.expired_commands - before.expired_commands == 1 - sent
         device.poll(0.05)
         assert device.stats.expired_commands == 1, "what expired is gone"
+
+
+def test_a_rig_that_was_held_up_takes_the_commands_that_follow() -> None:
+    """Wall time: the rig makes up 0.15 s tick by tick and reads, at the first of them, what was written during all of it.
+    What comes afterwards is not old, and the device does not trip."""
+    clock = [0.0]
+    with TreadmillEmulator(TreadmillConfig(), 0) as belt, SerialDevice(TREADMILL, belt.port) as host:
+        belt.clock = lambda: clock[0]
+        held_up = range(1500, 1650)
+        for k in range(3000):
+            clock[0] = now = 0.001 * k
+            if k % 5 == 0:
+                host.send(TreadmillCommand(now, 0.1))
+            host.poll(now)
+            if k in held_up:
+                continue
+            first = k - len(held_up) if k == held_up.stop else k
+            for tick in range(first, k + 1):
+                belt.poll(0.001 * tick, 1.0, host.bytes_sent)
+            if k == 1400:
+                assert not belt.fault, "all was well before"
+                taken = belt.commands
+        assert not belt.fault
+        assert belt.commands - taken > 250  # of 320
