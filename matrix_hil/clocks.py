@@ -21,6 +21,7 @@ from matrix_hil.virtual import VirtualMachines
 GroundSource = Callable[[np.ndarray, np.ndarray, float], TwinPatch | None]
 """(world position (3,) m, world velocity (2,) m/s, now) -> newest patch of the virtual ground."""
 _PRIORITY = 20  # of 1 to 99; above everything of an ordinary desktop, below the kernel's own threads
+_CLASS = os.SCHED_RR  # takes turns of 100 ms: one thread that is busy for long does not stop all others of the class
 
 
 @dataclass(frozen=True)
@@ -114,11 +115,23 @@ def real_time() -> Iterator[None]:
     interval = sys.getswitchinterval()
     scheduler, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
     with contextlib.suppress(PermissionError):
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(_PRIORITY))
+        os.sched_setscheduler(0, _CLASS, os.sched_param(_PRIORITY))
     sys.setswitchinterval(2e-4)
     try:
         yield
     finally:
         sys.setswitchinterval(interval)
+        with contextlib.suppress(PermissionError):
+            os.sched_setscheduler(0, scheduler, parameters)
+
+
+@contextlib.contextmanager
+def ordinary_time() -> Iterator[None]:
+    """For this thread the ordinary class again: inside ``real_time``, for what computes before anything moves."""
+    scheduler, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+    try:
+        yield
+    finally:
         with contextlib.suppress(PermissionError):
             os.sched_setscheduler(0, scheduler, parameters)

@@ -43,15 +43,21 @@ def policy_digest(policy: str) -> str:
 
 
 class Background:
-    """Does work in order in a thread of its own, so that a slow disk does not hold up the loop. Leaving it finishes."""
+    """Does work in order in a thread of its own, so that a slow disk does not hold up the loop. Leaving it finishes.
 
-    def __init__(self) -> None:
+    Args:
+        limit: pieces of work that may wait; what comes while so many do is dropped. None drops nothing.
+    """
+
+    def __init__(self, limit: int | None = None) -> None:
+        self._limit = limit
         self._queue: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
 
     def __call__(self, work: Callable[[], None]) -> None:
         """Queue ``work``; returns at once."""
-        self._queue.put(work)
+        if self._limit is None or self._queue.qsize() < self._limit:
+            self._queue.put(work)
 
     def __enter__(self) -> Background:
         self._thread.start()

@@ -33,7 +33,7 @@ class DriverNode(BridgeNode):
         Parameter("machine", "", f"One of {', '.join(MACHINES)}."),
         Parameter("config", "", "YAML file of the rig; configs/hil/virtual.yaml when empty."),
         Parameter("rig", "virtual", "virtual, or serial: the port that the configuration names."),
-        Parameter("timeout", 0.06, "s. Without a command for longer the machine gets its safe command.", (0.02, 0.09)),
+        Parameter("timeout", 0.06, "s. Without a command for longer the machine gets its safe command.", (0.02, 10.0)),
     )
 
     def __init__(self) -> None:
@@ -52,7 +52,11 @@ class DriverNode(BridgeNode):
             raise LunarError(f"machine is '{machine}'; it must be one of: {', '.join(DEVICES)}")
         self.role = f"{machine}_driver"
         cfg = rig_config(self.value("config"))
+        watchdog = getattr(cfg, machine).line.watchdog
+        if not self.value("timeout") < watchdog:
+            raise LunarError(f"timeout is {self.value('timeout')} s; it must be below the {machine}'s own {watchdog} s")
         device: SerialDevice = SerialDevice(DEVICES[machine], port_of(machine, self.value("rig"), cfg))
+        device.clock = self.now
         self._stack.enter_context(device)
         self._watched = WatchedDevice(device, self.value("timeout"))
         self._publish = self._publisher_of(machine, lunar_weight(cfg.sync.mass))
@@ -76,7 +80,8 @@ class DriverNode(BridgeNode):
         watched = self._watched
         assert watched is not None
         watched.device.connect()
-        self._threads.enter_context(PollThread(self.role, lambda _: self._poll(watched), watched.device.spec.period))
+        poll = self.guarded(lambda _: self._poll(watched))
+        self._threads.enter_context(PollThread(self.role, poll, watched.device.spec.period))
 
     def deactivate(self) -> None:
         """Stop polling, say the safe command and close the port."""

@@ -1,10 +1,17 @@
-"""Where the virtual rig's serial lines are found: a folder of links, one per machine, private to the user."""
+"""Where the virtual rig's serial lines are found: a folder of links, one per machine, private to the user.
+
+A rig that was killed leaves its links behind, and their pseudo-terminals' numbers go to other programs. A rig therefore
+holds a lock on the folder, which ends with its process; links without one lead nowhere.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import tempfile
 import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from matrix_hil.hil import HilConfig
@@ -12,7 +19,9 @@ from matrix_hil.virtual import EMULATED
 from sim.config import parse
 from sim.errors import LunarError
 
-PORT_TIMEOUT = 20.0  # s that a driver waits for the virtual rig to have made its lines
+_OWNER, _READY = ".owner", ".ready"
+"""Files that a rig locks from its start to its end, and once all links are its own."""
+PORT_TIMEOUT = 40.0  # s that a driver waits for the virtual rig to have made its lines
 
 
 def rig_config(file: str) -> HilConfig:
@@ -35,6 +44,28 @@ def line_folder() -> Path:
     return folder
 
 
+@contextlib.contextmanager
+def lines(ports: Mapping[str, str]) -> Iterator[None]:
+    """Inside, the links to ``ports`` (paths by machine) are found by ``port_of``.
+
+    Raises:
+        LunarError: another rig has its lines there.
+    """
+    folder = line_folder()
+    with open(folder / _OWNER, "w") as owner, open(folder / _READY, "w") as ready, contextlib.ExitStack() as stack:
+        try:
+            fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LunarError(f"{folder} is another virtual rig's; stop it, or choose another ROS_DOMAIN_ID") from None
+        for name, port in ports.items():
+            link = folder / name
+            link.unlink(missing_ok=True)
+            link.symlink_to(port)
+            stack.callback(link.unlink, missing_ok=True)
+        fcntl.flock(ready, fcntl.LOCK_EX)
+        yield
+
+
 def port_of(machine: str, rig: str, config: HilConfig) -> str:
     """What pyserial shall open for a machine of a ``virtual`` or ``serial`` rig.
 
@@ -48,8 +79,20 @@ def port_of(machine: str, rig: str, config: HilConfig) -> str:
         return port
     link = line_folder() / machine
     deadline = time.monotonic() + PORT_TIMEOUT
-    while not link.exists():  # False also while it leads to a line that is gone
+    while not (_held(link.with_name(_READY)) and link.exists()):
         if time.monotonic() > deadline:
             raise LunarError(f"{link} does not exist after {PORT_TIMEOUT:g} s; start virtual_rig_node")
         time.sleep(0.05)
     return str(link)
+
+
+def _held(file: Path) -> bool:
+    """Whether some living process has locked ``file``."""
+    try:
+        with open(file) as probe:
+            fcntl.flock(probe, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from rcl_interfaces.msg import ParameterDescriptor
+from rclpy.duration import Duration
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rosgraph_msgs.msg import Clock
 
@@ -18,10 +19,11 @@ from matrix_bridge.qos import STATE
 from matrix_hil.redrive import RawMessage, Schedule, raw_messages
 from sim.errors import LunarError
 
-_SETTLE = 0.5  # s between the first look at the log and its first message, so that listeners are found
-# Deep, as ten messages fall into a millisecond at a high rate. Without the deadline and liveliness that drivers ask
-# for: a replayed command is never heard by a machine.
-_REPLAYED = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
+_LISTENERS = 3.0  # s at most until the first listener is found, and at the end until the last one has it all
+_SETTLE = 0.5  # s from then to the first message, so that the others are found too
+# Deep: a listener that is held up for a second at twice the rate misses nothing. Without the deadline and liveliness
+# that drivers ask for: a replayed command is never heard by a machine.
+_REPLAYED = QoSProfile(depth=1000, reliability=ReliabilityPolicy.RELIABLE)
 _STATES = {row.log for row in GRAPH.values() if row.qos == "state"}
 
 
@@ -78,7 +80,7 @@ class ReplayNode(BridgeNode):
     def activate(self) -> None:
         """Start to play."""
         self._end.clear()
-        self._thread = threading.Thread(target=self._play, name="replay", daemon=True)
+        self._thread = threading.Thread(target=self.guarded(self._play), name="replay", daemon=True)
         self._thread.start()
 
     def deactivate(self) -> None:
@@ -105,11 +107,17 @@ class ReplayNode(BridgeNode):
         self.keep(self.destroy_publisher, publisher)
 
     def _play(self) -> None:
+        deadline = time.monotonic() + _LISTENERS
+        while not any(p.get_subscription_count() for p in self._topics.values()) and time.monotonic() < deadline:
+            if self._end.wait(0.05):
+                return
         while not self._end.is_set():
             self._round(raw_messages(self.value("bag")))
             self._rounds += 1
             if self.value("loop") not in (True, "true"):
                 break
+        for publisher in self._topics.values():
+            publisher.wait_for_all_acked(Duration(seconds=_LISTENERS))
         self.finished = True
 
     def _round(self, messages: Iterator[RawMessage]) -> None:

@@ -22,7 +22,7 @@ from matrix_bridge.node import ERROR, OK, WARN, BridgeNode, Health, Parameter, r
 from matrix_bridge.places import port_of, rig_config
 from matrix_bridge.publish import TopicLog
 from matrix_bridge.remote import RemoteDevice
-from matrix_hil.link import DEVICES, DeviceThread, SerialDevice
+from matrix_hil.link import DEVICES, PollThread, SerialDevice
 from matrix_hil.messages import TwinPatch
 from matrix_hil.operated import OperatedLoop
 from matrix_hil.run_log import Background, RunLog
@@ -31,6 +31,8 @@ from matrix_hil.sync import Sync
 from policy.runtime.onnx_policy import OnnxPolicy
 from sim.errors import LunarError
 from sim.spec.command import HopCommand
+
+_BACKLOG = 100  # cycles and stamps that may wait to be published: on a busy computer old ones are no use to anybody
 
 
 class SyncNode(BridgeNode):
@@ -74,7 +76,7 @@ class SyncNode(BridgeNode):
                 devices[name] = self._stack.enter_context(SerialDevice(spec, port))
             else:
                 devices[name] = RemoteDevice(self, name)
-        do = self._stack.enter_context(Background())
+        do = self._stack.enter_context(Background(_BACKLOG))
         topics: Any = TopicLog(self, self._inline)
         self._show = RunLog(topics, cfg.sync.heading, None, do)
         sync, supervisor = Sync(cfg.sync, policy), Supervisor(cfg.safety)
@@ -96,8 +98,10 @@ class SyncNode(BridgeNode):
         for device in loop.devices.values():
             if isinstance(device, SerialDevice):
                 device.connect()
-                self._threads.enter_context(DeviceThread(device))
-        thread = threading.Thread(target=self._run, args=(loop,), name="sync", daemon=True)
+                device.clock = self.now
+                poll = self.guarded(device.poll)
+                self._threads.enter_context(PollThread(device.spec.name, poll, device.poll_period))
+        thread = threading.Thread(target=self.guarded(self._run), args=(loop,), name="sync", daemon=True)
         thread.start()
         self._threads.callback(thread.join)
         self._threads.callback(self._end.set)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import sys
 from contextlib import ExitStack
-from pathlib import Path
 
 from matrix_bridge.node import ERROR, OK, BridgeNode, Health, Parameter, run
-from matrix_bridge.places import line_folder, rig_config
+from matrix_bridge.places import lines, rig_config
 from matrix_hil.link import PollThread
 from matrix_hil.log import Pose
 from matrix_hil.virtual import VirtualMachines
@@ -25,8 +24,7 @@ class VirtualRigNode(BridgeNode):
     def __init__(self) -> None:
         super().__init__("virtual_rig")
         self._machines: VirtualMachines | None = None
-        self._links: list[Path] = []
-        self._threads = ExitStack()
+        self._lines, self._threads = ExitStack(), ExitStack()
         self._seen: object = None
 
     def configure(self) -> None:
@@ -35,19 +33,15 @@ class VirtualRigNode(BridgeNode):
         self._machines = VirtualMachines(
             cfg.rig, cfg.trim, cfg.platform, cfg.treadmill, cfg.counterweight, cfg.tracker, cfg.robot, cfg.seed
         )
-        folder = line_folder()
-        for name, emulator in self._machines.emulators.items():
-            draft = folder / f".{name}.new"
-            draft.unlink(missing_ok=True)
-            draft.symlink_to(emulator.port)
-            self._links.append(draft.replace(folder / name))
+        self._machines.on_wall(self.now)
+        self._lines.enter_context(lines(self._machines.ports))
         self._pose = self.sender("rig/base_pose")
 
     def activate(self) -> None:
         """Start physics and firmware."""
         machines = self._machines
         assert machines is not None
-        self._threads.enter_context(PollThread("virtual-rig", machines.poll, machines.tick))
+        self._threads.enter_context(PollThread("virtual-rig", self.guarded(machines.poll), machines.tick))
         self.keep(self.destroy_timer, self.create_timer(1.0 / self.value("truth_rate"), self._show, clock=self.steady))
 
     def deactivate(self) -> None:
@@ -56,9 +50,7 @@ class VirtualRigNode(BridgeNode):
 
     def release(self) -> None:
         """Take the lines away."""
-        for link in self._links:
-            link.unlink(missing_ok=True)
-        self._links = []
+        self._lines.close()
         if self._machines is not None:
             for emulator in self._machines.emulators.values():
                 emulator.close()
