@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib.util
-import itertools
 import json
-import os
+import random
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,7 +28,7 @@ from sim.spec.joints import NOMINAL_POSE
 from sim.spec.observation import PRONK_OBSERVATION, ObservationSpec
 
 ABSENT = 3  # build.py's status when ROS 2, cmake or a compiler is absent
-_domains = itertools.count(1 + os.getpid() % 80)  # Linux has ports for domains up to 101
+DOMAINS = range(1, 102)  # those that Linux has ports for
 
 
 def write_policy(folder: Path, seed: int = 0, spec: ObservationSpec = PRONK_OBSERVATION, gain: float = 1.0) -> Path:
@@ -92,9 +94,15 @@ def ros_env() -> dict[str, str]:
 
 
 @pytest.fixture
-def ros(ros_env: dict[str, str], tmp_path: Path) -> dict[str, str]:
-    """``ros_env`` with a domain and a log folder of this test's own."""
-    return ros_env | {"ROS_DOMAIN_ID": str(next(_domains)), "ROS_LOG_DIR": str(tmp_path / "ros_log")}
+def ros(ros_env: dict[str, str], tmp_path: Path) -> Iterator[dict[str, str]]:
+    """``ros_env`` with a log folder and a domain of this test's own, also among other runs of the tests."""
+    with ExitStack() as stack:
+        for domain in random.sample(DOMAINS, len(DOMAINS)):
+            lock = stack.enter_context(open(Path(tempfile.gettempdir(), f"lunar-test-domain-{domain}"), "w"))
+            with suppress(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+        yield ros_env | {"ROS_DOMAIN_ID": str(domain), "ROS_LOG_DIR": str(tmp_path / "ros_log")}
 
 
 @pytest.fixture
@@ -122,7 +130,7 @@ def probe(ros: dict[str, str], tmp_path: Path) -> Callable[[list[dict]], dict]:
     def play(phases: list[dict]) -> dict:
         result = tmp_path / "probe.json"
         script = Path(__file__).with_name("probe.py")
-        subprocess.run([sys.executable, str(script), json.dumps(phases), str(result)], env=ros, check=True, timeout=60)
+        subprocess.run([sys.executable, str(script), json.dumps(phases), str(result)], env=ros, check=True, timeout=200)
         return json.loads(result.read_text())
 
     return play

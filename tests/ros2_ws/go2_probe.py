@@ -1,8 +1,9 @@
 """Writes down what passes between the adapter and a Go2, in a process of its own.
 
-Usage: ``go2_probe.py RESULT [forge SECONDS]``; it prints ``ready`` when both sides talk, ``hopped`` after three
-flights, and ends at SIGINT or after LONGEST. RESULT gets
-``{"commands": [[time, largest kp, smallest kd, valid], ...], "states": [[time, tick, joints, upright, force], ...]}``.
+Usage: ``go2_probe.py RESULT [forge SECONDS]``; it prints ``ready`` when both sides talk, ``seen`` after three
+flights or PATIENCE, and ends at SIGINT or after LONGEST. RESULT gets
+``{"commands": [[time, largest kp, smallest kd, valid], ...], "states": [[time, tick, joints, upright, force], ...],
+"flights": how often all feet were in the air}``.
 With ``forge`` it instead sends the robot commands with a wrong CRC for SECONDS, and then the same with the right one; a
 state whose tick is negative marks where each begins.
 """
@@ -24,7 +25,8 @@ from unitree_go.msg import LowCmd, LowState
 from policy.runtime.unitree import from_message, low_cmd, read_low_state, to_message, why_refused
 
 HIGHER = [0.0, 0.75, -1.5] * 4  # rad, a stance with longer legs than the one it starts in
-LONGEST = 60.0  # s
+LONGEST = 150.0  # s
+PATIENCE = 20.0  # s
 STREAM = QoSProfile(depth=50, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 
@@ -56,13 +58,16 @@ def main() -> None:
         forge(node, states, float(sys.argv[3]))
     else:
         node.create_subscription(LowCmd, "lowcmd", on_command, 100)
-        to_say = ["ready", "hopped"]
-        begin = time.monotonic()
+        to_say = ["ready", "seen"]
+        begin = driven = time.monotonic()
         while not stop and time.monotonic() - begin < LONGEST:
             rclpy.spin_once(node, timeout_sec=0.05)
-            if to_say and states and commands and (to_say[0] == "ready" or flights(states) >= 3):
+            if to_say[:1] == ["ready"] and states and commands:
                 print(to_say.pop(0), flush=True)
-    Path(sys.argv[1]).write_text(json.dumps({"commands": commands, "states": states}))
+                driven = time.monotonic()
+            elif to_say[:1] == ["seen"] and (flights(states) >= 3 or time.monotonic() - driven > PATIENCE):
+                print(to_say.pop(0), flush=True)
+    Path(sys.argv[1]).write_text(json.dumps({"commands": commands, "states": states, "flights": flights(states)}))
     node.destroy_node()
     rclpy.shutdown()
 
@@ -81,7 +86,7 @@ def forge(node: rclpy.node.Node, states: list[list], seconds: float) -> None:
     """Send commands with a wrong CRC, then with the right one; tick -1 and -2 in ``states`` mark where each begins."""
     publisher = node.create_publisher(LowCmd, "lowcmd", 10)
     begin = time.monotonic()
-    while time.monotonic() - begin < 20.0 and not (states and publisher.get_subscription_count()):
+    while time.monotonic() - begin < 60.0 and not (states and publisher.get_subscription_count()):
         rclpy.spin_once(node, timeout_sec=0.05)
     message = to_message(low_cmd(np.array(HIGHER), kp=80.0, kd=2.0), LowCmd())
     for wrong in (1, 0):

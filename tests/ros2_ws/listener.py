@@ -1,7 +1,9 @@
 """Listens to a replayed log in a process of its own.
 
-Usage: ``listener.py SECONDS RESULT [NAMESPACE]``. RESULT gets ``{"clock": [[t, s], ...], "joints": [[t, stamp, first
-joint], ...], "commands": n, "state": [...]}``; commands are counted as a driver would ask for them.
+Usage: ``listener.py (for | silence) SECONDS RESULT``; it prints ``ready`` when it listens and ends SECONDS after the
+first joints came, or once none have come for SECONDS. RESULT gets ``{"clock": [[t, s], ...], "joints": [[t, stamp,
+first joint], ...], "commands": n, "state": [...]}``, t being when the message was sent, in s; commands are counted as a
+driver would ask for them.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from pathlib import Path
 import rclpy
 from matrix_msgs.msg import SupervisorState, TreadmillCommand
 from rclpy.duration import Duration
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import DurabilityPolicy, LivelinessPolicy, QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import JointState
@@ -28,38 +31,43 @@ DRIVER = QoSProfile(
 LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
+LONGEST = 60.0  # s
+
+
 def main() -> None:
     """Listen from the first message on."""
-    seconds, result = float(sys.argv[1]), Path(sys.argv[2])
+    mode, seconds, result = sys.argv[1], float(sys.argv[2]), Path(sys.argv[3])
     rclpy.init()
     node = rclpy.create_node("listener", namespace="/replay")
     seen: dict[str, list] = {"clock": [], "joints": [], "driver": [], "commands": [], "state": []}
+    came: list[float] = []
 
-    def seconds_of(stamp: object) -> float:
-        return stamp.sec + 1e-9 * stamp.nanosec  # type: ignore[attr-defined]
+    def on_joints(m: JointState, info: dict) -> None:
+        came.append(time.monotonic())
+        stamp = m.header.stamp
+        seen["joints"].append([info["source_timestamp"] * 1e-9, stamp.sec, stamp.nanosec, m.position[0]])
+
+    def on_clock(m: Clock, info: dict) -> None:
+        seen["clock"].append([info["source_timestamp"] * 1e-9, m.clock.sec + 1e-9 * m.clock.nanosec])
 
     deep = QoSProfile(depth=1000)
-    node.create_subscription(
-        Clock, "/clock", lambda m: seen["clock"].append([time.monotonic(), seconds_of(m.clock)]), 10
-    )
-    node.create_subscription(
-        JointState,
-        "robot/joint_states",
-        lambda m: seen["joints"].append([time.monotonic(), m.header.stamp.sec, m.header.stamp.nanosec, m.position[0]]),
-        deep,
-    )
+    node.create_subscription(Clock, "/clock", on_clock, deep)
+    node.create_subscription(JointState, "robot/joint_states", on_joints, deep)
     node.create_subscription(TreadmillCommand, "treadmill/command", lambda m: seen["driver"].append(m.speed), DRIVER)
     node.create_subscription(
         TreadmillCommand, "treadmill/command", lambda m: seen["commands"].append(m.speed), qos_profile_sensor_data
     )
     node.create_subscription(SupervisorState, "supervisor/state", lambda m: seen["state"].append(m.state), LATCHED)
+    executor = SingleThreadedExecutor()  # making one per message, as rclpy.spin_once does, takes a millisecond
+    executor.add_node(node)
+    print("ready", flush=True)
     begin = time.monotonic()
-    while time.monotonic() - begin < 40.0 and not seen["joints"]:
-        rclpy.spin_once(node, timeout_sec=0.1)
-    begin = time.monotonic()
-    while time.monotonic() - begin < seconds:
-        rclpy.spin_once(node, timeout_sec=0.05)
+    while time.monotonic() - begin < LONGEST:
+        if came and time.monotonic() - came[0 if mode == "for" else -1] > seconds:
+            break
+        executor.spin_once(timeout_sec=0.05)
     result.write_text(json.dumps(seen))
+    executor.shutdown()
     node.destroy_node()
     rclpy.shutdown()
 

@@ -83,9 +83,9 @@ def main() -> None:
         current = record[phase["name"]] = {"commands": [], "trajectories": [], "diagnostics": [], "transitions": []}
         current |= {"joint_states": [], "upright": [], "base": []}
         for label in phase.get("transitions", ()):
-            lifecycle.wait_for_service(timeout_sec=15.0)
+            lifecycle.wait_for_service(timeout_sec=60.0)
             future = lifecycle.call_async(ChangeState.Request(transition=Transition(label=label)))
-            rclpy.spin_until_future_complete(node, future, timeout_sec=15.0)
+            rclpy.spin_until_future_complete(node, future, timeout_sec=60.0)
             current["transitions"].append(future.result().success)
         end = time.monotonic() + phase["seconds"]
         while time.monotonic() < end:

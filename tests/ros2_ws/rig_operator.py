@@ -1,9 +1,11 @@
 """An operator of the rig for the tests, in a process of its own: calls services, listens, and writes down what it saw.
 
-Usage: ``rig_operator.py STEPS RESULT``, STEPS a JSON list of
+Usage: ``rig_operator.py STEPS RESULT``, STEPS a JSON list of ``{"up": "armed", "seconds": 60}``, also ``"run"`` (reset,
+arm and run until the rig has been so for 0.5 s: a machine that was held up while the graph started may have tripped),
 ``{"call": "arm", "until": true, "seconds": 20}`` (repeated until the answer's success is ``until``),
-``{"wait": SECONDS}``, ``{"kill": PID}`` (SIGKILL), ``{"estop": BOOL}`` and
-``{"see": {"robot mode": "damp", ...}, "seconds": 5}`` (until the virtual rig's diagnostics say all of it).
+``{"wait": SECONDS}``, ``{"kill": PID}`` (SIGKILL), ``{"estop": BOOL}``, ``{"state": "safe"}`` and ``{"hear": TOPIC}``
+(until it is so, until a message has come), and ``{"see": {"robot mode": "damp", ...}, "seconds": 5}`` (until the
+virtual rig's diagnostics say all of it).
 RESULT gets ``{"steps": [{"ok": ..., "message": ..., "took": s}], "messages": {topic: [[t, value], ...]}, "reasons":
 [...]}``; the operator ends at the first step that fails.
 """
@@ -25,6 +27,11 @@ from matrix_msgs.msg import RobotCommand, SupervisorState, SyncStamp, TreadmillS
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
+
+try:
+    from rclpy.experimental.events_executor import EventsExecutor as Executor
+except ImportError:  # before ROS 2 Kilted
+    from rclpy.executors import SingleThreadedExecutor as Executor  # type: ignore[assignment]
 
 LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
@@ -50,6 +57,8 @@ class Operator:
             self.messages[topic] = []
             self.node.create_subscription(type_, topic, self._taker(topic, value), qos)
         self.node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 50)
+        self.executor = Executor()  # making one per message, as rclpy.spin_once does, takes a millisecond
+        self.executor.add_node(self.node)
 
     def _taker(self, topic: str, value: Any) -> Any:
         return lambda m: self.messages[topic].append([time.monotonic(), value(m)])
@@ -63,7 +72,7 @@ class Operator:
         """Listen until ``done`` or for ``seconds``."""
         end = time.monotonic() + seconds
         while time.monotonic() < end and not done():
-            rclpy.spin_once(self.node, timeout_sec=0.05)
+            self.executor.spin_once(timeout_sec=0.05)
         return bool(done())
 
     def call(self, name: str, wanted: bool, seconds: float) -> tuple[bool, str]:
@@ -74,7 +83,7 @@ class Operator:
                 self.spin(0.1)
                 continue
             future = self.clients[name].call_async(Trigger.Request())
-            self.spin(2.0, future.done)
+            self.spin(5.0, future.done)
             if future.done():
                 message = future.result().message
                 if future.result().success == wanted:
@@ -82,9 +91,30 @@ class Operator:
             self.spin(0.1)
         return False, message
 
+    def up(self, wanted: str, seconds: float) -> tuple[bool, str]:
+        """Until the rig is armed or runs, and goes on."""
+        message, end = "", time.monotonic() + seconds
+        while time.monotonic() < end:
+            for order in ("reset", "arm", "run")[: 2 if wanted == "armed" else 3]:
+                ok, message = self.call(order, True, min(10.0, end - time.monotonic()))
+                if not ok:
+                    break
+            else:
+                self.spin(0.5)
+                if self.state() == wanted:
+                    return True, message
+        return False, message
+
+    def state(self) -> str:
+        """The supervisor's."""
+        told = self.messages["supervisor/state"]
+        return told[-1][1][0] if told else ""
+
     def step(self, step: dict) -> tuple[bool, str]:
         """Do one step."""
-        seconds = step.get("seconds", 20.0)
+        seconds = step.get("seconds", 60.0)
+        if "up" in step:
+            return self.up(step["up"], seconds)
         if "call" in step:
             return self.call(step["call"], step.get("until", True), seconds)
         if "kill" in step:
@@ -97,8 +127,9 @@ class Operator:
             seen = self.spin(seconds, lambda: step["see"].items() <= self.rig.items())
             return seen, json.dumps(self.rig)
         if "state" in step:
-            told = self.messages["supervisor/state"]
-            return self.spin(seconds, lambda: bool(told) and told[-1][1][0] == step["state"]), str(told[-1:])
+            return self.spin(seconds, lambda: self.state() == step["state"]), self.state()
+        if "hear" in step:
+            return self.spin(seconds, lambda: bool(self.messages[step["hear"]])), ""
         self.spin(step["wait"])
         return True, ""
 
@@ -116,6 +147,7 @@ def main() -> None:
         if not ok:
             break
     result.write_text(json.dumps({"steps": done, "messages": operator.messages}))
+    operator.executor.shutdown()
     operator.node.destroy_node()
     rclpy.shutdown()
 

@@ -24,10 +24,16 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_log(tmp_path_factory.mktemp("run") / "log", seconds=6.0)
 
 
-@pytest.mark.xfail(reason="flaky: two runs of three lost most messages, not yet explained", strict=False)
+def listen(env: dict[str, str], *how: str) -> subprocess.Popen:
+    """A listener that listens already."""
+    listener = subprocess.Popen([*LISTEN, *how], env=env, stdout=subprocess.PIPE, text=True)
+    assert listener.stdout is not None and listener.stdout.readline() == "ready\n"
+    return listener
+
+
 def test_a_log_is_driven_in_its_range_at_its_rate(ros: dict[str, str], log: Path, tmp_path: Path) -> None:
     result = tmp_path / "seen.json"
-    with subprocess.Popen([*LISTEN, "4", str(result)], env=ros) as listener:
+    with listen(ros, "silence", "2", str(result)) as listener:
         command = [*DRIVE, str(log), "--rate", "2", "--start", "1", "--end", "5"]
         drive = subprocess.run(command, env=ros, capture_output=True, text=True, timeout=60)
         assert listener.wait(timeout=60) == 0
@@ -46,21 +52,30 @@ def test_a_log_is_driven_in_its_range_at_its_rate(ros: dict[str, str], log: Path
     for _, sec, nanosec, q in seen["joints"]:
         assert wanted[round(sec * 1e3 + nanosec * 1e-6)] == q  # bit for bit
     # twice the log's pace, by the stamps of the messages and by /clock
-    stamps = joints[:, 1] + 1e-9 * joints[:, 2]
-    assert (stamps[-1] - stamps[0]) / (joints[-1, 0] - joints[0, 0]) == pytest.approx(2.0, rel=0.2)
     clock = np.array(seen["clock"])
-    assert (np.diff(clock[:, 1]) >= 0.0).all() and len(clock) > 50
-    assert np.polyfit(clock[:, 0] - clock[0, 0], clock[:, 1] - clock[0, 1], 1)[0] == pytest.approx(2.0, rel=0.2)
+    assert_pace(joints[:, 0], joints[:, 1] + 1e-9 * joints[:, 2], 2.0)
+    assert_pace(clock[:, 0], clock[:, 1], 2.0)
+    assert (np.diff(clock[:, 1]) >= 0.0).all() and len(clock) > 20
     assert "run" in seen["state"]
     # whoever asks as a driver does is not served, whoever looks is
     assert seen["commands"] and not seen["driver"]
 
 
+def assert_pace(sent: np.ndarray, stamp: np.ndarray, rate: float) -> None:
+    """What was stamped a second later is sent 1 / ``rate`` s later; a busy machine may be late now and then."""
+    late = (sent - sent[0]) - (stamp - stamp[0]) / rate
+    first, last = stamp < np.quantile(stamp, 0.4), stamp > np.quantile(stamp, 0.6)
+    assert late[first].min() == pytest.approx(late[last].min(), abs=0.15)
+
+
 def test_a_loop_goes_on_until_ctrl_c(ros: dict[str, str], log: Path, tmp_path: Path) -> None:
     result = tmp_path / "seen.json"
     command = [*DRIVE, str(log), "--rate", "10", "--end", "5", "--loop"]
-    with subprocess.Popen(command, env=ros, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as drive:
-        subprocess.run([*LISTEN, "2", str(result)], env=ros, check=True, timeout=60)
+    with (
+        listen(ros, "for", "2.5", str(result)) as listener,
+        subprocess.Popen(command, env=ros, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as drive,
+    ):
+        assert listener.wait(timeout=90) == 0
         drive.send_signal(signal.SIGINT)
         output = drive.communicate(timeout=30)[0]
     assert drive.returncode == 0, output
