@@ -41,7 +41,7 @@ def imitate(job: Job, observation: Tensor, action: Tensor, passes: int, share: t
     count = passes * -(-len(everything) // job.cfg.learning.minibatch)
     losses: list[float] = []
     with job.task("imitate", count) as show:
-        for k, rows in enumerate(job.minibatches(everything, passes)):
+        for k, rows in enumerate(job.minibatches(everything, passes, len(everything))):
             loss = average(-log_prob(job.student.output(observation[rows]), action[rows], job.bins))
             job.gradient_step(loss, share[0] + (share[1] - share[0]) * k / max(count, 1))
             losses.append(loss.item())

@@ -67,7 +67,7 @@ class LearningConfig:
     epochs: int = 4
     """Passes over each rollout. Methods that keep their samples take as many steps per rollout."""
     minibatch: int = 1024
-    """Positions per gradient step."""
+    """Positions per gradient step, before some are left out."""
     max_grad_norm: float = 1.0
     """Gradients are clipped to this norm."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import resource
 import time
 from collections.abc import Callable, Iterator
@@ -171,11 +172,13 @@ class Job:
         seconds = time.monotonic() - self.start
         self.rows.append({"steps": self.steps, "seconds": seconds, "loss": loss, "kept": kept, **self.skill})
 
-    def minibatches(self, rows: Tensor, epochs: int) -> Iterator[Tensor]:
-        """Passes in random order over indices ``rows``."""
+    def minibatches(self, rows: Tensor, epochs: int, of: int) -> Iterator[Tensor]:
+        """Passes in random order over indices ``rows``, kept ``of`` so many: fewer positions make smaller minibatches,
+        not fewer gradient steps."""
+        size = math.ceil(self.cfg.learning.minibatch * len(rows) / of)
         for _ in range(epochs):
             order = torch.randperm(len(rows), generator=self.generator, device=self.device)
-            yield from rows[order].split(self.cfg.learning.minibatch)
+            yield from rows[order].split(size)
 
     def _choose(self, count: int) -> Tensor:
         """Cells of new trials: drawn by weight if the config says so, else all alike."""

@@ -46,7 +46,7 @@ def learn(job: Job, samples: Samples, said: Output, cfg: DivergenceConfig) -> tu
             return 0.0, 0  # a hard filter left out every cell that was visited
     kept = select(job, samples.observation, said)
     total = count = 0.0
-    for rows in job.minibatches(kept, job.cfg.learning.epochs):
+    for rows in job.minibatches(kept, job.cfg.learning.epochs, len(samples.observation)):
         values = distances(job, samples.observation[rows], said.take(rows), cfg)
         loss = average(values, weights, rows)
         job.gradient_step(loss, job.progress)

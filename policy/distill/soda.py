@@ -63,7 +63,7 @@ def train(job: Job) -> None:
     count = passes * -(-len(everything) // job.cfg.learning.minibatch)
     total = 0.0
     with job.task("prefer", count) as show:
-        for k, rows in enumerate(job.minibatches(everything, passes)):
+        for k, rows in enumerate(job.minibatches(everything, passes, len(everything))):
             output = job.student.output(observation[rows])
             good, bad = (log_prob(output, action[rows], job.bins) for action in (preferred, rejected))
             loss = average(dpo(good, bad, reference[0][rows], reference[1][rows], cfg.beta))
