@@ -172,9 +172,9 @@ def test_soda_always_comes_to_preferring(config, monkeypatch):
     passes: list[int] = []
     minibatches = Job.minibatches
 
-    def spy(self, rows: torch.Tensor, epochs: int) -> Iterator[torch.Tensor]:
+    def spy(self, rows: torch.Tensor, epochs: int, of: int) -> Iterator[torch.Tensor]:
         passes.append(epochs)
-        return minibatches(self, rows, epochs)
+        return minibatches(self, rows, epochs, of)
 
     monkeypatch.setattr(Job, "minibatches", spy)
     distill(config(method="soda", soda=SodaConfig(passes=4, warm_up=0.99, snapshot=0.5)), "test")
