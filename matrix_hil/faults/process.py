@@ -33,7 +33,7 @@ _START = 60.0  # wall s until the policy must drive the robot
 _DRIVE = 1.5  # s of the machines' time with the policy before the signal
 _WATCH = 1.5  # s of the machines' time that they are watched afterwards
 _END = 60.0  # wall s for a host that was let go to come to its end
-_TRIES = 3  # a host on a busy computer may trip by itself first
+_TRIES = 8  # a host on a busy computer may trip by itself first
 _OWN = "by the devices themselves"
 
 
@@ -64,10 +64,11 @@ class Signal:
             if not rig.wait_for_policy(host):
                 return None
             host.send_signal(self.number)
-            rig.watch()
+            rig.note()
             if self.resumes:
                 time.sleep(self.resumes)
                 host.send_signal(signal.SIGCONT)
+            rig.watch()
             problems = rig.finish(host) if self.host_acts or self.resumes else []
             return self._judge(rig, log, problems, HilConfig().sync.mass)
 
@@ -96,7 +97,7 @@ def signals() -> list[Signal]:
 
 
 class Rig:
-    """Machines in a thread of their own, with what they do noted once ``watch`` is called."""
+    """Machines in a thread of their own, with what they do noted once ``note`` is called."""
 
     def __init__(self, seed: int) -> None:
         cfg = HilConfig()
@@ -134,9 +135,12 @@ class Rig:
             time.sleep(0.01)
         return False
 
-    def watch(self) -> None:
-        """Note what the machines do from now on, and wait until enough has been seen."""
+    def note(self) -> None:
+        """Note what the machines do from now on."""
         self._noting.set()
+
+    def watch(self) -> None:
+        """Wait until enough has been seen."""
         self._noted.wait(_START)
 
     def finish(self, host: subprocess.Popen) -> list[str]:
