@@ -1,13 +1,14 @@
 """Listens to a replayed log in a process of its own.
 
-Usage: ``listener.py (for | silence) SECONDS RESULT``; it prints ``ready`` when it listens and ends SECONDS after the
-first joints came, or once none have come for SECONDS. RESULT gets ``{"clock": [[t, s], ...], "joints": [[t, stamp,
-first joint], ...], "commands": n, "state": [...]}``, t being when the message was sent, in s; commands are counted as a
-driver would ask for them.
+Usage: ``listener.py (silence SECONDS | rounds COUNT) RESULT``; it prints ``ready`` when it listens and ends once no
+joints have come for SECONDS, or when /clock has jumped back COUNT times. RESULT gets ``{"clock": [[t, s], ...],
+"joints": [[t, stamp, first joint], ...], "commands": n, "state": [...]}``, t being when the message was sent, in s;
+commands are counted as a driver would ask for them.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 import time
@@ -36,7 +37,7 @@ LONGEST = 60.0  # s
 
 def main() -> None:
     """Listen from the first message on."""
-    mode, seconds, result = sys.argv[1], float(sys.argv[2]), Path(sys.argv[3])
+    mode, much, result = sys.argv[1], float(sys.argv[2]), Path(sys.argv[3])
     rclpy.init()
     node = rclpy.create_node("listener", namespace="/replay")
     seen: dict[str, list] = {"clock": [], "joints": [], "driver": [], "commands": [], "state": []}
@@ -63,7 +64,9 @@ def main() -> None:
     print("ready", flush=True)
     begin = time.monotonic()
     while time.monotonic() - begin < LONGEST:
-        if came and time.monotonic() - came[0 if mode == "for" else -1] > seconds:
+        if mode == "silence" and came and time.monotonic() - came[-1] > much:
+            break
+        if mode == "rounds" and sum(b[1] < a[1] for a, b in itertools.pairwise(seen["clock"])) >= much:
             break
         executor.spin_once(timeout_sec=0.05)
     result.write_text(json.dumps(seen))

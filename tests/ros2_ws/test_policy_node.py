@@ -100,11 +100,12 @@ def test_an_imu_without_orientation_is_refused(policy_folder: Path, start_node: 
     node = start_node(policy_folder, *LIMITS)
     record = probe([
         {"name": "wait", "seconds": 60, "imu": "no_orientation", "until": "hold"},
-        {"name": "refuse", "seconds": 1.3, "imu": "no_orientation"},
+        {"name": "refuse", "seconds": 1.5, "imu": "no_orientation"},
     ])  # fmt: skip
     assert modes(record["refuse"]) == ["hold"]
     assert np.allclose(record["refuse"]["commands"][-1]["targets"], NOMINAL_POSE + 0.1)
-    assert any(d["level"] == 2 and "no orientation" in d["message"] for d in record["refuse"]["diagnostics"])
+    diagnostics = record["wait"]["diagnostics"] + record["refuse"]["diagnostics"]
+    assert any(d["level"] == 2 and "no orientation" in d["message"] for d in diagnostics)
     assert stop(node) == 0
 
 

@@ -72,7 +72,7 @@ def test_a_loop_goes_on_until_ctrl_c(ros: dict[str, str], log: Path, tmp_path: P
     result = tmp_path / "seen.json"
     command = [*DRIVE, str(log), "--rate", "10", "--end", "5", "--loop"]
     with (
-        listen(ros, "for", "2.5", str(result)) as listener,
+        listen(ros, "rounds", "2", str(result)) as listener,
         subprocess.Popen(command, env=ros, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as drive,
     ):
         assert listener.wait(timeout=90) == 0
