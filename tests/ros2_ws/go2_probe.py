@@ -1,7 +1,7 @@
 """Writes down what passes between the adapter and a Go2, in a process of its own.
 
-Usage: ``go2_probe.py RESULT [forge SECONDS]``; it prints ``ready`` when both sides talk, ``seen`` after three
-flights or PATIENCE, and ends at SIGINT or after LONGEST. RESULT gets
+Usage: ``go2_probe.py RESULT [forge SECONDS]``; it prints ``ready`` when both sides talk, ``driven`` when the motors are,
+``seen`` after three flights or PATIENCE, and ends at SIGINT or after LONGEST. RESULT gets
 ``{"commands": [[time, largest kp, smallest kd, valid], ...], "states": [[time, tick, joints, upright, force], ...],
 "flights": how often all feet were in the air}``.
 With ``forge`` it instead sends the robot commands with a wrong CRC for SECONDS, and then the same with the right one; a
@@ -58,15 +58,17 @@ def main() -> None:
         forge(node, states, float(sys.argv[3]))
     else:
         node.create_subscription(LowCmd, "lowcmd", on_command, 100)
-        to_say = ["ready", "seen"]
-        begin = driven = time.monotonic()
+        to_say = ["ready", "driven", "seen"]
+        begin = since = time.monotonic()
         while not stop and time.monotonic() - begin < LONGEST:
             rclpy.spin_once(node, timeout_sec=0.05)
-            if to_say[:1] == ["ready"] and states and commands:
+            if {
+                "ready": bool(states and commands),
+                "driven": bool(commands) and commands[-1][1] > 0.0,
+                "seen": flights(states) >= 3 or time.monotonic() - since > PATIENCE,
+            }.get(to_say[0] if to_say else "", False):
                 print(to_say.pop(0), flush=True)
-                driven = time.monotonic()
-            elif to_say[:1] == ["seen"] and (flights(states) >= 3 or time.monotonic() - driven > PATIENCE):
-                print(to_say.pop(0), flush=True)
+                since = time.monotonic()
     Path(sys.argv[1]).write_text(json.dumps({"commands": commands, "states": states, "flights": flights(states)}))
     node.destroy_node()
     rclpy.shutdown()

@@ -3,7 +3,8 @@
 Usage: ``probe.py PHASES RESULT``, PHASES a JSON list such as
 ``[{"name": "run", "seconds": 1, "joints": true, "imu": "upright", "twist": [0.4, 0, 0.1]}]``. ``imu`` is ``upright``,
 ``none`` (no message), ``no_orientation`` or ``fallen``; a phase with ``"until": MODE`` ends early at the first command
-in that mode; ``"transitions": ["configure", "activate"]`` drives the node's lifecycle when the phase begins. RESULT
+in that mode, one with ``"until_said": TEXT`` at the first diagnostics with it; ``"transitions": ["configure",
+"activate"]`` drives the node's lifecycle when the phase begins. RESULT
 gets ``{name: {"commands": [...], "trajectories": [...], "diagnostics": [...], "transitions": [true, ...],
 "joint_states": [...], "upright": [...], "base": [[s, m], ...]}}``, the last three from whoever publishes state: joints,
 cosine of the tilt, and height of the base over its stamp.
@@ -23,6 +24,7 @@ from geometry_msgs.msg import PoseStamped, Twist
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from matrix_msgs.msg import HopCommand, RobotCommand
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Imu, JointState
 from trajectory_msgs.msg import JointTrajectory
@@ -78,6 +80,8 @@ def main() -> None:
         node.create_subscription(Imu, "imu", on_imu, qos_profile_sensor_data),
         node.create_subscription(DiagnosticArray, "/diagnostics", on_diagnostics, 10),
     ]
+    executor = SingleThreadedExecutor()  # making one per message, as rclpy.spin_once does, takes a millisecond
+    executor.add_node(node)
     due = time.monotonic()
     for phase in phases:
         current = record[phase["name"]] = {"commands": [], "trajectories": [], "diagnostics": [], "transitions": []}
@@ -85,7 +89,7 @@ def main() -> None:
         for label in phase.get("transitions", ()):
             lifecycle.wait_for_service(timeout_sec=60.0)
             future = lifecycle.call_async(ChangeState.Request(transition=Transition(label=label)))
-            rclpy.spin_until_future_complete(node, future, timeout_sec=60.0)
+            executor.spin_until_future_complete(future, timeout_sec=60.0)
             current["transitions"].append(future.result().success)
         end = time.monotonic() + phase["seconds"]
         while time.monotonic() < end:
@@ -104,8 +108,10 @@ def main() -> None:
                 hop.publish(HopCommand(**{k: float(v) for k, v in phase["hop"].items()}))
             due = max(due + PERIOD, time.monotonic() - PERIOD)
             while (left := due - time.monotonic()) > 0.0:
-                rclpy.spin_once(node, timeout_sec=left)
+                executor.spin_once(timeout_sec=left)
             if phase.get("until") and any(c["mode"] == phase["until"] for c in current["commands"]):
+                break
+            if phase.get("until_said") and any(phase["until_said"] in d["message"] for d in current["diagnostics"]):
                 break
     result.write_text(json.dumps(record))
     del subscriptions
