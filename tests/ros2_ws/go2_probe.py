@@ -1,6 +1,6 @@
 """Writes down what passes between the adapter and a Go2, in a process of its own.
 
-Usage: ``go2_probe.py RESULT [forge SECONDS]``; it prints ``ready`` when both sides talk, ``driven`` when the motors are,
+Usage: ``go2_probe.py RESULT [forge SECONDS]``; it prints ``ready`` when both sides talk, ``driven`` when motors are,
 ``seen`` after three flights or PATIENCE, and ends at SIGINT or after LONGEST. RESULT gets
 ``{"commands": [[time, largest kp, smallest kd, valid], ...], "states": [[time, tick, joints, upright, force], ...],
 "flights": how often all feet were in the air}``.
