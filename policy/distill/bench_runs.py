@@ -24,7 +24,7 @@ SHORT = 24_000
 """Of SODA, which takes no more from its teacher."""
 LONG = 300_000
 """Of OPSDC: a third of it measures the success rate before, and the teacher is renewed three times."""
-ROUGH = ("mare", "highland", "craters", "blocky")
+ROUGH = ("mare", "craters", "blocky")
 """Mixed ground, on which PACED is judged."""
 
 

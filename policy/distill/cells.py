@@ -16,6 +16,10 @@ from sim.terrain.generators import LEVELS
 
 SPEEDS = 2
 """Halves of the range of vx: slow and fast."""
+SUCCESS_HOPS = 0.3
+"""1/s. Who hops less often has not done what it was told, although it did not fall."""
+SHORTEST = 2.0
+"""s. A trial that ends by time before that tells nothing."""
 
 
 class CellWorld(PronkWorld):
@@ -38,16 +42,19 @@ class CellWorld(PronkWorld):
         self.cells = self.kinds * LEVELS * SPEEDS
         self.cell = torch.zeros(self.num_envs, dtype=torch.long, device=self.device)
         self.choose = choose or self._any
+        self.began = torch.zeros_like(self.steps)
+        self.falls = 0
         self.ended: list[tuple[Tensor, Tensor]] = []
 
     def reset(self) -> dict[str, Tensor]:
         """Start all trials, each at another moment of its time, so that they do not all end at once."""
         observations = super().reset()
         self.steps[:] = torch.randint(self.max_steps, self.steps.shape, generator=self.generator, device=self.device)
+        self.began[:] = self.steps
         return observations
 
     def drain(self) -> tuple[Tensor, Tensor]:
-        """Cells (n,) and success (n,), 1 for no fall, of the trials that ended since the last call."""
+        """Cells (n,) and success (n,), 1 for no fall and enough hops, of the trials that ended since the last call."""
         cells, success = zip(*self.ended, strict=True) if self.ended else ((), ())
         self.ended = []
         empty = torch.zeros(0, device=self.device)
@@ -60,12 +67,18 @@ class CellWorld(PronkWorld):
         self.cell[ids] = cell = self.choose(len(ids))
         self.physics.level[ids] = cell // SPEEDS
         super()._start(ids)
+        self.began[ids] = 0
         low, high = self.cfg.commands.vx
         half = (high - low) / SPEEDS
         self.command[ids, 0] = low + (self.command[ids, 0] - low) / SPEEDS + half * (cell % SPEEDS)
 
     def _promote(self, ended: Tensor, fell: Tensor) -> None:
-        self.ended.append((self.cell[ended], (~fell[ended]).float()))
+        seconds = (self.steps - self.began)[ended] * self.dt
+        hops = torch.as_tensor(self.hops.hops, device=self.device)[ended]
+        success = ~fell[ended] & (hops >= SUCCESS_HOPS * seconds)
+        telling = fell[ended] | (seconds >= SHORTEST)
+        self.falls += int(fell[ended].sum())
+        self.ended.append((self.cell[ended][telling], success[telling].float()))
 
 
 class SuccessRates:

@@ -194,9 +194,10 @@ class Job:
         tried = float(self.rates.tried.sum())
         self.skill = {
             "pronks_per_20s": scale * float(self.world.hops.drain().pronk.sum()),
-            "falls_per_20s": scale * float((1.0 - success).sum()),
+            "falls_per_20s": scale * self.world.falls,
             "success": float(self.rates.successes.sum()) / tried if tried else float("nan"),
         }
+        self.world.falls = 0
 
 
 def log_prob(output: Output, action: Tensor, bins: ActionBins | None) -> Tensor:

@@ -58,7 +58,7 @@ def test_trials_start_in_the_cells_that_were_chosen():
     assert sum(map(len, chosen)) == 80, "each trial ended once within its length"
 
 
-def test_a_trial_succeeds_when_the_robot_does_not_fall():
+def test_a_trial_succeeds_when_the_robot_hops_and_does_not_fall():
     w = world(lambda count: torch.arange(count))
     w.reset()
     w.steps[:] = 0
@@ -70,12 +70,17 @@ def test_a_trial_succeeds_when_the_robot_does_not_fall():
     w.step(torch.zeros(40, 12))
     cells, success = w.drain()
     assert cells.tolist() == [3, 17] and success.tolist() == [0.0, 0.0]
+    assert w.falls == 2
     w.cell[fallen] = fallen  # where the new trials are does not matter here
+    w.began[:] = -round(3.0 / w.dt)  # as if all had lasted for over 3 s ...
+    w.began[:10] = 0  # ... but ten
+    w.hops.hops[:] = torch.arange(40).numpy() % 2  # and every second one had hopped
     for _ in range(STEPS - 1):
         w.step(torch.zeros(40, 12))
     cells, success = w.drain()
-    assert sorted(cells.tolist()) == [c for c in range(40) if c not in (3, 17)] and success.all()
-    assert not len(w.drain()[0]), "each trial counts once"
+    assert cells.tolist() == [c for c in range(10, 40) if c != 17], "a trial too short tells nothing"
+    assert torch.equal(success, (cells % 2).float()), "who stands still has not done what it was told"
+    assert w.falls == 2 and not len(w.drain()[0]), "each trial counts once"
 
 
 def test_old_trials_are_forgotten_at_the_stated_pace():
