@@ -94,7 +94,7 @@ class RunMetrics:
                 self._end_to_end[name].append(at - measured[base] + getattr(self._cfg.delays, name))
 
     def results(self, clock: str) -> dict[str, Any]:
-        """Plain data; see docs/hil.md for the keys."""
+        """Plain data; see docs/matrix.md for the keys."""
         period = 1.0 / self._cfg.rate
         if clock == "wall":
             kind, late = "start of a cycle after its deadline", self._lateness

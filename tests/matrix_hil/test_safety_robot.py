@@ -1,0 +1,29 @@
+"""What the supervisor makes of the robot's commands, beyond their range."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sim.spec.joints import LOWER, NOMINAL_POSE, UPPER
+from tests.matrix_hil.safety_examples import CFG, DT
+from tests.matrix_hil.test_safety import Loop
+
+
+def test_soft_gains_pass() -> None:
+    loop = Loop().start()
+    given = loop.step(robot__kp=0.5, robot__kd=0.1)
+    assert (given.robot.kp, given.robot.kd) == (0.5, 0.1)
+    assert not loop.supervisor.clamped["S25"]
+
+
+def test_a_new_mode_leads_the_joints_from_where_they_are_not_from_what_was_told_before() -> None:
+    """The targets of another mode were not in force; a step from there could be as long as the legs can move."""
+    measured = np.clip(NOMINAL_POSE + 1.0, LOWER, UPPER)
+    loop = Loop()
+    loop.states = {"robot__joint_position": measured}
+    loop.step()  # limp: what is told is the nominal pose
+    assert loop.supervisor.arm(loop.now)
+    given = loop.step()
+    assert given.robot.mode == "stand"
+    assert given.robot.targets == pytest.approx(np.maximum(measured - CFG.joint_rate * DT, NOMINAL_POSE))
