@@ -3,7 +3,8 @@
 Usage: ``probe.py PHASES RESULT``, PHASES a JSON list such as
 ``[{"name": "run", "seconds": 1, "joints": true, "imu": "upright", "twist": [0.4, 0, 0.1]}]``. ``imu`` is ``upright``,
 ``none`` (no message), ``no_orientation`` or ``fallen``; a phase with ``"until": MODE`` ends early at the first command
-in that mode, one with ``"until_said": TEXT`` at the first diagnostics with it; ``"transitions": ["configure",
+in that mode, one with ``"until_said": TEXT`` at the first diagnostics with it, one with
+``"until_simulated": s`` when the base's stamps have gone on by that; ``"transitions": ["configure",
 "activate"]`` drives the node's lifecycle when the phase begins. RESULT
 gets ``{name: {"commands": [...], "trajectories": [...], "diagnostics": [...], "transitions": [true, ...],
 "joint_states": [...], "upright": [...], "base": [[s, m], ...]}}``, the last three from whoever publishes state: joints,
@@ -110,6 +111,8 @@ def main() -> None:
             while (left := due - time.monotonic()) > 0.0:
                 executor.spin_once(timeout_sec=left)
             if phase.get("until") and any(c["mode"] == phase["until"] for c in current["commands"]):
+                break
+            if current["base"] and current["base"][-1][0] - current["base"][0][0] > phase.get("until_simulated", 1e9):
                 break
             if phase.get("until_said") and any(phase["until_said"] in d["message"] for d in current["diagnostics"]):
                 break

@@ -110,7 +110,7 @@ def test_an_operators_day(ros: dict[str, str], operate: Callable, patient: Path,
     with subprocess.Popen(command, env=ros, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as runner:
         try:
             seen = operate(
-                {"call": "run", "until": False},  # not before it is armed
+                {"call": "run", "until": False, "seconds": 120},  # not before it is armed
                 {"up": "armed"},
                 {"call": "hold"},
                 {"state": "hold"},

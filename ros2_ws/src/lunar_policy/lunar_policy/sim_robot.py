@@ -28,7 +28,7 @@ COMMAND_TIMEOUT = 0.2  # s
 LATE = 0.04  # s, two periods of a policy
 PATIENCE = 1.0  # s of wall time
 DAMPING = 2.0  # N*m*s/rad
-MAX_STEPS = 10  # made up for at once when the machine was busy; time that is lost beyond that stays lost
+MAX_STEPS = 4  # made up for at once when the machine was busy; time that is lost beyond that stays lost
 
 
 class SimRobot(Node):
