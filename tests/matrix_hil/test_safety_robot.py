@@ -1,13 +1,17 @@
-"""What the supervisor makes of the robot's commands, beyond their range."""
+"""What the supervisor makes of the robot: its commands within their range, and what it reports."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from matrix_hil.safety_rules import broken_state, robot_implausible
 from sim.spec.joints import LOWER, NOMINAL_POSE, UPPER
 from tests.matrix_hil.safety_examples import CFG, DT
 from tests.matrix_hil.test_safety import Loop
+from tests.matrix_hil.test_safety_rules import cycle
 
 
 def test_soft_gains_pass() -> None:
@@ -27,3 +31,15 @@ def test_a_new_mode_leads_the_joints_from_where_they_are_not_from_what_was_told_
     given = loop.step()
     assert given.robot.mode == "stand"
     assert given.robot.targets == pytest.approx(np.maximum(measured - CFG.joint_rate * DT, NOMINAL_POSE))
+
+
+def test_what_is_wrong_with_a_robot_is_said_in_words() -> None:
+    weightless = cycle({"robot__projected_gravity": np.zeros(3)})
+    assert broken_state(weightless) == "robot state projected_gravity is not a unit vector"
+    heavy = cycle({"robot__foot_force": np.full(4, 4000.0)})
+    assert robot_implausible(heavy) == "robot reports foot force 4000.00, limit 3000.00"
+
+
+def test_a_robot_that_was_never_heard_has_reported_nothing_implausible() -> None:
+    unheard = replace(cycle(), states=replace(cycle().states, robot=None))
+    assert robot_implausible(unheard) == ""
