@@ -125,8 +125,8 @@ def test_a_command_is_sent_until_its_data_expire_and_not_after() -> None:
 
 
 def test_a_rig_that_was_held_up_takes_the_commands_that_follow() -> None:
-    """Wall time: the rig makes up 0.15 s tick by tick and reads, at the first of them, what was written during all of it.
-    What comes afterwards is not old, and the device does not trip."""
+    """Wall time: the rig makes up 0.15 s tick by tick, and at the first of them reads what was written during all of
+    it. What comes afterwards is not old, and the device does not trip."""
     clock = [0.0]
     with TreadmillEmulator(TreadmillConfig(), 0) as belt, SerialDevice(TREADMILL, belt.port) as host:
         belt.clock = lambda: clock[0]
