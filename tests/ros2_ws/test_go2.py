@@ -121,7 +121,7 @@ def test_the_policy_hops_through_the_robots_own_messages_and_leaves_it_damped(ro
     robot.end("probe")
     record = robot.record()
 
-    commands, states = record["commands"], record["states"]
+    commands = record["commands"]
     driven = [c for c in commands if c[1] > 0.0]
     assert all(c[3] for c in commands) and {round(c[1]) for c in driven} == {30}
     gaps = np.diff([c[0] for c in driven])
