@@ -128,7 +128,7 @@ def test_the_policy_hops_through_the_robots_own_messages_and_leaves_it_damped(ro
     if gaps.max() < 0.05:  # well above the policy's 50 Hz all the time: then it hops
         assert np.median(gaps) < 0.01 and record["flights"] >= 3
     # after the kill the motors are damped, and so is the last word
-    assert commands.index(driven[-1]) < len(commands) - 20
+    assert commands[-1][0] > driven[-1][0]
     assert all(damped(c) for c in commands if c[0] > driven[-1][0])
 
 
