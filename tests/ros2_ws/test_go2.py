@@ -127,7 +127,7 @@ def test_the_policy_hops_through_the_robots_own_messages_and_leaves_it_damped(ro
     gaps = np.diff([c[0] for c in driven])
     if (
         gaps.max() < 0.05
-    ):  # well above the policy's 50 Hz all the time: then it hops, until a busy machine makes it fall
+    ):  # well above the policy's 50 Hz all the time: then it hops
         assert np.median(gaps) < 0.01 and record["flights"] >= 1
     # after the kill the motors are damped, and so is the last word
     assert commands[-1][0] > driven[-1][0]
