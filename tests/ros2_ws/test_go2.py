@@ -125,9 +125,7 @@ def test_the_policy_hops_through_the_robots_own_messages_and_leaves_it_damped(ro
     driven = [c for c in commands if c[1] > 0.0]
     assert all(c[3] for c in commands) and {round(c[1]) for c in driven} == {30}
     gaps = np.diff([c[0] for c in driven])
-    if (
-        gaps.max() < 0.05
-    ):  # well above the policy's 50 Hz all the time: then it hops
+    if gaps.max() < 0.05:  # well above the policy's 50 Hz all the time: then it hops
         assert np.median(gaps) < 0.01 and record["flights"] >= 1
     # after the kill the motors are damped, and so is the last word
     assert commands[-1][0] > driven[-1][0]
