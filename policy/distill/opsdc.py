@@ -34,7 +34,8 @@ def train(job: Job) -> None:
             samples = job.collect()
             success = job.skill["success"]
             if update < cfg.before or math.isnan(least):
-                least = success - cfg.tolerance  # no number before a trial has ended
+                least = success - cfg.tolerance  # no number, and no gate, before a trial has ended
+            if update < cfg.before:
                 job.record(0.0, 0)
                 continue
             if learnt and learnt % cfg.refresh == 0:
@@ -49,7 +50,7 @@ def train(job: Job) -> None:
             job.record(loss, kept)
             learnt += 1
         else:
-            if job.skill["success"] >= least:
+            if not job.skill["success"] < least:
                 good = copy.deepcopy(student.state_dict())
     finally:
         student.load_state_dict(good)
