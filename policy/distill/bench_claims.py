@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -104,6 +105,7 @@ def _metric(row: Row, metric: str) -> float:
 
 
 def _spread(values: Sequence[float]) -> str:
+    values = [v for v in values if not math.isnan(v)]  # who never hopped has no peak force
     if not values:
         return "–"
     spread = f" ± {statistics.stdev(values):.2g}" if len(values) > 1 else ""

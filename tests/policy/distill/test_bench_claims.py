@@ -62,4 +62,6 @@ def test_means_are_over_seeds_and_over_mixed_ground():
     rows = [row("paced", "paced", 1, survival=0.8), row("paced", "paced", 2, survival=1.0)]
     assert mean(rows, "paced", "paced", "survival") == pytest.approx(0.9)
     assert mean(rows, "paced", "paced", "survival_mixed") == pytest.approx(0.8)
+    nobody_hopped = [row("soda", "soda", seed, peak_force_lunar_bw=float("nan")) for seed in (1, 2)]
+    assert markdown(nobody_hopped, ["soda"]).rstrip().endswith("| – |")
     assert "| paced | paced | 240 k |" in markdown(rows, ["paced"]) and "0.9 ± 0.14" in markdown(rows, ["paced"])
