@@ -29,7 +29,7 @@ class SteeringConfig:
     """1. Share of a hop's surprise that goes into the rest."""
     rest_limit: tuple[float, float, float] = (0.6, 0.2, 0.4)
     """m/s, m/s, rad/s. Largest rest that is believed."""
-    push: float = 0.9
+    push: float = 0.85
     """1. Share of the lunar weight's downhill impulse of a hop, gravity * time * slope, that a lift-off on a slope has:
     1 if the legs push at right angles to the plate, 0 if they push straight up."""
     lateral_gain: float = 1.0
