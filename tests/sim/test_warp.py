@@ -118,21 +118,20 @@ def test_200_control_steps_of_the_same_actions(terrain, targets, soil):
         assert not batch.step(targets(k)).any()
         assert not warp.step(targets(k)).any()
         landed |= batch.foot_force.amax((1, 2)) > 20.0
-        if k == 49:  # measured: 2.2e-6 rad or m, 9e-5 rad/s or m/s, 5e-4 N, 1e-4 N*m
+        if k >= 49 and k % 25 == 24:  # measured: 1.1e-5 rad or m, 9e-5 rad/s or m/s, 5e-4 N, 1e-4 N*m
             assert largest(warp.qpos, batch.qpos) < 3e-5
             assert largest(warp.qvel, batch.qvel) < 1e-3
             assert largest(warp.foot_force, batch.foot_force) < 5e-3
             assert largest(warp.torque, batch.torque) < 1e-3
             assert largest(warp.angular_momentum, batch.angular_momentum) < 3e-4
+            for name in ("com", "base_height", "foot_position", "ground"):
+                assert largest(getattr(warp, name), getattr(batch, name)) < 3e-5, name
+            # From the same state again: over all 200 steps rounding may decide which way a foot slips, on one processor
+            # so and on another so, and then two trajectories would be compared that have nothing in common.
+            state = batch.qpos.clone(), batch.qvel.clone()
+            for engine in (batch, warp):
+                engine.reset(EVERYONE, *state)
     assert landed.all()
-    # Measured: 1.6e-4 and 1e-3 at most on one processor. On another, rounding decided at step 125 which way one robot's
-    # foot slips on rough ground, and that robot alone was 0.04 rad off at the end: it may be any one of the four.
-    assert (warp.qpos - batch.qpos).abs().amax(1).sort().values[:-1].max() < 5e-3
-    assert (warp.qvel - batch.qvel).abs().amax(1).sort().values[:-1].max() < 5e-2
-    assert largest(warp.qpos, batch.qpos) < 0.2
-    for name in ("com", "base_height", "foot_position", "ground"):
-        error = (getattr(warp, name) - getattr(batch, name)).abs().reshape(N, -1).amax(1)
-        assert error.sort().values[:-1].max() < 5e-3, name
 
 
 def test_ground_is_under_every_foot_and_the_base():
