@@ -30,7 +30,7 @@ RESTART_DELAY = 1.0  # s
 MAX_RESTARTS = 3  # within RESTART_WINDOW; more often is a fault that a restart does not mend
 RESTART_WINDOW = 60.0  # s
 # s that a process gets after each signal: SIGINT lets a node damp its robot, SIGKILL is the last resort.
-STOP_SIGNALS = ((signal.SIGINT, 15.0), (signal.SIGTERM, 3.0), (signal.SIGKILL, 2.0))
+STOP_SIGNALS = ((signal.SIGINT, 5.0), (signal.SIGTERM, 2.0), (signal.SIGKILL, 2.0))
 _POLL = 0.02  # s
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 

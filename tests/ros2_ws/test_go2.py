@@ -52,21 +52,15 @@ class Robot:
     def wait_for_log(self, name: str, text: str) -> None:
         begin = time.monotonic()
         while text not in self.log(name):
-            assert time.monotonic() - begin < 60.0, self.log(name)
-            time.sleep(0.05)
-
-    def wait_for_end_of_log(self, name: str, text: str) -> None:
-        begin = time.monotonic()
-        while text not in self.log(name).rstrip().rpartition("\n")[2]:
-            assert time.monotonic() - begin < 60.0, self.log(name)
+            assert time.monotonic() - begin < 20.0, self.log(name)
             time.sleep(0.05)
 
     def end(self, name: str, number: int = signal.SIGINT) -> int:
         self.running[name].send_signal(number)
-        return self.running[name].wait(timeout=60)
+        return self.running[name].wait(timeout=15)
 
     def record(self) -> dict:
-        assert self.running["probe"].wait(timeout=60) == 0
+        assert self.running["probe"].wait(timeout=30) == 0
         return json.loads((self.folder / "probe.json").read_text())
 
     def log(self, name: str) -> str:
@@ -98,7 +92,7 @@ def damped(command: list) -> bool:
 
 def test_each_joint_moves_alone(ros: dict[str, str], tmp_path: Path) -> None:
     script, out = Path(__file__).with_name("go2_joints.py"), tmp_path / "joints.json"
-    subprocess.run([sys.executable, str(script), str(out)], env=ros, check=True, timeout=120)
+    subprocess.run([sys.executable, str(script), str(out)], env=ros, check=True, timeout=60)
     result = json.loads(out.read_text())
     moved = np.array(result["moved"])
     assert np.diag(moved) == pytest.approx(np.full(12, 0.25), abs=0.03)
@@ -112,23 +106,22 @@ def test_the_policy_hops_through_the_robots_own_messages_and_leaves_it_damped(ro
     robot.probe()
     robot.start("policy_node", ROOT / "policy/zoo/pronk")
     robot.wait_for("ready")
-    robot.wait_for("driven")
-    robot.wait_for("seen")
+    robot.wait_for("hopped")
     # kill -9: the policy has no last word, the adapter has
     robot.end("policy_node", signal.SIGKILL)
-    robot.wait_for_end_of_log("unitree_adapter", "motors limp")
+    robot.wait_for_log("unitree_adapter", "motors limp: no command for")
     assert robot.end("unitree_adapter", signal.SIGTERM) == 0
     robot.end("probe")
     record = robot.record()
 
-    commands = record["commands"]
+    commands, states = record["commands"], record["states"]
     driven = [c for c in commands if c[1] > 0.0]
     assert all(c[3] for c in commands) and {round(c[1]) for c in driven} == {30}
-    gaps = np.diff([c[0] for c in driven])
-    if gaps.max() < 0.05:  # well above the policy's 50 Hz all the time: then it hops
-        assert np.median(gaps) < 0.01 and record["flights"] >= 1
+    # well above the policy's 50 Hz
+    assert np.median(np.diff([c[0] for c in driven])) < 0.01
+    assert min(s[3] for s in states if s[0] < driven[-1][0]) > 0.7
     # after the kill the motors are damped, and so is the last word
-    assert commands[-1][0] > driven[-1][0]
+    assert commands.index(driven[-1]) < len(commands) - 20
     assert all(damped(c) for c in commands if c[0] > driven[-1][0])
 
 
@@ -140,7 +133,7 @@ def test_the_last_word_is_damp_and_a_robot_that_is_silent_goes_limp(robot: Robot
     robot.wait_for("ready")
     robot.wait_for_log("policy_node", "run")
     robot.end("sim_go2", signal.SIGKILL)
-    robot.wait_for_end_of_log("unitree_adapter", "motors limp")
+    robot.wait_for_log("unitree_adapter", "motors limp: no state of the robot for")
     assert robot.end("unitree_adapter") == 0
     assert robot.end("policy_node") == 0
     robot.end("probe")

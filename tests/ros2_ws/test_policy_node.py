@@ -13,9 +13,9 @@ import pytest
 from policy.runtime.onnx_policy import OnnxPolicy, Proprioception
 from sim.spec.joints import LOWER, NOMINAL_POSE, UPPER
 
-START = {"name": "start", "seconds": 60, "until": "run"}
+START = {"name": "start", "seconds": 15, "until": "run"}
 # Tolerant of a test machine that is busy, on which the probe's 200 Hz have gaps.
-LIMITS = ("-p", "ramp_time:=0.4", "-p", "stale_after:=0.5", "-p", "damp_after:=1.3")
+LIMITS = ("-p", "ramp_time:=0.4", "-p", "stale_after:=0.3", "-p", "damp_after:=0.8")
 
 
 def expected_targets(policy: Path, command: list[float]) -> np.ndarray:
@@ -26,7 +26,7 @@ def expected_targets(policy: Path, command: list[float]) -> np.ndarray:
 
 def stop(node: subprocess.Popen) -> int:
     node.send_signal(signal.SIGINT)
-    return node.wait(timeout=60)
+    return node.wait(timeout=10)
 
 
 def modes(phase: dict) -> list[str]:
@@ -44,7 +44,7 @@ def test_state_in_gives_targets_out_and_old_state_ends_in_damp(
         {"name": "run", "seconds": 2.0},
         {"name": "twist", "seconds": 0.6, "twist": [0.4, -0.1, 0.2]},
         {"name": "hop", "seconds": 0.6, "hop": {"vx": 9.0, "vy": 0, "yaw_rate": 0, "apex_gain": 0.15, "economy": 1}},
-        {"name": "cut", "seconds": 2.3, "joints": False},
+        {"name": "cut", "seconds": 1.5, "joints": False},
         {"name": "back", "seconds": 0.3},
     ])  # fmt: skip
 
@@ -83,7 +83,7 @@ def test_state_in_gives_targets_out_and_old_state_ends_in_damp(
 
     diagnostics = [d for phase in record.values() for d in phase["diagnostics"]]
     working = [d for d in diagnostics if d["message"].startswith("run")]
-    assert working and float(working[-1]["step p50 (us)"]) > 0 and float(working[-1]["imu age (s)"]) < 0.5
+    assert working and float(working[-1]["step p50 (us)"]) > 0 and float(working[-1]["imu age (s)"]) < 0.3
     assert any(d["level"] == 2 and "joint states" in d["message"] for d in diagnostics)
 
     assert stop(node) == 0, (tmp_path / "node.log").read_text()
@@ -99,8 +99,8 @@ def test_a_robot_on_its_side_is_left_limp(policy_folder: Path, start_node: Calla
 def test_an_imu_without_orientation_is_refused(policy_folder: Path, start_node: Callable, probe: Callable) -> None:
     node = start_node(policy_folder, *LIMITS)
     record = probe([
-        {"name": "wait", "seconds": 60, "imu": "no_orientation", "until": "hold"},
-        {"name": "refuse", "seconds": 60, "imu": "no_orientation", "until_said": "no orientation"},
+        {"name": "wait", "seconds": 15, "imu": "no_orientation", "until": "hold"},
+        {"name": "refuse", "seconds": 1.3, "imu": "no_orientation"},
     ])  # fmt: skip
     assert modes(record["refuse"]) == ["hold"]
     assert np.allclose(record["refuse"]["commands"][-1]["targets"], NOMINAL_POSE + 0.1)
@@ -112,9 +112,9 @@ def test_a_lifecycle_manager_can_stop_and_start_it(policy_folder: Path, start_no
     node = start_node(policy_folder, *LIMITS, "-p", "autostart:=false")
     up = ["configure", "activate"]
     record = probe([
-        {"name": "up", "seconds": 60, "until": "run", "transitions": up},
+        {"name": "up", "seconds": 15, "until": "run", "transitions": up},
         {"name": "down", "seconds": 0.5, "transitions": ["deactivate", "cleanup"]},
-        {"name": "again", "seconds": 60, "until": "run", "transitions": up},
+        {"name": "again", "seconds": 15, "until": "run", "transitions": up},
     ])  # fmt: skip
     assert all(success for phase in record.values() for success in phase["transitions"])
     # the last word of a node that is deactivated is damp, and then it is silent
@@ -128,7 +128,7 @@ def test_a_lifecycle_manager_can_stop_and_start_it(policy_folder: Path, start_no
 def test_what_does_not_fit_is_not_configured(
     more: tuple[str, ...], policy_folder: Path, start_node: Callable, tmp_path: Path
 ) -> None:
-    assert start_node(policy_folder, *more).wait(timeout=60) == 1
+    assert start_node(policy_folder, *more).wait(timeout=20) == 1
     log = (tmp_path / "node.log").read_text()
     assert "policy" in log and ("for robot 'go2', this robot is 'spot'" in log or "damp_after" in log)
     assert "Traceback" not in log
@@ -137,5 +137,5 @@ def test_what_does_not_fit_is_not_configured(
 def test_a_policy_with_another_observation_is_not_configured(
     wrong_policy_folder: Path, start_node: Callable, tmp_path: Path
 ) -> None:
-    assert start_node(wrong_policy_folder).wait(timeout=60) == 1
+    assert start_node(wrong_policy_folder).wait(timeout=20) == 1
     assert "'rate' is 100.0, the other side has 50.0" in (tmp_path / "node.log").read_text()

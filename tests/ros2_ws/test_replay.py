@@ -34,7 +34,7 @@ def listen(env: dict[str, str], *how: str) -> subprocess.Popen:
 def test_a_log_is_driven_in_its_range_at_its_rate(ros: dict[str, str], log: Path, tmp_path: Path) -> None:
     result = tmp_path / "seen.json"
     with listen(ros, "silence", "2", str(result)) as listener:
-        command = [*DRIVE, str(log), "--rate", "0.5", "--start", "1", "--end", "3"]
+        command = [*DRIVE, str(log), "--rate", "2", "--start", "1", "--end", "5"]
         drive = subprocess.run(command, env=ros, capture_output=True, text=True, timeout=60)
         assert listener.wait(timeout=60) == 0
     assert drive.returncode == 0, drive.stdout + drive.stderr  # the end of the log is no failure
@@ -45,27 +45,21 @@ def test_a_log_is_driven_in_its_range_at_its_rate(ros: dict[str, str], log: Path
     wanted = {
         round((recorded.start_wall_time + t) * 1e3): q
         for t, lt, q in zip(series.time, series.log_time, series.position[:, 0], strict=True)
-        if 1.0 <= lt - series.log_time[0] <= 3.0
+        if 1.0 <= lt - series.log_time[0] <= 5.0
     }
     joints = np.array(seen["joints"])
     assert len(joints) > 0.9 * len(wanted)
     for _, sec, nanosec, q in seen["joints"]:
         assert wanted[round(sec * 1e3 + nanosec * 1e-6)] == q  # bit for bit
-    # half the log's pace, by the stamps of the messages and by /clock
+    # twice the log's pace, by the stamps of the messages and by /clock
+    stamps = joints[:, 1] + 1e-9 * joints[:, 2]
+    assert (stamps[-1] - stamps[0]) / (joints[-1, 0] - joints[0, 0]) == pytest.approx(2.0, rel=0.2)
     clock = np.array(seen["clock"])
-    assert_pace(joints[:, 0], joints[:, 1] + 1e-9 * joints[:, 2], 0.5)
-    assert_pace(clock[:, 0], clock[:, 1], 0.5)
-    assert (np.diff(clock[:, 1]) >= 0.0).all() and len(clock) > 20
+    assert (np.diff(clock[:, 1]) >= 0.0).all() and len(clock) > 50
+    assert np.polyfit(clock[:, 0] - clock[0, 0], clock[:, 1] - clock[0, 1], 1)[0] == pytest.approx(2.0, rel=0.2)
     assert "run" in seen["state"]
     # whoever asks as a driver does is not served, whoever looks is
     assert seen["commands"] and not seen["driver"]
-
-
-def assert_pace(sent: np.ndarray, stamp: np.ndarray, rate: float) -> None:
-    """What was stamped a second later is sent 1 / ``rate`` s later; a busy machine may be late now and then."""
-    late = (sent - sent[0]) - (stamp - stamp[0]) / rate
-    first, last = stamp < np.quantile(stamp, 0.4), stamp > np.quantile(stamp, 0.6)
-    assert late[first].min() == pytest.approx(late[last].min(), abs=0.3)
 
 
 def test_a_loop_goes_on_until_ctrl_c(ros: dict[str, str], log: Path, tmp_path: Path) -> None:

@@ -1,8 +1,7 @@
 """The rig's nodes as real processes: an operator's day, and what happens when any of them is killed.
 
-Limits that a busy test machine would break (5 ms loops on two shared cores) are widened, so that the graph works where
-everything runs several times slower than real time; what is checked is what happens and that it happens by itself, with
-patience far beyond the documented times.
+Limits that a busy test machine would break (5 ms loops on two shared cores) are widened; what is checked is what
+happens and that it happens by itself, with patience far beyond the documented times.
 """
 
 from __future__ import annotations
@@ -28,25 +27,17 @@ from sim.spec.hops import HopDetector
 LUNAR = [sys.executable, "-c", "from matrix_hil.cli import main; main()", "up", "matrix"]
 MACHINES = ("platform", "treadmill", "counterweight", "tracker", "robot")
 SAFE = {"robot mode": "damp", "rope brake": "True", "belt moves": "False", "platform moves": "False"}
-PATIENCE = 3.0  # s
 WATCHDOG = "2"  # fault bit 1: the device heard nothing and made itself safe
 
 
 @pytest.fixture(scope="session")
 def patient(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The virtual rig with limits that a busy machine keeps.
-
-    Longer than the second after which a receiver takes any frame again, as from a sender that was restarted.
-    """
+    """The virtual rig with limits that a busy machine keeps."""
     content = {
         "terrain": {"kind": "rough"},
         "command": {"vx": 0.0, "apex_gain": 0.3},
-        "safety": {
-            **dict.fromkeys(("deadline", "command_silence", "ground_stale"), PATIENCE),
-            **dict.fromkeys(("frozen_time", "astray_time", "slack_time", "tilts_apart_time"), PATIENCE),
-            **{f"{m}_stale": PATIENCE for m in MACHINES},
-        },
-        **{m: {"line": {"watchdog": PATIENCE}} for m in MACHINES},
+        "safety": {"deadline": 0.6, "command_silence": 1.0, **{f"{m}_stale": 0.6 for m in MACHINES}},
+        **{m: {"line": {"watchdog": 0.5}} for m in MACHINES},
     }
     file = tmp_path_factory.mktemp("rig") / "patient.yaml"
     file.write_text(yaml.safe_dump(content))
@@ -60,7 +51,7 @@ def operate(ros: dict[str, str], tmp_path: Path) -> Callable[..., dict]:
     def play(*steps: dict) -> dict:
         result = tmp_path / "operator.json"
         script = Path(__file__).with_name("rig_operator.py")
-        subprocess.run([sys.executable, str(script), json.dumps(steps), str(result)], env=ros, check=True, timeout=200)
+        subprocess.run([sys.executable, str(script), json.dumps(steps), str(result)], env=ros, check=True, timeout=120)
         seen = json.loads(result.read_text())
         logs = "\n".join(f"--- {f.name}\n{f.read_text()[-2000:]}" for f in tmp_path.glob("*.node"))
         assert all(step["ok"] for step in seen["steps"]), f"{seen['steps'][-1]}\n{logs}"
@@ -80,11 +71,10 @@ def start(
         values = {name: a.default or "" for name, a in ARGUMENTS.items()}
         values |= {"drivers": drivers, "config": str(patient), "policy": str(standing_policy_folder)}
         values["log"] = str(tmp_path / "log")
-        more = {"sync_node": ("-p", "sync:stand:=0.3"), "driver_node": ("-p", f"timeout:={PATIENCE / 3}")}
         for process in TABLES["matrix"]:
             if process.name in names:
                 with open(tmp_path / f"{process.name}.node", "w") as log:
-                    line = [*command_line(process, values), *more.get(process.executable, ())]
+                    line = [*command_line(process, values), *(("-p", "stand:=0.3") if process.name == "sync" else ())]
                     running[process.name] = subprocess.Popen(line, env=ros, stdout=log, stderr=subprocess.STDOUT)
         return running
 
@@ -103,30 +93,27 @@ UP = {"up": "run"}
 
 
 def test_an_operators_day(ros: dict[str, str], operate: Callable, patient: Path, tmp_path: Path) -> None:
-    """Run, hold, e-stop, reset and run again with the shipped policy; the robot hops, and all of it is in the log."""
+    """Arm, run, hold, e-stop and reset with the shipped policy; the robot hops, and all of it is in the log."""
     log = tmp_path / "log"
     command = [*LUNAR, "--policy", str(ROOT / "policy/zoo/pronk"), "--config", str(patient), "--log", str(log)]
-    command += ["--ready_timeout", "90"]
     with subprocess.Popen(command, env=ros, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as runner:
         try:
             seen = operate(
-                {"call": "run", "until": False, "seconds": 120},  # not before it is armed
-                {"up": "armed"},
+                {"call": "run", "until": False, "seconds": 30},  # not before it is armed
+                {"call": "arm", "seconds": 60},
+                {"call": "run"},
+                {"wait": 5.0},
                 {"call": "hold"},
-                {"state": "hold"},
                 {"see": {"robot mode": "stand", "belt moves": "False"}},
                 {"estop": True},
                 {"see": SAFE},
-                {"call": "arm", "until": False},
-                {"call": "reset", "until": False},  # the button is still held
+                {"call": "arm", "until": False, "seconds": 5},
+                {"call": "reset", "until": False, "seconds": 5},  # the button is still held
                 {"estop": False},
                 {"call": "reset"},
                 {"state": "idle"},
                 {"call": "arm"},
                 {"state": "armed"},
-                {"call": "run"},
-                {"state": "run"},
-                {"wait": 5.0},
             )
         finally:
             runner.send_signal(signal.SIGINT)
@@ -134,43 +121,36 @@ def test_an_operators_day(ros: dict[str, str], operate: Callable, patient: Path,
             print(output)
     assert runner.returncode == 0, output
 
-    told = seen["messages"]["supervisor/state"]
-    states = [state for _, (state, _) in told]
+    states = [state for _, (state, _) in seen["messages"]["supervisor/state"]]
     order = [s for i, s in enumerate(states) if i == 0 or s != states[i - 1]]
-    assert " armed hold estop idle armed run" in " ".join(order)
-    assert {reason for _, (state, reason) in told if state == "estop"} == {"S00 e-stop asked for by the operator"}
-    assert len(seen["messages"]["twin/patch"]) > 3 and len(seen["messages"]["rig/base_pose"]) > 50
+    assert order[-7:] == ["idle", "armed", "run", "hold", "estop", "idle", "armed"]
+    reasons = {reason for _, (state, reason) in seen["messages"]["supervisor/state"] if state == "estop"}
+    assert reasons == {"S00 e-stop asked for by the operator"}
+    stamps = seen["messages"]["sync/stamp"]
+    assert (len(stamps) - 1) / (stamps[-1][0] - stamps[0][0]) > 50.0  # 200 Hz on a machine that has the time
+    assert len(seen["messages"]["twin/patch"]) > 5 and len(seen["messages"]["rig/base_pose"]) > 50
 
     recorded = read_log(log)
     assert recorded.lost is None and not recorded.skipped
     assert {"config.json", "card.json", "revision.txt"} <= set(recorded.attachments)
     assert set(recorded["/supervisor/state"].state) >= {"idle", "armed", "run", "hold", "estop"}
-    feet, height = recorded["/robot/foot_contacts"], recorded["/tracker/pose"]
     assert np.isfinite(recorded["/robot/joint_states"].position).all()
-
-    ran = [t for t, (state, _) in told if state == "run"]
-    cycles = [t for t, _ in seen["messages"]["sync/stamp"] if ran[0] <= t <= ran[-1]]
-    if len(cycles) > 150.0 * (ran[-1] - ran[0]):
-        assert states[-1] == "run" and hops(feet.time, feet.force, height.time, height.position[:, 2]) >= 2, output
-    else:  # no robot hops at a fraction of 200 Hz: it falls, and the rig says so
-        assert states[-1] in ("run", "safe")
-
-
-def hops(time: np.ndarray, force: np.ndarray, height_time: np.ndarray, height: np.ndarray) -> int:
-    """How often all feet were in the air at once for longer than a stumble."""
+    # it hops: while the policy drives, all feet are in the air at once for longer than a stumble
+    feet, height = recorded["/robot/foot_contacts"], recorded["/tracker/pose"]
     detector = HopDetector(np.array([lunar_weight(15.206)]), 0.005)
-    grid = np.arange(time[0], time[-1], 0.005)
-    forces = np.stack([np.interp(grid, time, force[:, i]) for i in range(4)], axis=1)
-    for f, h in zip(forces, np.interp(grid, height_time, height), strict=True):
+    grid = np.arange(feet.time[0], feet.time[-1], 0.005)
+    force = np.stack([np.interp(grid, feet.time, feet.force[:, i]) for i in range(4)], axis=1)
+    z = np.interp(grid, height.time, height.position[:, 2])
+    for f, h in zip(force, z, strict=True):
         detector.update(f[None], np.array([h]), np.zeros(1), np.zeros(1))
-    return int(detector.hops[0])
+    assert detector.hops[0] >= 2, output
 
 
 def test_killed_sync_with_its_drivers_is_survived_by_the_devices(start: Callable, operate: Callable) -> None:
     """Drivers live in the sync node: when it is killed the devices' own watchdogs act."""
     nodes = start("inline", "virtual_rig", "sync")
     faults = {f"{m} fault": WATCHDOG for m in MACHINES if m != "tracker"}
-    operate(UP, {"kill": nodes["sync"].pid}, {"see": SAFE | faults})
+    operate(UP, {"wait": 0.5}, {"kill": nodes["sync"].pid}, {"see": SAFE | faults})
 
 
 def test_killed_sync_is_survived_by_the_driver_nodes(start: Callable, operate: Callable) -> None:
@@ -181,7 +161,7 @@ def test_killed_sync_is_survived_by_the_driver_nodes(start: Callable, operate: C
     operate(
         UP,
         {"kill": nodes["recorder"].pid},
-        {"wait": 1.0},
+        {"wait": 1.5},
         {"state": "run"},  # it is not needed
         {"kill": nodes["sync"].pid},
         {"see": SAFE | no_faults},
@@ -198,9 +178,9 @@ def test_a_killed_driver_trips_the_rig(start: Callable, operate: Callable) -> No
         {"state": "safe"},
         {"see": SAFE | {"platform fault": WATCHDOG}},
         {"call": "reset"},
-        {"call": "arm", "until": False},  # the platform is still silent
-        {"state": "idle"},
+        {"call": "arm", "until": False, "seconds": 3},  # the platform is still silent
     )
+    assert seen["messages"]["supervisor/state"][-1][1][0] == "idle"
     assert any("platform state is" in reason for _, (_, reason) in seen["messages"]["supervisor/state"])
 
 

@@ -24,13 +24,13 @@ def test_the_policy_comes_up_and_ctrl_c_ends_it(ros: dict[str, str], policy_fold
             assert line, "the runner ended before the node was active: " + "".join(lines)
             lines.append(line)
         runner.send_signal(signal.SIGINT)
-        rest = runner.communicate(timeout=60)[0]
+        rest = runner.communicate(timeout=20)[0]
     assert runner.returncode == 0, rest
     assert "policy_node: ended with status 0" in rest
 
 
 def test_a_policy_that_does_not_fit_is_a_failure(ros: dict[str, str], wrong_policy_folder: Path) -> None:
-    result = subprocess.run([*LUNAR, str(wrong_policy_folder)], env=ros, capture_output=True, text=True, timeout=90)
+    result = subprocess.run([*LUNAR, str(wrong_policy_folder)], env=ros, capture_output=True, text=True, timeout=30)
     assert result.returncode == 1
     assert "'rate' is 100.0" in result.stdout + result.stderr
 
@@ -42,11 +42,11 @@ def test_a_policy_that_does_nothing_stands_in_the_simulated_robot(
     with subprocess.Popen(command, env=ros, stdout=subprocess.PIPE, text=True) as runner:
         quiet = {"joints": False, "imu": "none"}
         record = probe([
-            {"name": "start", "seconds": 60, "until": "run", **quiet},
+            {"name": "start", "seconds": 20, "until": "run", **quiet},
             {"name": "run", "seconds": 1.5, **quiet},
         ])  # fmt: skip
         runner.send_signal(signal.SIGINT)
-        output = runner.communicate(timeout=60)[0]
+        output = runner.communicate(timeout=20)[0]
     assert runner.returncode == 0, output
     assert "damp" not in {c["mode"] for c in record["run"]["commands"]}
     # under lunar weight the knees give way by less than 0.1 rad, and it does not lean
@@ -60,17 +60,17 @@ def test_the_shipped_policy_pronks_in_the_simulated_robot(ros: dict[str, str], p
     quiet = {"joints": False, "imu": "none", "hop": {"vx": 0.2, "vy": 0, "yaw_rate": 0, "apex_gain": 0.3, "economy": 0}}
     with subprocess.Popen(command, env=ros, stdout=subprocess.PIPE, text=True) as runner:
         record = probe([
-            {"name": "start", "seconds": 60, "until": "run", **quiet},
-            {"name": "run", "seconds": 90, "until_simulated": 5.0, **quiet},
+            {"name": "start", "seconds": 30, "until": "run", **quiet},
+            {"name": "run", "seconds": 6, **quiet},
         ])  # fmt: skip
         runner.send_signal(signal.SIGINT)
-        output = runner.communicate(timeout=60)[0]
+        output = runner.communicate(timeout=20)[0]
     assert runner.returncode == 0, output
     time, height = np.array(record["run"]["base"]).T
     commands = record["run"]["commands"]
-    assert np.mean([c["mode"] == "run" for c in commands]) > 0.8  # a busy machine may make it hold for a moment
+    assert {c["mode"] for c in commands} == {"run"}
     # 50 commands per second of simulated time; the probe may miss some on a busy machine
-    assert 10.0 <= len(commands) / (time[-1] - time[0]) <= 55.0
+    assert 30.0 <= len(commands) / (time[-1] - time[0]) <= 55.0
     middle = (height.max() + height.min()) / 2.0
     flights = np.count_nonzero(np.diff((height > middle).astype(int)) == 1)
     assert flights >= 2 and height.max() - height.min() > 0.15, (flights, height.max(), height.min())

@@ -33,7 +33,7 @@ class DriverNode(BridgeNode):
         Parameter("machine", "", f"One of {', '.join(MACHINES)}."),
         Parameter("config", "", "YAML file of the rig; configs/hil/virtual.yaml when empty."),
         Parameter("rig", "virtual", "virtual, or serial: the port that the configuration names."),
-        Parameter("timeout", 0.06, "s. Without a command for longer the machine gets its safe command.", (0.02, 10.0)),
+        Parameter("timeout", 0.06, "s. Without a command for longer the machine gets its safe command.", (0.02, 0.09)),
     )
 
     def __init__(self) -> None:

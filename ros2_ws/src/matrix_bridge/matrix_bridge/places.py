@@ -21,7 +21,7 @@ from sim.errors import LunarError
 
 _OWNER, _READY = ".owner", ".ready"
 """Files that a rig locks from its start to its end, and once all links are its own."""
-PORT_TIMEOUT = 40.0  # s that a driver waits for the virtual rig to have made its lines
+PORT_TIMEOUT = 20.0  # s that a driver waits for the virtual rig to have made its lines
 
 
 def rig_config(file: str) -> HilConfig:
