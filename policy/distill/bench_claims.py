@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 Row = Mapping[str, Any]
@@ -31,9 +31,9 @@ def claims(rows: Sequence[Row], teacher: Row, update: Mapping[str, float]) -> di
     everything, soft = of("tip", "all"), of("tip", "soft_or 0.5")
     found: dict[str, dict[str, Any]] = {}
 
-    def claim(name: str, text: str, measured: dict[str, float | None], holds: Any) -> None:
+    def claim(name: str, text: str, measured: dict[str, float | None], holds: Callable[[Any], bool]) -> None:
         missing = any(value is None for value in measured.values())
-        found[name] = {"claim": text, "measured": measured, "holds": None if missing else bool(holds(measured))}
+        found[name] = {"claim": text, "measured": measured, "holds": None if missing else holds(measured)}
 
     claim(
         "tip_soft_or", "Soft-OR at half of the positions is as good as all",

@@ -12,29 +12,30 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.ticker import NullFormatter
 
 from policy.distill.bench_runs import BenchRun
 
-COLOURS = {"baselines": "tab:gray", "tip": "tab:blue", "paced": "tab:green", "soda": "tab:red", "opsdc": "tab:purple"}
+MARKERS = "osD"
 
 
 def draw_costs(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Pronks of every variant against environment steps, wall time and memory, mean and range over the seeds."""
-    figure, axes = plt.subplots(1, 3, figsize=(13, 4.2), layout="constrained", sharey=True)
+    figure, axes = plt.subplots(1, 3, figsize=(14, 5), layout="constrained", sharey=True)
+    variants = list(dict.fromkeys((r["suite"], r["variant"]) for r in rows))
     panels = (("steps", "environment steps"), ("wall_s", "wall time, s"), ("peak_mb", "memory above start, MB"))
     for axis, (name, words) in zip(axes, panels, strict=True):
-        for key in dict.fromkeys((r["suite"], r["variant"]) for r in rows):
+        for k, key in enumerate(variants):
             own = [r for r in rows if (r["suite"], r["variant"]) == key]
-            x = np.mean([r[name] for r in own])
-            y = np.array([r["pronks"] for r in own])
+            x, y = np.mean([r[name] for r in own]), np.array([r["pronks"] for r in own])
             error = [[y.mean() - y.min()], [y.max() - y.mean()]]
-            axis.errorbar(x, y.mean(), error, fmt="o", ms=4, color=COLOURS[key[0]], alpha=0.8)
-            axis.annotate(key[1], (x, y.mean()), xytext=(4, 3), textcoords="offset points", fontsize=6)
+            style = {"color": plt.get_cmap("tab10")(k % 10), "marker": MARKERS[k // 10], "ls": ""}
+            axis.errorbar(x, y.mean(), error, ms=7, alpha=0.8, label=f"{key[0]}: {key[1]}", **style)
         axis.set(xlabel=words, xscale="log")
         axis.grid(alpha=0.3, which="both")
+        axis.xaxis.set_minor_formatter(NullFormatter())
     axes[0].set_ylabel("pronks per 20 s on mare")
-    handles = [plt.Line2D([], [], marker="o", ls="", color=c, label=s) for s, c in COLOURS.items()]
-    axes[0].legend(handles=handles, frameon=False, fontsize=8)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=8)
     figure.savefig(path, dpi=120)
     plt.close(figure)
 

@@ -6,7 +6,6 @@ import statistics
 import time
 from dataclasses import replace
 from functools import partial
-from tempfile import TemporaryDirectory
 
 import torch
 
@@ -33,26 +32,15 @@ def update_cost(teacher: Teacher, seed: int, rounds: int = 5) -> dict[str, float
     cfg = load(DistillConfig, ROOT / "configs" / "distill" / "tip.yaml")
     learning, tokens = replace(cfg.learning, minibatch=POSITIONS), StudentConfig(head="tokens", bins=BINS)
     world = replace(cfg.world, num_envs=1, other_terrains=(), terrain=replace(cfg.world.terrain, kind="flat"))
-    cfg = replace(
-        cfg,
-        student=tokens,
-        learning=learning,
-        world=world,
-        divergence=DivergenceConfig(chunk=2**40),
-        seed=seed,
-        threads=1,
-    )
+    whole = DivergenceConfig(chunk=2**40)
+    cfg = replace(cfg, student=tokens, learning=learning, world=world, divergence=whole, seed=seed, threads=1)
     generator = torch.Generator().manual_seed(seed)
-    spec = replace(teacher.card.observation, ages=cfg.student.ages)
-    bins = joint_bins(teacher.card, cfg.student.bins)
-    with TemporaryDirectory() as folder:
-        jobs = {
-            name: Job(
-                replace(cfg, out=folder, positions=positions), teacher,
-                Student(cfg.student, spec, 12, bins), cfg.student.ages, bins,
-            )
-            for name, positions in (("all", PositionsConfig()), ("half", cfg.positions))
-        }  # fmt: skip
+    spec = replace(teacher.card.observation, ages=tokens.ages)
+    bins = joint_bins(teacher.card, tokens.bins)
+    jobs = {
+        name: Job(replace(cfg, positions=positions), teacher, Student(tokens, spec, bins=bins), tokens.ages)
+        for name, positions in (("all", PositionsConfig()), ("half", cfg.positions))
+    }
     observation = torch.randn(POSITIONS, spec.size, generator=generator)
     asked = torch.randn(POSITIONS, teacher.card.observation.size, generator=generator)
     samples = Samples(observation, asked, torch.zeros(POSITIONS, 12), torch.zeros(POSITIONS, dtype=torch.long))

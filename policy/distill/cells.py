@@ -28,7 +28,7 @@ class CellWorld(PronkWorld):
     Args:
         cfg: its curriculum's and its commands' periods are replaced.
         seed, device, threads: as of ``PronkWorld``.
-        choose: gives the cells (n,) of n new trials.
+        choose: gives the cells (n,) of n new trials; all alike when None.
     """
 
     def __init__(

@@ -17,11 +17,11 @@ from rich.console import Console
 
 from policy.distill import bc, dagger, on_policy, opsdc, soda
 from policy.distill.config import DistillConfig
-from policy.distill.heads import Student, joint_bins
+from policy.distill.heads import Student
 from policy.distill.job import Job, peak_megabytes
 from policy.distill.teachers import Demonstrations, Teacher, actor_of, check_fits, load_teacher
 from policy.internal_model.actor import Actor
-from policy.policy_file import save_policy
+from policy.policy_file import network, save_policy
 from policy.runtime.card import Card
 from sim.config import parse
 from sim.errors import LunarError
@@ -57,9 +57,8 @@ def distill(cfg: DistillConfig, command: str, teacher: Teacher | Demonstrations 
     check_fits(teacher, cfg.world.physics.robot, cfg.student.ages)
     torch.manual_seed(cfg.seed)
     student, card = _student(cfg, teacher)
-    bins = joint_bins(teacher.card, cfg.student.bins) if cfg.student.head == "tokens" else None
     interrupted = False
-    with Job(cfg, teacher, student.to(cfg.device), card.observation.ages, bins) as job:
+    with Job(cfg, teacher, student.to(cfg.device), card.observation.ages) as job:
         try:
             METHODS[cfg.method](job)
         except KeyboardInterrupt:
@@ -101,10 +100,11 @@ def _student(cfg: DistillConfig, teacher: Teacher | Demonstrations) -> tuple[Stu
     if cfg.method == "opsdc":
         return copy.deepcopy(actor_of(teacher)).requires_grad_(True), teacher.card
     spec = replace(teacher.card.observation, ages=cfg.student.ages)
-    bins = joint_bins(teacher.card, cfg.student.bins) if cfg.student.head == "tokens" else None
     card = replace(teacher.card, observation=spec, model={"student": asdict(cfg.student)})
-    Card.from_json(json.loads(json.dumps(card.to_json())), "of the student")  # what will be read must make sense
-    return Student(cfg.student, spec, card.action_size, bins), card
+    card = Card.from_json(json.loads(json.dumps(card.to_json())), "of the student")  # as it will be read
+    student = network(card)
+    assert isinstance(student, Student)
+    return student, card
 
 
 def main(argv: Sequence[str], read_log: Callable[[Path], Demonstrations] | None = None) -> None:

@@ -7,7 +7,6 @@ AISTATS 2011, algorithm 3.1, with its β_i = [i = 1]: the teacher acts in the fi
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
 from policy.distill.job import Job
 from policy.distill.losses import average
@@ -17,19 +16,19 @@ from policy.distill.outputs import Output, cache, join
 
 def train(job: Job) -> None:
     """As many gradient steps per rollout as on-policy distillation takes, on samples of all rollouts so far."""
-    cfg = job.cfg.learning
-    seen: list[Tensor] = []
+    cfg, each = job.cfg.learning, job.cfg.rollout * job.world.num_envs
+    memory = torch.empty(-(-job.cfg.steps // each) * each, len(job.view), device=job.device)
     said: list[Output] = []
     for update in job.updates():
         samples = job.collect(teacher_acts=update == 0)
-        seen.append(samples.observation)
+        memory[job.steps - each : job.steps] = samples.observation
         said.append(cache(job.ask, samples.asked))
-        observation, lesson = torch.cat(seen), join(said)
-        count = cfg.epochs * -(-len(samples.observation) // cfg.minibatch)
+        lesson = join(said)
+        count = cfg.epochs * -(-each // cfg.minibatch)
         total = 0.0
         for _ in range(count):
-            rows = torch.randint(len(observation), (cfg.minibatch,), generator=job.generator, device=job.device)
-            loss = average(distances(job, observation[rows], lesson.take(rows), divergence_at(job)))
+            rows = torch.randint(job.steps, (cfg.minibatch,), generator=job.generator, device=job.device)
+            loss = average(distances(job, memory[rows], lesson.take(rows), divergence_at(job)))
             job.gradient_step(loss, job.progress)
             total += loss.item()
-        job.record(total / count, len(observation))
+        job.record(total / count, job.steps)

@@ -62,6 +62,10 @@ class ActionBins:
         if self.count < 2 or not bool((torch.isfinite(self.high - self.low) & (self.low < self.high)).all()):
             raise LunarError(f"{self.count} bins of an action range that does not rise: at least 2 and low < high")
 
+    def to(self, device: torch.device) -> ActionBins:
+        """The same on ``device``."""
+        return ActionBins(self.low.to(device), self.high.to(device), self.count)
+
     @property
     def width(self) -> Tensor:
         """(J,) of one bin, in units of the action."""

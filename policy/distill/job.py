@@ -52,15 +52,15 @@ class Job:
         teacher: a policy to ask, or a log, which needs no world.
         student: what learns: a ``Student``, or the ``Actor`` that teaches itself.
         ages: of the frames that the student sees.
-        bins: of a student with tokens.
     """
 
     def __init__(
-        self, cfg: DistillConfig, teacher: Teacher | Demonstrations, student: Student | Actor, ages: tuple[int, ...],
-        bins: ActionBins | None,
-    ) -> None:  # fmt: skip
-        self.cfg, self.teacher, self.student, self.bins = cfg, teacher, student, bins
+        self, cfg: DistillConfig, teacher: Teacher | Demonstrations, student: Student | Actor, ages: tuple[int, ...]
+    ) -> None:
+        self.cfg, self.teacher, self.student = cfg, teacher, student
         self.device = torch.device(cfg.device)
+        tokens = isinstance(student, Student) and student.bins
+        self.bins = tokens.to(self.device) if tokens else None
         self.generator = torch.Generator(self.device).manual_seed(cfg.seed)
         self.trained = list(student.head.parameters() if isinstance(student, Actor) else student.parameters())
         self.optimizer = torch.optim.Adam(self.trained, lr=cfg.learning.rate)
@@ -81,7 +81,8 @@ class Job:
         card = teacher.card
         physics = replace(cfg.world.physics, kp=card.kp, kd=card.kd)
         world = replace(cfg.world, ages=seen, physics=physics, action_scale=card.action_scale)
-        self.world = CellWorld(world, cfg.seed, cfg.device, cfg.threads, self._choose)
+        choose = self._by_weight if cfg.cells.use == "sampler" else None
+        self.world = CellWorld(world, cfg.seed, cfg.device, cfg.threads, choose)
         self.rates = SuccessRates(cfg.cells, self.world.cells, self.device)
         self.view = columns(self.world.spec, self.ages).to(self.device)
         self.asked = columns(self.world.spec, card.observation.ages).to(self.device)
@@ -129,22 +130,15 @@ class Job:
 
     @torch.no_grad()
     @physics_first()
-    def collect(self, teacher_acts: bool = False, act: Callable[[Tensor], Tensor] | None = None) -> Samples:
-        """A rollout in which the student acts by its mean, as it will on a robot, or the teacher does.
-
-        Args:
-            act: takes the action instead, from what the student sees.
-        """
+    def collect(self, teacher_acts: bool = False) -> Samples:
+        """A rollout in which the student acts by its mean, as it will on a robot, or the teacher does."""
         assert isinstance(self.teacher, Teacher)
         group = self.teacher.card.group
         parts: dict[str, list[Tensor]] = {name: [] for name in ("observation", "asked", "action", "cell")}
         for _ in range(self.cfg.rollout):
             seen = self.now["policy"][:, self.view]
             asked = self.now["policy"][:, self.asked] if group == "policy" else self.now["critic"]
-            if teacher_acts:
-                action = self.teacher(asked).mean
-            else:
-                action = act(seen) if act else self.student(seen).action
+            action = self.teacher(asked).mean if teacher_acts else self.student(seen).action
             for name, value in zip(parts, (seen, asked, action, self.world.cell.clone()), strict=True):
                 parts[name].append(value)
             self.now = self.world.step(action).observations
@@ -180,10 +174,8 @@ class Job:
             order = torch.randperm(len(rows), generator=self.generator, device=self.device)
             yield from rows[order].split(size)
 
-    def _choose(self, count: int) -> Tensor:
-        """Cells of new trials: drawn by weight if the config says so, else all alike."""
-        if self.cfg.cells.use == "weights":
-            return torch.randint(self.world.cells, (count,), generator=self.generator, device=self.device)
+    def _by_weight(self, count: int) -> Tensor:
+        """Cells of new trials."""
         return sample_cells(self.rates.weights(), count, self.generator)
 
     def _note(self) -> None:

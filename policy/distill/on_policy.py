@@ -7,6 +7,8 @@ compose freely.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -33,7 +35,7 @@ def divergence_at(job: Job) -> DivergenceConfig:
     """The divergence of this moment of the training."""
     cfg = job.cfg
     if job.progress < cfg.forward_until:
-        return DivergenceConfig(two_stage(job.progress, cfg.forward_until), std_floor=cfg.divergence.std_floor)
+        return replace(cfg.divergence, kind=two_stage(job.progress, cfg.forward_until))
     return cfg.divergence
 
 

@@ -123,7 +123,7 @@ def test_weights_that_are_all_zero_are_refused():
 def test_the_sampler_starts_few_trials_where_the_student_always_fails(config):
     cfg = config(cells=CellsConfig(rule="paced", use="sampler", floor=0.05))
     teacher = load_teacher(cfg.teacher)
-    job = Job(cfg, teacher, Student(cfg.student, teacher.card.observation), cfg.student.ages, None)
+    job = Job(cfg, teacher, Student(cfg.student, teacher.card.observation), cfg.student.ages)
     job.rates.tried[:] = 1000.0
     job.rates.successes[:] = 1000.0 * (torch.arange(job.world.cells) < 10) * 0.5  # half succeed in ten, none elsewhere
     counts = job.world.choose(4000).bincount(minlength=job.world.cells)

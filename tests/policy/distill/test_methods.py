@@ -184,7 +184,7 @@ def test_soda_always_comes_to_preferring(config, monkeypatch):
 def test_cloning_raises_the_likelihood_of_what_the_teacher_did(config):
     cfg = config(ZOO / "mlp", method="bc", learning=LearningConfig(5e-3, epochs=16, minibatch=64))
     student = Student(cfg.student, replace(PRONK_OBSERVATION, ages=cfg.student.ages))
-    with Job(cfg, load_teacher(cfg.teacher), student, cfg.student.ages, None) as job:
+    with Job(cfg, load_teacher(cfg.teacher), student, cfg.student.ages) as job:
         observation, action = bc.demonstrated(job)
         before = job.student.output(observation).log_prob(action).mean()
         bc.imitate(job, observation, action, cfg.learning.epochs, (0.0, 1.0))
