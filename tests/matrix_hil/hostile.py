@@ -1,0 +1,50 @@
+"""What tests of hostile files share: how bytes are damaged, and what reading them may do."""
+
+from __future__ import annotations
+
+import struct
+import tracemalloc
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from sim.errors import LunarError
+
+MUTATIONS = 70
+MEMORY = 150e6  # bytes that reading a small file may take for a moment
+
+
+def mutations(data: bytes, seed: int, count: int = MUTATIONS) -> Iterator[bytes]:
+    """Copies with bytes changed, cut, doubled, or with a number replaced by a huge one."""
+    rng = np.random.default_rng(seed)
+    for k in range(count):
+        out = bytearray(data)
+        for at in rng.integers(0, len(out), rng.integers(1, 12)):
+            out[at] = rng.integers(0, 256)
+        at = int(rng.integers(0, len(out)))
+        if k % 5 == 1:
+            del out[at:]
+        elif k % 5 == 2:
+            out[at : at + 8] = struct.pack("<Q", int(rng.choice([2**31, 2**32 - 1, 2**40, 2**63, 10**10])))
+        elif k % 5 == 3:
+            out[at:at] = out[at // 2 : at]
+        elif k % 5 == 4:
+            out = bytearray(data)
+            out[at % 64] ^= 1 << int(rng.integers(8))  # headers deserve most of the damage
+        yield bytes(out)
+
+
+def harmless(read: Callable[[], object]) -> str:
+    """What LunarError said; empty on success. Anything else fails the test, as does much memory."""
+    tracemalloc.start()
+    try:
+        read()
+        said = ""
+    except LunarError as error:
+        said = str(error)
+        assert "\n" not in said.strip() and said
+    finally:
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < MEMORY, f"{peak / 1e6:.0f} MB"
+    return said
