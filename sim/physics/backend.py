@@ -19,7 +19,7 @@ FEET_AND_BASE = 5  # points under which the ground is known: FL, FR, RL, RR, bas
 class SensorBlock:
     """``scene.build_scene``'s sensors at every physics step of the last control step, by name.
 
-    The named tensors are views of ``sensors`` (N, S, 28 or 52), float32: they change when it does.
+    The named tensors are views of ``sensors`` (N, S, 40 or 64), float32: they change when it does.
     """
 
     def __init__(self, sensors: Tensor) -> None:
@@ -30,8 +30,9 @@ class SensorBlock:
         self.angular_momentum = sensors[:, -1, 10:13]
         self.base_height = sensors[:, :, 15]
         self.foot_position = sensors[:, -1, 16:28].unflatten(1, (4, 3))
-        self.joint_torque = sensors[:, :, 28:40]
-        self.joint_speed = sensors[:, :, 40:52]
+        self.knee_position = sensors[:, -1, 28:40].unflatten(1, (4, 3))
+        self.joint_torque = sensors[:, :, 40:52]
+        self.joint_speed = sensors[:, :, 52:64]
 
 
 class Physics(Protocol):

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from sim.physics.actuator import DAMPING, RESISTANCE, STIFFNESS
 from sim.physics.backend import FEET_AND_BASE, ROPE_CREEP, SensorBlock
+from sim.physics.ground import planes, points_below
 from sim.physics.payload import bare_trunk, loaded_trunk
 from sim.physics.scene import PhysicsConfig, build_scene
 from sim.physics.soil import soft_pairs
-from sim.terrain.height_field import HeightField
+from sim.terrain.height_field import HeightField, bilinear
 from sim.terrain.levels import TerrainLevels, as_levels
 
 _FORCE = slice(0, 4)
@@ -183,14 +184,14 @@ class BatchPhysics(SensorBlock):
         for shown, live in self._shown:
             shown[rows] = live[rows]
         if not self._is_flat:
-            feet = self._record[rows, -1, 16:28].reshape(-1, 4, 3)
-            self._place_ground(rows, np.concatenate([feet[..., :2], self._qpos[rows, None, :2]], axis=1))
+            self._place_ground(rows)
 
-    def _place_ground(self, rows: slice | np.ndarray, xy: np.ndarray) -> None:
-        """Lay the planes of these robots tangent to the terrain at ``xy`` (n, 5, 2)."""
-        height, normal = self.terrain.height_and_normal(xy[..., 0], xy[..., 1], self.level.numpy()[rows, None])
-        self._ground_pos[rows] = np.concatenate([xy, height[..., None]], axis=-1)
-        # shortest rotation that takes z to the normal
-        quat = np.stack([1.0 + normal[..., 2], -normal[..., 1], normal[..., 0], np.zeros_like(height)], axis=-1)
-        self._ground_quat[rows] = quat / np.linalg.norm(quat, axis=-1, keepdims=True)
-        self.ground.numpy()[rows] = height
+    def _place_ground(self, rows: slice | np.ndarray) -> None:
+        """Lay the planes of these robots on the terrain."""
+        limbs = self._record[rows, -1, 16:40].reshape(-1, 8, 3)
+        points = points_below(limbs[:, :4], limbs[:, 4:], self._qpos[rows])
+        t = self.terrain
+        found = bilinear(
+            t.heights, t.resolution, t.origin, points[..., 0], points[..., 1], self.level.numpy()[rows, None]
+        )
+        self._ground_pos[rows], self._ground_quat[rows], self.ground.numpy()[rows] = planes(points, *found)

@@ -10,11 +10,12 @@ import mujoco
 import numpy as np
 from mujoco.batch import Batch
 
+from sim.physics.ground import planes, points_below
 from sim.physics.scene import GROUNDS, PhysicsConfig, add_pair, scene_spec
 from sim.physics.soil import apply_soil
 from sim.spec.joints import LEGS
 from sim.terrain.generators import TerrainConfig, build_terrain
-from sim.terrain.height_field import HeightField
+from sim.terrain.height_field import HeightField, bilinear
 from sim.terrain.rocks import RockConfig, Rocks
 
 CELL = 0.1  # m, of the raster that knows the nearest rocks
@@ -184,14 +185,14 @@ class Landing:
             )
             self._sizes, self._bounds, self._boxes = map(self.batch.expand, ("geom_size", "geom_rbound", "geom_aabb"))
         self._record = np.zeros((len(start.qpos), cfg.substeps, self.model.nsensordata))
-        self.feet = np.zeros((len(start.qpos), 4, 3))  # m, centres, as last known
+        self.feet = self.knees = np.zeros((len(start.qpos), 4, 3))  # m, centres, as last known
 
     def start(self) -> None:
         """Back before the landing."""
         self.batch.reset(stage=0)
         self.qpos[:], self.qvel[:], self.ctrl[:] = self._start.qpos, self._start.qvel, self._start.targets
         self.batch.forward(stage=int(mujoco.mjtStage.mjSTAGE_VEL))
-        self.feet = _feet(self._sensordata)
+        self.feet, self.knees = _limbs(self._sensordata)
 
     def step(self, watch: Callable[[], None] | None = None) -> np.ndarray:
         """One control step; foot forces (N, S) in N, summed over feet, which the next call overwrites.
@@ -203,7 +204,7 @@ class Landing:
         if not self.way.every_substep and watch is None:
             self._lay()
             self.batch.rollout(substeps, record=("sensordata",), out={"sensordata": self._record})
-            self.feet = _feet(self._record[:, -1])
+            self.feet, self.knees = _limbs(self._record[:, -1])
         else:
             for k in range(substeps):
                 if k == 0 or self.way.every_substep:
@@ -212,18 +213,19 @@ class Landing:
                     watch()
                 self.batch.step()
                 self._record[:, k] = self._sensordata
-                self.feet = _feet(self._sensordata)
+                self.feet, self.knees = _limbs(self._sensordata)
         return self._record[:, :, :4].sum(axis=2)
 
     def _lay(self) -> None:
         """Planes and rocks under the feet's last known places."""
         if not self._follows:
             return
-        points = np.concatenate([self.feet, self.qpos[:, None, :3]], axis=1)
-        xy, height, normal = tangent(self._field, points, self.way.closest)
-        quat = np.stack([1.0 + normal[..., 2], -normal[..., 1], normal[..., 0], np.zeros_like(height)], axis=-1)
-        self._pos[:, : len(GROUNDS)] = np.concatenate([xy, height[..., None]], axis=-1)
-        self._quat[:, : len(GROUNDS)] = quat / np.linalg.norm(quat, axis=-1, keepdims=True)
+        points = points_below(self.feet, self.knees, self.qpos)
+        if self.way.closest:
+            points[:, :4] = tangent(self._field, self.feet, self.way.closest)[0]
+        field = self._field
+        found = bilinear(field.heights, field.resolution, field.origin, points[..., 0], points[..., 1])
+        self._pos[:, : len(GROUNDS)], self._quat[:, : len(GROUNDS)], _ = planes(points, *found)
         if self.way.rocks and len(self.ground.centres) >= NEAR:
             self._lay_rocks()
 
@@ -238,5 +240,6 @@ class Landing:
         self._boxes[:, geoms, 3:] = axes
 
 
-def _feet(sensors: np.ndarray) -> np.ndarray:
-    return sensors[:, 16:28].reshape(-1, 4, 3).copy()
+def _limbs(sensors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    limbs = sensors[:, 16:40].reshape(-1, 8, 3).copy()
+    return limbs[:, :4], limbs[:, 4:]

@@ -1,8 +1,8 @@
 """Build the MuJoCo model of one robot on terrain from any MJCF with the project's joint names.
 
-Ground is a mocap plane per foot and one for the trunk, met only through explicit contact pairs. Small feet on a MuJoCo
-height field get ghost contacts with wrong normals; a plane moved to the tangent of our own ``HeightField`` under each
-foot does not, and on flat ground it is exactly the flat plane.
+Ground is a mocap plane per foot and knee and one for the trunk, met only through explicit contact pairs. Small feet on a
+MuJoCo height field get ghost contacts with wrong normals; planes that ``ground.py`` lays on our own ``HeightField`` do
+not, and on flat ground they are exactly the flat plane.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from sim.spec.gravity import MOON
 from sim.spec.joints import JOINT_NAMES, LEGS
 
 ROBOTS = Path(__file__).resolve().parent.parent / "robot"
-GROUNDS = tuple(f"ground_{name}" for name in (*LEGS, "trunk"))  # mocap order
+KNEES = tuple(f"{leg}_knee" for leg in LEGS)
+GROUNDS = tuple(f"ground_{name}" for name in (*LEGS, *KNEES, "trunk"))  # mocap order
 
 
 @dataclass(frozen=True)
@@ -97,11 +98,11 @@ def _check_robot(spec: mujoco.MjSpec, path: Path) -> None:
 
 
 def build_scene(cfg: PhysicsConfig) -> mujoco.MjModel:
-    """The model for training: reduced collision geometry, one tangent plane per foot, sensors at the physics rate.
+    """The model for training: reduced collision geometry, planes for the ground, sensors at the physics rate.
 
     ``sensordata`` holds, in order: foot force (4, N), centre of mass (3, m), its velocity (3, m/s), angular momentum
-    about it (3, kg*m^2/s), base position (3, m), foot positions (4 x 3, m); world frame. With ``joint_sensors`` also
-    joint torques (12, N*m) and speeds (12, rad/s).
+    about it (3, kg*m^2/s), base position (3, m), positions of feet and knees (4 x 3 each, m); world frame. With
+    ``joint_sensors`` also joint torques (12, N*m) and speeds (12, rad/s).
     """
     model = scene_spec(cfg).compile()
     apply_soil(model, cfg.soil)
@@ -141,7 +142,7 @@ def scene_spec(cfg: PhysicsConfig) -> mujoco.MjSpec:
         touch, radius = mujoco.mjtGeom.mjGEOM_SPHERE, 1.5 * foot.size[0]
         foot.parent.add_site(name=f"{leg}_touch", type=touch, pos=foot.pos, size=[radius] * 3, group=5)
         add_pair(spec, leg, f"ground_{leg}", cfg.friction)
-        add_pair(spec, f"{leg}_knee", f"ground_{leg}", cfg.friction)
+        add_pair(spec, f"{leg}_knee", f"ground_{leg}_knee", cfg.friction)
     add_pair(spec, "trunk", "ground_trunk", cfg.friction)
     add_actuators(spec, cfg.kp, cfg.kd)
     for leg in LEGS:
@@ -162,6 +163,8 @@ def scene_spec(cfg: PhysicsConfig) -> mujoco.MjSpec:
     spec.add_sensor(name="base", type=position, objtype=mujoco.mjtObj.mjOBJ_XBODY, objname=base.name)
     for leg in LEGS:
         spec.add_sensor(name=leg, type=position, objtype=mujoco.mjtObj.mjOBJ_SITE, objname=f"{leg}_touch")
+    for knee in KNEES:
+        spec.add_sensor(name=knee, type=position, objtype=mujoco.mjtObj.mjOBJ_GEOM, objname=knee)
     if cfg.joint_sensors:
         torque, speed = mujoco.mjtSensor.mjSENS_ACTUATORFRC, mujoco.mjtSensor.mjSENS_JOINTVEL
         for name in JOINT_NAMES:

@@ -15,10 +15,11 @@ from torch import Tensor
 from sim.errors import LunarError
 from sim.physics.actuator import DAMPING, RESISTANCE, STIFFNESS
 from sim.physics.backend import FEET_AND_BASE, ROPE_CREEP, SensorBlock
+from sim.physics.ground import planes, points_below
 from sim.physics.payload import bare_trunk, loaded_trunk
 from sim.physics.scene import PhysicsConfig, build_scene
 from sim.physics.soil import soft_pairs
-from sim.terrain.height_field import HeightField, bilinear, surface
+from sim.terrain.height_field import HeightField, bilinear
 from sim.terrain.levels import TerrainLevels, as_levels
 
 try:
@@ -235,15 +236,10 @@ class WarpPhysics(SensorBlock):
         return None
 
     def _place_ground(self, ids: Tensor | slice) -> None:
-        """Lay the planes of robots ``ids`` tangent to the terrain below their feet and base."""
-        xy = torch.cat([self.foot_position[ids, :, :2], self.qpos[ids, None, :2]], dim=1)
-        height, normal = surface(*self._ground_at(xy, self.level[ids]))
-        self.ground[ids] = height
-        self._ground_pos[ids] = torch.cat([xy, height[..., None]], dim=-1)
-        # shortest rotation that takes z to the normal
-        nx, ny, nz = normal.unbind(-1)
-        quat = torch.stack([1.0 + nz, -ny, nx, torch.zeros_like(height)], dim=-1)
-        self._ground_quat[ids] = quat / quat.norm(dim=-1, keepdim=True)
+        """Lay the planes of robots ``ids`` on the terrain."""
+        points = points_below(self.foot_position[ids], self.knee_position[ids], self.qpos[ids])
+        found = self._ground_at(points, self.level[ids])
+        self._ground_pos[ids], self._ground_quat[ids], self.ground[ids] = planes(points, *found)
 
 
 def _most_contacts(model: mujoco.MjModel) -> int:

@@ -1,0 +1,71 @@
+"""The planes that stand for uneven ground: one below each foot, each knee and the trunk, laid once per control step.
+
+Feet and knees are small: their planes are tangent to the terrain at the point below them. The trunk is long, and a
+tangent at one point says nothing of the ground at its ends: on the edge of a rock of 10 cm it would rise half a metre
+within the trunk's length and throw off a robot that flies over. Its plane leans as the ground does over the trunk's
+length, and is as high as the highest ground that was looked at.
+
+Functions take NumPy arrays or torch tensors.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+REACH = 0.17  # m from the trunk's middle to where a Go2's hips are
+FEET = slice(0, 4)
+BASE = 8  # after four feet and four knees; then come the points around the base
+_SPAN = slice(9, 13)
+
+
+def points_below(feet: Any, knees: Any, base: Any) -> Any:
+    """Where the terrain must be known: (n, 13, 2) m.
+
+    Args:
+        feet: (n, 4, 2 or more) m.
+        knees: (n, 4, 2 or more) m.
+        base: (n, 2 or more) m.
+    """
+    xp = _library(base)
+    x, y = base[..., 0, None], base[..., 1, None]
+    span = xp.stack(
+        [xp.concatenate([x + REACH, x - REACH, x, x], -1), xp.concatenate([y, y, y + REACH, y - REACH], -1)], -1
+    )
+    return xp.concatenate([feet[..., :2], knees[..., :2], xp.stack([x, y], -1), span], 1)
+
+
+def planes(points: Any, height: Any, slope_x: Any, slope_y: Any) -> tuple[Any, Any, Any]:
+    """Planes in the order of ``scene.GROUNDS``.
+
+    Args:
+        points: (n, 13, 2) m, of ``points_below``.
+        height: (n, 13) m, of the terrain there.
+        slope_x: (n, 13), its derivative along x.
+        slope_y: (n, 13), along y.
+
+    Returns:
+        A point of each plane (n, 9, 3) m, the rotation that takes z to its normal (n, 9, 4), w x y z, and the height of
+        the terrain below feet and base (n, 5) m.
+    """
+    xp = _library(points)
+    front, back, left, right = (height[:, k, None] for k in range(_SPAN.start, _SPAN.stop))
+    middle = height[:, BASE, None]
+    top = xp.maximum(middle, xp.maximum(0.5 * (front + back), 0.5 * (left + right)))
+    z, dx, dy = (
+        xp.concatenate([values[:, :BASE], trunk], -1)
+        for values, trunk in (
+            (height, top), (slope_x, (front - back) / (2.0 * REACH)), (slope_y, (left - right) / (2.0 * REACH)),
+        )
+    )  # fmt: skip
+    up = (dx * dx + dy * dy + 1.0) ** -0.5  # of the normal (-dx, -dy, 1) * up
+    size = (2.0 + 2.0 * up) ** -0.5
+    rotation = xp.stack([(1.0 + up) * size, dy * up * size, -dx * up * size, xp.zeros_like(z)], -1)
+    position = xp.concatenate([points[:, : BASE + 1], z[..., None]], -1)
+    return position, rotation, xp.concatenate([height[:, FEET], middle], -1)
+
+
+def _library(array: Any) -> Any:
+    return np if isinstance(array, np.ndarray) else torch
