@@ -1,8 +1,8 @@
 """Build the MuJoCo model of one robot on terrain from any MJCF with the project's joint names.
 
-Ground is a mocap plane per foot and knee and one for the trunk, met only through explicit contact pairs. Small feet on a
-MuJoCo height field get ghost contacts with wrong normals; planes that ``ground.py`` lays on our own ``HeightField`` do
-not, and on flat ground they are exactly the flat plane.
+Ground is a mocap plane per foot and knee and one for the trunk, met only through explicit contact pairs. Small feet on
+a MuJoCo height field get ghost contacts with wrong normals; planes that ``ground.py`` lays on our own ``HeightField``
+do not, and on flat ground they are exactly the flat plane.
 """
 
 from __future__ import annotations
