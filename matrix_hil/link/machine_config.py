@@ -12,7 +12,6 @@ from matrix_hil.link.emulator import LineConfig
 from sim.spec.gravity import EARTH, MOON
 
 
-
 @dataclass(frozen=True)
 class PlatformConfig:
     """Stewart platform. The figures are those of common electric 6-DoF bases (±22°, 30°/s, 500°/s², 0.3 m/s, 0.5 g)."""

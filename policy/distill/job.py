@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import math
-import resource
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -201,5 +200,6 @@ def log_prob(output: Output, action: Tensor, bins: ActionBins | None) -> Tensor:
 
 
 def peak_megabytes() -> float:
-    """Largest resident size of this process so far, MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    """Largest resident size of this process so far, MB; not that of its parent, which ``getrusage`` would include."""
+    status = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 1e3

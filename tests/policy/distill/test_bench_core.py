@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
+import numpy as np
 import pytest
 import torch
 
@@ -66,3 +69,10 @@ def test_the_command_writes_its_keys(tmp_path, capsys):
 def test_a_batch_of_nothing_is_refused():
     with pytest.raises(LunarError, match="at least 1"):
         measure_core(CoreConfig(positions=0), 0)
+
+
+def test_the_peak_of_a_process_is_its_own_and_not_its_parents():
+    code = "from policy.distill.job import peak_megabytes; print(peak_megabytes())"
+    ballast = np.ones(250_000_000)  # 2 GB
+    child = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert 50.0 < float(child.stdout) < 0.5 * ballast.nbytes / 1e6
