@@ -12,7 +12,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
 from policy.distill.bench_runs import BenchRun
 
@@ -33,6 +33,8 @@ def draw_costs(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
             axis.errorbar(x, y.mean(), error, ms=7, alpha=0.8, label=f"{key[0]}: {key[1]}", **style)
         axis.set(xlabel=words, xscale="log")
         axis.grid(alpha=0.3, which="both")
+        axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.xaxis.set_major_formatter(EngFormatter(sep=""))
         axis.xaxis.set_minor_formatter(NullFormatter())
     axes[0].set_ylabel("pronks per 20 s on mare")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=8)
