@@ -14,7 +14,7 @@ from sim.physics.ground import planes, points_below
 from sim.physics.payload import bare_trunk, loaded_trunk
 from sim.physics.scene import PhysicsConfig, build_scene
 from sim.physics.soil import soft_pairs
-from sim.terrain.height_field import HeightField, bilinear
+from sim.terrain.height_field import HeightField
 from sim.terrain.levels import TerrainLevels, as_levels
 
 _FORCE = slice(0, 4)
@@ -190,8 +190,5 @@ class BatchPhysics(SensorBlock):
         """Lay the planes of these robots on the terrain."""
         limbs = self._record[rows, -1, 16:40].reshape(-1, 8, 3)
         points = points_below(limbs[:, :4], limbs[:, 4:], self._qpos[rows])
-        t = self.terrain
-        found = bilinear(
-            t.heights, t.resolution, t.origin, points[..., 0], points[..., 1], self.level.numpy()[rows, None]
-        )
+        found = self.terrain.height_and_slopes(points[..., 0], points[..., 1], self.level.numpy()[rows, None])
         self._ground_pos[rows], self._ground_quat[rows], self.ground.numpy()[rows] = planes(points, *found)

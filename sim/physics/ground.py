@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-REACH = 0.17  # m from the trunk's middle to where a Go2's hips are
+REACH = 0.17  # m, half the length of a Go2's trunk
 FEET = slice(0, 4)
 BASE = 8  # after four feet and four knees; then come the points around the base
 _SPAN = slice(9, 13)
@@ -31,9 +31,8 @@ def points_below(feet: Any, knees: Any, base: Any) -> Any:
     """
     xp = _library(base)
     x, y = base[..., 0, None], base[..., 1, None]
-    span = xp.stack(
-        [xp.concatenate([x + REACH, x - REACH, x, x], -1), xp.concatenate([y, y, y + REACH, y - REACH], -1)], -1
-    )
+    around_x, around_y = (x + REACH, x - REACH, x, x), (y, y, y + REACH, y - REACH)
+    span = xp.stack([xp.concatenate(around_x, -1), xp.concatenate(around_y, -1)], -1)
     return xp.concatenate([feet[..., :2], knees[..., :2], xp.stack([x, y], -1), span], 1)
 
 

@@ -15,6 +15,7 @@ import mujoco
 
 from sim.errors import LunarError
 from sim.physics.actuator import add_actuators
+from sim.physics.ground import REACH
 from sim.physics.soil import SoilConfig, apply_soil
 from sim.spec.gravity import MOON
 from sim.spec.joints import JOINT_NAMES, LEGS
@@ -179,7 +180,7 @@ def _add_trunk_if_missing(spec: mujoco.MjSpec, base: mujoco.MjsBody) -> None:
         base.add_geom(
             name="trunk",
             type=mujoco.mjtGeom.mjGEOM_CAPSULE,
-            size=[0.06, 0.17, 0],
+            size=[0.06, REACH, 0],
             quat=[0.7071068, 0, 0.7071068, 0],
             contype=0,
             conaffinity=0,

@@ -45,6 +45,12 @@ class HeightField:
         return surface(*bilinear(self.heights, self.resolution, self.origin, x, y))
 
 
+def surface(height: np.ndarray, slope_x: np.ndarray, slope_y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """``bilinear``'s result as height (...,) and upward unit normal (..., 3)."""
+    up = (slope_x * slope_x + slope_y * slope_y + 1.0) ** -0.5
+    return height, np.stack([-slope_x * up, -slope_y * up, up], axis=-1)
+
+
 # The functions below take NumPy arrays or torch tensors (all of one kind, on one device): only what both spell alike.
 
 
@@ -74,17 +80,6 @@ def bilinear(
     rise_0, rise_1 = z10 - z00, z11 - z01
     z0, z1 = z00 + rise_0 * u, z01 + rise_1 * u
     return z0 + (z1 - z0) * v, (rise_0 + (rise_1 - rise_0) * v) / resolution, (z1 - z0) / resolution
-
-
-def surface(height: Any, slope_x: Any, slope_y: Any) -> tuple[Any, Any]:
-    """``bilinear``'s result as height (...,) and upward unit normal (..., 3)."""
-    up = (slope_x * slope_x + slope_y * slope_y + 1.0) ** -0.5
-    shape = (*up.shape, 3)
-    normal = np.empty(shape) if isinstance(up, (np.ndarray, np.generic)) else up.new_empty(shape)
-    normal[..., 0] = -slope_x * up
-    normal[..., 1] = -slope_y * up
-    normal[..., 2] = up
-    return height, normal
 
 
 def _integers(a: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from sim.errors import LunarError
-from sim.terrain.height_field import HeightField, bilinear, surface
+from sim.terrain.height_field import HeightField, bilinear
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,11 @@ class TerrainLevels:
 
     def height(self, x: Any, y: Any, level: Any) -> Any:
         """Bilinear height in m at points (...,) of the map ``level`` (...,), whole numbers from 0 to len - 1."""
-        return bilinear(self.heights, self.resolution, self.origin, x, y, level)[0]
+        return self.height_and_slopes(x, y, level)[0]
 
-    def height_and_normal(self, x: Any, y: Any, level: Any) -> tuple[Any, Any]:
-        """Height (...,) in m and upward unit normal (..., 3) at points of the map ``level`` (...,)."""
-        return surface(*bilinear(self.heights, self.resolution, self.origin, x, y, level))
+    def height_and_slopes(self, x: Any, y: Any, level: Any) -> tuple[Any, Any, Any]:
+        """Height in m and its derivatives along x and y, all (...,), at points of the map ``level`` (...,)."""
+        return bilinear(self.heights, self.resolution, self.origin, x, y, level)
 
 
 def join(stacks: list[TerrainLevels]) -> TerrainLevels:

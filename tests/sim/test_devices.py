@@ -10,8 +10,9 @@ import torch
 from sim.envs.world import PronkWorld, WorldConfig
 from sim.mdp import observations, rewards, terminations
 from sim.mdp.state import State
+from sim.physics.ground import planes, points_below
 from sim.spec.observation import PRONK_OBSERVATION as SPEC
-from sim.terrain.height_field import bilinear, surface
+from sim.terrain.height_field import bilinear
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,10 @@ def test_observations_and_terminations(state):
     assert terminations.out_of_form(state, 0.8, 0.1).device.type == "meta"
 
 
-def test_terrain(state):
+def test_terrain():
     heights = torch.zeros(20, 30, device="meta")
-    height, normal = surface(*bilinear(heights, 0.1, (0.0, 0.0), state.foot_height, state.foot_height))
-    assert height.device.type == "meta" and normal.shape == (3, 4, 3)
+    feet, knees, base = (torch.zeros(shape, device="meta") for shape in ((3, 4, 3), (3, 4, 3), (3, 19)))
+    points = points_below(feet, knees, base)
+    laid = planes(points, *bilinear(heights, 0.1, (0.0, 0.0), points[..., 0], points[..., 1]))
+    assert all(part.device.type == "meta" for part in laid)
+    assert [tuple(part.shape) for part in laid] == [(3, 9, 3), (3, 9, 4), (3, 5)]

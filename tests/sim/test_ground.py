@@ -62,9 +62,8 @@ def test_the_trunks_plane_is_never_below_its_ground_nor_a_wall():
     normal = normal_of(rotation)[:, BASE]
     assert (position[:, BASE, 2] >= ground[:, 4] - 1e-9).all()
     ends = position[:, BASE, 2, None] + REACH * np.linalg.norm(normal[:, :2], axis=1)[:, None] / normal[:, 2, None]
-    assert (
-        ends.max() <= STONE * (1.0 + np.sqrt(0.5)) + 1e-9
-    )  # it leans by at most one stone over its length, either way
+    # it leans by at most one stone over its length, along x and along y
+    assert ends.max() <= STONE * (1.0 + np.sqrt(0.5)) + 1e-9
 
 
 @pytest.mark.parametrize("x", np.arange(-0.35, 0.0, 0.05))

@@ -20,7 +20,7 @@ from sim.terrain.generators import (
     make_terrain,
     preset_names,
 )
-from sim.terrain.height_field import HeightField
+from sim.terrain.height_field import HeightField, surface
 from sim.terrain.levels import TerrainLevels
 from sim.terrain.measure import slopes_at
 from sim.terrain.rocks import RockConfig
@@ -87,7 +87,7 @@ def test_each_point_is_looked_up_in_its_own_level(blocky):
     rng = np.random.default_rng(0)
     x, y = rng.uniform(-9.0, 9.0, (2, 50, 4))
     level = np.broadcast_to(rng.integers(0, LEVELS, (50, 1)), x.shape)
-    z, normal = blocky.height_and_normal(x, y, level)
+    z, normal = surface(*blocky.height_and_slopes(x, y, level))
     np.testing.assert_array_equal(z, blocky.height(x, y, level))
     for k in range(LEVELS):
         here = level == k
@@ -101,10 +101,9 @@ def test_tensors_are_looked_up_as_arrays_are(blocky):
     x, y = rng.uniform(-9.0, 9.0, (2, 50, 4))
     level = rng.integers(0, LEVELS, x.shape)
     tensors = TerrainLevels(torch.as_tensor(blocky.heights), blocky.resolution, blocky.origin)
-    z, normal = tensors.height_and_normal(torch.as_tensor(x), torch.as_tensor(y), torch.as_tensor(level))
-    expected_z, expected_normal = blocky.height_and_normal(x, y, level)
-    np.testing.assert_allclose(z.numpy(), expected_z, atol=1e-6)
-    np.testing.assert_allclose(normal.numpy(), expected_normal, atol=1e-6)
+    found = tensors.height_and_slopes(torch.as_tensor(x), torch.as_tensor(y), torch.as_tensor(level))
+    for ours, expected in zip(found, blocky.height_and_slopes(x, y, level), strict=True):
+        np.testing.assert_allclose(ours.numpy(), expected, atol=1e-6)
 
 
 def test_the_surface_is_a_plane_on_a_plane_and_continues_flat_outside():
