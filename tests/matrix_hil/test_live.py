@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -24,7 +23,7 @@ from sim.errors import LunarError
 from sim.rig import RigConfig
 from sim.spec.command import HopCommand
 from sim.spec.joints import NOMINAL_POSE
-from tests.matrix_hil.browser import needs_chromium, until
+from tests.browser import Tab, needs_chromium, open_tab, until
 
 
 @pytest.fixture
@@ -72,23 +71,10 @@ def page(view: LiveView) -> Iterator[Page]:
 
 
 @pytest.fixture
-def browser(page: Page, tmp_path: Path) -> Iterator[Path]:
-    """Looks at the page; yields the file of its console."""
-    console = tmp_path / "console.txt"
-    with open(console, "w") as stderr:
-        process = subprocess.Popen(
-            [
-                "chromium", "--headless=new", "--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader",
-                "--enable-unsafe-swiftshader", "--window-size=500,400", f"--user-data-dir={tmp_path / 'profile'}",
-                "--enable-logging=stderr", f"http://127.0.0.1:{page.server.get_port()}",
-            ],
-            stderr=stderr,
-        )  # fmt: skip
-        try:
-            yield console
-        finally:
-            process.terminate()
-            process.wait(20)
+def tab(page: Page, tmp_path: Path) -> Iterator[Tab]:
+    """Looks at the page."""
+    with open_tab(f"http://127.0.0.1:{page.server.get_port()}", tmp_path, 500, 400) as opened:
+        yield opened
 
 
 def gold(picture: np.ndarray) -> int:
@@ -97,10 +83,9 @@ def gold(picture: np.ndarray) -> int:
     return int(((red > 110) & (red - blue > 60)).sum())
 
 
+@pytest.mark.wall_clock
 @needs_chromium
-def test_a_browser_sees_the_rig_move(
-    view: LiveView, page: Page, browser: Path, cycle_of: Callable[[float], Cycle]
-) -> None:
+def test_a_browser_sees_the_rig_move(view: LiveView, page: Page, tab: Tab, cycle_of: Callable[[float], Cycle]) -> None:
     view.show(cycle_of(0.3))
     client = next(iter(until(page.server.get_clients).values()))
 
@@ -113,8 +98,7 @@ def test_a_browser_sees_the_rig_move(
     view.show(cycle_of(0.9))
     until(lambda: np.abs(picture() - low).mean() > 0.5)  # both robots have risen
     assert gold(picture()) > 300
-    lines = [x for x in browser.read_text().splitlines() if ":CONSOLE" in x]
-    assert not [x for x in lines if ":ERROR:" in x or "Uncaught" in x]
+    assert not tab.errors
 
 
 def test_the_page_is_served_on_this_computer_only_and_ends(view: LiveView, cycle_of: Callable[[float], Cycle]) -> None:

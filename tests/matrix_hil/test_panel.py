@@ -32,7 +32,7 @@ from matrix_hil.sync import Sync, SyncConfig
 from policy.runtime.onnx_policy import OnnxPolicy
 from sim.spec.command import HopCommand
 from sim.terrain.generators import TerrainConfig
-from tests.matrix_hil.browser import needs_chromium, open_tab, until
+from tests.browser import needs_chromium, open_tab, until
 from tests.matrix_hil.safety_examples import DT, good_states
 from tests.matrix_hil.test_operated import Rig
 
@@ -289,6 +289,7 @@ def test_pace_waits_for_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     assert slept == [0.0, 0.5, 0.0]
 
 
+@pytest.mark.wall_clock
 @needs_chromium
 def test_an_estop_pressed_in_a_browser_makes_the_rig_safe(standing_policy: Path, tmp_path: Path) -> None:
     """The whole way: mouse, page, its process, shared memory, loop, supervisor, bytes, emulators, log."""

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import http.server
 import json
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +15,7 @@ from matrix_hil.log import Pose, Recorder, SyncStamp, read_log
 from matrix_hil.report.measure import Run, measure, rotations
 from matrix_hil.report.plots import MAX_POINTS, plots, thin, trips
 from sim.errors import LunarError
+from tests.browser import needs_chromium, open_tab, until
 from tests.matrix_hil.synthetic_log import APEX, FLIGHT, LIFTOFF, MASS, PERIOD, STANCE, START, ground, write_log
 
 SECONDS = 6.3
@@ -182,51 +180,23 @@ function zoom() {
     plot.dispatchEvent(new MouseEvent("click", { clientX }));
   });
   Plotly.relayout("plot0", { "xaxis.range[0]": 2, "xaxis.range[1]": 5 });
-  const telling = setInterval(() => {
+  const waiting = setInterval(() => {
     if (report.time === "4.5") return;
-    clearInterval(telling);
-    fetch("http://127.0.0.1:PORT/", { method: "POST", mode: "no-cors", body: JSON.stringify(report) });
+    clearInterval(waiting);
+    report.followed = "yes";
   }, 50);
 }
 </script></body>"""
 
 
-class _Teller(http.server.BaseHTTPRequestHandler):
-    """Keeps what the page posts."""
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.told = json.loads(body)  # type: ignore[attr-defined]
-        self.send_response(204)
-        self.end_headers()
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Silence."""
-
-
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs the chromium browser")
+@pytest.mark.wall_clock
+@needs_chromium
 def test_it_draws_in_a_browser_without_errors(made: tuple[Path, dict], tmp_path: Path) -> None:
-    page, console = tmp_path / "probed.html", tmp_path / "console.txt"
-    with http.server.HTTPServer(("127.0.0.1", 0), _Teller) as server, open(console, "w") as stderr:
-        server.timeout = 90.0
-        page.write_text(made[0].read_text().replace("</body>", PROBE.replace("PORT", str(server.server_port))))
-        browser = subprocess.Popen(
-            [
-                "chromium", "--headless=new", "--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader",
-                "--enable-unsafe-swiftshader", "--window-size=600,600", f"--user-data-dir={tmp_path / 'profile'}",
-                "--enable-logging=stderr", f"file://{page}#t=4.5",
-            ],
-            stderr=stderr,
-        )  # fmt: skip
-        try:
-            server.handle_request()
-        finally:
-            browser.terminate()
-            browser.wait(20)
-    lines = [x for x in console.read_text().splitlines() if ":CONSOLE" in x]
-    assert not [x for x in lines if ":ERROR:" in x or "Uncaught" in x]
-    told = getattr(server, "told", None)
-    assert told is not None, "the page never showed the replay at the asked moment, or never followed the click"
+    page = tmp_path / "probed.html"
+    page.write_text(made[0].read_text().replace("</body>", PROBE))
+    with open_tab(f"file://{page}#t=4.5", tmp_path, 600, 600) as tab:
+        told = until(lambda: d if "followed" in (d := tab.evaluate("({...document.body?.dataset})") or {}) else None)
+        assert not tab.errors
     assert told["drawn"] == "9"
     assert told["range"] == "[2,5]", "zooming one plot zooms all"
     assert float(told["time"]) == pytest.approx(2.75, abs=0.02), "the replay went to the clicked moment"

@@ -30,7 +30,7 @@ from sim.config import ROOT
 from sim.errors import LunarError
 from sim.mdp.observations import NoiseConfig
 from sim.terrain.generators import TerrainConfig, make_terrain
-from tests.policy.browser import Browser
+from tests.browser import needs_chromium, open_tab
 
 PRONK = ROOT / "policy/zoo/pronk"
 COMMAND = np.array([0.3, 0.0, 0.0, 0.3, 0.0])
@@ -231,42 +231,43 @@ FOCUS = """(() => {
 
 
 @pytest.mark.timeout(480)  # 7 s, minutes on a machine that is busy with a training
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs the chromium browser")
+@pytest.mark.wall_clock
+@needs_chromium
 def test_sliders_and_keys_in_a_browser_move_the_robot(session: Session, tmp_path: Path) -> None:
     controls = session.page.controls
-    with Browser(session.page.url, tmp_path, (800, 500)) as browser:
+    with open_tab(session.page.url, tmp_path, 800, 500) as tab:
 
         def apex_with(key: str, value: float) -> float:
             """What the page calls the last hop's apex, m, some hops after ``key`` on the slider."""
-            until(session, lambda: browser.ask(FOCUS % "apex m"))
-            browser.press(key)
+            until(session, lambda: tab.evaluate(FOCUS % "apex m"))
+            tab.press(key)
             until(session, lambda: controls.command[3] == value)
             for _ in range(200):
                 session.tick(1.0)
             said = f"of {value:.2f} m"
-            text = until(session, lambda: t if said in (t := browser.ask("document.body.innerText")) else "")
+            text = until(session, lambda: t if said in (t := tab.text()) else "")
             return float(text.split(said)[0].split()[-2])
 
         assert apex_with("Home", 0.15) < 0.25 < apex_with("End", 0.4)
 
-        assert browser.ask(FOCUS % "gravity m/s²")
-        browser.press("End")
+        assert tab.evaluate(FOCUS % "gravity m/s²")
+        tab.press("End")
         until(session, lambda: controls.gravity == 3.7)
-        browser.press("X")  # stop
+        tab.press("X")  # stop
         until(session, lambda: not controls.command[:3].any())
-        browser.press("I")  # faster
+        tab.press("I")  # faster
         until(session, lambda: controls.command[0] == 0.1)
-        assert browser.ask(FOCUS % "size N·s")
-        browser.press("End")
+        assert tab.evaluate(FOCUS % "size N·s")
+        tab.press("End")
         until(session, lambda: controls.push_size.value == 20.0)
         assert session.moment.truth["vy"] > -0.7
-        browser.press("P")  # 20 N*s from the left are 1.3 m/s
+        tab.press("P")  # 20 N*s from the left are 1.3 m/s
         until(session, lambda: session.moment.truth["vy"] < -0.7)
 
-        picture = np.asarray(Image.open(io.BytesIO(browser.picture())).convert("L"))
+        picture = np.asarray(Image.open(io.BytesIO(tab.screenshot())).convert("L"))
         sky, ground = picture[:40, 330:460], picture[-40:, 330:460]  # between the panels
         assert sky.mean() < 30 < 70 < ground.mean() < 200
-        assert not browser.errors
+        assert not tab.errors
 
 
 def test_ctrl_c_ends_it() -> None:

@@ -17,6 +17,8 @@ from matrix_hil.processes import command_line
 from matrix_hil.tables import TABLES, Process
 from sim.config import ROOT
 
+pytestmark = pytest.mark.wall_clock
+
 ROWS = {p.executable: p for p in TABLES["deploy"]}
 HIGHER = np.array([0.0, 0.75, -1.5] * 4)  # as in go2_probe.py
 # Tolerant of a test machine that is busy: one process or another may stand still for most of a second.

@@ -13,6 +13,8 @@ import pytest
 from policy.runtime.onnx_policy import OnnxPolicy, Proprioception
 from sim.spec.joints import LOWER, NOMINAL_POSE, UPPER
 
+pytestmark = pytest.mark.wall_clock
+
 START = {"name": "start", "seconds": 15, "until": "run"}
 # Tolerant of a test machine that is busy, on which the probe's 200 Hz have gaps.
 LIMITS = ("-p", "ramp_time:=0.4", "-p", "stale_after:=0.3", "-p", "damp_after:=0.8")

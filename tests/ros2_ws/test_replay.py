@@ -15,6 +15,8 @@ import pytest
 from matrix_hil.log import read_log
 from tests.matrix_hil.synthetic_log import write_log
 
+pytestmark = pytest.mark.wall_clock
+
 DRIVE = [sys.executable, "-c", "import sys; from matrix_hil.redrive import main; main(sys.argv[1:])"]
 LISTEN = [sys.executable, str(Path(__file__).with_name("listener.py"))]
 

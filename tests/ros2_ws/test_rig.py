@@ -24,6 +24,8 @@ from sim.config import ROOT
 from sim.spec.gravity import lunar_weight
 from sim.spec.hops import HopDetector
 
+pytestmark = pytest.mark.wall_clock
+
 LUNAR = [sys.executable, "-c", "from matrix_hil.cli import main; main()", "up", "matrix"]
 MACHINES = ("platform", "treadmill", "counterweight", "tracker", "robot")
 SAFE = {"robot mode": "damp", "rope brake": "True", "belt moves": "False", "platform moves": "False"}

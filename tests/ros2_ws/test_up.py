@@ -9,9 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from sim.config import ROOT
 from sim.spec.joints import NOMINAL_POSE
+
+pytestmark = pytest.mark.wall_clock
 
 LUNAR = [sys.executable, "-c", "from matrix_hil.cli import main; main()", "up", "deploy", "--policy"]
 

@@ -1,10 +1,9 @@
-"""A headless Chromium whose mouse the tests move, over its DevTools protocol."""
+"""A headless Chromium whose mouse and keys the tests move, over its DevTools protocol."""
 
 from __future__ import annotations
 
 import base64
 import contextlib
-import itertools
 import json
 import shutil
 import subprocess
@@ -19,34 +18,44 @@ from websockets.sync.client import ClientConnection, connect
 
 CHROMIUM = shutil.which("chromium")
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="needs the chromium browser")
+# viser draws with WebGL, here in software
 FLAGS = (
     "--headless=new", "--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
+    "--no-first-run",
 )  # fmt: skip
+KEY_CODES = {"ArrowRight": 39, "ArrowLeft": 37, "Home": 36, "End": 35}
 
 
 class Tab:
-    """One page."""
+    """One page. ``errors`` holds exceptions that it did not catch."""
 
     def __init__(self, socket: ClientConnection) -> None:
         self._socket = socket
-        self._numbers = itertools.count(1)
+        self._count = 0
+        self.errors: list[str] = []
+        self.call("Runtime.enable")
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         """Ask the browser; its answer."""
-        number = next(self._numbers)
-        self._socket.send(json.dumps({"id": number, "method": method, "params": parameters}))
+        self._count += 1
+        self._socket.send(json.dumps({"id": self._count, "method": method, "params": parameters}))
         while True:
-            message = json.loads(self._socket.recv(timeout=60.0))
-            if message.get("id") == number:
+            message = json.loads(self._socket.recv(timeout=90.0))
+            if message.get("method") == "Runtime.exceptionThrown":
+                self.errors.append(json.dumps(message["params"]["exceptionDetails"]))
+            if message.get("id") == self._count:
+                assert "error" not in message, f"{method}: {message}"
                 return message["result"]
 
     def evaluate(self, script: str) -> Any:
         """Value of a JavaScript expression."""
-        return self.call("Runtime.evaluate", expression=script, returnByValue=True)["result"].get("value")
+        answer = self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
+        assert "exceptionDetails" not in answer, answer
+        return answer["result"].get("value")
 
     def text(self) -> str:
         """What can be read on the page."""
-        return self.evaluate("document.body.innerText") or ""
+        return self.evaluate("document.body?.innerText") or ""
 
     def click(self, label: str) -> None:
         """Press the left mouse button in the middle of the button that says ``label``."""
@@ -61,9 +70,17 @@ class Tab:
         for kind in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=kind, x=place[0], y=place[1], button="left", clickCount=1)
 
-    def screenshot(self, file: Path) -> None:
-        """Write what the page looks like as PNG."""
-        file.write_bytes(base64.b64decode(self.call("Page.captureScreenshot")["data"]))
+    def press(self, key: str) -> None:
+        """Press and release a letter or one of ``KEY_CODES``, wherever the focus is."""
+        named = key in KEY_CODES
+        code = {"key": key, "code": key if named else f"Key{key.upper()}"}
+        number = KEY_CODES[key] if named else ord(key.upper())
+        for kind in ("rawKeyDown", "keyUp"):
+            self.call("Input.dispatchKeyEvent", type=kind, windowsVirtualKeyCode=number, **code)
+
+    def screenshot(self) -> bytes:
+        """PNG of the page."""
+        return base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"])
 
 
 @contextlib.contextmanager
@@ -77,12 +94,16 @@ def open_tab(url: str, folder: Path, width: int = 640, height: int = 480) -> Ite
         ],
         stderr=subprocess.DEVNULL,
     )  # fmt: skip
+
+    def address() -> str | None:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/json", timeout=90.0) as answer:
+            pages = (p for p in json.load(answer) if p["type"] == "page" and p["url"].startswith(url))
+            return next((p["webSocketDebuggerUrl"] for p in pages), None)
+
     try:
         file = folder / "profile" / "DevToolsActivePort"
         port = until(lambda: file.is_file() and file.read_text().split("\n")[0])
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/json") as answer:
-            page = next(p for p in json.load(answer) if p["type"] == "page")
-        with connect(page["webSocketDebuggerUrl"], max_size=None) as socket:
+        with connect(until(address), max_size=None) as socket:
             yield Tab(socket)
     finally:
         process.terminate()
