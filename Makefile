@@ -25,7 +25,8 @@ endif
 	$(LUNAR) replay --log $(OUT)/log --out $(OUT)/report.html --json $(OUT)/replay.json
 
 test: setup ros lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not wall_clock"
+	$(BIN)/python -m pytest -m wall_clock
 
 lint: setup
 	$(BIN)/ruff check .

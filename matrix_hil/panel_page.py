@@ -34,7 +34,8 @@ class PanelPage:
         self._desk = desk
         self._seen = 0
         self._drawn = 0.0
-        server.gui.configure_theme(control_layout="fixed", control_width="large", show_logo=False)
+        server.gui.configure_theme(control_width="large", show_logo=False)
+        server.gui.main_panel.dock_right()
         server.gui.set_panel_label("MATRIX operator panel" if operated else "MATRIX")
         stop = server.gui.add_button(
             "E-STOP", color="red", icon=viser.Icon.HAND_STOP, hint="Safe state, now; key: space"
