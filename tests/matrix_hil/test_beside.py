@@ -19,6 +19,8 @@ from sim.errors import LunarError
 from sim.rig import RigConfig
 from sim.terrain.generators import TerrainConfig, make_terrain
 
+pytestmark = pytest.mark.wall_clock
+
 
 def parts(**changes: Any) -> dict[str, Any]:
     return {

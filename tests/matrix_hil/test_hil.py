@@ -159,6 +159,7 @@ def test_same_seed_same_log(standing_policy: Path, tmp_path: Path) -> None:
     assert (first["/tracker/pose"].position != other["/tracker/pose"].position).any()
 
 
+@pytest.mark.wall_clock
 def test_wall_clock_run(standing_policy: Path, tmp_path: Path) -> None:
     """Threads and real deadlines; a busy machine may trip the deadline rule, which must leave the rig safe as well."""
     results = run(config(standing_policy, tmp_path / "log", clock="wall"), QUIET)
@@ -214,6 +215,7 @@ def test_an_error_in_the_loop_stops_the_machines(
     assert log["/supervisor/state"].state[-1] == "run"
 
 
+@pytest.mark.wall_clock
 def test_ctrl_c_leaves_the_rig_safe_and_the_log_closed(standing_policy: Path, tmp_path: Path) -> None:
     folder = tmp_path / "log"
     arguments = ["--policy", str(standing_policy), "--log", str(folder), "--plan.duration", "500"]

@@ -142,6 +142,7 @@ def test_ground_of_any_size_is_thinned_to_fit(size: int) -> None:
     np.testing.assert_array_equal(drawn, heights[::every, ::every].astype(np.float32))
 
 
+@pytest.mark.wall_clock
 def test_hil_shows_its_cycles(standing_policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[Cycle] = []
     monkeypatch.setattr(live.LiveView, "show", lambda self, cycle: shown.append(cycle))

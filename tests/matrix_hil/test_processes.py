@@ -21,6 +21,8 @@ NODE = Process(name="node", package="pkg", executable="node")
 SERVER = """
 import os, pathlib, signal, sys, time
 from matrix_hil.processes import notify
+
+pytestmark = pytest.mark.wall_clock
 log = open({log!r}, "a", buffering=1)
 name = sys.argv[3].removeprefix("__node:=")
 stop = []

@@ -16,6 +16,8 @@ from matrix_hil.log import read_log
 from matrix_hil.loop import RunPlan
 from sim.terrain.generators import TerrainConfig
 
+pytestmark = pytest.mark.wall_clock
+
 
 def test_a_full_disk_ends_the_recording_and_not_the_run(standing_policy: Path, tmp_path: Path) -> None:
     """The operating system refuses to let files grow, as on a full disk."""

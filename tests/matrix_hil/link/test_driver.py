@@ -329,6 +329,7 @@ def test_a_loop_port_counts_what_no_device_would_send() -> None:
         assert device.state is None
 
 
+@pytest.mark.wall_clock
 def test_threads_poll_on_the_wall_clock_and_end_cleanly() -> None:
     with TreadmillEmulator(TreadmillConfig(), 0) as emulator:
         device = SerialDevice(TREADMILL, emulator.port)

@@ -212,6 +212,7 @@ def test_noise_costs_answers_but_is_never_taken_for_one(noise: list[tuple[int, b
         line.close()
 
 
+@pytest.mark.wall_clock
 def test_the_drive_answers_pymodbus_own_client() -> None:
     """A stock master on the wall clock: reads, writes, and what is refused."""
     emulator = ModbusTreadmillEmulator(TreadmillConfig(), 0, ModbusConfig(watchdog=5.0))
