@@ -17,12 +17,12 @@ from matrix_hil.processes import Runner, command_line, main, may_restart, notify
 from matrix_hil.tables import Process
 from sim.errors import LunarError
 
+pytestmark = pytest.mark.wall_clock
+
 NODE = Process(name="node", package="pkg", executable="node")
 SERVER = """
 import os, pathlib, signal, sys, time
 from matrix_hil.processes import notify
-
-pytestmark = pytest.mark.wall_clock
 log = open({log!r}, "a", buffering=1)
 name = sys.argv[3].removeprefix("__node:=")
 stop = []
