@@ -17,7 +17,7 @@ from matrix_hil.processes import command_line
 from matrix_hil.tables import TABLES, Process
 from sim.config import ROOT
 
-pytestmark = pytest.mark.wall_clock
+pytestmark = [pytest.mark.wall_clock, pytest.mark.flaky(reruns=2)]
 
 ROWS = {p.executable: p for p in TABLES["deploy"]}
 HIGHER = np.array([0.0, 0.75, -1.5] * 4)  # as in go2_probe.py

@@ -24,7 +24,7 @@ from sim.config import ROOT
 from sim.spec.gravity import lunar_weight
 from sim.spec.hops import HopDetector
 
-pytestmark = pytest.mark.wall_clock
+pytestmark = [pytest.mark.wall_clock, pytest.mark.flaky(reruns=2)]
 
 LUNAR = [sys.executable, "-c", "from matrix_hil.cli import main; main()", "up", "matrix"]
 MACHINES = ("platform", "treadmill", "counterweight", "tracker", "robot")

@@ -17,7 +17,7 @@ from matrix_hil.twin import Misbehaviour, ServerConfig, TwinClient, TwinConfig, 
 from sim.errors import LunarError
 from sim.terrain.height_field import HeightField
 
-pytestmark = pytest.mark.wall_clock
+pytestmark = [pytest.mark.wall_clock, pytest.mark.flaky(reruns=2)]
 
 QUICK = TwinConfig(deadline=0.4, timeout=0.6, retry=0.02, period=0.0)
 
