@@ -182,8 +182,9 @@ def test_a_killed_driver_trips_the_rig(start: Callable, operate: Callable) -> No
         {"call": "reset"},
         {"call": "arm", "until": False, "seconds": 3},  # the platform is still silent
     )
-    assert seen["messages"]["supervisor/state"][-1][1][0] == "idle"
-    assert any("platform state is" in reason for _, (_, reason) in seen["messages"]["supervisor/state"])
+    states = seen["messages"]["supervisor/state"]
+    assert states[-1][1][0] == "idle", states[-5:]
+    assert any("platform state is" in reason for _, (_, reason) in states)
 
 
 def test_a_killed_twin_and_a_killed_rig_are_noticed(start: Callable, operate: Callable) -> None:
