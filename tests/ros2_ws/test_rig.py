@@ -180,6 +180,7 @@ def test_a_killed_driver_trips_the_rig(start: Callable, operate: Callable) -> No
         {"state": "safe"},
         {"see": SAFE | {"platform fault": WATCHDOG}},
         {"call": "reset"},
+        {"state": "idle"},
         {"call": "arm", "until": False, "seconds": 3},  # the platform is still silent
     )
     states = seen["messages"]["supervisor/state"]
