@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from policy.train import TrainConfig, run
+from policy.training.cli import TrainConfig, run
 from sim.config import parse
 from sim.mdp.rewards import reward
 from sim.mdp.state import State

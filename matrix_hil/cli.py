@@ -5,23 +5,26 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from sim.errors import LunarError
 
+ROOT = Path(__file__).resolve().parent.parent
+
 COMMANDS = {
-    "train": ("policy.train", "train a pronking policy by PPO"),
-    "eval": ("policy.evaluate", "measure a policy's hops on fixed suites"),
+    "train": ("policy.training.cli", "train a pronking policy by PPO"),
+    "eval": ("policy.evaluation.cli", "measure a policy's hops on fixed suites"),
     "play": ("policy.play.cli", "watch and steer a policy live in a browser"),
-    "distill": ("matrix_hil.demonstrations", "compress a policy into a student for a small computer"),
-    "export": ("policy.export", "write a policy as ONNX for a robot's computer"),
-    "hil": ("matrix_hil.hil", "run a policy against the (virtual) MATRIX rig"),
+    "distill": ("matrix_hil.replay.demonstrations", "compress a policy into a student for a small computer"),
+    "export": ("policy.export.cli", "write a policy as ONNX for a robot's computer"),
+    "hil": ("matrix_hil.operate.cli", "run a policy against the (virtual) MATRIX rig"),
     "fidelity": ("matrix_hil.fidelity.cli", "measure how lunar the rig's gravity is, scheme by scheme"),
-    "replay": ("matrix_hil.replay", "look at a HIL log, run it again, re-simulate it, or publish it"),
-    "log": ("matrix_hil.log.tools", "summarise, recover, export or compare HIL logs"),
-    "bench": ("matrix_hil.bench", "measure speed against peers"),
-    "up": ("matrix_hil.processes", "start a table of ROS 2 processes"),
+    "replay": ("matrix_hil.replay.cli", "look at a HIL log, run it again, re-simulate it, or publish it"),
+    "log": ("matrix_hil.log.cli", "summarise, recover, export or compare HIL logs"),
+    "bench": ("benchmarks.cli", "measure speed against peers"),
+    "up": ("matrix_hil.bringup.runner", "start a table of ROS 2 processes"),
     "terrain": ("sim.terrain.cli", "picture a terrain, or write it for Unreal Engine"),
-    "twin": ("matrix_hil.twin.serve", "serve a terrain to any UnrealCV client"),
+    "twin": ("matrix_hil.virtual.unreal.cli", "serve a terrain to any UnrealCV client"),
 }
 
 
@@ -42,6 +45,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"lunar: unknown command '{argv[0]}'; choose from {', '.join(COMMANDS)}", file=sys.stderr)
         sys.exit(2)
     try:
+        if argv[0] == "bench":
+            _find_benchmarks()
         importlib.import_module(COMMANDS[argv[0]][0]).main(argv[1:])
     except LunarError as error:
         print(f"lunar {argv[0]}: {error}", file=sys.stderr)
@@ -49,3 +54,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         print(f"lunar {argv[0]}: interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def _find_benchmarks() -> None:
+    """Benchmarks belong to a checkout and are not installed: put the checkout that this file lies in on the path."""
+    if not (ROOT / "benchmarks").is_dir():
+        raise LunarError("benchmarks are run from a checkout of the project; this is an installed package without them")
+    if str(ROOT) not in sys.path:
+        sys.path.insert(0, str(ROOT))

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from matrix_hil.faults.alterations import Alteration
-from matrix_hil.link import Emulator, Lockstep, SerialDevice
+from matrix_hil.link import SerialDevice
 from matrix_hil.link.framing import Frame, FrameDecoder
+from matrix_hil.virtual.emulator import Emulator, Lockstep
 
 Way = Literal["to_host", "to_device"]
 _REMEMBERED = 200  # frames each way, about a second

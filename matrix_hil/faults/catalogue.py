@@ -11,8 +11,8 @@ from matrix_hil.faults import alterations as alter
 from matrix_hil.faults.trial import PHASES, Phase, Trial
 from matrix_hil.faults.verdict import REACTION
 from matrix_hil.link import DEVICES
-from matrix_hil.safety_limits import SafetyConfig
-from matrix_hil.twin import Misbehaviour
+from matrix_hil.safety.limits import SafetyConfig
+from matrix_hil.virtual.unreal import Misbehaviour
 from sim.spec.joints import NOMINAL_POSE
 
 SAFETY = SafetyConfig()

@@ -18,15 +18,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from matrix_hil.calibrate import virtual_calibration
-from matrix_hil.calibration import figures
-from matrix_hil.clocks import real_time
 from matrix_hil.faults.trial import Recording
 from matrix_hil.faults.verdict import REACTION, Outcome, judge_machines
-from matrix_hil.hil import HilConfig
 from matrix_hil.link import DEVICES, PollThread
+from matrix_hil.link.calibration import figures
 from matrix_hil.log import read_log
-from matrix_hil.virtual import VirtualMachines
+from matrix_hil.operate.calibrate import virtual_calibration
+from matrix_hil.operate.cli import HilConfig
+from matrix_hil.run.clocks import real_time
+from matrix_hil.virtual.rig import VirtualMachines
 from sim.config import parse
 
 _START = 60.0  # wall s until the policy must drive the robot

@@ -12,12 +12,12 @@ from typing import Literal
 
 import numpy as np
 
-from matrix_hil.clocks import Bench
 from matrix_hil.faults.alterations import Alteration
 from matrix_hil.faults.cable import Cable, lockstep_through
-from matrix_hil.link import Lockstep
-from matrix_hil.twin import Misbehaviour, TwinServer
-from matrix_hil.virtual import VirtualMachines
+from matrix_hil.run.clocks import Bench
+from matrix_hil.virtual.emulator import Lockstep
+from matrix_hil.virtual.rig import VirtualMachines
+from matrix_hil.virtual.unreal import Misbehaviour, TwinServer
 from sim.rig import RigOutputs
 
 Phase = Literal["lift-off", "rising", "apex", "falling", "touch-down", "landing", "stance", "pushing"]

@@ -17,7 +17,7 @@ from matrix_hil.fidelity.measures import Hops, find_hops, measure, relative_erro
 from matrix_hil.fidelity.open_loop import Flight, throw
 from matrix_hil.fidelity.schemes import SCHEMES, Scheme, chosen
 from matrix_hil.fidelity.table import HEADINGS, scheme_rows
-from matrix_hil.loop import RunPlan
+from matrix_hil.run.loop import RunPlan
 from sim.config import parse
 from sim.results import write_results
 from sim.spec.command import HopCommand

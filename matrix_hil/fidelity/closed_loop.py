@@ -10,15 +10,16 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from matrix_hil.clocks import Bench, GroundSource, run_simulated
+from matrix_hil.control.counterweight import TrimConfig
+from matrix_hil.control.sync import Sync, SyncConfig
 from matrix_hil.fidelity.schemes import Scheme
-from matrix_hil.link import DEVICES, CounterweightConfig, PlatformConfig, RobotConfig, TrackerConfig
-from matrix_hil.loop import Cycle, Loop, RunPlan
+from matrix_hil.link import DEVICES
 from matrix_hil.messages import TwinPatch
-from matrix_hil.rig.counterweight import TrimConfig
-from matrix_hil.safety import SafetyConfig, Supervisor
-from matrix_hil.sync import Sync, SyncConfig
-from matrix_hil.virtual import Treadmill, VirtualMachines, driver
+from matrix_hil.run.clocks import Bench, GroundSource, run_simulated
+from matrix_hil.run.loop import Cycle, Loop, RunPlan
+from matrix_hil.safety.supervisor import SafetyConfig, Supervisor
+from matrix_hil.virtual.machine_config import CounterweightConfig, PlatformConfig, RobotConfig, TrackerConfig
+from matrix_hil.virtual.rig import Treadmill, VirtualMachines, driver
 from policy.runtime.onnx_policy import OnnxPolicy
 from sim.rig import RigConfig, VirtualRig
 from sim.spec.command import HopCommand

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from matrix_hil.control.counterweight import wanted_tension
 from matrix_hil.fidelity.closed_loop import Recording
-from matrix_hil.rig.counterweight import wanted_tension
 from sim.spec.gravity import lunar_weight
 from sim.spec.hops import HopDetector, HopTable
 

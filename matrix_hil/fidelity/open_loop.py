@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from matrix_hil.control.counterweight import TrimConfig, WinchTrim, wanted_tension
 from matrix_hil.fidelity.schemes import Scheme
-from matrix_hil.link import CounterweightConfig
-from matrix_hil.rig.counterweight import TrimConfig, WinchTrim, wanted_tension
+from matrix_hil.virtual.machine_config import CounterweightConfig
 from sim.rig import RigConfig, RigInputs, VirtualRig
 from sim.spec.gravity import MOON
 from sim.spec.joints import NOMINAL_POSE

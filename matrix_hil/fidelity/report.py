@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import plotly.graph_objects as go
 
+from matrix_hil.control.counterweight import wanted_tension
 from matrix_hil.fidelity.measures import PHASES, torque_profile
 from matrix_hil.fidelity.table import figure_rows
-from matrix_hil.report.compare import table_page
-from matrix_hil.report.plots import Plot, add_line, new_figure
-from matrix_hil.rig.counterweight import wanted_tension
+from matrix_hil.replay.look.compare import table_page
+from matrix_hil.replay.look.plots import Plot, add_line, new_figure
 from sim.spec.gravity import MOON
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from matrix_hil.rig.counterweight import passive_flight
+from matrix_hil.control.counterweight import passive_flight
 from sim.errors import LunarError
 from sim.rig import RigConfig
 from sim.spec.gravity import MOON

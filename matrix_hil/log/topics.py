@@ -19,9 +19,9 @@ from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.base import TypesysError
 from rosbags.typesys.store import Typestore
 
-from matrix_hil.cycle_input import CycleInput
 from matrix_hil.link import DEVICES
 from matrix_hil.log.cdr import Field, Layout, flatten, read
+from matrix_hil.log.cycle_input import CycleInput
 from matrix_hil.messages import (
     CounterweightCommand,
     CounterweightState,
@@ -32,7 +32,7 @@ from matrix_hil.messages import (
     TreadmillState,
     TwinPatch,
 )
-from matrix_hil.safety import SupervisorState
+from matrix_hil.safety.supervisor import SupervisorState
 from sim.config import ROOT
 from sim.spec.command import HopCommand
 from sim.spec.joints import JOINT_NAMES

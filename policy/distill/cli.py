@@ -17,11 +17,11 @@ from rich.console import Console
 
 from policy.distill import bc, dagger, on_policy, opsdc, soda
 from policy.distill.config import DistillConfig
-from policy.distill.heads import Student
 from policy.distill.job import Job, peak_megabytes
 from policy.distill.teachers import Demonstrations, Teacher, actor_of, check_fits, load_teacher
-from policy.internal_model.actor import Actor
-from policy.policy_file import network, save_policy
+from policy.networks.actor import Actor
+from policy.networks.policy_file import network, save_policy
+from policy.networks.student import Student
 from policy.runtime.card import Card
 from sim.config import parse
 from sim.errors import LunarError

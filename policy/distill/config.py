@@ -7,9 +7,9 @@ from typing import Literal
 
 import torch
 
-from policy.distill.heads import StudentConfig
 from policy.distill.losses import DivergenceConfig
 from policy.distill.tip import Score
+from policy.networks.student import StudentConfig
 from sim.envs.world import WorldConfig
 from sim.errors import LunarError
 

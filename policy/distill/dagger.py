@@ -11,7 +11,7 @@ import torch
 from policy.distill.job import Job
 from policy.distill.losses import average
 from policy.distill.on_policy import distances, divergence_at
-from policy.distill.outputs import Output, cache, join
+from policy.networks.distributions import Output, cache, join
 
 
 def train(job: Job) -> None:

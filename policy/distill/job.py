@@ -18,11 +18,11 @@ from torch.nn.utils import clip_grad_norm_
 
 from policy.distill.cells import CellWorld, SuccessRates
 from policy.distill.config import DistillConfig
-from policy.distill.heads import ActionBins, Student, tokenise
-from policy.distill.outputs import Gaussian, Output
 from policy.distill.paced import sample_cells
 from policy.distill.teachers import Demonstrations, Teacher, columns
-from policy.internal_model.actor import Actor
+from policy.networks.actor import Actor
+from policy.networks.distributions import Gaussian, Output
+from policy.networks.student import ActionBins, Student, tokenise
 from sim.errors import LunarError
 from sim.physics.threads import physics_first
 

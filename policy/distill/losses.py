@@ -17,7 +17,14 @@ import torch
 from torch import Tensor
 
 from policy.distill import categorical, normal
-from policy.distill.outputs import Categorical, Gaussian, Output, check_pair, check_std, wide
+from policy.networks.distributions import (
+    Categorical,
+    Gaussian,
+    Output,
+    check_pair,
+    check_std,
+    wide,
+)
 from sim.errors import LunarError
 
 Kind = Literal["reverse_kl", "forward_kl", "jsd", "mse"]

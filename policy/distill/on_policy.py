@@ -16,8 +16,8 @@ from policy.distill import tip
 from policy.distill.config import PositionsConfig
 from policy.distill.job import Job, Samples
 from policy.distill.losses import DivergenceConfig, average, divergence
-from policy.distill.outputs import Output, cache
 from policy.distill.paced import two_stage
+from policy.networks.distributions import Output, cache
 
 _BATCH = 1024  # positions scored at a time: scoring all shall not need more memory than learning from a few
 

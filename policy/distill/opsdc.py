@@ -14,8 +14,8 @@ from rich.console import Console
 
 from policy.distill.job import Job
 from policy.distill.on_policy import learn
-from policy.distill.outputs import Gaussian
-from policy.internal_model.actor import Actor
+from policy.networks.actor import Actor
+from policy.networks.distributions import Gaussian
 from sim.errors import LunarError
 
 

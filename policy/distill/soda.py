@@ -17,7 +17,7 @@ from torch.nn.functional import softmax, softplus
 from policy.distill.bc import demonstrated, imitate
 from policy.distill.job import Job, log_prob
 from policy.distill.losses import average
-from policy.distill.outputs import Gaussian
+from policy.networks.distributions import Gaussian
 from sim.errors import LunarError
 
 _BATCH = 8192  # positions at a time, without gradient

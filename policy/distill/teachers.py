@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from policy.distill.outputs import Gaussian
-from policy.internal_model.actor import Actor
-from policy.policy_file import load_actor
+from policy.networks.actor import Actor
+from policy.networks.distributions import Gaussian
+from policy.networks.policy_file import load_actor
 from policy.runtime.card import Card
 from policy.runtime.onnx_policy import OnnxPolicy
 from sim.errors import LunarError

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from policy.distill.heads import Student
 from policy.evaluation.picture import Recording
-from policy.internal_model.actor import Actor
-from policy.internal_model.encoder import ESTIMATES
+from policy.networks.actor import Actor
+from policy.networks.encoder import ESTIMATES
+from policy.networks.student import Student
 from sim.envs.world import PronkWorld
 from sim.mdp.state import State
 from sim.physics.actuator import CORNER

@@ -44,7 +44,7 @@ class Card:
     """Command used when nobody gives one, shape (5,)."""
     model: dict[str, Any] = field(default_factory=dict)
     """How the networks are built: ``group``, ``hidden``, ``newest``, ``encoders`` by name (policy/internal_model); or
-    ``student`` (policy/distill/heads.py)."""
+    ``student`` (policy/networks/student.py)."""
     training: dict[str, Any] = field(default_factory=dict)
     """``command``, ``steps``, ``seed``, ``revision``, ``minutes``."""
     metrics: dict[str, Any] = field(default_factory=dict)

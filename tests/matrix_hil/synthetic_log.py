@@ -23,7 +23,7 @@ from matrix_hil.messages import (
     TreadmillState,
     TwinPatch,
 )
-from matrix_hil.safety import SupervisorState
+from matrix_hil.safety.supervisor import SupervisorState
 from sim.spec.command import HopCommand
 from sim.spec.gravity import EARTH, MOON
 

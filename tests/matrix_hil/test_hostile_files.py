@@ -13,8 +13,8 @@ import pytest
 import tifffile
 import torch
 
-from policy.internal_model.actor import Actor
-from policy.policy_file import load_actor, model_config, save_policy
+from policy.networks.actor import Actor
+from policy.networks.policy_file import load_actor, model_config, save_policy
 from policy.runtime.card import Card
 from policy.runtime.onnx_policy import OnnxPolicy
 from sim.config import parse

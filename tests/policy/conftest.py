@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from policy.export import ExportConfig, export
-from policy.internal_model.actor import ModelConfig
-from policy.ppo import PPOConfig
-from policy.train import TrainConfig, run
+from policy.export.cli import ExportConfig, export
+from policy.networks.actor import ModelConfig
+from policy.training.cli import TrainConfig, run
+from policy.training.ppo import PPOConfig
 from sim.envs.world import WorldConfig
 
 

@@ -20,8 +20,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from matrix_hil.processes import command_line, ros_environment
-from matrix_hil.tables import TABLES
+from matrix_hil.bringup.runner import command_line, ros_environment
+from matrix_hil.bringup.tables import TABLES
 from policy.runtime.card import Card
 from sim.config import ROOT
 from sim.spec.joints import NOMINAL_POSE

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from matrix_hil.processes import command_line
-from matrix_hil.tables import TABLES, Process
+from matrix_hil.bringup.runner import command_line
+from matrix_hil.bringup.tables import TABLES, Process
 from sim.config import ROOT
 
 pytestmark = [pytest.mark.wall_clock, pytest.mark.flaky(reruns=2)]

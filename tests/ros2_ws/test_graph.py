@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from matrix_hil.bringup.tables import TABLES
 from matrix_hil.log import TOPICS
-from matrix_hil.tables import TABLES
 from sim.config import ROOT
 
 BRINGUP = ROOT / "ros2_ws/src/lunar_bringup"

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from matrix_hil.tables import ARGUMENTS, TABLES, arguments_of
+from matrix_hil.bringup.tables import ARGUMENTS, TABLES, arguments_of
 from sim.config import ROOT
 
 BRINGUP = ROOT / "ros2_ws/src/lunar_bringup"

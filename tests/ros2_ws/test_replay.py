@@ -17,7 +17,7 @@ from tests.matrix_hil.synthetic_log import write_log
 
 pytestmark = pytest.mark.wall_clock
 
-DRIVE = [sys.executable, "-c", "import sys; from matrix_hil.redrive import main; main(sys.argv[1:])"]
+DRIVE = [sys.executable, "-c", "import sys; from matrix_hil.replay.redrive import main; main(sys.argv[1:])"]
 LISTEN = [sys.executable, str(Path(__file__).with_name("listener.py"))]
 
 

@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 import yaml
 
+from matrix_hil.bringup.runner import command_line
+from matrix_hil.bringup.tables import ARGUMENTS, TABLES
 from matrix_hil.log import read_log
-from matrix_hil.processes import command_line
-from matrix_hil.tables import ARGUMENTS, TABLES
 from sim.config import ROOT
 from sim.spec.gravity import lunar_weight
 from sim.spec.hops import HopDetector

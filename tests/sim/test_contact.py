@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.contact import BenchContactConfig, landings
+from benchmarks.contact_models import Ground, Landing, Way, tangent
+from benchmarks.model import REFERENCES, VARIANTS, Replay, Variant, load_hops
 from sim.physics.batch import BatchPhysics
-from sim.physics.contact_study import BenchContactConfig, landings
-from sim.physics.contact_ways import Ground, Landing, Way, tangent
-from sim.physics.model_study import REFERENCES, VARIANTS, Replay, Variant, load_hops
 from sim.physics.scene import PhysicsConfig
 from sim.physics.soil import SoilConfig
 from sim.spec.joints import NOMINAL_POSE

@@ -7,10 +7,12 @@ import pytest
 
 from matrix_hil.faults import alterations as alter
 from matrix_hil.faults.cable import Cable, lockstep_through
-from matrix_hil.link import TREADMILL, SerialDevice, TreadmillConfig, TreadmillEmulator
+from matrix_hil.link import TREADMILL, SerialDevice
 from matrix_hil.link.framing import Frame, FrameDecoder
 from matrix_hil.link.protocol import FAULT_ESTOP, pack, unpack
 from matrix_hil.messages import TreadmillCommand, TreadmillState
+from matrix_hil.virtual.machine_config import TreadmillConfig
+from matrix_hil.virtual.machines import TreadmillEmulator
 
 DT = 0.005
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from matrix_hil.fidelity import cli
-from policy.policy_file import ZOO
+from policy.networks.policy_file import ZOO
 from sim.errors import LunarError
 
 KEYS = ("flight_accel_up", "flight_accel_down", "apex_gain", "flight_time", "touchdown_speed", "peak_force_lunar_bw")

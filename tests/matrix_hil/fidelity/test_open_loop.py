@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from matrix_hil.control.counterweight import TrimConfig
 from matrix_hil.fidelity.open_loop import Flight, throw
 from matrix_hil.fidelity.schemes import SCHEMES, chosen
-from matrix_hil.link import CounterweightConfig
-from matrix_hil.rig.counterweight import TrimConfig
+from matrix_hil.virtual.machine_config import CounterweightConfig
 from sim.errors import LunarError
 from sim.rig import RigConfig
 from sim.spec.gravity import MOON

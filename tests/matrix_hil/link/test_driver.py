@@ -14,31 +14,25 @@ import numpy as np
 import pytest
 import serial
 
-from matrix_hil.link import (
-    COUNTERWEIGHT,
-    PLATFORM,
-    ROBOT,
-    TRACKER,
-    TREADMILL,
-    CounterweightConfig,
-    CounterweightEmulator,
-    DeviceThread,
-    Emulator,
-    Lockstep,
-    PlatformConfig,
-    PlatformEmulator,
-    PollThread,
-    RobotConfig,
-    RobotEmulator,
-    SerialDevice,
-    TrackerConfig,
-    TrackerEmulator,
-    TreadmillConfig,
-    TreadmillEmulator,
-)
+from matrix_hil.link import COUNTERWEIGHT, PLATFORM, ROBOT, TRACKER, TREADMILL, DeviceThread, PollThread, SerialDevice
 from matrix_hil.link.framing import FrameDecoder
 from matrix_hil.link.protocol import Reset, pack, unpack
 from matrix_hil.messages import CounterweightCommand, PlatformCommand, RobotCommand, TreadmillCommand, TreadmillState
+from matrix_hil.virtual.emulator import Emulator, Lockstep
+from matrix_hil.virtual.machine_config import (
+    CounterweightConfig,
+    PlatformConfig,
+    RobotConfig,
+    TrackerConfig,
+    TreadmillConfig,
+)
+from matrix_hil.virtual.machines import (
+    CounterweightEmulator,
+    PlatformEmulator,
+    RobotEmulator,
+    TrackerEmulator,
+    TreadmillEmulator,
+)
 from sim.errors import LunarError
 from sim.spec.joints import NOMINAL_POSE
 

@@ -11,9 +11,9 @@ from cobs import cobs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.codec import fuzz
 from matrix_hil.link import framing
 from matrix_hil.link.framing import MAX_ENCODED, MAX_PAYLOAD, OVERHEAD, Frame, FrameDecoder, encode
-from matrix_hil.link.fuzz import fuzz
 
 times = st.integers(0, 2**50).map(lambda micros: micros * 1e-6)
 frames = st.builds(

@@ -13,11 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pymodbus.client import ModbusSerialClient
 
-from matrix_hil.link import Lockstep, PollThread, TreadmillConfig
+from matrix_hil.link import PollThread
 from matrix_hil.link.modbus import MODBUS_TREADMILL, ModbusConfig, ModbusTreadmill, signed
-from matrix_hil.link.modbus_emulator import ModbusTreadmillEmulator, crc16
 from matrix_hil.link.protocol import FAULT_ESTOP, FAULT_WATCHDOG
 from matrix_hil.messages import TreadmillCommand
+from matrix_hil.virtual.emulator import Lockstep
+from matrix_hil.virtual.machine_config import TreadmillConfig
+from matrix_hil.virtual.modbus import ModbusTreadmillEmulator, crc16
 from sim.config import ROOT
 
 TICK = 0.005

@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from matrix_hil.link import TREADMILL, SerialDevice, TreadmillConfig, TreadmillEmulator
+from matrix_hil.link import TREADMILL, SerialDevice
 from matrix_hil.link.framing import Frame
 from matrix_hil.link.order import CLOCK_JUMP, RESYNC, WINDOW, FrameOrder
 from matrix_hil.messages import TreadmillCommand
+from matrix_hil.virtual.machine_config import TreadmillConfig
+from matrix_hil.virtual.machines import TreadmillEmulator
 
 PERIOD = 0.005
 

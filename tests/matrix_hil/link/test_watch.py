@@ -7,18 +7,12 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from matrix_hil.link import (
-    PLATFORM,
-    TREADMILL,
-    Lockstep,
-    PlatformConfig,
-    PlatformEmulator,
-    SerialDevice,
-    TreadmillConfig,
-    TreadmillEmulator,
-)
+from matrix_hil.link import PLATFORM, TREADMILL, SerialDevice
 from matrix_hil.link.watch import WatchedDevice
 from matrix_hil.messages import PlatformCommand, PlatformState, TreadmillCommand
+from matrix_hil.virtual.emulator import Lockstep
+from matrix_hil.virtual.machine_config import PlatformConfig, TreadmillConfig
+from matrix_hil.virtual.machines import PlatformEmulator, TreadmillEmulator
 
 DT, TIMEOUT = 0.005, 0.06
 

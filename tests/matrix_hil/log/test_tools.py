@@ -26,7 +26,7 @@ from matrix_hil.log.recover import recover
 from matrix_hil.log.scan import Scan
 from matrix_hil.log.topics import TOPICS
 from matrix_hil.messages import TreadmillState
-from matrix_hil.safety import SupervisorState
+from matrix_hil.safety.supervisor import SupervisorState
 from sim.errors import LunarError
 from sim.spec.joints import JOINT_NAMES
 from tests.matrix_hil.synthetic_log import EPOCH, RATE, write_log

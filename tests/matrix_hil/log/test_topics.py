@@ -32,7 +32,7 @@ from matrix_hil.messages import (
     TrackerState,
     TwinPatch,
 )
-from matrix_hil.safety import SupervisorState
+from matrix_hil.safety.supervisor import SupervisorState
 from sim.spec.command import HopCommand
 from sim.spec.joints import JOINT_NAMES
 

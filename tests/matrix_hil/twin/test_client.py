@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 
 from matrix_hil.messages import TwinPatch
-from matrix_hil.twin import Misbehaviour, ServerConfig, TwinClient, TwinConfig, TwinServer, scene_commands
+from matrix_hil.twin import TwinClient, TwinConfig
+from matrix_hil.virtual.unreal import Misbehaviour, ServerConfig, TwinServer
+from matrix_hil.virtual.unreal import commands as scene_commands
 from sim.errors import LunarError
 from sim.terrain.height_field import HeightField
 

@@ -15,7 +15,7 @@ import pytest
 import unrealcv
 from PIL import Image
 
-from matrix_hil.twin import ServerConfig, TwinServer
+from matrix_hil.virtual.unreal import ServerConfig, TwinServer
 from sim.terrain.height_field import HeightField
 
 CAMERA = "/camera/1"

@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 from matrix_hil.messages import TwinPatch
 from matrix_hil.twin.camera import DOWN, Camera
 from matrix_hil.twin.height_map import fit_plane, height_at, patch_from_depth, to_height_field
-from matrix_hil.twin.render import FAR, SUN, Scene, encode_normals, mask, shade
+from matrix_hil.virtual.unreal.render import (
+    FAR,
+    SUN,
+    Scene,
+    encode_normals,
+    mask,
+    shade,
+)
 from sim.terrain.height_field import HeightField
 
 FOV = 65.0

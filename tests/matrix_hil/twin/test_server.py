@@ -16,8 +16,8 @@ import pytest
 import unrealcv
 from PIL import Image
 
-from matrix_hil.twin import ServerConfig, TwinServer
-from matrix_hil.twin.serve import main
+from matrix_hil.virtual.unreal import ServerConfig, TwinServer
+from matrix_hil.virtual.unreal.cli import main
 from sim.errors import LunarError
 from sim.terrain.height_field import HeightField
 
@@ -134,7 +134,7 @@ def test_a_taken_port_is_named(server: TwinServer, grounds: dict[str, HeightFiel
 
 
 def test_the_command_serves_a_preset_until_interrupted() -> None:
-    code = "import sys; from matrix_hil.twin.serve import main; main(sys.argv[1:])"
+    code = "import sys; from matrix_hil.virtual.unreal.cli import main; main(sys.argv[1:])"
     process = subprocess.Popen(
         [sys.executable, "-c", code, "serve", "--terrain", "crater-rim", "--server.port", "0",
          "--fault.kind", "corrupt"], stdout=subprocess.PIPE, text=True,

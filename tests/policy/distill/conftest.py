@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from policy.distill.config import DistillConfig, LearningConfig, OpsdcConfig, SodaConfig
-from policy.distill.heads import StudentConfig
+from policy.networks.student import StudentConfig
 from sim.envs.world import WorldConfig
 
 

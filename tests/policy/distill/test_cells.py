@@ -7,9 +7,9 @@ import torch
 
 from policy.distill.cells import SPEEDS, CellWorld, SuccessRates
 from policy.distill.config import CellsConfig
-from policy.distill.heads import Student
 from policy.distill.job import Job
 from policy.distill.teachers import load_teacher
+from policy.networks.student import Student
 from sim.envs.world import WorldConfig
 from sim.errors import LunarError
 from sim.terrain.generators import LEVELS, TerrainConfig

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from policy.distill import normal
 from policy.distill.losses import DivergenceConfig, average, divergence
-from policy.distill.outputs import Categorical, Gaussian, cache, gaussian
+from policy.networks.distributions import Categorical, Gaussian, cache, gaussian
 from sim.errors import LunarError
 
 # Teacher and student logits of five cases and what the reference on-policy-distillation code returned: of c0, c1 and c3

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from policy.distill import paced, soda, tip
 from policy.distill.losses import average
-from policy.distill.outputs import Categorical, Gaussian
+from policy.networks.distributions import Categorical, Gaussian
 from sim.errors import LunarError
 
 

@@ -16,11 +16,11 @@ import torch
 from matrix_hil.cli import main as lunar
 from policy.distill.cli import distill
 from policy.distill.config import CellsConfig, LearningConfig, OpsdcConfig, PositionsConfig, SodaConfig
-from policy.distill.heads import StudentConfig
 from policy.distill.losses import DivergenceConfig
 from policy.distill.teachers import Demonstrations, load_demonstrations, load_teacher, save_demonstrations
-from policy.internal_model.actor import Actor, ModelConfig
-from policy.policy_file import load_actor, save_policy
+from policy.networks.actor import Actor, ModelConfig
+from policy.networks.policy_file import load_actor, save_policy
+from policy.networks.student import StudentConfig
 from policy.runtime.card import Card
 from sim.envs.world import WorldConfig
 from sim.errors import LunarError

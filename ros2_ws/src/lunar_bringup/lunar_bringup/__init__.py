@@ -1,1 +1,1 @@
-"""Turns the process tables of ``matrix_hil.tables`` into ROS 2 launch descriptions."""
+"""Turns the process tables of ``matrix_hil.bringup.tables`` into ROS 2 launch descriptions."""

@@ -8,15 +8,15 @@ from launch.conditions import IfCondition
 from launch.substitutions import EqualsSubstitution, LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
 
-from matrix_hil.processes import RESTART_DELAY
-from matrix_hil.tables import ARGUMENTS, TABLES, Process, arguments_of
+from matrix_hil.bringup.runner import RESTART_DELAY
+from matrix_hil.bringup.tables import ARGUMENTS, TABLES, Process, arguments_of
 
 
 def describe(table: str, config: Path) -> LaunchDescription:
     """The launch arguments of ``table``, then its processes in their order.
 
     Args:
-        table: name in ``matrix_hil.tables.TABLES``.
+        table: name in ``matrix_hil.bringup.tables.TABLES``.
         config: folder of the parameter files.
     """
     processes = sorted(TABLES[table], key=lambda p: p.order)

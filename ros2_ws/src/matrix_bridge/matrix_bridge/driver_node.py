@@ -15,11 +15,11 @@ from std_srvs.srv import Trigger
 
 from matrix_bridge.node import ERROR, OK, WARN, BridgeNode, Health, Parameter, run
 from matrix_bridge.places import port_of, rig_config
+from matrix_hil.bringup.tables import MACHINES
 from matrix_hil.link import DEVICES, PollThread, SerialDevice
 from matrix_hil.link.watch import WatchedDevice
 from matrix_hil.log import FootContacts, ImuSample, JointSample
 from matrix_hil.messages import RobotState
-from matrix_hil.tables import MACHINES
 from sim.errors import LunarError
 from sim.spec.gravity import lunar_weight
 from sim.spec.hops import LOAD_FRACTION

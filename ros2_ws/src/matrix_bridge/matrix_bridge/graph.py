@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from matrix_hil.bringup.tables import MACHINES
 from matrix_hil.log import TOPICS
-from matrix_hil.tables import MACHINES
 
 DRIVERS = tuple(f"{machine}_driver" for machine in MACHINES)
 

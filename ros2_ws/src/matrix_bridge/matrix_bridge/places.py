@@ -14,8 +14,8 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from matrix_hil.hil import HilConfig
-from matrix_hil.virtual import EMULATED
+from matrix_hil.operate.cli import HilConfig
+from matrix_hil.virtual.rig import EMULATED
 from sim.config import parse
 from sim.errors import LunarError
 

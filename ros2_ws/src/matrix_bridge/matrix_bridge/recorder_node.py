@@ -10,7 +10,7 @@ from matrix_bridge.node import ERROR, OK, WARN, BridgeNode, Health, Parameter, r
 from matrix_bridge.places import rig_config
 from matrix_bridge.qos import RECORD, RECORD_STATE
 from matrix_hil.log import Recorder
-from matrix_hil.run_log import attachments, log_folder
+from matrix_hil.run.run_log import attachments, log_folder
 from sim.errors import LunarError
 
 

@@ -16,7 +16,7 @@ from rosgraph_msgs.msg import Clock
 from matrix_bridge.graph import GRAPH
 from matrix_bridge.node import OK, WARN, BridgeNode, Health, Parameter, message_type, run
 from matrix_bridge.qos import STATE
-from matrix_hil.redrive import RawMessage, Schedule, raw_messages
+from matrix_hil.replay.redrive import RawMessage, Schedule, raw_messages
 from sim.errors import LunarError
 
 _LISTENERS = 3.0  # s at most until the first listener is found, and at the end until the last one has it all

@@ -22,12 +22,12 @@ from matrix_bridge.node import ERROR, OK, WARN, BridgeNode, Health, Parameter, r
 from matrix_bridge.places import port_of, rig_config
 from matrix_bridge.publish import TopicLog
 from matrix_bridge.remote import RemoteDevice
+from matrix_hil.control.sync import Sync
 from matrix_hil.link import DEVICES, PollThread, SerialDevice
 from matrix_hil.messages import TwinPatch
-from matrix_hil.operated import OperatedLoop
-from matrix_hil.run_log import Background, RunLog
-from matrix_hil.safety import Supervisor
-from matrix_hil.sync import Sync
+from matrix_hil.run.operated import OperatedLoop
+from matrix_hil.run.run_log import Background, RunLog
+from matrix_hil.safety.supervisor import Supervisor
 from policy.runtime.onnx_policy import OnnxPolicy
 from sim.errors import LunarError
 from sim.spec.command import HopCommand

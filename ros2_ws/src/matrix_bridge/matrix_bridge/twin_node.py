@@ -11,8 +11,9 @@ import numpy as np
 
 from matrix_bridge.node import OK, WARN, BridgeNode, Health, Parameter, run
 from matrix_bridge.places import rig_config
-from matrix_hil.hil import EMBEDDED
-from matrix_hil.twin import ServerConfig, TwinClient, TwinConfig, TwinServer
+from matrix_hil.operate.cli import EMBEDDED
+from matrix_hil.twin import TwinClient, TwinConfig
+from matrix_hil.virtual.unreal import ServerConfig, TwinServer
 from sim.terrain.generators import make_terrain
 
 _SMOOTH = 0.2  # s over which the robot's speed over the ground is averaged

@@ -9,7 +9,7 @@ from matrix_bridge.node import ERROR, OK, BridgeNode, Health, Parameter, run
 from matrix_bridge.places import lines, rig_config
 from matrix_hil.link import PollThread
 from matrix_hil.log import Pose
-from matrix_hil.virtual import VirtualMachines
+from matrix_hil.virtual.rig import VirtualMachines
 
 
 class VirtualRigNode(BridgeNode):

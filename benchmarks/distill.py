@@ -1,0 +1,135 @@
+"""``lunar bench distill``: methods at equal teacher, student and steps, three seeds each; interrupted, it goes on.
+
+Every run is a folder below ``out`` with the student and ``result.json``; what is there is not run again. ``--quick``
+trains nothing: it tabulates what is there and measures teacher and shipped student once more, briefly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.console import Console
+
+from benchmarks.distill_claims import claims, markdown
+from benchmarks.distill_core import CoreConfig, core_table, measure_core
+from benchmarks.distill_plots import draw_costs, draw_curves
+from benchmarks.distill_runs import BenchRun, runs_of
+from benchmarks.distill_update import update_cost
+from benchmarks.processes import Work, run_all
+from policy.distill.teachers import Teacher, load_teacher
+from policy.evaluation.cli import QUICK_ROBOTS, QUICK_SECONDS, evaluate
+from policy.evaluation.metrics import summarise
+from policy.evaluation.suites import load_suite, world_for
+from policy.evaluation.trials import run_trials
+from policy.networks.policy_file import ZOO, load_actor
+from sim.config import parse
+from sim.envs.world import PronkWorld
+from sim.results import write_results
+
+SUITES = ("baselines", "tip", "paced", "soda", "opsdc")
+TEACHER, STUDENT = ZOO / "dual", ZOO / "student_small"
+
+
+@dataclass(frozen=True)
+class BenchDistillConfig:
+    """Distillation: what each method's paper claims, measured on a robot; and the losses against plain torch."""
+
+    suite: Literal["all", "core", "baselines", "tip", "paced", "soda", "opsdc"] = "all"
+    """``core`` is the losses alone; the others train students, ``all`` does everything."""
+    seeds: tuple[int, ...] = (1, 2, 3)
+    """Of the trainings; evaluation suites have seeds of their own."""
+    jobs: int = 2
+    """Trainings at a time, each on one thread."""
+    robots: int = 128
+    """Trials per evaluation suite."""
+    out: str = "runs/distill"
+    """Folder of all runs, table.md and the plots."""
+    core: CoreConfig = field(default_factory=CoreConfig)
+    seed: int = 0
+    """Of the logits of ``core``; runs have ``seeds``."""
+    json: str = ""
+    """File for the results as data."""
+    quick: bool = False
+    """Train nothing; tabulate the finished runs and measure teacher and shipped student on 64 robots for 5 s."""
+
+
+def run(cfg: BenchDistillConfig) -> dict[str, Any]:
+    """``{rows, teacher, student, update, claims, core, table}``; of ``--suite core``, ``core`` alone."""
+    results: dict[str, Any] = {}
+    if cfg.suite in ("all", "core"):
+        results["core"] = measure_core(replace(cfg.core, quick=cfg.core.quick or cfg.quick), cfg.seed)
+    if cfg.suite == "core":
+        return results
+    out, suites = Path(cfg.out), SUITES if cfg.suite == "all" else (cfg.suite,)
+    runs = runs_of(suites, cfg.seeds, cfg.robots, out)
+    if not cfg.quick:
+        _train(runs, cfg.jobs)
+    teacher = load_teacher(TEACHER)
+    assert isinstance(teacher, Teacher)
+    rows = [found["row"] for r in runs if (found := r.result())]
+    by_itself = thrifty(cfg)
+    update = update_cost(teacher, cfg.seed)
+    table = markdown(rows, suites)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "table.md").write_text(table)
+    if rows:
+        draw_costs(rows, out / "costs.png")
+        draw_curves([r for r in runs if r.result()], out / "curves.png")
+    return results | {
+        "rows": rows, "teacher": by_itself, "student": shipped(cfg), "update": update,
+        "claims": claims(rows, by_itself, update), "table": str(out / "table.md"),
+    }  # fmt: skip
+
+
+def _train(runs: Sequence[BenchRun], jobs: int) -> None:
+    todo = [r for r in runs if r.result() is None]
+    works = [Work(r.folder.name, r.start, r.folder / "run.log") for r in todo]
+    run_all(works, jobs, len(todo), lambda: sum(r.result() is not None for r in todo))
+
+
+def thrifty(cfg: BenchDistillConfig) -> dict[str, float]:
+    """The teacher on mare with economy 0, which is how OPSDC's students are told too, and with economy 1."""
+    actor, card = load_actor(TEACHER)
+    suite = load_suite("mare")
+    robots, seconds = (QUICK_ROBOTS, QUICK_SECONDS) if cfg.quick else (cfg.robots, suite.duration)
+    found: dict[str, float] = {}
+    for economy in (0.0, 1.0):
+        world_cfg = world_for(suite, card, robots)
+        commands = replace(world_cfg.commands, economy=(economy, economy))
+        world = PronkWorld(replace(world_cfg, commands=commands), suite.seed, training=False)
+        measured = summarise(run_trials(actor, world, seconds, card.group, card.estimates))
+        names = ("pronks", "survival", "power_w", "peak_force_lunar_bw")
+        found |= {name + ("" if not economy else "_economy_1"): measured[name] for name in names}
+    return found
+
+
+def shipped(cfg: BenchDistillConfig) -> dict[str, float]:
+    """The small student of the zoo beside its teacher."""
+    robots, seconds = (QUICK_ROBOTS, QUICK_SECONDS) if cfg.quick else (512, None)
+    found = {p: evaluate(p, "mare", robots, duration=seconds)["mare"] for p in (TEACHER, STUDENT)}
+    sizes = {p: sum(w.numel() for w in load_actor(p)[0].parameters()) for p in found}
+    return {
+        "params_ratio": sizes[STUDENT] / sizes[TEACHER],
+        "pronks_ratio": found[STUDENT]["pronks"] / found[TEACHER]["pronks"],
+        "survival_loss": found[TEACHER]["survival"] - found[STUDENT]["survival"],
+    }
+
+
+def main(argv: Sequence[str]) -> None:
+    """Entry of ``lunar bench distill``."""
+    cfg = parse(BenchDistillConfig, argv, "lunar bench distill")
+    results = run(cfg)
+    console = Console()
+    if "core" in results:
+        console.print(core_table(results["core"]))
+    if "table" in results:
+        console.print(Path(results["table"]).read_text(), markup=False)
+        for name, claim in results["claims"].items():
+            verdict = {True: "holds", False: "does not hold", None: "not measured"}[claim["holds"]]
+            console.print(f"{name}: {claim['claim']}: {verdict}; {claim['measured']}", highlight=False)
+        console.print(f"shipped student: {results['student']}", highlight=False)
+    if cfg.json:
+        write_results(cfg.json, "bench distill", cfg.seed, results)

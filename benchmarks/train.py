@@ -1,0 +1,200 @@
+"""``lunar bench train``: training end to end against stock Stable-Baselines3, and where our time goes.
+
+The peers are SB3's own PPO on ``PeerEnv``, the same task as an ordinary NumPy environment, in a DummyVecEnv and a
+SubprocVecEnv, with the networks, epochs, minibatch and other hyperparameters of ours. All train from scratch, by turns
+in one process; medians are reported, because the host's speed swings.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import torch
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+from stable_baselines3 import PPO
+from stable_baselines3.common.logger import Logger, configure
+from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
+
+from benchmarks.peer import PeerEnv
+from policy.training.cli import TrainConfig, TrainingProgress
+from policy.training.ppo import LunarPPO
+from policy.training.vec_env import LunarVecEnv
+from sim.config import parse
+from sim.envs.world import PronkWorld
+from sim.results import write_results
+
+PHASES = ("physics", "terms", "inference", "update", "estimator", "other")
+"""Stepping and resetting robots; rewards, observations, hops and the rest of the world; networks, noise, advantages and
+log while robots run; gradients of actor and critic; of the internal model; what is left."""
+
+
+@dataclass(frozen=True)
+class BenchTrainConfig:
+    """Environment steps per second of whole trainings."""
+
+    mlp: TrainConfig = field(default_factory=TrainConfig)
+    """The training that the peers repeat."""
+    dual: TrainConfig = field(default_factory=TrainConfig)
+    """One with an internal model."""
+    dummy_envs: tuple[int, ...] = (8, 64)
+    """Environments of SB3's DummyVecEnv; the best is taken."""
+    subproc_envs: tuple[int, ...] = (8, 2)
+    """Processes of SB3's SubprocVecEnv; the best is taken."""
+    rounds: int = 7
+    """Interleaved rounds of one update each; medians are reported."""
+    seed: int = 1
+    """Of everything."""
+    json: str = ""
+    """File for the results as data."""
+    quick: bool = False
+    """Three rounds, one size of each peer."""
+
+
+class Ours:
+    """``lunar train``'s loop with its log and curve, an update at a time, and the time that each phase takes."""
+
+    def __init__(self, cfg: TrainConfig, seed: int, folder: Path) -> None:
+        cfg = replace(cfg, out=str(folder), checkpoint_minutes=float("inf"))
+        if cfg.threads:
+            torch.set_num_threads(cfg.threads)
+        world = PronkWorld(replace(cfg.world, ages=cfg.ppo.model.ages), seed, cfg.device, threads=cfg.threads)
+        self.model = LunarPPO(LunarVecEnv(world), cfg.ppo, seed, cfg.device)
+        self.model.set_logger(configure(cfg.out, ["csv", "tensorboard"]))
+        self.progress = TrainingProgress(cfg, cfg.steps, "", {})
+        self.progress.bar.disable = True
+        self.samples = cfg.world.num_envs * cfg.ppo.rollout
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+        self._time(world.physics, "step", "physics")
+        self._time(world.physics, "reset", "physics")
+        self._time(world, "step", "world")
+        self._time(self.model, "collect_rollouts", "rollout")
+        self._time(self.model, "train", "train")
+        self._time(self.model, "_train_estimator", "estimator")
+
+    def update(self) -> int:
+        """One rollout and one update; returns environment steps."""
+        start = time.perf_counter()
+        self.model.learn(self.samples, self.progress, log_interval=sys.maxsize, reset_num_timesteps=False)
+        self.seconds["all"] += time.perf_counter() - start
+        return self.samples
+
+    def shares(self) -> dict[str, float]:
+        """Of the time of all updates so far, by ``PHASES``."""
+        s = self.seconds
+        seconds = {
+            "physics": s["physics"], "terms": s["world"] - s["physics"], "inference": s["rollout"] - s["world"],
+            "update": s["train"] - s["estimator"], "estimator": s["estimator"],
+            "other": s["all"] - s["rollout"] - s["train"],
+        }  # fmt: skip
+        return {name: seconds[name] / s["all"] for name in PHASES}
+
+    def _time(self, owner: Any, method: str, name: str) -> None:
+        """Book the time that a method takes from now on."""
+        inner: Callable[..., Any] = getattr(owner, method)
+        on_gpu = self.model.device.type == "cuda"
+
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            start = time.perf_counter()
+            result = inner(*args, **kwargs)
+            if on_gpu:
+                torch.cuda.synchronize()
+            self.seconds[name] += time.perf_counter() - start
+            return result
+
+        setattr(owner, method, timed)
+
+
+class Peer:
+    """SB3's PPO, an update of one minibatch per epoch at a time."""
+
+    def __init__(self, cfg: TrainConfig, vec_env: type[DummyVecEnv] | type[SubprocVecEnv], count: int) -> None:
+        def make() -> gymnasium.Env:
+            return PeerEnv(cfg.world)
+
+        ppo, hidden = cfg.ppo, list(cfg.ppo.model.hidden)
+        self.env = vec_env([make] * count)
+        self.samples = ppo.minibatch
+        self.model = PPO(
+            "MlpPolicy", self.env, learning_rate=ppo.learning_rate, n_steps=self.samples // count,
+            batch_size=self.samples, n_epochs=ppo.epochs, gamma=ppo.gamma, gae_lambda=ppo.gae_lambda,
+            clip_range=ppo.clip, ent_coef=ppo.entropy, max_grad_norm=ppo.max_grad_norm, device=cfg.device,
+            policy_kwargs={"net_arch": {"pi": hidden, "vf": hidden}, "activation_fn": torch.nn.ELU}, seed=cfg.seed,
+        )  # fmt: skip
+        self.model.set_logger(Logger(None, []))
+
+    def update(self) -> int:
+        """One rollout and one update; returns environment steps."""
+        self.model.learn(self.samples, log_interval=sys.maxsize, reset_num_timesteps=False)
+        return self.samples
+
+
+def run(cfg: BenchTrainConfig) -> dict[str, Any]:
+    """Measure; ``steps_per_s``, ``over_sb3`` and ``shares`` are of ``mlp``, and again under ``dual``."""
+    rounds = 3 if cfg.quick else cfg.rounds
+    kinds = (("dummy", DummyVecEnv, cfg.dummy_envs), ("subproc", SubprocVecEnv, cfg.subproc_envs))
+    peers = {
+        f"{name}_{count}": Peer(cfg.mlp, vec_env, count)
+        for name, vec_env, counts in kinds
+        for count in (counts[-1:] if cfg.quick else counts)
+    }
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            ours = {name: Ours(getattr(cfg, name), cfg.seed, Path(folder) / name) for name in ("mlp", "dual")}
+            speed = _measure({**ours, **peers}, rounds)
+            for subject in ours.values():
+                subject.model.logger.close()
+    finally:
+        for peer in peers.values():
+            peer.env.close()
+    best = max(speed[name] for name in peers)
+    mlp, dual = (
+        {"steps_per_s": speed[name], "over_sb3": speed[name] / best, "shares": subject.shares()}
+        for name, subject in ours.items()
+    )
+    return {**mlp, "dual": dual, "sb3": {name: speed[name] for name in peers}, "rounds": rounds}
+
+
+def _measure(subjects: dict[str, Ours | Peer], rounds: int) -> dict[str, float]:
+    """Median environment steps per second; the first round warms up."""
+    samples: dict[str, list[float]] = {name: [] for name in subjects}
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("bench train", total=(1 + rounds) * len(subjects))
+        for k in range(1 + rounds):
+            for name, subject in subjects.items():
+                start = time.perf_counter()
+                count = subject.update()
+                if k:
+                    samples[name].append(count / (time.perf_counter() - start))
+                elif isinstance(subject, Ours):
+                    subject.seconds.clear()
+                bar.advance(task)
+    return {name: statistics.median(values) for name, values in samples.items()}
+
+
+def main(argv: Sequence[str]) -> None:
+    """Entry of ``lunar bench train``."""
+    cfg = parse(BenchTrainConfig, argv, "lunar bench train", default="bench/train.yaml")
+    results = run(cfg)
+    console, ours = Console(), {"mlp": results, "dual": results["dual"]}
+    table = Table(title="Training end to end, environment steps per second", title_justify="left")
+    for column in ("", "steps/s", "over the best of SB3", *PHASES):
+        table.add_column(column, justify="right" if column else "left")
+    for name, row in ours.items():
+        shares = (f"{100 * row['shares'][phase]:.0f}%" for phase in PHASES)
+        table.add_row(name, f"{row['steps_per_s']:,.0f}", f"{row['over_sb3']:.1f}x", *shares)
+    for name, speed in results["sb3"].items():
+        table.add_row(f"SB3 {name}", f"{speed:,.0f}", "")
+    console.print(table)
+    if cfg.json:
+        write_results(cfg.json, "bench train", cfg.seed, results)

@@ -1,0 +1,1 @@
+"""What people operate a rig with: ``lunar hil``, its live page, panel, gauges and keyboard, and calibration."""

@@ -1,0 +1,143 @@
+"""``lunar replay drive LOG``: publish a log to ROS 2 again with /clock, at any rate, in loops and ranges.
+
+Here is what needs no ROS: reading raw messages in order, and when each is due. ``replay_node`` publishes them.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import zstandard
+from mcap.exceptions import McapError
+from mcap.records import Channel, Message, Schema
+from mcap.stream_reader import CRCValidationError, StreamReader
+
+from matrix_hil.bringup.runner import pairs, up
+from sim.errors import LunarError
+
+_RECORD_LIMIT = 256 * 2**20  # bytes; a length beyond this is damage, not data
+_CUT = (McapError, CRCValidationError, zstandard.ZstdError, struct.error, ValueError, OverflowError, MemoryError)
+_TYPE_TEXT = 200  # characters; a longer name of a type is not one
+
+
+@dataclass(frozen=True)
+class RawMessage:
+    """One message as ROS 2 has serialized it."""
+
+    topic: str
+    type: str
+    """E.g. ``matrix_msgs/msg/TwinPatch``."""
+    time: int
+    """ns since the Unix epoch, when it was logged."""
+    data: bytes
+
+
+def raw_messages(log: str | Path) -> Iterator[RawMessage]:
+    """Messages of a log in the order in which they were written, up to where the file is cut.
+
+    Args:
+        log: folder of a log, or an .mcap file.
+
+    Raises:
+        LunarError: there is no such log.
+    """
+    for file in _files(Path(log)):
+        with open(file, "rb") as stream:
+            yield from _of_file(stream)
+
+
+def _files(path: Path) -> list[Path]:
+    files = sorted(path.glob("*.mcap"), key=lambda p: (len(p.name), p.name)) if path.is_dir() else [path]
+    if not files or not files[0].is_file():
+        raise LunarError(f"log {path} does not exist or holds no .mcap file; 'lunar hil' makes one")
+    return files
+
+
+def _of_file(stream: object) -> Iterator[RawMessage]:
+    channels: dict[int, Channel] = {}
+    schemas: dict[int, Schema] = {}
+    records = StreamReader(stream, record_size_limit=_RECORD_LIMIT).records  # type: ignore[arg-type]
+    while True:
+        try:
+            record = next(records)
+        except (StopIteration, *_CUT):
+            return
+        if isinstance(record, Schema):
+            schemas[record.id] = record
+        elif isinstance(record, Channel):
+            channels[record.id] = record
+        elif isinstance(record, Message) and (channel := channels.get(record.channel_id)) is not None:
+            schema = schemas.get(channel.schema_id)
+            if schema is not None and channel.message_encoding == "cdr" and len(schema.name) < _TYPE_TEXT:
+                yield RawMessage(channel.topic, schema.name, record.log_time, record.data)
+
+
+@dataclass
+class Schedule:
+    """When each moment of a log is due. Pure: time is an argument.
+
+    Args:
+        rate: s of the log per s.
+        start: s after the first message at which to begin.
+        end: s after the first message at which to end; 0 is the log's end.
+    """
+
+    rate: float
+    start: float
+    end: float
+    _first: int | None = field(default=None, init=False)
+    _began: float = field(default=0.0, init=False)
+
+    def __post_init__(self) -> None:
+        if not 0.001 <= self.rate <= 1000.0:
+            raise LunarError(f"rate is {self.rate}, it must lie between 0.001 and 1000")
+        if not 0.0 <= self.start < float("inf") or not (self.end == 0.0 or self.start < self.end < float("inf")):
+            raise LunarError(f"start is {self.start} s and end is {self.end} s; 0 <= start < end is needed")
+
+    def begin(self, first: int, now: float) -> None:
+        """A pass begins: ``first`` is the log time of the log's first message, ns."""
+        self._first, self._began = first, now
+
+    def place(self, time: int) -> str:
+        """``before``, ``in`` or ``after`` the range, for a log time in ns."""
+        assert self._first is not None
+        since = (time - self._first) * 1e-9
+        if since < self.start:
+            return "before"
+        return "after" if self.end and since > self.end else "in"
+
+    def due(self, time: int) -> float:
+        """s on the clock of ``begin``: when what was logged at ``time`` is to be published."""
+        assert self._first is not None
+        return self._began + ((time - self._first) * 1e-9 - self.start) / self.rate
+
+    def log_time(self, now: float) -> int:
+        """ns: the log's time at ``now``."""
+        assert self._first is not None
+        return self._first + round(((now - self._began) * self.rate + self.start) * 1e9)
+
+
+def main(argv: Sequence[str]) -> None:
+    """``lunar replay drive LOG [--rate R] [--loop] [--start S] [--end S]``: starts the node and waits for its end."""
+    argv = list(argv)
+    if {"-h", "--help"} & set(argv):
+        print(main.__doc__)
+        return
+    if argv and not argv[0].startswith("-"):
+        argv = ["--bag", *argv]
+    for i, word in enumerate(argv):
+        if word == "--loop" and argv[i + 1 : i + 2] not in (["true"], ["false"]):
+            argv[i] = "--loop=true"
+    arguments = pairs(argv)
+    if "bag" not in arguments:
+        raise LunarError("no log is named; give the folder that 'lunar hil' wrote: lunar replay drive LOG")
+    _files(Path(arguments["bag"]))
+    try:
+        Schedule(*(float(arguments.get(name, default)) for name, default in (("rate", 1), ("start", 0), ("end", 0))))
+    except ValueError as error:
+        raise LunarError(f"rate, start and end are numbers ({error})") from None
+    if up("replay", arguments):
+        raise LunarError("the log was not published to its end")

@@ -1,0 +1,332 @@
+"""``lunar replay rerun``: a log's inputs through this policy, sync and safety again; every difference is reported.
+
+Sync and supervisor are pure functions of what a cycle gave them (``/sync/input``), their configuration and the policy.
+So the same code and settings on their own log give the same commands bit by bit, and a difference is a change.
+The loop is open: what the machines did stays as logged, also where other commands would have moved them elsewhere.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Column, Table
+
+from matrix_hil.control.sync import Sync
+from matrix_hil.log import Log, read_log
+from matrix_hil.log.cycle_input import machine_states
+from matrix_hil.messages import MachineCommands, TwinPatch
+from matrix_hil.operate.cli import HilConfig
+from matrix_hil.replay.look.compare import Curve, comparison_page
+from matrix_hil.run.loop import ORDERS, give_order
+from matrix_hil.run.run_log import policy_digest
+from matrix_hil.safety.supervisor import Supervisor, SupervisorState
+from policy.runtime.onnx_policy import OnnxPolicy
+from sim.config import parse
+from sim.errors import LunarError
+from sim.results import write_results
+from sim.spec.command import HopCommand
+
+CHANNELS: tuple[tuple[str, str, str], ...] = (
+    ("/hop_command", "vx", "m/s"),
+    ("/hop_command", "vy", "m/s"),
+    ("/hop_command", "yaw_rate", "rad/s"),
+    ("/platform/command", "pose", "m, rad"),
+    ("/treadmill/command", "speed", "m/s"),
+    ("/counterweight/command", "tension", "N"),
+    ("/counterweight/command", "brake", ""),
+    ("/robot/command", "targets", "rad"),
+    ("/robot/command", "kp", "N*m/rad"),
+    ("/robot/command", "kd", "N*m*s/rad"),
+    ("/robot/command", "mode", ""),
+    ("/supervisor/state", "state", ""),
+    ("/supervisor/state", "reason", ""),
+    ("/supervisor/state", "trips", ""),
+    ("/supervisor/state", "stale_commands", ""),
+    ("/world/base_pose", "position", "m"),
+)
+"""Topic, field and unit of what is compared."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One channel of the log against the same channel run again."""
+
+    channel: str
+    unit: str
+    compared: int
+    """Cycles that both have."""
+    differing: int
+    """Cycles in which any bit differs."""
+    first: float | None
+    """s since the log's first cycle, of the first difference."""
+    largest: float | None
+    """Largest magnitude over the channel's components; None for text."""
+    rms: float | None
+    """Over cycles and components; None for text."""
+
+    def row(self) -> dict[str, Any]:
+        """As data."""
+        return dict(vars(self))
+
+
+@dataclass(frozen=True)
+class Rerun:
+    """What sync and supervisor decide now."""
+
+    time: np.ndarray
+    """(cycles,) s of log time; NaN-free, as the log's headers have it."""
+    columns: dict[tuple[str, str], np.ndarray]
+    """(cycles, ...) by topic and field, as in ``CHANNELS``."""
+    seconds: float
+    """s that it took."""
+
+
+def logged_config(log: Log, argv: Sequence[str] = (), prog: str = "lunar replay rerun") -> HilConfig:
+    """The configuration that a log was made with, with ``argv`` on top.
+
+    Raises:
+        LunarError: the log holds none, or it cannot be read by this version.
+    """
+    text = log.attachments.get("config.json")
+    if text is None:
+        raise LunarError(
+            f"log {log.path} holds no config.json, so that nobody knows how its loop was set; name --config"
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "config.json"
+        path.write_bytes(text)
+        try:
+            return parse(HilConfig, ["--config", str(path), *argv], prog)
+        except LunarError as error:
+            raise LunarError(str(error).replace(str(path), f"config.json of {log.path.name}")) from None
+
+
+def rerun(log: Log, sync: Sync, supervisor: Supervisor) -> Rerun:
+    """Give a log's inputs to ``sync`` and ``supervisor``, both new.
+
+    Raises:
+        LunarError: the log holds no inputs, or an order that this version does not know.
+    """
+    if "/sync/input" not in log:
+        raise LunarError(
+            f"log {log.path} holds no /sync/input, without which no cycle can be run again; record a new one"
+        )
+    inputs = log["/sync/input"]
+    unknown = {order for orders in inputs.orders for order in orders} - set(ORDERS)
+    if unknown:
+        raise LunarError(f"log {log.path} holds an order '{min(unknown)}', which this version does not know")
+    patches = _patches(log)
+    now, patch_time, commands = inputs.now.tolist(), inputs.patch_time.tolist(), inputs.command.tolist()
+    decided: list[tuple[MachineCommands, SupervisorState, HopCommand, np.ndarray]] = []
+    began = time.perf_counter()
+    for k in range(len(inputs)):
+        for order in inputs.orders[k]:
+            give_order(order, sync, supervisor, now[k])
+        states = machine_states(inputs, k)
+        patch = patches(patch_time[k])
+        wanted, world, info = sync.step(states, patch, HopCommand(*commands[k]), now[k])
+        sent, judged = supervisor.step(states, wanted, now[k], patch)
+        decided.append((sent, judged, info.command, world))
+    seconds = time.perf_counter() - began
+    columns = {(topic, name): np.array([_pick(d, topic, name) for d in decided]) for topic, name, _ in CHANNELS}
+    return Rerun(inputs.time, columns, seconds)
+
+
+def differences(log: Log, again: Rerun) -> list[Difference]:
+    """Compare channel by channel, cycles being matched by their time stamps."""
+    return [_compare(log, again, *row) for row in CHANNELS if row[0] in log]
+
+
+def _compare(log: Log, again: Rerun, topic: str, name: str, unit: str) -> Difference:
+    logged, new, at = matched(log, again, topic, name)
+    wrong = _differs(logged, new)
+    first = float(at[wrong][0] - again.time[0]) if wrong.any() else None
+    largest = rms = None
+    if new.dtype.kind in "fiu":
+        gap = np.abs(new[wrong].astype(float) - logged[wrong].astype(float))
+        largest = float(gap.max(initial=0.0))
+        rms = float(np.sqrt(np.sum(gap**2) / max(1, new.size)))
+    return Difference(f"{topic[1:]}.{name}", unit, len(at), int(wrong.sum()), first, largest, rms)
+
+
+def matched(log: Log, again: Rerun, topic: str, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Logged and new values (n, ...) of the cycles that both have, and their times (n,) in s of log time."""
+    series = log[topic]
+    place = np.minimum(np.searchsorted(again.time, series.time), len(again.time) - 1)
+    both = again.time[place] == series.time
+    return getattr(series, name)[both], again.columns[topic, name][place[both]], series.time[both]
+
+
+def _differs(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(n,) whether row i differs in any bit that means something; NaN equals NaN."""
+    if b.dtype.kind != "f":
+        return np.array([x != y for x, y in zip(a.tolist(), b.tolist(), strict=True)], dtype=bool)
+    same = (a == b) | (np.isnan(a) & np.isnan(b))
+    return ~same.reshape(len(b), -1).all(axis=1)
+
+
+def _pick(decided: tuple[MachineCommands, SupervisorState, HopCommand, np.ndarray], topic: str, name: str) -> Any:
+    sent, judged, command, world = decided
+    sources = {"/supervisor/state": judged, "/hop_command": command}
+    if topic == "/world/base_pose":
+        return world
+    return getattr(sources.get(topic) or getattr(sent, topic.split("/")[1]), name)
+
+
+def _patches(log: Log) -> Any:
+    """Finds the ground by its time, as exact as a cycle gave it; stamps in the log are rounded to ns."""
+    series = log["/twin/patch"] if "/twin/patch" in log else None
+
+    def find(at: float) -> TwinPatch | None:
+        if np.isnan(at):
+            return None
+        k = int(np.abs(series.time - at).argmin()) if series is not None else -1
+        if series is None or abs(series.time[k] - at) > 1e-6:
+            raise LunarError(f"log {log.path} lacks the ground of {at:.3f} s that a cycle used; it is not whole")
+        return TwinPatch(at, series.origin[k], float(series.resolution[k]), np.asarray(series.heights[k], dtype=float))
+
+    newest: tuple[float, TwinPatch | None] = (np.nan, None)
+
+    def patch(at: float) -> TwinPatch | None:
+        nonlocal newest
+        if at != newest[0]:
+            newest = (at, find(at))
+        return newest[1]
+
+    return patch
+
+
+# ---- command line ----------------------------------------------------------------------------------------------------
+
+_USAGE = """usage: lunar replay rerun LOG [--out FILE] [--json FILE] [--policy DIR] [--config FILE] [--KEY VALUE …]
+
+Feeds the inputs of a log through policy, sync and safety again and reports every difference to what was logged.
+Settings are the log's own unless named here: all of 'lunar hil', e.g. --safety.belt_speed 1.0.
+--out writes an HTML page."""
+
+
+def run(log_path: str, argv: Sequence[str] = (), out: str = "", console: Console | None = None) -> dict[str, Any]:
+    """Run a log again; returns the results.
+
+    Args:
+        log_path: folder of the log.
+        argv: settings that differ from the log's, as for ``lunar hil``.
+        out: HTML file to write; none when empty.
+        console: shows the table.
+
+    Raises:
+        LunarError: the log or the policy cannot be read, or they do not fit.
+    """
+    began = time.perf_counter()
+    log = read_log(log_path)
+    cfg = logged_config(log, argv)
+    notes = [log.lost.text] if log.lost else []
+    supervisor, sync = Supervisor(cfg.safety), Sync(cfg.sync, OnnxPolicy(cfg.policy))
+    if log.attachments.get("policy.sha256", b"").decode() != policy_digest(cfg.policy):
+        notes.append(f"{cfg.policy}/policy.onnx is not the network that was logged")
+    again = rerun(log, sync, supervisor)
+    found = differences(log, again)
+    if missing := int((np.diff(log["/sync/input"].cycle.astype(int)) - 1).sum()):
+        notes.append(f"{missing} cycles are missing in the log; what came after them need not be the same")
+    duration = float(again.time[-1] - again.time[0])
+    results = {
+        "cycles": len(again.time),
+        "duration_s": duration,
+        "identical": not any(d.differing for d in found),
+        "differing_channels": sum(d.differing > 0 for d in found),
+        "rerun_s": again.seconds,
+        "realtime_factor": duration / again.seconds,
+        "realtime_factor_with_reading": duration / (time.perf_counter() - began),
+        "notes": notes,
+        "channels": [d.row() for d in found],
+    }
+    _show(console or Console(), log, found, results)
+    if out:
+        page = comparison_page(
+            f"re-run · {log.path.stem}",
+            "What was logged (blue) and what the same inputs give now (orange); channels that differ.",
+            notes,
+            [list(_cells(d)) for d in found],
+            _HEADINGS,
+            _curves(log, again, found),
+        )
+        try:
+            Path(out).write_text(page, encoding="utf-8")
+        except OSError as error:
+            raise LunarError(f"{out} cannot be written: {error.strerror or error}") from None
+    return results
+
+
+_HEADINGS = ("channel", "unit", "cycles", "differing", "first, s", "largest", "RMS")
+
+
+def _cells(d: Difference) -> tuple[str, ...]:
+    first = "" if d.first is None else f"{d.first:.3f}"
+    values = ["" if v is None or not d.differing else f"{v:.3g}" for v in (d.largest, d.rms)]
+    return (d.channel, d.unit, str(d.compared), str(d.differing), first, *values)
+
+
+def _show(console: Console, log: Log, found: list[Difference], results: dict[str, Any]) -> None:
+    what = "identical, bit by bit" if results["identical"] else f"{results['differing_channels']} channels differ"
+    title = (
+        f"{log.path.name}: {results['cycles']} cycles run again, {results['realtime_factor']:.0f} x real time: {what}"
+    )
+    table = Table(Column(_HEADINGS[0], no_wrap=True), *_HEADINGS[1:], padding=0, title=title)
+    for d in found:
+        table.add_row(*_cells(d), style="bold" if d.differing else "dim")
+    console.print(table)
+    for note in results["notes"]:
+        console.print(note)
+
+
+def _curves(log: Log, again: Rerun, found: list[Difference]) -> list[Curve]:
+    """The component of every differing channel that differs most; text becomes its number in order of appearance."""
+    curves = []
+    for (topic, name, unit), d in zip([c for c in CHANNELS if c[0] in log], found, strict=True):
+        if not d.differing:
+            continue
+        logged, new, at = matched(log, again, topic, name)
+        label = d.channel
+        if new.dtype.kind not in "fiub":
+            words = sorted({*logged.tolist(), *new.tolist()})
+            logged, new = (np.array([words.index(w) for w in v.tolist()], dtype=float) for v in (logged, new))
+            label += ": " + ", ".join(f"{i} = {w or 'none'}" for i, w in enumerate(words))
+        elif new.ndim > 1:
+            worst = int(np.nanargmax(np.abs(new - logged).max(axis=0)))
+            logged, new, label = logged[:, worst], new[:, worst], f"{label}[{worst}]"
+        curves.append(
+            Curve(label, unit, at - again.time[0], {"logged": logged.astype(float), "again": new.astype(float)})
+        )
+    return curves
+
+
+def main(argv: Sequence[str]) -> None:
+    """``lunar replay rerun LOG …``."""
+    parser = argparse.ArgumentParser(
+        prog="lunar replay rerun", usage=argparse.SUPPRESS, add_help=False, allow_abbrev=False
+    )
+    for name in ("--log", "--out", "--json"):
+        parser.add_argument(name, default="")
+    argv = list(argv)
+    if {"-h", "--help"} & set(argv):
+        print(_USAGE)
+        return
+    if argv and not argv[0].startswith("-"):
+        argv.insert(0, "--log")
+    try:
+        own, settings = parser.parse_known_args(argv)
+    except SystemExit:
+        raise LunarError("--log, --out and --json each need a path behind them") from None
+    if not own.log:
+        raise LunarError("no log is named; give the folder that 'lunar hil' wrote: lunar replay rerun LOG")
+    results = run(own.log, settings, own.out)
+    if own.json:
+        write_results(own.json, "replay rerun", 0, results)

@@ -1,0 +1,159 @@
+"""What of a run goes to the log: every topic, once per cycle or when it is new."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from matrix_hil.log import Pose, Recorder, SyncStamp, WireBytes
+from matrix_hil.log.cycle_input import cycle_input
+from matrix_hil.run.loop import Cycle
+from matrix_hil.virtual.rig import RigTruth
+from sim.results import revision
+
+
+def log_folder(wanted: str) -> Path:
+    """``wanted``, or a new folder below runs/hil/ named after date and time."""
+    return Path(wanted) if wanted else Path("runs/hil") / time.strftime("%Y%m%d-%H%M%S")
+
+
+def attachments(cfg: Any, policy: str) -> dict[str, bytes]:
+    """Config, policy card and revision, so that a log explains itself."""
+    return {
+        "config.json": json.dumps(asdict(cfg), indent=2, default=str).encode(),
+        "card.json": (Path(policy) / "card.json").read_bytes(),
+        "policy.sha256": policy_digest(policy).encode(),
+        "revision.txt": revision().encode(),
+    }
+
+
+def policy_digest(policy: str) -> str:
+    """SHA-256 of the policy's network, in hex: whether a later one is the same."""
+    return hashlib.sha256((Path(policy) / "policy.onnx").read_bytes()).hexdigest()
+
+
+class Background:
+    """Does work in order in a thread of its own, so that a slow disk does not hold up the loop. Leaving it finishes.
+
+    Args:
+        limit: pieces of work that may wait; what comes while so many do is dropped. None drops nothing.
+    """
+
+    def __init__(self, limit: int | None = None) -> None:
+        self._limit = limit
+        self._queue: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+
+    def __call__(self, work: Callable[[], None]) -> None:
+        """Queue ``work``; returns at once."""
+        if self._limit is None or self._queue.qsize() < self._limit:
+            self._queue.put(work)
+
+    def __enter__(self) -> Background:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._queue.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while (work := self._queue.get()) is not None:
+            work()
+
+
+def at_once(work: Callable[[], None]) -> None:
+    """Do ``work`` now."""
+    work()
+
+
+class RunLog:
+    """Writes cycles to a recorder.
+
+    Args:
+        recorder: open; the caller closes it.
+        heading: rad, world yaw of the rig's x axis.
+        truth: of the virtual rig, whose true base pose is logged beside the tracker's; None on real machines.
+        do: does the writing, ``at_once`` or in the ``Background``.
+    """
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        heading: float,
+        truth: Callable[[], RigTruth] | None,
+        do: Callable[[Callable[[], None]], None],
+    ) -> None:
+        self._recorder = recorder
+        self._turn = np.array([math.cos(heading / 2), 0.0, 0.0, math.sin(heading / 2)])
+        self._truth = truth
+        self._do = do
+        self._patch_time: float | None = None
+
+    def add(self, cycle: Cycle) -> None:
+        """Take one cycle."""
+        truth = self._truth() if self._truth is not None else None
+        self._do(lambda: self._write(cycle, truth))
+
+    def timed(self, cycle: Cycle, duration: float, lateness: float) -> None:
+        """Take a cycle's computing time and how late it started, s."""
+        self._do(lambda: self._stamp(cycle, duration, lateness))
+
+    def wire(self, device: str) -> Callable[[str, bytes, float], None]:
+        """What a driver's ``tap`` takes: logs the raw bytes of its line."""
+
+        def tap(way: str, data: bytes, now: float) -> None:
+            self._do(lambda: self._recorder.write(f"/wire/{device}/{way}", WireBytes(now, data), now))
+
+        return tap
+
+    def _write(self, cycle: Cycle, truth: RigTruth | None) -> None:
+        r, now = self._recorder, cycle.time
+        patch_time = None if cycle.patch is None else cycle.patch.time
+        r.write(
+            "/sync/input",
+            cycle_input(cycle.number, now, cycle.states, cycle.command, cycle.orders, patch_time),
+            now,
+        )
+        r.write_states(cycle.states, cycle.info.loaded, now)
+        r.write_commands(cycle.sent, now)
+        r.write("/hop_command", cycle.info.command, now)
+        r.write("/supervisor/state", cycle.supervisor, now)
+        if truth is not None:
+            r.write("/rig/base_pose", Pose(now, truth.base_position, truth.base_quaternion), now)
+        if cycle.states.tracker is not None:
+            turned = _product(self._turn, cycle.states.tracker.quaternion)
+            r.write("/world/base_pose", Pose(now, cycle.world, turned), now)
+        if cycle.patch is not None and cycle.patch.time != self._patch_time:
+            self._patch_time = cycle.patch.time
+            r.write("/twin/patch", cycle.patch, now)
+
+    def _stamp(self, cycle: Cycle, duration: float, lateness: float) -> None:
+        s = cycle.states
+        ages = [
+            math.inf if state is None else cycle.time - state.time
+            for state in (s.platform, s.treadmill, s.counterweight, s.tracker, s.robot)
+        ]
+        stamp = SyncStamp(cycle.time, cycle.number, lateness, duration, np.array(ages))
+        self._recorder.write("/sync/stamp", stamp, cycle.time)
+
+
+def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Quaternion product, (w, x, y, z)."""
+    (aw, ax, ay, az), (bw, bx, by, bz) = a, b
+    return np.array([
+        aw * bw - ax * bx - ay * by - az * bz,
+        aw * bx + ax * bw + ay * bz - az * by,
+        aw * by - ax * bz + ay * bw + az * bx,
+        aw * bz + ax * by - ay * bx + az * bw,
+    ])  # fmt: skip

@@ -1,0 +1,153 @@
+"""What stands for the outside world in wall time, each in a process of its own: virtual rig and stand-in Unreal.
+
+Real machines and a real Unreal do not wait for the bridge's interpreter either. Process and bridge meet in serial bytes
+and in a TCP port alone; what the physics knows better than any sensor comes back through shared memory, for the log.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping
+from multiprocessing.connection import Connection
+from multiprocessing.sharedctypes import RawArray
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from matrix_hil.run.clocks import real_time
+from matrix_hil.virtual.rig import RigTruth, VirtualMachines
+from matrix_hil.virtual.unreal import ServerConfig, TwinServer
+from sim.errors import LunarError
+from sim.terrain.generators import TerrainConfig, make_terrain
+
+_START = 120.0  # s that a process may take to import, build what it serves and say where
+_NICE = -10
+_TRUTH = 8  # position, quaternion, vertical speed
+
+
+class Beside:
+    """A process that serves from ``__enter__`` to ``__exit__``, or until this one is gone.
+
+    Args:
+        name: of the process.
+        serve: runs there with a connection and ``arguments``: says once where it serves, then serves until the
+            connection has something to read. A ``LunarError`` of it before that is raised here by ``__enter__``.
+    """
+
+    def __init__(self, name: str, serve: Callable[..., None], *arguments: Any) -> None:
+        self._context = multiprocessing.get_context("spawn")
+        self._line, self._far = self._context.Pipe()
+        self.process = self._context.Process(
+            target=_run, args=(serve, self._far, arguments), name=name, daemon=True
+        )  # fmt: skip
+        self.said: Any = None
+        """Where it serves."""
+
+    def __enter__(self) -> Self:
+        self.process.start()
+        self._far.close()
+        try:
+            answer = self._line.recv() if self._line.poll(_START) else None
+        except EOFError:
+            answer = None
+        if isinstance(answer, str) or answer is None:
+            self._end()
+            raise LunarError(answer or f"the process '{self.process.name}' ended before it could serve; see above")
+        (self.said,) = answer
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with contextlib.suppress(OSError):
+            self._line.send(None)
+        self._end()
+
+    def _end(self) -> None:
+        self.process.join(timeout=5.0)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+        self._line.close()
+
+
+class RigProcess(Beside):
+    """The virtual rig, in the kernel's real-time class where that is allowed.
+
+    Args:
+        parts: keyword arguments of ``VirtualMachines``.
+        began: s of ``time.monotonic`` at which the run's clock is zero; both processes read the same clock.
+    """
+
+    def __init__(self, parts: Mapping[str, Any], began: float) -> None:
+        self._count = RawArray("q", 1)  # odd while the truth is being written
+        self._truth = RawArray("d", _TRUTH)
+        super().__init__("virtual-rig", _serve_rig, dict(parts), began, self._count, self._truth)
+
+    @property
+    def ports(self) -> dict[str, str]:
+        """Path of each device's pseudo-terminal."""
+        return self.said
+
+    def truth(self) -> RigTruth:
+        """What the physics is doing, at most one tick old."""
+        while True:
+            before = self._count[0]
+            values = np.array(self._truth)
+            if before % 2 == 0 and self._count[0] == before:
+                return RigTruth(values[:3], values[3:7], float(values[7]))
+
+
+class TwinProcess(Beside):
+    """The stand-in UnrealCV server over a terrain, before ordinary programs where that is allowed."""
+
+    def __init__(self, terrain: TerrainConfig, seed: int) -> None:
+        super().__init__("stand-in-unreal", _serve_twin, terrain, seed)
+
+    @property
+    def port(self) -> int:
+        """TCP port on 127.0.0.1."""
+        return self.said
+
+
+def _run(serve: Callable[..., None], line: Connection, arguments: tuple[Any, ...]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the bridge, whose safe commands must be obeyed
+    try:
+        serve(line, *arguments)
+    except LunarError as error:
+        line.send(str(error))
+
+
+def _serve_rig(line: Connection, parts: dict[str, Any], began: float, count: Any, truth: Any) -> None:
+    """Tick by tick on wall time."""
+    with VirtualMachines(**parts) as machines, real_time():
+        values = np.frombuffer(truth)
+        gc.collect()
+        gc.freeze()
+        machines.on_wall(lambda: time.monotonic() - began)
+        line.send((machines.ports,))
+        due = time.monotonic()
+        while not line.poll():
+            machines.poll(time.monotonic() - began)
+            now = machines.truth()
+            count[0] += 1
+            values[:3], values[3:7], values[7] = now.base_position, now.base_quaternion, now.vertical_speed
+            count[0] += 1
+            due = max(due + machines.tick, time.monotonic())
+            time.sleep(max(0.0, due - time.monotonic()))
+
+
+def _serve_twin(line: Connection, terrain: TerrainConfig, seed: int) -> None:
+    """It renders for long stretches, so that it must not be of the real-time class."""
+    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+    with contextlib.suppress(PermissionError):
+        os.setpriority(os.PRIO_PROCESS, 0, _NICE)
+    with TwinServer(make_terrain(terrain, seed), ServerConfig(port=0)) as server:
+        line.send((server.port,))
+        line.poll(None)

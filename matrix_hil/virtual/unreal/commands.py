@@ -1,0 +1,211 @@
+"""What the stand-in Unreal answers: UnrealCV's commands for cameras, objects and the game, over one height field."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+
+from matrix_hil.twin.camera import Camera
+from matrix_hil.virtual.unreal.render import Hits, Scene, encode_normals, mask, shade
+from sim.terrain.height_field import HeightField
+
+VERSION = "1.1.0"
+VIEWS: dict[str, Callable[[Hits], np.ndarray]] = {"lit": shade, "normal": encode_normals, "object_mask": mask}
+
+
+@dataclass(frozen=True)
+class ServerConfig:
+    """The stand-in's port and its cameras' habits, which differ between versions of Unreal Engine."""
+
+    port: int = 9000
+    """TCP port on 127.0.0.1; 0 takes a free one."""
+    width: int = 96
+    """pixels per image row, until a client sets another size."""
+    height: int = 96
+    """pixels per image column, until a client sets another size."""
+    fov: float = 90.0
+    """deg, horizontal, until a client sets another."""
+    depth_unit: Literal["cm", "m"] = "cm"
+    """Unit of the depth image."""
+    depth_kind: Literal["plane", "ray"] = "plane"
+    """Depth along the optical axis, or along each pixel's ray."""
+    half_float: bool = True
+    """Round depth to half precision, as the plugin's float16 render target does: 2.5 mm at 3 m."""
+    image_lag: bool = False
+    """Show the pose before the latest change, as an engine that answers from the previous frame does."""
+    origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """cm, Unreal location of the height field's origin."""
+
+
+@dataclass
+class Placed:
+    """Something with an Unreal pose: location in cm, rotation as pitch, yaw, roll in deg."""
+
+    location: tuple[float, ...] = (0.0, 0.0, 0.0)
+    rotation: tuple[float, ...] = (0.0, 0.0, 0.0)
+
+
+@dataclass
+class CameraState(Placed):
+    """A camera of the scene, and the pose that its previous image had."""
+
+    fov: float = 90.0
+    size: tuple[int, int] = (96, 96)
+    shown: tuple[tuple[float, ...], tuple[float, ...]] = field(default=((0.0,) * 3, (0.0,) * 3))
+
+
+class SceneCommands:
+    """Answers commands. Numbers are Unreal's: cm, degrees, left-handed."""
+
+    def __init__(self, terrain: HeightField, cfg: ServerConfig) -> None:
+        self.cfg = cfg
+        self.lift = 0.0
+        """m by which the ground is shown too high."""
+        self._scene = Scene(terrain)
+        ground = float(terrain.height(np.array(0.0), np.array(0.0)))
+        start = (cfg.origin[0], cfg.origin[1], cfg.origin[2] + 100.0 * (ground + 3.0))
+        self._cameras = [CameraState(start, (0.0,) * 3, cfg.fov, (cfg.width, cfg.height)) for _ in range(2)]
+        self._objects = {"ground": Placed(cfg.origin), "robot": Placed(cfg.origin)}
+        self._paused = False
+        number, name = r"/camera/(\d+)", r"/object/(\S+)"
+        vector = r" (\S+) (\S+) (\S+)"
+        routes: tuple[tuple[str, str, Callable[..., bytes]], ...] = (
+            ("vget /unrealcv/commands", "vget /unrealcv/commands", self._commands),
+            ("vget /unrealcv/status", "vget /unrealcv/status", self._status),
+            ("vget /unrealcv/version", "vget /unrealcv/version", lambda: VERSION.encode()),
+            ("vget /cameras", "vget /cameras", lambda: b"PlayerCamera FusionCamera_1"),
+            ("vget /objects", "vget /objects", lambda: " ".join(self._objects).encode()),
+            ("vget /camera/[uint]/location", f"vget {number}/location", self._camera_location),
+            ("vget /camera/[uint]/rotation", f"vget {number}/rotation", self._camera_rotation),
+            ("vget /camera/[uint]/fov", f"vget {number}/fov", self._fov),
+            ("vget /camera/[uint]/size", f"vget {number}/size", self._size),
+            ("vset /camera/[uint]/location [float] [float] [float]", f"vset {number}/location{vector}", self._move),
+            ("vset /camera/[uint]/rotation [float] [float] [float]", f"vset {number}/rotation{vector}", self._turn),
+            ("vset /camera/[uint]/fov [float]", rf"vset {number}/fov (\S+)", self._set_fov),
+            ("vset /camera/[uint]/size [uint] [uint]", rf"vset {number}/size (\d+) (\d+)", self._set_size),
+            ("vget /object/[str]/location", f"vget {name}/location", self._object_location),
+            ("vget /object/[str]/rotation", f"vget {name}/rotation", self._object_rotation),
+            ("vset /object/[str]/location [float] [float] [float]", f"vset {name}/location{vector}", self._push),
+            ("vset /object/[str]/rotation [float] [float] [float]", f"vset {name}/rotation{vector}", self._spin),
+            ("vset /action/game/pause", "vset /action/game/pause", lambda: self._pause(True)),
+            ("vset /action/game/resume", "vset /action/game/resume", lambda: self._pause(False)),
+            *(
+                (f"vget /camera/[uint]/{view} [str]", rf"vget {number}/({view}) (npy|png|bmp)", self._image)
+                for view in ("lit", "depth", "normal", "object_mask")
+            ),
+        )
+        self._routes = [(template, re.compile(pattern), handler) for template, pattern, handler in routes]
+
+    def answer(self, command: str) -> bytes:
+        """The body that UnrealCV would send; starts with ``error`` for what cannot be done."""
+        command = " ".join(command.split())
+        for _, pattern, handler in self._routes:
+            if match := pattern.fullmatch(command):
+                try:
+                    return handler(*match.groups())
+                except (IndexError, KeyError):
+                    return f"error no such camera or object: {command}".encode()
+                except ValueError:
+                    return f"error bad argument: {command}".encode()
+        return f"error unknown command: {command}".encode()
+
+    def _commands(self) -> bytes:
+        return "\n".join(template for template, _, _ in self._routes).encode()
+
+    def _status(self) -> bytes:
+        return f"Is Listening\nClient Connected\n{'Paused' if self._paused else 'Running'}\n".encode()
+
+    def _pause(self, paused: bool) -> bytes:
+        self._paused = paused
+        return b"ok"
+
+    def _camera_location(self, number: str) -> bytes:
+        return _format(self._cameras[int(number)].location)
+
+    def _camera_rotation(self, number: str) -> bytes:
+        return _format(self._cameras[int(number)].rotation)
+
+    def _fov(self, number: str) -> bytes:
+        return _format((self._cameras[int(number)].fov,))
+
+    def _size(self, number: str) -> bytes:
+        return "{} {}".format(*self._cameras[int(number)].size).encode()
+
+    def _move(self, number: str, *numbers: str) -> bytes:
+        self._cameras[int(number)].location = _numbers(numbers)
+        return b"ok"
+
+    def _turn(self, number: str, *numbers: str) -> bytes:
+        self._cameras[int(number)].rotation = _numbers(numbers)
+        return b"ok"
+
+    def _set_fov(self, number: str, fov: str) -> bytes:
+        (value,) = _numbers((fov,))
+        if not 1.0 <= value <= 170.0:
+            raise ValueError(fov)
+        self._cameras[int(number)].fov = value
+        return b"ok"
+
+    def _set_size(self, number: str, width: str, height: str) -> bytes:
+        size = int(width), int(height)
+        if not (2 <= size[0] <= 4096 and 2 <= size[1] <= 4096):
+            raise ValueError(size)
+        self._cameras[int(number)].size = size
+        return b"ok"
+
+    def _object_location(self, name: str) -> bytes:
+        return _format(self._objects[name].location)
+
+    def _object_rotation(self, name: str) -> bytes:
+        return _format(self._objects[name].rotation)
+
+    def _push(self, name: str, *numbers: str) -> bytes:
+        self._objects[name].location = _numbers(numbers)
+        return b"ok"
+
+    def _spin(self, name: str, *numbers: str) -> bytes:
+        self._objects[name].rotation = _numbers(numbers)
+        return b"ok"
+
+    def _image(self, number: str, view: str, form: str) -> bytes:
+        state = self._cameras[int(number)]
+        pose = (state.location, state.rotation)
+        location, rotation = state.shown if self.cfg.image_lag else pose
+        state.shown = pose
+        camera = Camera.from_unreal(location, rotation, state.fov, (state.size[1], state.size[0]), self.cfg.origin)
+        hits = self._scene.trace(replace(camera, position=camera.position - [0.0, 0.0, self.lift]))
+        if view != "depth":
+            return _encode(VIEWS[view](hits), form)
+        depth = hits.depth * camera.stretch() if self.cfg.depth_kind == "ray" else hits.depth
+        depth = np.minimum(depth * (100.0 if self.cfg.depth_unit == "cm" else 1.0), 65504.0)
+        if form == "npy":
+            return _encode((depth.astype(np.float16) if self.cfg.half_float else depth).astype(np.float32), form)
+        seen = depth[hits.hit]
+        grey = np.where(hits.hit, depth / (seen.max() if seen.size else 1.0), 1.0)
+        return _encode(np.round(grey * 255).astype(np.uint8), form)
+
+
+def _encode(image: np.ndarray, form: str) -> bytes:
+    out = io.BytesIO()
+    if form == "npy":
+        np.save(out, image, allow_pickle=False)
+    else:
+        Image.fromarray(image).save(out, form)
+    return out.getvalue()
+
+
+def _format(numbers: tuple[float, ...]) -> bytes:
+    return " ".join(f"{value:.3f}" for value in numbers).encode()
+
+
+def _numbers(words: tuple[str, ...]) -> tuple[float, ...]:
+    values = tuple(float(word) for word in words)
+    if not np.isfinite(values).all():
+        raise ValueError(words)
+    return values

@@ -1,0 +1,198 @@
+"""``lunar eval``: what a policy does in the fixed worlds of configs/eval/. ``evaluate`` is the same as a function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from policy.evaluation.metrics import summarise
+from policy.evaluation.page import metric_names, numbers, text, write_page
+from policy.evaluation.suites import load_suite, suite_names, world_for
+from policy.evaluation.trials import Trials, run_trials
+from policy.networks.policy_file import load_actor
+from policy.runtime.card import Card
+from sim.config import parse
+from sim.envs.world import PronkWorld
+from sim.errors import LunarError
+from sim.results import revision, write_results
+
+QUICK_ROBOTS, QUICK_SECONDS = 64, 5.0
+NAME_WIDTH, COLUMN_WIDTH = 30, 11  # letters of the printed table
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    """Measure a policy in one or more suites (files in configs/eval/) and print the hop metrics."""
+
+    policy: str
+    """Folder with policy.safetensors and card.json."""
+    suite: str = "flat"
+    """Suite names, separated by commas, or ``all``."""
+    robots: int = 512
+    """Trials per suite."""
+    seed: int | None = None
+    """Of worlds, commands and sensor noise, instead of the suites' own."""
+    device: str = "cpu"
+    """Where physics and policy run: ``cpu`` or ``cuda``."""
+    json: str = ""
+    """File for the results as data."""
+    quick: bool = False
+    """64 robots for 5 s."""
+    save: bool = False
+    """Write the metrics into the policy's card."""
+    out: str = ""
+    """Folder for a page with a picture and a video of each suite."""
+    video: float = 10.0
+    """s of video per suite in ``out``; 0 for none."""
+    picture: str = ""
+    """PNG file for a picture of one robot's hops in the first suite."""
+
+
+def evaluate(
+    policy: str | Path,
+    suites: str | Sequence[str] = "flat",
+    robots: int = 512,
+    seed: int | None = None,
+    duration: float | None = None,
+    device: str = "cpu",
+    tick: Callable[[str, int], None] | None = None,
+    look: Callable[[str, Trials], None] | None = None,
+) -> dict[str, dict[str, Any]]:
+    """Run a policy in suites and measure it.
+
+    Args:
+        policy: its folder.
+        suites: names, or text such as ``flat,mare`` or ``all``.
+        robots: trials per suite.
+        seed: of everything random, instead of the suites' own.
+        duration: s per trial, instead of the suites' own.
+        device: ``cpu`` or ``cuda``.
+        tick: called after every control step with the suite and the steps of one of its trials.
+        look: called after every suite with its name and what was recorded, which is not kept.
+
+    Returns:
+        By suite, the metrics of ``policy.evaluation.metrics.summarise``.
+
+    Raises:
+        LunarError: unknown suite, damaged policy, or one that this version's observation does not fit.
+    """
+    actor, card = load_actor(Path(policy))
+    actor = actor.to(device)
+    results: dict[str, dict[str, Any]] = {}
+    for name in suite_names(suites):
+        suite = load_suite(name)
+        world = PronkWorld(world_for(suite, card, robots), suite.seed if seed is None else seed, device, training=False)
+        if difference := card.observation.difference(world.spec):
+            raise LunarError(f"policy {policy} does not fit the environment's observation: {difference}")
+        seconds = suite.duration if duration is None else duration
+        steps = round(seconds / world.dt)
+        progress = None if tick is None else partial(tick, name, steps)
+        trials = run_trials(actor, world, seconds, card.group, card.estimates, progress)
+        results[name] = summarise(trials)
+        if look is not None:
+            look(name, trials)
+    return results
+
+
+class Pictures:
+    """Draws suites into a folder as they are measured."""
+
+    def __init__(self, folder: Path, policy: str, video: float) -> None:
+        self.folder = folder
+        self.policy = policy
+        self.video = video
+        self.notes: list[str] = []
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def draw(self, name: str, trials: Trials) -> None:
+        """Picture and video of one suite."""
+        from policy.evaluation.plots import draw_cycle
+        from policy.evaluation.video import write_video
+
+        if missing := draw_cycle(trials, f"{self.policy} on {name}", self.folder / f"{name}.png"):
+            self.notes.append(f"{name}: no picture, {missing}")
+        if self.video:
+            try:
+                write_video(trials.recording, self.folder / f"{name}.mp4", self.video)
+            except LunarError as error:
+                self.notes.append(f"{name}: no video, {error}")
+
+    def finish(self, results: Mapping[str, Mapping[str, Any]]) -> Path:
+        """Write the page; return its path."""
+        about = {name: load_suite(name).about for name in results}
+        return write_page(self.folder, self.policy, results, about, self.notes, revision())
+
+
+def print_table(results: Mapping[str, Mapping[str, Any]], console: Console) -> None:
+    """One column per suite, in as many tables as the console's width needs; metrics that nobody has are left out."""
+    suites = list(results)
+    fit = max(1, (console.width - NAME_WIDTH) // COLUMN_WIDTH)
+    for start in range(0, len(suites), fit):
+        shown = {name: results[name] for name in suites[start : start + fit]}
+        title = None if start else "Hop metrics (definitions: docs/evaluation.md)"
+        table = Table(title=title, title_justify="left")
+        table.add_column("metric", no_wrap=True)
+        for name in shown:
+            table.add_column(name, justify="right", no_wrap=True)
+        for metric in metric_names(shown):
+            table.add_row(metric, *(text(metrics.get(metric)) for metrics in shown.values()))
+        console.print(table)
+
+
+def save_metrics(folder: Path, results: Mapping[str, Mapping[str, Any]]) -> None:
+    """Put the results' plain numbers, to four digits, into the policy's card; other suites there stay."""
+    path = folder / "card.json"
+    card = Card.load(path)
+    short = {
+        suite: {name: float(f"{value:.4g}") for name, value in numbers(metrics).items() if abs(value) < float("inf")}
+        for suite, metrics in results.items()
+    }
+    replace(card, metrics={**card.metrics, **short}).save(path)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Entry of ``lunar eval``."""
+    cfg = parse(EvalConfig, argv, "lunar eval")
+    console = Console()
+    names = suite_names(cfg.suite)
+    pictures = Pictures(Path(cfg.out), Path(cfg.policy).name, cfg.video) if cfg.out else None
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("eval", total=None)
+
+        def tick(name: str, steps: int) -> None:
+            bar.update(task, advance=1, total=steps * len(names), description=f"eval {name}")
+
+        def look(name: str, trials: Trials) -> None:
+            if cfg.picture and name == names[0]:
+                from policy.evaluation.picture import draw
+
+                Path(cfg.picture).parent.mkdir(parents=True, exist_ok=True)
+                missing = draw(trials.recording, Path(cfg.picture))
+                console.print(f"picture in {cfg.picture}" + (f" ({missing})" if missing else ""))
+            if pictures is not None:
+                bar.update(task, description=f"draw {name}")
+                pictures.draw(name, trials)
+
+        robots, duration = (QUICK_ROBOTS, QUICK_SECONDS) if cfg.quick else (cfg.robots, None)
+        results = evaluate(cfg.policy, names, robots, cfg.seed, duration, cfg.device, tick, look)
+    print_table(results, console)
+    if pictures is not None:
+        console.print(f"pictures and videos in {pictures.finish(results)}")
+    if cfg.save:
+        save_metrics(Path(cfg.policy), results)
+    if cfg.json:
+        write_results(cfg.json, "eval", load_suite(names[0]).seed if cfg.seed is None else cfg.seed, results)

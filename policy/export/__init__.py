@@ -1,0 +1,1 @@
+"""A policy for other computers: ONNX, and one C99 header."""

@@ -1,0 +1,192 @@
+"""The C text of an exported policy: ``NAME`` and ``$FIELD$`` are filled in by policy/export/c.py."""
+
+from __future__ import annotations
+
+LAYERS = """\
+static inline float NAME_elu_(float v) { return v > 0.0f ? v : expm1f(v); }
+"""
+FUNCTIONS = {
+    "dense": """\
+/* out = elu(w in + b), for each of `times` rows of `in`; w is rows by columns */
+static inline void NAME_dense_(const float *in, float *out, const float *w, const float *b, int rows, int columns,
+                               int times, int elu)
+{
+    int t, r, c;
+    for (t = 0; t < times; ++t, in += columns)
+        for (r = 0; r < rows; ++r) {
+            const float *row = w + (long)r * columns;
+            float sum = 0.0f;
+            for (c = 0; c < columns; ++c) sum += row[c] * in[c];
+            sum += b[r];
+            *out++ = elu ? NAME_elu_(sum) : sum;
+        }
+}
+""",
+    "dense_int8": """\
+/* the same with a scale for each row of w */
+static inline void NAME_dense_int8_(const float *in, float *out, const signed char *w, const float *scale,
+                                    const float *b, int rows, int columns, int times, int elu)
+{
+    int t, r, c;
+    for (t = 0; t < times; ++t, in += columns)
+        for (r = 0; r < rows; ++r) {
+            const signed char *row = w + (long)r * columns;
+            float sum = 0.0f;
+            for (c = 0; c < columns; ++c) sum += (float)row[c] * in[c];
+            sum = sum * scale[r] + b[r];
+            *out++ = elu ? NAME_elu_(sum) : sum;
+        }
+}
+""",
+    "elu": """\
+static inline void NAME_elu_all_(const float *in, float *out, int count)
+{
+    int i;
+    for (i = 0; i < count; ++i) out[i] = NAME_elu_(in[i]);
+}
+""",
+    "softmax": """\
+static inline void NAME_softmax_(const float *in, float *out, int columns, int rows)
+{
+    int r, c;
+    for (r = 0; r < rows; ++r, in += columns, out += columns) {
+        float most = in[0], sum = 0.0f;
+        for (c = 1; c < columns; ++c) most = in[c] > most ? in[c] : most;
+        for (c = 0; c < columns; ++c) sum += out[c] = expf(in[c] - most);
+        for (c = 0; c < columns; ++c) out[c] /= sum;
+    }
+}
+""",
+    "norm": """\
+/* Euclidean length of each row */
+static inline void NAME_norm_(const float *in, float *out, int columns, int rows)
+{
+    int r, c;
+    for (r = 0; r < rows; ++r, in += columns) {
+        float sum = 0.0f;
+        for (c = 0; c < columns; ++c) sum += in[c] * in[c];
+        out[r] = sqrtf(sum);
+    }
+}
+""",
+}
+
+HEADER = """\
+/* A policy, written by `lunar export --c`; do not edit.
+ * $CARD$
+ *
+ * C99, no dependency but the standard library, no allocation. One $NAME$_state per robot:
+ *     $NAME$_state s;  float targets[$JOINTS$];
+ *     $NAME$_reset(&s);
+ *     every 1/rate s: if ($NAME$_act(&s, ..., command, targets)) send targets (rad); else keep the last ones.
+ */
+#ifndef $GUARD$
+#define $GUARD$
+
+#include <math.h>
+#include <string.h>
+
+#ifdef __FAST_MATH__
+#error "fast math removes the check for numbers that are none"
+#endif
+
+#define $MACRO$_OBSERVATION $OBSERVATION$ /* floats of an observation */
+#define $MACRO$_FRAME $FRAME$ /* floats of one frame of proprioception */
+#define $MACRO$_AGES $AGES$ /* frames in an observation */
+#define $MACRO$_HISTORY $HISTORY$ /* frames kept */
+#define $MACRO$_ESTIMATES $ESTIMATES$
+
+typedef struct {
+    float history[$HISTORY$][$FRAME$]; /* a ring */
+    float last_action[$JOINTS$];
+    int newest; /* row of the newest frame */
+    int started;
+} $NAME$_state;
+
+$CONSTANTS$
+
+$LAYERS$
+/* The network alone: a scaled observation, frames newest first and then the command, to an action and
+ * $MACRO$_ESTIMATES estimates in SI units, unless `estimate` is NULL. */
+static inline void $NAME$_infer(const float observation[$OBSERVATION$], float action[$JOINTS$], float *estimate)
+{
+    float x[$WORK$];
+$LOOP$    memcpy(x, observation, $OBSERVATION$ * sizeof *x);
+$BODY$
+    memcpy(action, x + $ACTION_AT$, $JOINTS$ * sizeof *x);
+    $ESTIMATE_COPY$
+}
+
+/* A new trial: no history, no last action. */
+static inline void $NAME$_reset($NAME$_state *s)
+{
+    memset(s, 0, sizeof *s);
+}
+
+static inline int $NAME$_finite_(const float *v, int count)
+{
+    int i;
+    for (i = 0; i < count; ++i)
+        if (!isfinite(v[i])) return 0;
+    return 1;
+}
+
+/* One control step. Sensors in SI units, trunk frame; projected gravity is (0, 0, -1) when upright. The command is
+ * clipped to what the policy was trained for. Returns 1 and joint targets in rad; or 0, and nothing has changed, when a
+ * sensor, the command or the action is not a number. `estimate` as for infer. */
+static inline int $NAME$_act($NAME$_state *s, $ARGUMENTS$,
+                           const float command[$COMMANDS$], float targets[$JOINTS$], float *estimate)
+{
+    static const int age[$AGES$] = {$AGE_LIST$};
+    static const float low[$COMMANDS$] = {$LOW$}, high[$COMMANDS$] = {$HIGH$};
+    static const float command_scale[$COMMANDS$] = {$COMMAND_SCALE$};
+    static const float offset[$JOINTS$] = {$OFFSET$};
+    static const float pose[$JOINTS$] = {$POSE$};
+    float observation[$OBSERVATION$], action[$JOINTS$], kept[$ESTIMATES_OR_1$];
+    float frame[$FRAME$];
+    int i, row = (s->newest + 1) % $HISTORY$;
+
+    if ($CHECKS$ ||
+        !$NAME$_finite_(command, $COMMANDS$))
+        return 0;
+$FRAME_CODE$
+    for (i = 0; i < $AGES$; ++i) {
+        const float *past = s->history[(row - age[i] + $HISTORY$) % $HISTORY$];
+        memcpy(observation + i * $FRAME$, age[i] == 0 || !s->started ? frame : past, sizeof frame);
+    }
+    for (i = 0; i < $COMMANDS$; ++i) {
+        float c = command[i] < low[i] ? low[i] : command[i] > high[i] ? high[i] : command[i];
+        observation[$AGES$ * $FRAME$ + i] = c * command_scale[i];
+    }
+    $NAME$_infer(observation, action, kept);
+    if (!$NAME$_finite_(action, $JOINTS$)) return 0;
+    for (i = 0; i < $HISTORY$; ++i) /* the first frame fills the whole history */
+        if (i == row || !s->started) memcpy(s->history[i], frame, sizeof frame);
+    s->newest = row;
+    s->started = 1;
+    memcpy(s->last_action, action, sizeof action);
+    for (i = 0; i < $JOINTS$; ++i) targets[i] = pose[i] + $ACTION_SCALE$ * action[i];
+    for (i = 0; estimate && i < $ESTIMATES$; ++i) estimate[i] = kept[i];
+    return 1;
+}
+
+#endif
+"""
+
+LIBRARY = """\
+#include <stddef.h>
+#include "PATH"
+size_t state_bytes(void);
+void reset(NAME_state *s);
+void infer(const float *observation, float *action, float *estimate);
+int act(NAME_state *s, const float *w, const float *g, const float *q, const float *v, const float *c,
+        float *t, float *e);
+size_t state_bytes(void) { return sizeof(NAME_state); }
+void reset(NAME_state *s) { NAME_reset(s); }
+void infer(const float *observation, float *action, float *estimate) { NAME_infer(observation, action, estimate); }
+int act(NAME_state *s, const float *w, const float *g, const float *q, const float *v, const float *c,
+        float *t, float *e)
+{
+    return NAME_act(s, w, g, q, v, c, t, e);
+}
+"""

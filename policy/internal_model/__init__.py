@@ -1,1 +1,0 @@
-"""The hybrid internal model: encoders that estimate, from proprioception alone, what the robot cannot sense."""

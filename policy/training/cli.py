@@ -1,0 +1,363 @@
+"""``lunar train``: a pronking policy by PPO, in stages whose reward weights go from hopping to landing well."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import json
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import CSVOutputFormat, Logger, configure
+
+from policy.networks.policy_file import save_policy
+from policy.runtime.card import Card
+from policy.training import checkpoint
+from policy.training.curve import plot_curve
+from policy.training.distributed import Group, join
+from policy.training.ppo import LunarPPO, PPOConfig
+from policy.training.vec_env import LunarVecEnv
+from sim.config import parse
+from sim.envs.world import PronkWorld, WorldConfig
+from sim.errors import LunarError
+from sim.mdp.rewards import TERMS
+from sim.results import revision, write_results
+from sim.spec.command import HopCommand
+from sim.spec.joints import NOMINAL_POSE
+from sim.spec.observation import PRONK_OBSERVATION
+
+SEED_STRIDE = 100_003
+"""Between the seeds of processes that train together."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of training with its own weights."""
+
+    until: float
+    """1. Share of the training's steps at which it ends."""
+    rewards: dict[str, float] = field(default_factory=dict)
+    """Weights that differ from the world's."""
+    learning_rate: float = 1e-3
+    """1. Highest learning rate of the stage."""
+    entropy: float = 0.003
+    """Weight of the entropy bonus."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Train a policy. Writes policy.safetensors, card.json, config.yaml, checkpoint.pt, progress.csv, curve.png.
+    Ctrl-C keeps what it has. Under torchrun, processes train one policy together (docs/training.md)."""
+
+    out: str = "runs/pronk"
+    """Folder for the policy."""
+    steps: int = 10_000_000
+    """Environment steps (control steps summed over robots), those before a resumption included."""
+    resume: str = ""
+    """Folder of a training to continue, or its checkpoint. Its own config is taken unless ``--config`` names one."""
+    checkpoint_minutes: float = 3.0
+    """min between checkpoints; one more is written at the end."""
+    seed: int = 1
+    """Reaches everything random."""
+    threads: int = 0
+    """Cores to use; 0 takes all, or this process's share under torchrun. Results of physics do not depend on it, sums
+    of gradients do in the last digit."""
+    device: str = "cpu"
+    """``cpu`` or ``cuda``, for physics, terms and networks."""
+    json: str = ""
+    """File for the results as data."""
+    quick: bool = False
+    """A few updates only, to try the command."""
+    world: WorldConfig = field(default_factory=WorldConfig)
+    """Its ``ages`` are those that the model sees."""
+    ppo: PPOConfig = field(default_factory=PPOConfig)
+    stages: list[Stage] = field(default_factory=list)
+    """In order; after the last, its weights stay."""
+
+
+def run(cfg: TrainConfig, command: str) -> dict[str, Any]:
+    """Train, save the policy, return ``{steps, minutes, steps_per_s, hops_per_20s, interrupted, policy, ...}``; nothing
+    in a process of torchrun's that another leads."""
+    _check_stages(cfg)
+    with join(cfg.device) as (group, device, cores):
+        threads = cfg.threads or cores
+        if threads:
+            torch.set_num_threads(threads)
+        seed = cfg.seed + SEED_STRIDE * group.rank
+        world = PronkWorld(replace(cfg.world, ages=cfg.ppo.model.ages), seed, device, threads=threads)
+        model = LunarPPO(LunarVecEnv(world), cfg.ppo, cfg.seed, device, group)
+        torch.manual_seed(seed)  # of the action noise; the networks are the same in all processes
+        return _train(cfg, model, command)
+
+
+def _train(cfg: TrainConfig, model: LunarPPO, command: str) -> dict[str, Any]:
+    leads, out = model.group.leads, Path(cfg.out)
+    before = _resume(cfg, model) if cfg.resume else {}
+    done = model.num_timesteps
+    more = 4 * model.rollout.rewards.numel() * model.group.size if cfg.quick else cfg.steps - done
+    if more <= 0:
+        raise LunarError(f"{cfg.resume} has {done} steps already: ask for more with --steps")
+    model.set_logger(_logger(cfg, done) if leads else Logger(None, []))
+    progress = TrainingProgress(cfg, done + more, command, before)
+    if leads:
+        _write_config(cfg, out)
+    with stop_on_signal(progress):
+        model.learn(more, callback=progress, log_interval=sys.maxsize, reset_num_timesteps=not before)
+    progress.save()
+    if not leads:
+        return {}
+    training = progress.training()
+    save_policy(out, model.policy.actor, make_card(cfg, training))
+    model.logger.close()
+    plot_curve(out / "progress.csv", out / "curve.png")
+    return {
+        **training,
+        "steps_per_s": (model.num_timesteps - done) / max(progress.seconds, 1e-9),
+        "hops_per_20s": progress.hops_per_20s,
+        "diverged": model.env.world.diverged,  # type: ignore[union-attr]
+        "policy": str(out),
+    }
+
+
+def _resume(cfg: TrainConfig, model: LunarPPO) -> dict[str, Any]:
+    """Bring ``model`` to where the training stopped; return what was known of it, its provenance under ``earlier``."""
+    path = checkpoint.find(cfg.resume)
+    document = checkpoint.read(path)
+    for note in checkpoint.restore(model, document, path):
+        if model.group.leads:
+            Console(stderr=True).print(f"resumed, but {note}", highlight=False)
+    before = json.loads(document["training"])
+    last = {name: before[name] for name in ("command", "steps", "seed", "revision", "minutes") if name in before}
+    return {**before, "earlier": [*before.get("earlier", []), last]}
+
+
+def _logger(cfg: TrainConfig, done: int) -> Logger:
+    """CSV and TensorBoard in the training's folder; a resumed curve goes on where the checkpoint was."""
+    rows: list[dict[str, str]] = []
+    past = checkpoint.find(cfg.resume).parent / "progress.csv"
+    if cfg.resume and past.is_file():
+        with past.open() as file:
+            whole = (row for row in csv.DictReader(file) if None not in row.values())
+            rows = [row for row in whole if float(row["time/steps"]) <= done]
+    logger = configure(cfg.out, ["csv", "tensorboard"])
+    for form in logger.output_formats:
+        if isinstance(form, CSVOutputFormat) and rows:
+            form.keys = list(rows[0])
+            writer = csv.DictWriter(form.file, form.keys, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+    return logger
+
+
+def _write_config(cfg: TrainConfig, out: Path) -> None:
+    """All of the training's settings, so that a resumption needs no other file."""
+    values = json.loads(json.dumps(asdict(cfg)))  # no tuples, nothing shared
+    for name in ("resume", "json", "quick"):
+        del values[name]
+    partial = out / "config.yaml.partial"
+    partial.write_text(f"# What this policy was trained with.\n{yaml.safe_dump(values, sort_keys=False)}")
+    partial.replace(out / "config.yaml")
+
+
+def make_card(cfg: TrainConfig, training: dict[str, Any]) -> Card:
+    """The card of a policy trained with ``cfg``."""
+    physics = cfg.world.physics
+    return Card(
+        observation=replace(PRONK_OBSERVATION, ages=cfg.ppo.model.ages),
+        robot=physics.robot,
+        action_scale=cfg.world.action_scale,
+        default_pose=NOMINAL_POSE.tolist(),
+        kp=physics.kp,
+        kd=physics.kd,
+        gravity=physics.gravity,
+        command_low=cfg.world.commands.low(),
+        command_high=cfg.world.commands.high(),
+        default_command=HopCommand().array().tolist(),
+        model=asdict(cfg.ppo.model),
+        training=training,
+    )
+
+
+class TrainingProgress(BaseCallback):
+    """Switches stages, shows a bar with the hops per 20 s of the leading process's robots, logs them, and writes a
+    checkpoint every few minutes.
+
+    Args:
+        cfg: the training.
+        steps: at which it ends.
+        command: that started it.
+        before: what was known of a training that is resumed.
+        clock: s.
+    """
+
+    def __init__(
+        self, cfg: TrainConfig, steps: int, command: str, before: dict[str, Any],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.cfg = cfg
+        self.steps = steps
+        self.before = before
+        self.provenance = {"command": command, "seed": cfg.seed, "revision": revision()}
+        self.clock = clock
+        self.start = self.saved = clock()
+        self.stages = json.loads(json.dumps([asdict(s) for s in cfg.stages]))
+        self.stage = before["stage"] if before.get("stages") == self.stages else 0
+        self.hops_per_20s = 0.0
+        self.interrupted = self.stopping = False
+        self.bar = Progress(
+            TextColumn("train"), BarColumn(), TextColumn("{task.percentage:3.0f}%"), TimeElapsedColumn(),
+            TextColumn("ETA"), TimeRemainingColumn(), TextColumn("{task.fields[text]}"), console=Console(stderr=True),
+        )  # fmt: skip
+        self.task = self.bar.add_task("train", total=steps, text="")
+
+    @property
+    def seconds(self) -> float:
+        """s since the start or resumption."""
+        return self.clock() - self.start
+
+    def training(self) -> dict[str, Any]:
+        """What is told of the training in the card, the checkpoint and the results."""
+        more = {"earlier": self.before["earlier"]} if self.before else {}
+        return {
+            **self.provenance,
+            "steps": self.num_timesteps,
+            "minutes": round(self.before.get("minutes", 0.0) + self.seconds / 60.0, 2),
+            "processes": self.group.size,
+            "interrupted": self.interrupted,
+            **more,
+        }
+
+    def save(self) -> None:
+        """Write the checkpoint; called by all processes at once."""
+        self.saved = self.clock()
+        training = {**self.training(), "stage": self.stage, "stages": self.stages}
+        checkpoint.save(Path(self.cfg.out) / checkpoint.NAME, self.model, training)  # type: ignore[arg-type]
+
+    @property
+    def group(self) -> Group:
+        """The processes that train."""
+        return self.model.group  # type: ignore[attr-defined]
+
+    def _on_training_start(self) -> None:
+        if self.group.leads:
+            self.bar.start()
+        self._enter_stage()
+
+    def _on_rollout_start(self) -> None:
+        """All processes agree on what to do: an interruption of one ends all, and the leader's clock rules."""
+        due = self.group.leads and self.clock() - self.saved >= 60.0 * self.cfg.checkpoint_minutes
+        flags = torch.tensor([float(due), float(self.interrupted)], device=self.model.device)
+        due, self.stopping = (bool(flag) for flag in self.group.max(flags).tolist())
+        if due:
+            self.save()
+
+    def _on_step(self) -> bool:
+        # several processes can stop between rollouts only, or some would wait for the others for ever
+        self.interrupted |= self.stopping
+        return not (self.interrupted if self.group.size == 1 else self.stopping)
+
+    def _on_rollout_end(self) -> None:
+        world, rollout = self.model.env.world, self.model.rollout  # type: ignore[union-attr, attr-defined]
+        table = world.hops.drain()
+        seconds = world.num_envs * self.cfg.ppo.rollout * world.dt
+        self.hops_per_20s = 20.0 * len(table) / seconds
+        falls = float(rollout.dones.mean()) / world.dt * 20.0
+        record = self.logger.record
+        record("hops/hops_per_20s", self.hops_per_20s)
+        record("hops/pronks_per_20s", 20.0 * float(table.pronk.sum()) / seconds)
+        record("hops/ends_per_20s", falls)
+        record("train/reward", float(rollout.rewards.mean()) / world.dt)
+        if len(table):
+            record("hops/apex_gain", float(table.apex_gain.mean()))
+            record("hops/peak_force", float(_median(table.peak_force)))
+            record("hops/touchdown_tilt", float(_median(table.touchdown_tilt)))
+        record("time/steps", self.num_timesteps)
+        self.logger.dump(self.num_timesteps)
+        text = f"{self.num_timesteps / 1e6:.1f}M steps  {self.hops_per_20s:4.1f} hops/20 s  {falls:4.1f} ends/20 s"
+        self.bar.update(self.task, completed=min(self.num_timesteps, self.steps), text=text)
+        self._enter_stage()
+
+    def _on_training_end(self) -> None:
+        self.bar.stop()
+
+    def _enter_stage(self) -> None:
+        stages = self.cfg.stages
+        if not stages:
+            return
+        due = next((i for i, s in enumerate(stages) if self.num_timesteps < s.until * self.steps), len(stages) - 1)
+        self.stage = max(self.stage, due)  # more steps than before do not lead back
+        stage, model = stages[self.stage], self.model
+        model.env.world.weights = {**self.cfg.world.rewards, **stage.rewards}  # type: ignore[union-attr]
+        model.set_schedule(stage.learning_rate, stage.entropy)  # type: ignore[attr-defined]
+
+
+@contextmanager
+def stop_on_signal(progress: TrainingProgress) -> Iterator[None]:
+    """Ctrl-C or SIGTERM ends training after the current step, wherever it strikes; a second Ctrl-C ends the program."""
+
+    def stop(_signal: int, _frame: Any) -> None:
+        progress.interrupted = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Entry of ``lunar train``."""
+    cfg = _parse(argv)
+    results = run(cfg, shlex.join(["lunar", "train", *argv]))
+    if not results:
+        return
+    Console().print(
+        f"policy in {results['policy']}: {results['steps'] / 1e6:.2f}M steps in {results['minutes']:.1f} min "
+        f"({results['steps_per_s']:.0f}/s), {results['hops_per_20s']:.1f} hops per 20 s while exploring"
+        + (", interrupted" if results["interrupted"] else "")
+    )
+    if cfg.json:
+        write_results(cfg.json, "train", cfg.seed, results)
+    if results["interrupted"]:
+        sys.exit(130)
+
+
+def _parse(argv: Sequence[str]) -> TrainConfig:
+    """The config of the command line; a resumption without ``--config`` goes on in the folder and with its config."""
+    cfg = parse(TrainConfig, argv, "lunar train", default="train/pronk.yaml")
+    given = {item.partition("=")[0] for item in argv}
+    if not cfg.resume or "--config" in given:
+        return cfg
+    folder = checkpoint.find(cfg.resume).parent
+    if not (folder / "config.yaml").is_file():
+        raise LunarError(f"--resume {cfg.resume}: {folder} holds no config.yaml; name the training's with --config")
+    cfg = parse(TrainConfig, argv, "lunar train", default=str((folder / "config.yaml").resolve()))
+    return cfg if "--out" in given else replace(cfg, out=str(folder))
+
+
+def _check_stages(cfg: TrainConfig) -> None:
+    for i, stage in enumerate(cfg.stages):
+        for name in stage.rewards:
+            if name not in TERMS:
+                near = difflib.get_close_matches(name, TERMS, n=1, cutoff=0.3)
+                hint = f"; did you mean '{near[0]}'?" if near else ""
+                raise LunarError(f"stages[{i}].rewards: unknown term '{name}'{hint}")
+
+
+def _median(column: Any) -> float:
+    return float(torch.as_tensor(column).median())

@@ -1,0 +1,67 @@
+"""Claims are judged by means over seeds, and say nothing where runs are missing."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.distill_claims import claims, markdown, mean
+from benchmarks.distill_runs import VARIANTS
+
+TEACHER = {"pronks": 13.0, "survival": 0.95, "power_w": 10.0, "peak_force_lunar_bw": 9.0}
+UPDATE = {"memory_ratio": 0.5, "time_ratio": 0.6}
+
+
+def row(suite: str, variant: str, seed: int = 1, **values: float) -> dict:
+    numbers = {"pronks": 12.0, "survival": 0.9, "power_w": 10.0, "peak_force_lunar_bw": 9.0, "wall_s": 100.0}
+    numbers |= {"peak_mb": 300.0, "steps": 240_000} | values
+    by_suite = {"mare": {"survival": numbers["survival"]}, "blocky": {"survival": numbers["survival"] - 0.2}}
+    return {"suite": suite, "variant": variant, "seed": seed, "by_suite": by_suite, **numbers}
+
+
+def everything(**better: dict[str, float]) -> list[dict]:
+    return [row(v.suite, v.name, seed, **better.get(v.name, {})) for v in VARIANTS for seed in (1, 2)]
+
+
+def test_names_are_unique_and_every_claim_finds_its_runs():
+    names = [(v.suite, v.name) for v in VARIANTS]
+    assert len(set(names)) == len(names)
+    assert all(c["holds"] is not None for c in claims(everything(), TEACHER, UPDATE).values())
+
+
+@pytest.mark.parametrize(
+    ("name", "better", "worse"),
+    [
+        ("tip_soft_or", {"soft_or 0.5": {"pronks": 12.0}}, {"soft_or 0.5": {"pronks": 11.9}}),
+        ("tip_q3", {"q3 0.1": {"pronks": 11.65}}, {"q3 0.1": {"pronks": 11.6}}),
+        ("paced", {"paced": {"survival": 0.9}}, {"uniform": {"survival": 0.91}}),
+        ("opsdc", {"opsdc": {"power_w": 6.9, "peak_force_lunar_bw": 6.2, "survival": 0.931}},
+         {"opsdc": {"power_w": 6.9, "peak_force_lunar_bw": 6.2, "survival": 0.929}}),
+        ("soda", {"soda": {"wall_s": 10.0, "peak_mb": 299.0, "pronks": 11.41}}, {"soda": {"wall_s": 10.1}}),
+        ("kl_over_mse", {"jsd": {"survival": 0.91}}, {"mse": {"survival": 0.91}}),
+    ],
+)  # fmt: skip
+def test_a_claim_holds_at_its_bound_and_not_beyond(name, better, worse):
+    assert claims(everything(**better), TEACHER, UPDATE)[name]["holds"]
+    assert not claims(everything(**worse), TEACHER, UPDATE)[name]["holds"]
+
+
+def test_the_cost_of_an_update_needs_both_bounds():
+    for memory, time, holds in ((0.6, 0.65, True), (0.61, 0.65, False), (0.6, 0.66, False)):
+        update = {"memory_ratio": memory, "time_ratio": time}
+        assert claims(everything(), TEACHER, update)["tip_cost"]["holds"] is holds
+
+
+def test_a_missing_run_leaves_its_claim_open():
+    rows = [r for r in everything() if r["variant"] != "q3 0.1"]
+    found = claims(rows, TEACHER, UPDATE)
+    assert found["tip_q3"]["holds"] is None and found["tip_q3"]["measured"]["q3"] is None
+    assert found["tip_soft_or"]["holds"] is not None
+
+
+def test_means_are_over_seeds_and_over_mixed_ground():
+    rows = [row("paced", "paced", 1, survival=0.8), row("paced", "paced", 2, survival=1.0)]
+    assert mean(rows, "paced", "paced", "survival") == pytest.approx(0.9)
+    assert mean(rows, "paced", "paced", "survival_mixed") == pytest.approx(0.8)
+    nobody_hopped = [row("soda", "soda", seed, peak_force_lunar_bw=float("nan")) for seed in (1, 2)]
+    assert markdown(nobody_hopped, ["soda"]).rstrip().endswith("| – |")
+    assert "| paced | paced | 240 k |" in markdown(rows, ["paced"]) and "0.9 ± 0.14" in markdown(rows, ["paced"])

@@ -1,0 +1,212 @@
+"""The runner on scripts that behave like nodes: order, readiness, restarts, Ctrl-C and exit statuses, without ROS."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from matrix_hil.bringup import runner as processes
+from matrix_hil.bringup.runner import (
+    Runner,
+    command_line,
+    main,
+    may_restart,
+    notify,
+    ros_environment,
+)
+from matrix_hil.bringup.tables import Process
+from sim.errors import LunarError
+
+pytestmark = pytest.mark.wall_clock
+
+NODE = Process(name="node", package="pkg", executable="node")
+SERVER = """
+import os, pathlib, signal, sys, time
+from matrix_hil.bringup.runner import notify
+log = open({log!r}, "a", buffering=1)
+name = sys.argv[3].removeprefix("__node:=")
+stop = []
+signal.signal(signal.SIGINT, lambda *_: stop.append(print(name, "interrupted", file=log)))
+print(name, "starts", file=log)
+{body}
+while not stop:
+    time.sleep(0.01)
+"""
+READY = "time.sleep(0.2); print(name, 'ready', file=log); notify('READY=1')\n"
+CTRL_C = "os.kill(os.getppid(), signal.SIGINT)\n"
+
+
+class Workspace:
+    """An install folder whose executables are small scripts that write into one log."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.log = folder / "log"
+        self.log.touch()
+        self.said: list[str] = []
+        (folder / "share").mkdir()
+
+    def add(self, name: str, body: str = "") -> Process:
+        path = self.folder / "lib/pkg" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"#!{sys.executable}\n" + SERVER.format(log=str(self.log), body=body))
+        path.chmod(0o755)
+        return replace(NODE, name=name, executable=name)
+
+    def run(self, *table: Process, timeout: float = 20.0) -> int:
+        return Runner(table, {}, timeout, self.folder, self.said.append).run()
+
+    def lines(self) -> list[str]:
+        return self.log.read_text().splitlines()
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace(tmp_path)
+
+
+def test_a_later_process_waits_for_the_lifecycle_node_before_it(workspace: Workspace) -> None:
+    first = replace(workspace.add("first", READY), lifecycle=True)
+    second = replace(workspace.add("second", CTRL_C), order=1)
+    assert workspace.run(second, first) == 0
+    assert workspace.lines()[:3] == ["first starts", "first ready", "second starts"]
+    # one Ctrl-C reaches every process once, last started first
+    assert workspace.lines()[3:] == ["second interrupted", "first interrupted"]
+
+
+def test_the_end_of_a_required_process_stops_all_and_is_a_failure(workspace: Workspace) -> None:
+    server = replace(workspace.add("server", READY), lifecycle=True)
+    assert workspace.run(server, replace(workspace.add("fatal", "sys.exit(3)"), order=1)) == 1
+    assert "fatal: ended with status 3; everything stops" in workspace.said
+    assert workspace.lines()[-1] == "server interrupted"
+
+
+def test_the_end_of_an_optional_process_stops_nothing(workspace: Workspace) -> None:
+    extra = replace(workspace.add("extra", "sys.exit(3)"), required=False, lifecycle=True)
+    assert workspace.run(extra, replace(workspace.add("server", CTRL_C), order=1)) == 0
+
+
+def test_a_process_that_fails_once_starts_again(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "RESTART_DELAY", 0.0)
+    flag = workspace.folder / "flag"
+    body = f"flag = pathlib.Path({str(flag)!r})\nif not flag.exists():\n    flag.touch()\n    sys.exit(1)\n{CTRL_C}"
+    assert workspace.run(replace(workspace.add("flaky", body), restart="on-failure")) == 0
+    assert workspace.lines() == ["flaky starts", "flaky starts", "flaky interrupted"]
+
+
+def test_a_process_that_always_fails_is_given_up(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "RESTART_DELAY", 0.0)
+    assert workspace.run(replace(workspace.add("broken", "sys.exit(1)"), restart="on-failure")) == 1
+    assert workspace.lines() == ["broken starts"] * (1 + processes.MAX_RESTARTS)
+
+
+def test_a_node_that_never_becomes_active_is_named(workspace: Workspace) -> None:
+    assert workspace.run(replace(workspace.add("mute"), lifecycle=True), timeout=0.3) == 1
+    assert "mute: not active after 0.3 s" in workspace.said
+
+
+def test_a_process_that_ignores_ctrl_c_is_killed_and_is_a_failure(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "STOP_SIGNALS", ((signal.SIGINT, 0.2), (signal.SIGKILL, 5.0)))
+    deaf = workspace.add("deaf", f"signal.signal(signal.SIGINT, signal.SIG_IGN)\n{CTRL_C}")
+    assert workspace.run(deaf) == 1
+    assert "deaf: ended with status -9" in workspace.said
+
+
+def test_no_node_outlives_a_runner_that_is_killed(workspace: Workspace) -> None:
+    workspace.add("node", "print(name, os.getpid(), file=log)\nos.kill(os.getppid(), signal.SIGKILL)")
+    script = (
+        "from pathlib import Path; from matrix_hil.bringup.runner import Runner; "
+        "from matrix_hil.bringup.tables import Process; "
+        f"Runner([Process('node', 'pkg', 'node')], {{}}, workspace=Path({str(workspace.folder)!r})).run()"
+    )
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=30).returncode == -9
+    deadline = time.monotonic() + 10.0
+    while "node interrupted" not in workspace.lines() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert "node interrupted" in workspace.lines()
+
+
+def test_the_command_line_carries_name_namespace_remaps_and_parameters(workspace: Workspace) -> None:
+    config = workspace.folder / "share/lunar_bringup/config/node.yaml"
+    config.parent.mkdir(parents=True)
+    config.touch()
+    process = replace(
+        workspace.add("node"),
+        namespace="/go2",
+        remaps=(("imu", "imu/data"),),
+        parameters="node.yaml",
+        arguments=("policy",),
+    )
+    line = command_line(process, {"policy": "/p", "other": "x"}, workspace.folder)
+    assert line[0] == str(workspace.folder / "lib/pkg/node")
+    assert " ".join(line[1:]) == (
+        f"--ros-args -r __node:=node -r __ns:=/go2 -r imu:=imu/data --params-file {config} -p policy:=/p"
+    )
+
+
+def test_an_executable_or_workspace_that_is_not_built_is_named(workspace: Workspace, tmp_path: Path) -> None:
+    with pytest.raises(LunarError, match=r"lib/pkg/node does not exist; build it with 'python ros2_ws/build.py'"):
+        command_line(NODE, {}, workspace.folder)
+    with pytest.raises(LunarError, match=r"absent does not exist; build it"):
+        ros_environment(tmp_path / "absent")
+
+
+def test_the_environment_puts_the_workspace_first_and_is_idempotent(workspace: Workspace) -> None:
+    modules = workspace.folder / "lib/python3.11/site-packages"
+    modules.mkdir(parents=True)
+    base = {"PYTHONPATH": "/a", "AMENT_PREFIX_PATH": "/opt/ros/jazzy", "_ROS_WHEELS_BOOTSTRAP_COMPLETE": "1"}
+    env = ros_environment(workspace.folder, base)
+    assert env["PYTHONPATH"] == f"{modules}:/a"
+    assert env["AMENT_PREFIX_PATH"] == f"{workspace.folder}:/opt/ros/jazzy"
+    assert env["LD_LIBRARY_PATH"] == str(workspace.folder / "lib")
+    assert "_ROS_WHEELS_BOOTSTRAP_COMPLETE" not in env
+    assert env["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "LOCALHOST"
+    wide = base | {"ROS_AUTOMATIC_DISCOVERY_RANGE": "SUBNET"}
+    assert ros_environment(workspace.folder, wide)["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "SUBNET"
+    assert ros_environment(workspace.folder, env) == env
+
+
+def test_restarts_are_limited_within_the_window() -> None:
+    process = replace(NODE, restart="on-failure")
+    full = [0.0, 1.0, 2.0, 3.0]
+    assert may_restart(process, 1, full[:-1], 4.0)
+    assert not may_restart(process, 1, full, 4.0)
+    assert not may_restart(process, 1, full, 1.0 + processes.RESTART_WINDOW - 0.001)
+    assert may_restart(process, 1, full, 1.0 + processes.RESTART_WINDOW)
+    assert not may_restart(process, 0, [0.0], 4.0)
+    assert not may_restart(NODE, 1, [0.0], 4.0)
+
+
+def test_notify_is_silent_when_nobody_listens(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    notify("READY=1")
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "gone.sock"))
+    notify("READY=1")
+
+
+@pytest.mark.parametrize(
+    ("argv", "sentence"),
+    [
+        ([], "name the table to start, one of: deploy, sim, matrix, replay"),
+        (["nothing"], "name the table to start, one of: deploy, sim, matrix, replay"),
+        (["deploy", "--policy", "x", "--polici", "x"], "unknown key 'polici' for 'deploy'; did you mean 'policy'"),
+        (["deploy"], "'deploy' needs --policy: Folder with"),
+        (["deploy", "policy"], "'policy' is not understood; options are --key value"),
+        (["matrix", "--policy", "x", "--rig=tin"], "rig is 'tin'; it must be one of: virtual, serial"),
+        (["replay", "--bag"], "--bag needs a value"),
+        (["deploy", "--ready_timeout", "soon"], "ready_timeout is 'soon'"),
+        (["deploy", "--policy", os.devnull], "give an exported policy with --policy FOLDER"),
+    ],
+)
+def test_up_refuses_in_one_sentence(argv: list[str], sentence: str) -> None:
+    with pytest.raises(LunarError, match=sentence):
+        main(argv)

@@ -1,0 +1,334 @@
+"""``lunar hil`` end to end on the virtual rig: real client, real drivers, real bytes, log on disk."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from matrix_hil.link import DEVICES
+from matrix_hil.link.calibration import CalibrationConfig
+from matrix_hil.link.framing import FrameDecoder
+from matrix_hil.link.protocol import unpack
+from matrix_hil.log import Log, read_log
+from matrix_hil.messages import PlatformCommand, PlatformState
+from matrix_hil.operate import cli as hil
+from matrix_hil.operate.cli import HilConfig, run
+from matrix_hil.run.clocks import run_simulated
+from matrix_hil.run.loop import Loop, RunPlan
+from matrix_hil.virtual.rig import Treadmill, VirtualMachines
+from policy.networks.policy_file import ZOO
+from sim.config import ROOT
+from sim.errors import LunarError
+from sim.spec.command import HopCommand
+from sim.spec.observation import PRONK_OBSERVATION
+from sim.terrain.generators import TerrainConfig
+
+QUIET = Console(quiet=True)
+SHORT = RunPlan(duration=0.6, stand=0.3, down=0.3)
+TOPICS_OF_EVERY_RUN = (
+    "/robot/joint_states", "/robot/imu", "/robot/foot_contacts", "/robot/command", "/hop_command", "/platform/state",
+    "/platform/command", "/treadmill/state", "/treadmill/command", "/counterweight/state", "/counterweight/command",
+    "/tracker/pose", "/rig/base_pose", "/world/base_pose", "/supervisor/state", "/sync/stamp", "/twin/patch",
+)  # fmt: skip
+
+
+def config(policy: Path, log: Path, **changes: Any) -> HilConfig:
+    return replace(HilConfig(policy=str(policy), log=str(log), plan=SHORT), **changes)
+
+
+def assert_left_safe(log: Log) -> None:
+    """The last commands: belt stopped, rope braked, robot limp, platform where it was."""
+    assert log["/treadmill/command"].speed[-1] == 0.0
+    assert log["/counterweight/command"].brake[-1]
+    assert log["/robot/command"].mode[-1] == "damp"
+    assert np.ptp(log["/platform/command"].pose[-20:], axis=0).max() < 1e-9
+
+
+@pytest.fixture(scope="module")
+def flown(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Log]:
+    """The shipped policy for 6 s on rough ground."""
+    folder = tmp_path_factory.mktemp("hil") / "log"
+    cfg = HilConfig(
+        policy=str(ZOO / "pronk"),
+        log=str(folder),
+        plan=RunPlan(duration=6.0, stand=1.0),
+        terrain=TerrainConfig(kind="rough", size=12.0),
+        command=HopCommand(0.2, 0.0, 0.0, 0.3, 0.0),
+    )
+    return run(cfg, QUIET), read_log(folder)
+
+
+def test_the_shipped_policy_hops_on_the_virtual_rig(flown: tuple[dict[str, Any], Log]) -> None:
+    results, _ = flown
+    assert results["hops"] >= 3
+    assert results["trips"] == 0
+    assert results["stale_commands"] == 0
+    assert results["crc_errors"] == results["sequence_gaps"] == 0
+
+
+def test_gravity_in_flight_is_lunar_rising_and_falling(flown: tuple[dict[str, Any], Log]) -> None:
+    results, _ = flown
+    assert results["flight_gravity"]["rising"] == pytest.approx(1.62, abs=0.12)
+    assert results["flight_gravity"]["falling"] == pytest.approx(1.62, abs=0.12)
+    assert results["belt_acceleration_flight_rms"] < 0.1
+    assert results["belt_offset_max_m"] < 0.3
+    assert results["rope_offset_max_m"] < 0.15
+    assert results["hop_height_rms_mm"] < 20.0
+    assert results["hops_in_travel"] >= 0.8
+
+
+def test_every_topic_is_logged_at_the_loops_rate(flown: tuple[dict[str, Any], Log]) -> None:
+    _, log = flown
+    assert log.lost is None and not log.skipped
+    cycles = len(log["/sync/stamp"])
+    for topic in TOPICS_OF_EVERY_RUN:
+        count = len(log[topic])
+        expected = cycles * {"/tracker/pose": 0.6, "/twin/patch": 0.05}.get(topic, 1.0)
+        assert expected * 0.95 - 10 < count < expected * 1.05 + 10, topic
+    assert np.diff(log["/sync/stamp"].time) == pytest.approx(0.005, abs=1e-6)
+    assert {"config.json", "card.json", "revision.txt"} <= set(log.attachments)
+
+
+def test_the_raw_bytes_of_every_line_are_logged(flown: tuple[dict[str, Any], Log]) -> None:
+    """Decoded again, they are what the log says the machines measured and were told."""
+    _, log = flown
+    for device in DEVICES:
+        for way in ("rx", "tx"):
+            decoder = FrameDecoder()
+            line = log[f"/wire/{device}/{way}"]
+            messages = [unpack(f) for f in decoder.feed(b"".join(line.data))]
+            assert decoder.crc_errors == decoder.garbage_bytes == 0 and len(messages) > 100
+            if device == "platform":
+                kind, topic = (
+                    (PlatformState, "/platform/state") if way == "rx" else (PlatformCommand, "/platform/command")
+                )
+                poses = np.array([m.pose for m in messages if isinstance(m, kind)])
+                logged = log[topic].pose.astype(np.float32)
+                assert len(poses) >= len(logged) - 20
+                assert {p.tobytes() for p in poses[20:-20].astype(np.float32)} <= {p.tobytes() for p in logged}
+    assert log["/robot/fault"].fault[-1] == log["/tracker/fault"].fault[-1] == 0
+
+
+def test_the_platform_moves_in_flight_only(flown: tuple[dict[str, Any], Log]) -> None:
+    _, log = flown
+    contacts, pose = log["/robot/foot_contacts"], log["/platform/state"]
+    moving = np.abs(pose.velocity).max(axis=1) > 1e-3
+    in_stance = np.interp(pose.time, contacts.time, contacts.loaded.any(axis=1).astype(float)) > 0.99
+    # it may still be stopping when the first foot lands
+    settled = in_stance & (np.interp(pose.time - 0.06, contacts.time, contacts.loaded.any(axis=1)) > 0.99)
+    assert moving.any()
+    assert not (moving & settled).any()
+
+
+def test_the_world_moves_by_belt_travel_and_body(flown: tuple[dict[str, Any], Log]) -> None:
+    _, log = flown
+    world, rig, belt = log["/world/base_pose"], log["/rig/base_pose"], log["/treadmill/state"]
+    travel = belt.position[-1] - belt.position[0] + rig.position[-1, 0] - rig.position[0, 0]
+    assert world.position[-1, 0] - world.position[0, 0] == pytest.approx(travel, abs=0.02)
+
+
+def test_the_rig_is_left_safe(flown: tuple[dict[str, Any], Log]) -> None:
+    assert_left_safe(flown[1])
+
+
+def test_same_seed_same_log(standing_policy: Path, tmp_path: Path) -> None:
+    def log(name: str, seed: int) -> Log:
+        run(config(standing_policy, tmp_path / name, seed=seed), QUIET)
+        return read_log(tmp_path / name)
+
+    first, again, other = log("a", 1), log("b", 1), log("c", 2)
+    for topic, field in (
+        ("/robot/joint_states", "position"),
+        ("/counterweight/state", "tension"),
+        ("/robot/command", "targets"),
+        ("/tracker/pose", "position"),
+    ):
+        assert (getattr(first[topic], field) == getattr(again[topic], field)).all(), topic
+    assert (first["/tracker/pose"].position != other["/tracker/pose"].position).any()
+
+
+@pytest.mark.wall_clock
+def test_wall_clock_run(standing_policy: Path, tmp_path: Path) -> None:
+    """Threads and real deadlines; a busy machine may trip the deadline rule, which must leave the rig safe as well."""
+    results = run(config(standing_policy, tmp_path / "log", clock="wall"), QUIET)
+    log = read_log(tmp_path / "log")
+    assert results["trips"] in (0, 1)
+    assert results["lateness_us"]["p50"] >= 0.0
+    assert len(log["/robot/joint_states"]) > 20
+    assert_left_safe(log)
+
+
+def test_a_fall_trips_and_ends_safely(make_policy: Callable[..., Path], tmp_path: Path) -> None:
+    """A policy that folds its right legs."""
+    bias = np.zeros(12)
+    bias[[4, 10]], bias[[5, 11]] = 4.0, -4.0
+    bias[[3, 9]] = -3.0
+    policy = make_policy(np.zeros((PRONK_OBSERVATION.size, 12)), bias)
+    results = run(config(policy, tmp_path / "log", plan=RunPlan(duration=6.0, stand=0.3, down=0.3)), QUIET)
+    log = read_log(tmp_path / "log")
+    assert results["trips"] == 1
+    assert results["reason"].startswith(("S12", "S13", "S14"))
+    assert results["run_seconds"] < 6.0
+    assert_left_safe(log)
+
+
+def test_an_error_in_the_loop_stops_the_machines(
+    standing_policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Drivers send their safe commands on the way out, the log is whole."""
+    sent: list[Any] = []
+
+    def break_down(self: Loop, now: float, *rest: Any) -> None:
+        if now > 0.8:
+            raise RuntimeError("a bug")
+        original(self, now, *rest)
+
+    def close(self: VirtualMachines, *_: object) -> None:
+        for emulator in self.emulators.values():
+            emulator.poll(2.0)
+        sent.extend([self.treadmill.last_command, self.counterweight.last_command, self.robot.last_command])
+        original_exit(self, None, None, None)
+
+    original, original_exit = Loop.cycle, VirtualMachines.__exit__
+    monkeypatch.setattr(Loop, "cycle", break_down)
+    monkeypatch.setattr(VirtualMachines, "__exit__", close)
+    with pytest.raises(RuntimeError, match="a bug"):
+        run(config(standing_policy, tmp_path / "log"), QUIET)
+    belt, rope, robot = sent
+    assert belt.speed == 0.0
+    assert rope.brake
+    assert robot.mode == "damp"
+    log = read_log(tmp_path / "log")
+    assert log.lost is None
+    assert log["/supervisor/state"].state[-1] == "run"
+
+
+@pytest.mark.wall_clock
+def test_ctrl_c_leaves_the_rig_safe_and_the_log_closed(standing_policy: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "log"
+    arguments = ["--policy", str(standing_policy), "--log", str(folder), "--plan.duration", "500"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from matrix_hil.cli import main; main()", "hil", *arguments],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 60.0
+        while time.monotonic() < deadline:
+            file = folder / "log.mcap"
+            if file.is_file() and file.stat().st_size > 800_000:  # well into the run
+                break
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=30.0)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert "Traceback" not in error
+    log = read_log(folder)
+    assert log.lost is None
+    assert "run" in log["/supervisor/state"].state
+    assert_left_safe(log)
+
+
+# ---- what the user can mend: one sentence, nothing moves -------------------------------------------------------------
+
+
+@pytest.fixture
+def silent_server() -> Iterator[int]:
+    """Port of a server that accepts and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+@pytest.fixture
+def no_machine_moves(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("the loop was started")
+
+    monkeypatch.setattr(hil, "run_simulated", refuse)
+    monkeypatch.setattr(hil, "run_wall", refuse)
+
+
+@pytest.mark.usefixtures("no_machine_moves")
+def test_unreal_that_does_not_answer(standing_policy: Path, tmp_path: Path, silent_server: int) -> None:
+    twin = hil.Twin(host="127.0.0.1", port=silent_server, timeout=0.3)
+    with pytest.raises(LunarError, match="UnrealCV"):
+        run(config(standing_policy, tmp_path / "log", twin=twin), QUIET)
+    assert not (tmp_path / "log").exists()
+
+
+@pytest.mark.usefixtures("no_machine_moves")
+def test_a_machine_that_was_never_calibrated(standing_policy: Path, tmp_path: Path) -> None:
+    cfg = config(
+        standing_policy, tmp_path / "log", clock="wall", treadmill=Treadmill(port="/dev/ttyNOTHERE"),
+        calibration=CalibrationConfig(file=str(tmp_path / "none.json")),
+    )  # fmt: skip
+    with pytest.raises(LunarError, match=r"no calibration .*none.json.*lunar hil calibrate"):
+        run(cfg, QUIET)
+
+
+@pytest.mark.usefixtures("no_machine_moves")
+def test_real_ports_need_real_time(standing_policy: Path, tmp_path: Path) -> None:
+    with pytest.raises(LunarError, match=r"treadmill\.port.*wall"):
+        run(config(standing_policy, tmp_path / "log", treadmill=Treadmill(port="/dev/ttyUSB0")), QUIET)
+
+
+@pytest.mark.usefixtures("no_machine_moves")
+def test_policy_missing_or_unfit(make_policy: Callable[..., Path], tmp_path: Path) -> None:
+    with pytest.raises(LunarError, match="does not exist"):
+        run(config(tmp_path / "nothing", tmp_path / "log"), QUIET)
+    spec = replace(PRONK_OBSERVATION, rate=100.0)
+    unfit = make_policy(np.zeros((spec.size, 12)), np.zeros(12), spec)
+    with pytest.raises(LunarError, match="does not fit"):
+        run(config(unfit, tmp_path / "log"), QUIET)
+
+
+def test_a_rig_that_objects_is_not_armed(
+    standing_policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The treadmill's e-stop is pressed from the start."""
+    modes: list[str] = []
+
+    def press(bench: Any) -> None:
+        bench.machines.treadmill.estop(True)
+        try:
+            run_simulated(bench)
+        finally:
+            modes.append(bench.machines.robot.actuated.mode)
+
+    monkeypatch.setattr(hil, "run_simulated", press)
+    plan = RunPlan(duration=1.0, stand=0.2, arm_timeout=0.5)
+    with pytest.raises(LunarError, match="cannot be armed"):
+        run(config(standing_policy, tmp_path / "log", plan=plan), QUIET)
+    assert modes == ["damp"]
+    assert (read_log(tmp_path / "log")["/treadmill/command"].speed == 0.0).all()
+
+
+def test_command_line_writes_results(standing_policy: Path, tmp_path: Path) -> None:
+    out = tmp_path / "results.json"
+    hil.main([
+        "--policy", str(standing_policy), "--log", str(tmp_path / "log"), "--json", str(out), "--terrain.kind", "flat",
+        "--plan.duration", "0.5", "--plan.stand", "0.2",
+    ])  # fmt: skip
+    document = json.loads(out.read_text())
+    assert document["command"] == "hil"
+    assert {"lateness_us", "stale_commands", "trips", "hops", "pronks"} <= set(document["results"])
+    assert set(document["results"]["lateness_us"]) == {"p50", "p99", "p999"}
+
+
+def test_the_shipped_config_is_complete() -> None:
+    with pytest.raises(LunarError, match=r"treadmil\.max_speed"):
+        hil.main(["--treadmil.max_speed", "1.0"])

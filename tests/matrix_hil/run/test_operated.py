@@ -1,0 +1,120 @@
+"""Orders of an operator: what each does in which state, and what it answers."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from matrix_hil.control.sync import Sync, SyncConfig
+from matrix_hil.run.loop import Cycle
+from matrix_hil.run.operated import OperatedLoop
+from matrix_hil.safety.supervisor import SafetyConfig, Supervisor
+from policy.runtime.onnx_policy import OnnxPolicy
+from sim.spec.command import HopCommand
+from tests.matrix_hil.safety.examples import DT, good_states
+
+
+class Device:
+    """What the loop needs of a driver."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.sent: list[Any] = []
+        self.resets = 0
+        self.now = 0.0
+
+    @property
+    def state(self) -> Any:
+        return getattr(good_states(self.now), self.name)
+
+    def send(self, command: Any, expires: float = math.inf) -> None:
+        self.sent.append(command)
+
+    def reset(self) -> None:
+        self.resets += 1
+
+
+class Rig:
+    """Five well-behaved machines and a clock of 5 ms."""
+
+    def __init__(self, policy: Path) -> None:
+        self.devices = {n: Device(n) for n in ("platform", "treadmill", "counterweight", "tracker", "robot")}
+        self.cycles: list[Cycle] = []
+        sync = Sync(SyncConfig(), OnnxPolicy(policy))
+        supervisor = Supervisor(SafetyConfig())
+        self.loop = OperatedLoop(sync, supervisor, self.devices, HopCommand(), 1.5, self.cycles.append)
+        self.now = 10.0
+
+    def run(self, seconds: float) -> Rig:
+        for _ in range(round(seconds / DT)):
+            self.now += DT
+            for device in self.devices.values():
+                device.now = self.now
+            self.loop.cycle(self.now, self.loop.newest(), None)
+        return self
+
+    def order(self, name: str) -> tuple[bool, str]:
+        answer = getattr(self.loop, name)(self.now)
+        self.run(2 * DT)
+        return answer
+
+    @property
+    def mode(self) -> str:
+        return self.cycles[-1].sent.robot.mode
+
+
+@pytest.fixture
+def rig(standing_policy: Path) -> Rig:
+    return Rig(standing_policy).run(0.2)
+
+
+def test_the_way_up_and_down(rig: Rig) -> None:
+    assert rig.order("arm") == (True, "armed") and rig.mode == "stand"
+    done, why = rig.order("run")
+    assert not done and "must stand for 1." in why
+    rig.run(1.5)
+    assert rig.order("run") == (True, "run") and rig.mode == "run" and rig.cycles[-1].info.running
+    assert rig.order("hold") == (True, "hold") and rig.mode == "stand" and not rig.cycles[-1].info.running
+    rig.run(1.5)
+    assert rig.order("run") == (True, "run")
+    assert rig.order("reset") == (True, "idle")
+    assert rig.run(0.2).mode == "damp"
+
+
+@pytest.mark.parametrize("order", ["run", "hold"])
+def test_what_an_idle_rig_refuses(rig: Rig, order: str) -> None:
+    assert rig.order(order) == (False, "the rig is in 'idle'")
+
+
+def test_arm_says_which_rule_objects(rig: Rig) -> None:
+    rig.loop.supervisor.blocked = "S05 platform has sent no state"
+    assert rig.loop.arm(rig.now) == (False, "the rig is in 'idle': S05 platform has sent no state")
+
+
+def test_an_estop_is_latched_until_the_button_is_let_go_and_reset(rig: Rig) -> None:
+    rig.order("arm")
+    rig.run(1.5).order("run")
+    rig.loop.estop_input(True, rig.now)
+    rig.run(0.2)
+    assert rig.mode == "damp" and not rig.cycles[-1].info.running
+    assert rig.order("reset") == (False, "the e-stop is still held")
+    rig.loop.estop_input(False, rig.now)
+    done, why = rig.order("arm")
+    assert not done and why.startswith("the rig is in 'estop': S00")
+    resets = [d.resets for d in rig.devices.values()]
+    assert rig.order("reset") == (True, "idle")
+    assert [d.resets for d in rig.devices.values()] == [r + 1 for r in resets]
+    assert rig.order("arm") == (True, "armed")
+
+
+def test_a_trip_stops_the_policy(rig: Rig) -> None:
+    rig.order("arm")
+    rig.run(1.5).order("run")
+    rig.now += 1.0  # a missed deadline
+    rig.run(2 * DT)
+    assert rig.cycles[-1].supervisor.state == "safe" and not rig.cycles[-1].info.running
+    done, why = rig.order("run")
+    assert not done and "S03" in why

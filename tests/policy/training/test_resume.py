@@ -1,0 +1,214 @@
+"""A resumed training is the one that was interrupted, but for new trials; what is no checkpoint of it is refused."""
+
+from __future__ import annotations
+
+import csv
+import json
+import pickle
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from stable_baselines3.common.callbacks import CheckpointCallback
+
+from policy.networks.actor import ModelConfig
+from policy.networks.encoder import EncoderConfig
+from policy.runtime.card import Card
+from policy.training import checkpoint
+from policy.training.cli import Stage, TrainConfig, TrainingProgress, _parse, run
+from policy.training.ppo import LunarPPO, PPOConfig
+from policy.training.vec_env import LunarVecEnv
+from sim.envs.world import PronkWorld, WorldConfig
+from sim.errors import LunarError
+from sim.mdp.curriculum import CurriculumConfig
+from sim.terrain.generators import TerrainConfig
+from tests.policy.conftest import tiny
+
+MODEL = ModelConfig(
+    hidden=(16,),
+    encoders={
+        "long": EncoderConfig((0, 4, 8), ("vx", "height"), 4, hidden=(16,)),
+        "short": EncoderConfig((0, 1), ("vz",), 4, "long", hidden=(16,)),
+    },
+)
+GROUND = TerrainConfig(kind="mare", size=16.0, resolution=0.2)
+PPO = PPOConfig(rollout=8, minibatch=48, epochs=2, model=MODEL)
+WORLD = WorldConfig(num_envs=12, ages=MODEL.ages, terrain=GROUND, curriculum=CurriculumConfig(enabled=True))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def fresh(seed: int = 3, world: WorldConfig = WORLD, ppo: PPOConfig = PPO) -> LunarPPO:
+    return LunarPPO(LunarVecEnv(PronkWorld(world, seed, threads=1)), ppo, seed)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory) -> tuple[LunarPPO, Path]:
+    """A model after three updates, and its checkpoint."""
+    model = fresh()
+    model.learn(3 * 12 * 8)
+    model.env.world.physics.level[:] = torch.arange(12) % 10
+    path = tmp_path_factory.mktemp("checkpoint") / checkpoint.NAME
+    model.save(path)
+    return model, path
+
+
+def test_resumed_training_is_the_same_bit_by_bit(saved, tmp_path):
+    model, path = saved
+    resumed = LunarPPO.load(path, LunarVecEnv(PronkWorld(WORLD, 3, threads=1)))
+    assert resumed.num_timesteps == 3 * 12 * 8 and resumed.env.world.physics.level.tolist() == [*range(10), 0, 1]
+    first = float(resumed.policy.optimizer.state_dict()["state"][0]["step"])
+    for one in (model, resumed):
+        one._last_obs = None  # both start new trials
+        torch.set_rng_state(checkpoint.read(path)["processes"]["torch"][0])
+        one.learn(2 * 12 * 8, reset_num_timesteps=False)
+    assert resumed.num_timesteps == 5 * 12 * 8
+    assert resumed.policy.optimizer.state_dict()["state"][0]["step"] > first > 0
+    assert torch.equal(model.rollout.rewards, resumed.rollout.rewards)
+    for ours, theirs in ((model.policy, resumed.policy), (model.estimator.targets, resumed.estimator.targets)):
+        for name, value in ours.state_dict().items():
+            assert torch.equal(value, theirs.state_dict()[name]), name
+    assert model.lr == resumed.lr
+
+
+def test_a_folder_is_all_that_a_continuation_needs(tmp_path):
+    cfg = replace(tiny(tmp_path / "run"), threads=1, stages=[Stage(0.5), Stage(1.0, {"tilt": -9.0})])
+    run(cfg, "first command")
+    with pytest.raises(LunarError, match="256 steps already"):
+        run(replace(cfg, resume=str(tmp_path / "run")), "")
+    again = _parse(["--resume", str(tmp_path / "run"), "--steps", "512"])
+    assert again == replace(cfg, resume=str(tmp_path / "run"), steps=512)
+    results = run(again, "second command")
+    assert results["steps"] == 512
+    with (tmp_path / "run" / "progress.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["time/steps"]) for row in rows] == [128, 256, 384, 512]
+    assert all(float(row["train/reward"]) for row in rows)
+    earlier = Card.load(tmp_path / "run" / "card.json").training["earlier"]
+    assert [(e["command"], e["steps"]) for e in earlier] == [("first command", 256)]
+    # the last stage had been reached at 128 of 256 steps: half of 512 does not lead back to the first
+    assert json.loads(checkpoint.read(tmp_path / "run" / checkpoint.NAME)["training"])["stage"] == 1
+
+
+def test_another_world_may_follow(saved):
+    _, path = saved
+    world = replace(WORLD, num_envs=6, terrain=replace(GROUND, kind="highland"))
+    model = fresh(world=world, ppo=replace(PPO, gamma=0.9))
+    notes = checkpoint.restore(model, checkpoint.read(path), path)
+    assert len(notes) == 1 and "new terrain" in notes[0]
+    assert model.policy.optimizer.state_dict()["state"][0]["step"] > 0 and model.gamma == 0.9
+    model.learn(6 * 8, reset_num_timesteps=False)
+    assert model.num_timesteps == 3 * 12 * 8 + 6 * 8
+
+
+@pytest.mark.parametrize(
+    ("world", "ppo", "names"),
+    [
+        (WORLD, replace(PPO, model=replace(MODEL, hidden=(32,))), r"model.hidden \[16\], this training \[32\]"),
+        (WORLD, replace(PPO, model=replace(MODEL, encoders={})), "encoders"),
+        (replace(WORLD, ages=tuple(range(9))), PPO, "ages"),
+        (replace(WORLD, action_scale=0.2), PPO, "action_scale 0.35, this training 0.2"),
+    ],
+)
+def test_another_training_is_refused_in_one_sentence(saved, world, ppo, names):
+    _, path = saved
+    with pytest.raises(LunarError, match=names) as error:
+        checkpoint.restore(fresh(world=world, ppo=ppo), checkpoint.read(path), path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_damaged_checkpoint_is_refused_in_one_sentence(saved, tmp_path):
+    _, path = saved
+    data, model = path.read_bytes(), fresh()
+    whole, copy = checkpoint.read(path), tmp_path / "c.pt"
+    rng = np.random.default_rng(0)
+    cut = [data[: int(length)] for length in rng.integers(0, len(data), 12)]
+    spoilt = [data[:place] + rng.bytes(64) + data[place + 64 :] for place in rng.integers(0, len(data), 24)]
+    refused = 0
+    for content in [*cut, rng.bytes(1000), b"", *spoilt]:
+        copy.write_bytes(content)
+        try:
+            document = checkpoint.read(copy)
+        except LunarError as error:
+            assert "c.pt" in str(error) and "\n" not in str(error)
+            refused += 1
+        else:  # only padding was hit
+            assert str(document) == str(whole)
+            checkpoint.restore(model, document, copy)
+    assert refused > 14 + 12
+    with pytest.raises(LunarError, match="does not exist"):
+        checkpoint.read(tmp_path / "none.pt")
+    torch.save({"weights": torch.zeros(3)}, copy)
+    with pytest.raises(LunarError, match="not a checkpoint"):
+        checkpoint.read(copy)
+    del whole["policy"]["critic.0.bias"]
+    with pytest.raises(LunarError, match=r"damaged.*critic\.0\.bias"):
+        checkpoint.restore(model, whole, path)
+
+
+def test_a_checkpoint_runs_no_code(tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "sprung",))
+
+    torch.save({"format": checkpoint.FORMAT, "policy": Trap()}, tmp_path / "c.pt")
+    with pytest.raises(LunarError, match="more than tensors"):
+        checkpoint.read(tmp_path / "c.pt")
+    (tmp_path / "c.pt").write_bytes(pickle.dumps(Trap()))
+    with pytest.raises(LunarError):
+        checkpoint.read(tmp_path / "c.pt")
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_a_crash_while_writing_leaves_the_checkpoint_before(saved, tmp_path, monkeypatch):
+    model, _ = saved
+    path = tmp_path / checkpoint.NAME
+    model.save(path)
+    before = path.read_bytes()
+
+    def crash(document, file):
+        file.write(b"half")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(torch, "save", crash)
+    with pytest.raises(OSError, match="No space"):
+        model.save(path)
+    assert path.read_bytes() == before
+
+
+def test_checkpoints_are_written_every_few_minutes(tmp_path):
+    model, now = fresh(), [0.0]
+
+    def clock() -> float:
+        now[0] += 60.0
+        return now[0]
+
+    cfg = TrainConfig(out=str(tmp_path), checkpoint_minutes=3.0, world=WORLD, ppo=PPO)
+    progress = TrainingProgress(cfg, 4 * 96, "", {}, clock)
+    steps = []
+    progress.save = lambda: steps.append(model.num_timesteps) or setattr(progress, "saved", now[0])
+    model.learn(8 * 96, callback=progress)
+    assert steps == [2 * 96, 5 * 96]  # at every third look at the clock, between updates
+
+
+def test_sb3s_save_load_and_predict(saved, tmp_path):
+    model, path = saved
+    with pytest.raises(LunarError, match="env="):
+        LunarPPO.load(path)
+    env = LunarVecEnv(PronkWorld(WORLD, 9, threads=1))
+    observation = env.reset()
+    ours, _ = LunarPPO.load(path, env).predict(observation, deterministic=True)
+    theirs, _ = model.predict(observation, deterministic=True)
+    LunarPPO.load(path, env).learn(96, CheckpointCallback(4, str(tmp_path)), reset_num_timesteps=False)
+    assert ours.shape == (12, 12) and np.isfinite(ours).all()
+    files = sorted(tmp_path.glob("*.zip"))
+    assert files and LunarPPO.load(files[-1], env).num_timesteps > 3 * 96
+    assert theirs.shape == ours.shape
