@@ -22,7 +22,7 @@ COMMANDS = {
     "replay": ("matrix_hil.replay.cli", "look at a HIL log, run it again, re-simulate it, or publish it"),
     "log": ("matrix_hil.log.cli", "summarise, recover, export or compare HIL logs"),
     "bench": ("benchmarks.cli", "measure speed against peers"),
-    "up": ("matrix_hil.bringup.runner", "start a table of ROS 2 processes"),
+    "up": ("matrix_hil.bringup.cli", "start a table of ROS 2 processes"),
     "terrain": ("sim.terrain.cli", "picture a terrain, or write it for Unreal Engine"),
     "twin": ("matrix_hil.virtual.unreal.cli", "serve a terrain to any UnrealCV client"),
 }

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 from sim.config import ROOT
 
 
 @dataclass(frozen=True)
 class Process:
-    """One ROS 2 node in its own process."""
+    """One ROS 2 node in its own process.
+
+    None is started again when it ends: a robot that hopped when its policy died must not begin to hop by itself, and a
+    rig that stopped waits for its operator.
+    """
 
     name: str
     """Node name."""
@@ -23,19 +27,16 @@ class Process:
     """Launch arguments that are handed on as parameters of the same name."""
     only: tuple[str, str] | None = None
     """(launch argument, value): the process is started only where the argument has that value."""
-    remaps: tuple[tuple[str, str], ...] = ()
     lifecycle: bool = False
     """Whether it is a lifecycle node; later processes start when it has become active."""
     order: int = 0
     """Processes of equal order start together."""
-    restart: Literal["never", "on-failure"] = "never"
     required: bool = True
-    """Whether everything stops when it ends for good."""
+    """Whether everything stops when it ends."""
     finite: bool = False
     """Whether it ends by itself when its work is done; everything stops then too, and it is no failure."""
 
 
-# A robot that hopped when its policy process died must not start to hop again by itself: restart is 'never'.
 POLICY = Process(
     name="policy_node",
     package="lunar_policy",
@@ -50,7 +51,7 @@ MACHINES = ("platform", "treadmill", "counterweight", "tracker", "robot")
 
 
 def _bridge(name: str, executable: str, order: int, *arguments: str, **more: Any) -> Process:
-    """A lifecycle node of the rig. None is restarted by itself: a rig that stopped waits for its operator."""
+    """A lifecycle node of the rig."""
     return Process(
         name, "matrix_bridge", executable, "/matrix", "matrix.yaml", arguments, lifecycle=True, order=order, **more
     )

@@ -15,7 +15,7 @@ from mcap.exceptions import McapError
 from mcap.records import Channel, Message, Schema
 from mcap.stream_reader import CRCValidationError, StreamReader
 
-from matrix_hil.bringup.runner import pairs, up
+from matrix_hil.bringup.cli import pairs, up
 from sim.errors import LunarError
 
 _RECORD_LIMIT = 256 * 2**20  # bytes; a length beyond this is damage, not data

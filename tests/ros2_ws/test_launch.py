@@ -51,6 +51,11 @@ class DeclareLaunchArgument:
         self.name, self.default_value, self.description, self.choices = name, default_value, description, choices
 
 
+class Shutdown:
+    def __init__(self, *, reason: str) -> None:
+        self.reason = reason
+
+
 class IfCondition:
     def __init__(self, predicate: Any) -> None:
         self.predicate = predicate
@@ -75,7 +80,7 @@ class LaunchDescription:
 def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
     content = {
         "launch": {"LaunchDescription": LaunchDescription},
-        "launch.actions": {"DeclareLaunchArgument": DeclareLaunchArgument},
+        "launch.actions": {"DeclareLaunchArgument": DeclareLaunchArgument, "Shutdown": Shutdown},
         "launch.conditions": {"IfCondition": IfCondition},
         "launch.substitutions": {"LaunchConfiguration": LaunchConfiguration, "EqualsSubstitution": EqualsSubstitution},
         "launch_ros": {},
@@ -119,13 +124,14 @@ def test_the_launch_file_starts_what_the_table_says(table: str, fakes: None) -> 
         for key in ("name", "package", "executable", "namespace"):
             assert given[key] == getattr(process, key)
         assert isinstance(node, LifecycleNode) == process.lifecycle
-        assert given["remappings"] == list(process.remaps)
         if process.only:
             equal = given["condition"].predicate
             assert (equal.left.variable_name, equal.right) == process.only
         else:
             assert given["condition"] is None
-        assert given["respawn"] == (process.restart == "on-failure")
+        # what must not go on alone ends the others; nothing is started again
+        assert isinstance(given["on_exit"], Shutdown) == process.required
+        assert not given.get("respawn")
         files = [p for p in given["parameters"] if isinstance(p, str)]
         assert files == ([str(BRINGUP / "config" / process.parameters)] if process.parameters else [])
         values = {k: v for p in given["parameters"] if isinstance(p, dict) for k, v in p.items()}

@@ -1,4 +1,4 @@
-"""The runner on scripts that behave like nodes: order, readiness, restarts, Ctrl-C and exit statuses, without ROS."""
+"""The runner on scripts that behave like nodes: order, readiness, Ctrl-C and exit statuses, without ROS."""
 
 from __future__ import annotations
 
@@ -12,16 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from matrix_hil.bringup import runner as processes
-from matrix_hil.bringup.runner import (
-    Runner,
-    command_line,
-    main,
-    may_restart,
-    notify,
-    ros_environment,
-)
+from matrix_hil.bringup import runner
+from matrix_hil.bringup.cli import main
+from matrix_hil.bringup.runner import Runner, command_line, ros_environment
 from matrix_hil.bringup.tables import Process
+from policy.runtime.notify import notify
 from sim.errors import LunarError
 
 pytestmark = pytest.mark.wall_clock
@@ -29,7 +24,7 @@ pytestmark = pytest.mark.wall_clock
 NODE = Process(name="node", package="pkg", executable="node")
 SERVER = """
 import os, pathlib, signal, sys, time
-from matrix_hil.bringup.runner import notify
+from policy.runtime.notify import notify
 log = open({log!r}, "a", buffering=1)
 name = sys.argv[3].removeprefix("__node:=")
 stop = []
@@ -93,18 +88,11 @@ def test_the_end_of_an_optional_process_stops_nothing(workspace: Workspace) -> N
     assert workspace.run(extra, replace(workspace.add("server", CTRL_C), order=1)) == 0
 
 
-def test_a_process_that_fails_once_starts_again(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes, "RESTART_DELAY", 0.0)
-    flag = workspace.folder / "flag"
-    body = f"flag = pathlib.Path({str(flag)!r})\nif not flag.exists():\n    flag.touch()\n    sys.exit(1)\n{CTRL_C}"
-    assert workspace.run(replace(workspace.add("flaky", body), restart="on-failure")) == 0
-    assert workspace.lines() == ["flaky starts", "flaky starts", "flaky interrupted"]
-
-
-def test_a_process_that_always_fails_is_given_up(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes, "RESTART_DELAY", 0.0)
-    assert workspace.run(replace(workspace.add("broken", "sys.exit(1)"), restart="on-failure")) == 1
-    assert workspace.lines() == ["broken starts"] * (1 + processes.MAX_RESTARTS)
+def test_the_end_of_a_finite_process_stops_all_and_is_no_failure(workspace: Workspace) -> None:
+    server = workspace.add("server")
+    done = replace(workspace.add("done", "time.sleep(0.2); sys.exit(0)"), finite=True, order=1)
+    assert workspace.run(server, done) == 0
+    assert workspace.lines()[-1] == "server interrupted"
 
 
 def test_a_node_that_never_becomes_active_is_named(workspace: Workspace) -> None:
@@ -115,7 +103,7 @@ def test_a_node_that_never_becomes_active_is_named(workspace: Workspace) -> None
 def test_a_process_that_ignores_ctrl_c_is_killed_and_is_a_failure(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(processes, "STOP_SIGNALS", ((signal.SIGINT, 0.2), (signal.SIGKILL, 5.0)))
+    monkeypatch.setattr(runner, "STOP_SIGNALS", ((signal.SIGINT, 0.2), (signal.SIGKILL, 5.0)))
     deaf = workspace.add("deaf", f"signal.signal(signal.SIGINT, signal.SIG_IGN)\n{CTRL_C}")
     assert workspace.run(deaf) == 1
     assert "deaf: ended with status -9" in workspace.said
@@ -135,22 +123,19 @@ def test_no_node_outlives_a_runner_that_is_killed(workspace: Workspace) -> None:
     assert "node interrupted" in workspace.lines()
 
 
-def test_the_command_line_carries_name_namespace_remaps_and_parameters(workspace: Workspace) -> None:
+def test_the_command_line_carries_name_namespace_and_parameters(workspace: Workspace) -> None:
     config = workspace.folder / "share/lunar_bringup/config/node.yaml"
     config.parent.mkdir(parents=True)
     config.touch()
     process = replace(
         workspace.add("node"),
         namespace="/go2",
-        remaps=(("imu", "imu/data"),),
         parameters="node.yaml",
         arguments=("policy",),
     )
     line = command_line(process, {"policy": "/p", "other": "x"}, workspace.folder)
     assert line[0] == str(workspace.folder / "lib/pkg/node")
-    assert " ".join(line[1:]) == (
-        f"--ros-args -r __node:=node -r __ns:=/go2 -r imu:=imu/data --params-file {config} -p policy:=/p"
-    )
+    assert " ".join(line[1:]) == (f"--ros-args -r __node:=node -r __ns:=/go2 --params-file {config} -p policy:=/p")
 
 
 def test_an_executable_or_workspace_that_is_not_built_is_named(workspace: Workspace, tmp_path: Path) -> None:
@@ -173,17 +158,6 @@ def test_the_environment_puts_the_workspace_first_and_is_idempotent(workspace: W
     wide = base | {"ROS_AUTOMATIC_DISCOVERY_RANGE": "SUBNET"}
     assert ros_environment(workspace.folder, wide)["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "SUBNET"
     assert ros_environment(workspace.folder, env) == env
-
-
-def test_restarts_are_limited_within_the_window() -> None:
-    process = replace(NODE, restart="on-failure")
-    full = [0.0, 1.0, 2.0, 3.0]
-    assert may_restart(process, 1, full[:-1], 4.0)
-    assert not may_restart(process, 1, full, 4.0)
-    assert not may_restart(process, 1, full, 1.0 + processes.RESTART_WINDOW - 0.001)
-    assert may_restart(process, 1, full, 1.0 + processes.RESTART_WINDOW)
-    assert not may_restart(process, 0, [0.0], 4.0)
-    assert not may_restart(NODE, 1, [0.0], 4.0)
 
 
 def test_notify_is_silent_when_nobody_listens(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from matrix_hil.bringup import runner as processes
+from matrix_hil.bringup import cli
+from matrix_hil.bringup.tables import Process
+from sim.config import ROOT
 
-ZOO = str(Path(processes.ROOT) / "policy/zoo/pronk")
+ZOO = str(ROOT / "policy/zoo/pronk")
 
 
 @pytest.mark.parametrize(
@@ -24,12 +24,12 @@ def test_each_robot_gets_its_own_driver(robot: str, wanted: set[str], monkeypatc
     started: list[str] = []
 
     class Runner:
-        def __init__(self, table: list[processes.Process], *rest: object, **more: object) -> None:
+        def __init__(self, table: list[Process], *rest: object, **more: object) -> None:
             started.extend(p.name for p in table)
 
         def run(self) -> int:
             return 0
 
-    monkeypatch.setattr(processes, "Runner", Runner)
-    assert processes.up("deploy", {"policy": ZOO, "robot": robot}) == 0
+    monkeypatch.setattr(cli, "Runner", Runner)
+    assert cli.up("deploy", {"policy": ZOO, "robot": robot}) == 0
     assert sorted(started) == sorted(wanted)  # each once

@@ -24,9 +24,9 @@ class Absent:
 sys.meta_path.insert(0, Absent())
 
 import numpy as np
-from matrix_hil.bringup.runner import notify
 from policy.runtime.controller import ControllerConfig, PolicyController
 from policy.runtime.go2_guard import Go2Guard
+from policy.runtime.notify import notify
 from policy.runtime.onnx_policy import OnnxPolicy
 from policy.runtime.unitree import low_cmd, why_refused
 from sim.spec.joints import JOINT_NAMES, NOMINAL_POSE

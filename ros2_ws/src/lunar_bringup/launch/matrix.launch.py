@@ -3,12 +3,10 @@
 What is started is written in ``matrix_hil/bringup/tables.py``; 'lunar up matrix' starts the same.
 """
 
-from pathlib import Path
-
 from launch import LaunchDescription
 from lunar_bringup.table import describe
 
 
 def generate_launch_description() -> LaunchDescription:
     """The table 'matrix'."""
-    return describe("matrix", Path(__file__).resolve().parent.parent / "config")
+    return describe(__file__)

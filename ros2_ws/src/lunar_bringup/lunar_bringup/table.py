@@ -3,23 +3,22 @@
 from pathlib import Path
 
 from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument
+from launch.actions import DeclareLaunchArgument, Shutdown
 from launch.conditions import IfCondition
 from launch.substitutions import EqualsSubstitution, LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
 
-from matrix_hil.bringup.runner import RESTART_DELAY
 from matrix_hil.bringup.tables import ARGUMENTS, TABLES, Process, arguments_of
 
 
-def describe(table: str, config: Path) -> LaunchDescription:
-    """The launch arguments of ``table``, then its processes in their order.
+def describe(launch_file: str) -> LaunchDescription:
+    """The launch arguments of a table of ``matrix_hil.bringup.tables``, then its processes in their order.
 
     Args:
-        table: name in ``matrix_hil.bringup.tables.TABLES``.
-        config: folder of the parameter files.
+        launch_file: path of ``launch/TABLE.launch.py``; the parameter files are in ``config`` beside its folder.
     """
-    processes = sorted(TABLES[table], key=lambda p: p.order)
+    file = Path(launch_file).resolve()
+    table, config = file.name.removesuffix(".launch.py"), file.parent.parent / "config"
     arguments = [
         DeclareLaunchArgument(
             name, default_value=ARGUMENTS[name].default, description=ARGUMENTS[name].help,
@@ -27,11 +26,12 @@ def describe(table: str, config: Path) -> LaunchDescription:
         )
         for name in arguments_of(table)
     ]  # fmt: skip
+    processes = sorted(TABLES[table], key=lambda p: p.order)
     return LaunchDescription([*arguments, *(action(process, config) for process in processes)])
 
 
 def action(process: Process, config: Path) -> Node:
-    """One row of a table as a launch action."""
+    """One row of a table as a launch action; ``config`` is the folder of the parameter files."""
     parameters: list = [str(config / process.parameters)] if process.parameters else []
     parameters += [{name: LaunchConfiguration(name) for name in process.arguments}] if process.arguments else []
     condition = None
@@ -43,9 +43,7 @@ def action(process: Process, config: Path) -> Node:
         executable=process.executable,
         namespace=process.namespace,
         parameters=parameters,
-        remappings=list(process.remaps),
-        respawn=process.restart == "on-failure",
-        respawn_delay=RESTART_DELAY,
+        on_exit=Shutdown(reason=f"{process.name} has ended") if process.required else None,
         output="screen",
         condition=condition,
     )

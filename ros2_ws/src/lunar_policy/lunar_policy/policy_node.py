@@ -28,8 +28,8 @@ from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Imu, JointState
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from matrix_hil.bringup.runner import notify
 from policy.runtime.controller import ControllerConfig, JointCommand, PolicyController
+from policy.runtime.notify import notify
 from policy.runtime.onnx_policy import OnnxPolicy
 from sim.errors import LunarError
 from sim.spec.joints import JOINT_NAMES

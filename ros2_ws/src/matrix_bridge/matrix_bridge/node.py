@@ -25,9 +25,9 @@ from rclpy.signals import SignalHandlerOptions
 
 from matrix_bridge.graph import GRAPH
 from matrix_bridge.qos import EVENT, PROFILES
-from matrix_hil.bringup.runner import notify
 from matrix_hil.log.topics import Codec
 from matrix_hil.run.clocks import ordinary_time, real_time
+from policy.runtime.notify import notify
 from sim.errors import LunarError
 
 try:  # a third less computing for the same messages
