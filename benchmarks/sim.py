@@ -7,15 +7,16 @@ interleaved, and medians are reported, because the host's speed swings.
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import gymnasium
 import numpy as np
-import psutil
 import torch
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from mujoco.batch import Batch
@@ -228,12 +229,16 @@ def run(cfg: BenchSimConfig) -> dict[str, Any]:
 
 def _scale(world: WorldConfig, cfg: BenchSimConfig, actor: torch.nn.Module, seconds: float) -> dict[str, float]:
     """Speed and resident memory that an environment of this size adds."""
-    process = psutil.Process()
-    before = process.memory_info().rss
+    before = _resident()
     subject = Ours(world, cfg.seed, cfg.device, actor, steps=4)
     speed = statistics.median(measure(subject, seconds) for _ in range(3))
-    megabytes = (process.memory_info().rss - before) / 1e6
+    megabytes = (_resident() - before) / 1e6
     return {"robots": world.num_envs, "steps_per_s": speed, "mb_per_robot": megabytes / world.num_envs}
+
+
+def _resident() -> int:
+    """Bytes of this process in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _advance(world: PronkWorld, actor: torch.nn.Module, obs: torch.Tensor) -> torch.Tensor:

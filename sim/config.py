@@ -20,12 +20,16 @@ import yaml
 from jsonargparse._loaders_dumpers import yaml_load
 
 from sim.errors import LunarError
+from sim.files import CONFIGS, ROOT, find
 
-# A config holds values: no module is imported because a file names it, but those whose configs are parsed.
+__all__ = ["CONFIGS", "ROOT", "load", "parse"]
+
+# A config holds values: no module is imported because a file names it, but the project's own and those whose configs
+# are parsed.
+_OWN = ["sim", "policy", "matrix_hil", "benchmarks"]
 jsonargparse.set_parsing_settings(
-    docstring_parse_attribute_docstrings=True, import_path_denylist=["*"], import_path_allowlist=["sim"]
+    docstring_parse_attribute_docstrings=True, import_path_denylist=["*"], import_path_allowlist=_OWN
 )
-ROOT = Path(__file__).resolve().parent.parent
 _LONGEST = 1_000_000  # letters of a config file
 
 T = TypeVar("T")
@@ -69,13 +73,18 @@ def parse(config_class: type[T], argv: Sequence[str], prog: str, default: str | 
     parser.add_argument("--config", action="config", help="YAML file with values for the options below")
     parser.add_class_arguments(config_class)
     argv = [_as_paths(a) for a in _explicit_flags(config_class, argv)]
+    argv = [f"--config={find(a[9:])}" if a.startswith("--config=") else find(a) for a in argv]
     files = [str(a).removeprefix("--config=") for i, a in enumerate(argv)
              if a.startswith("--config=") or (i and argv[i - 1] == "--config")]  # fmt: skip
     if default and not files:
-        files = [str(ROOT / "configs" / default)]
+        files = [str(CONFIGS / default)]
         argv = ["--config", files[0], *argv]
     try:
-        values = parser.instantiate(parser.parse_args(argv))
+        parsed = parser.parse_args(argv)
+        for key, value in list(parsed.items()):
+            if isinstance(value, str):
+                parsed[key] = find(value)
+        values = parser.instantiate(parsed)
     except (argparse.ArgumentError, jsonargparse.ArgumentError, TypeError, ValueError) as error:
         raise LunarError(_explain(str(error), parser, files, argv)) from None
     return config_class(**{k: v for k, v in values.as_dict().items() if k != "config"})

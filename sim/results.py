@@ -8,14 +8,17 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from sim.files import ROOT
+
 
 def revision() -> str:
     """Git revision of this checkout, with ``+`` when it has uncommitted changes; ``unknown`` outside a clone."""
-    root = Path(__file__).resolve().parent.parent
+    if not (ROOT / ".git").exists():  # a folder above may be somebody else's repository
+        return "unknown"
     try:
         head = subprocess.run(
             ["git", "describe", "--always", "--dirty=+", "--abbrev=10"],
-            cwd=root, capture_output=True, text=True, timeout=10, check=True,
+            cwd=ROOT, capture_output=True, text=True, timeout=10, check=True,
         )  # fmt: skip
     except (OSError, subprocess.SubprocessError):
         return "unknown"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sim.config import ROOT
+from sim.files import CONFIGS
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ ARGUMENTS = {
     ),
     "rig": Argument("The emulated rig, or the ports that the configuration names.", "virtual", ("virtual", "serial")),
     "drivers": Argument("Drivers inside the sync node, or a node per machine.", "inline", ("inline", "nodes")),
-    "config": Argument("YAML file of the rig, as for 'lunar hil --config'.", str(ROOT / "configs/hil/virtual.yaml")),
+    "config": Argument("YAML file of the rig, as for 'lunar hil --config'.", str(CONFIGS / "hil/virtual.yaml")),
     "log": Argument("Folder for the log; below runs/hil, named after date and time, when empty.", ""),
     "bag": Argument("Log folder that 'lunar hil' or the recorder wrote, or an .mcap file."),
     "rate": Argument("Seconds of the log per second.", "1.0"),

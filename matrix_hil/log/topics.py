@@ -33,7 +33,7 @@ from matrix_hil.messages import (
     TwinPatch,
 )
 from matrix_hil.safety.supervisor import SupervisorState
-from sim.config import ROOT
+from sim.files import MESSAGES
 from sim.spec.command import HopCommand
 from sim.spec.joints import JOINT_NAMES
 
@@ -173,7 +173,7 @@ def typestore() -> Typestore:
     """ROS 2 Jazzy's types and ``matrix_msgs``, read from its ``.msg`` files."""
     store = get_typestore(Stores.ROS2_JAZZY)
     types: dict[str, Any] = {}
-    for path in sorted((ROOT / "ros2_ws/src/matrix_msgs/msg").glob("*.msg")):
+    for path in sorted(MESSAGES.glob("*.msg")):
         types.update(get_types_from_msg(path.read_text(), f"matrix_msgs/msg/{path.stem}"))
     store.register(types)
     return store

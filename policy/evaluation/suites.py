@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from policy.runtime.card import Card
-from sim.config import ROOT, load
+from sim.config import CONFIGS, load
 from sim.envs.world import WorldConfig
 from sim.errors import LunarError
 
-FOLDER = ROOT / "configs" / "eval"
+FOLDER = CONFIGS / "eval"
 ALL = ("flat", "mare", "highland", "craters", "rim", "blocky", "gravity", "push", "payload")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sim.config import ROOT, load
+from sim.config import CONFIGS, load
 from sim.errors import LunarError
 from sim.terrain.craters import CraterConfig, Craters, crater_relief, draw_craters
 from sim.terrain.dem import DemConfig, dem_relief
@@ -19,7 +19,7 @@ from sim.terrain.levels import TerrainLevels
 from sim.terrain.rocks import RockConfig, Rocks, draw_rocks, place_rocks
 from sim.terrain.slope import SlopeConfig, slope_plane
 
-PRESETS = ROOT / "configs" / "terrain"
+PRESETS = CONFIGS / "terrain"
 LEVELS = 10
 MOST_SAMPLES = 8193
 """Largest map, samples along an edge: 0.5 GB while it is made."""
