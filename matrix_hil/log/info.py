@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import bisect
+import contextlib
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +13,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from matrix_hil.log.index import Index
-from matrix_hil.log.reader import lost
-from matrix_hil.log.scan import scan_log
+from matrix_hil.log.reader import loss, lost
+from matrix_hil.log.scan import BROKEN, Scan, scan_log
+from matrix_hil.log.topics import Codec, is_known
 from sim.config import parse
 from sim.errors import LunarError
 from sim.results import write_results
@@ -41,32 +44,42 @@ def info(path: str | Path) -> dict[str, Any]:
     Raises:
         LunarError: there is no such log, or it holds no message.
     """
-    files = scan_log(Path(path), Index)
-    topics = sorted({t for f in files for t in f.by_topic})
-    if not topics:
+    scans = scan_log(Path(path))
+    found: dict[str, list[np.ndarray]] = {}
+    types: dict[str, str] = {}
+    trips: list[tuple[int, int, str]] = []
+    for scan in scans:
+        tables = [scan.table(k) for k in range(len(scan))]
+        table = np.concatenate([np.zeros((0, 3), np.uint64), *tables])
+        for channel in scan.channels.values():
+            if (mine := table[table[:, 0] == channel.id, 1:]).size:
+                found.setdefault(channel.topic, []).append(mine)
+                schema = scan.schemas.get(channel.schema_id)
+                types.setdefault(channel.topic, schema.name if schema else "")
+                if channel.topic == _SUPERVISOR and schema and not is_known(_SUPERVISOR, schema.name, schema.data):
+                    held = [k for k, t in enumerate(tables) if channel.id in t[:, 0]]
+                    trips += _trips(scan, channel.id, held, trips[-1][0] if trips else 0)
+    if not found:
         raise LunarError(f"log {path} holds no message")
-    times = {t: np.sort(np.concatenate([f.by_topic[t].times for f in files if t in f.by_topic])) for t in topics}
-    begin = min(int(t[0]) for t in times.values())
-    end = max(int(t[-1]) for t in times.values())
-    gone = lost(files)
+    topics = {topic: np.concatenate(parts) for topic, parts in sorted(found.items())}
+    begin = min(int(t[:, 0].min()) for t in topics.values())
+    end = max(int(t[:, 0].max()) for t in topics.values())
     return {
-        "files": [f.path.name for f in files],
-        "bytes": sum(f.size for f in files),
+        "files": [scan.path.name for scan in scans],
+        "bytes": sum(scan.size for scan in scans),
         "start_unix_s": begin * 1e-9,
         "duration_s": (end - begin) * 1e-9,
-        "messages": sum(len(t) for t in times.values()),
-        "lost_bytes": gone.bytes if gone else 0,
-        "lost_s": gone.seconds if gone else 0.0,
-        "lost": gone.text if gone else "",
-        "attachments": {name: len(data) for f in files for name, data in f.attachments.items()},
-        "trips": _trips(files, begin),
+        "messages": sum(len(t) for t in topics.values()),
+        **loss(lost(scans)),
+        "attachments": {name: len(data) for scan in scans for name, data in scan.attachments.items()},
+        "trips": [{"time_s": (time - begin) * 1e-9, "reason": reason} for _, time, reason in trips[:_MOST_TRIPS]],
         "topics": {
-            t: {
-                "type": _type(files, t),
-                **timing((times[t] - np.uint64(begin)).astype(np.float64) * 1e-9),
-                "bytes": sum(f.by_topic[t].bytes for f in files if t in f.by_topic),
+            topic: {
+                "type": types[topic],
+                **timing(np.sort(t[:, 0] - np.uint64(begin)).astype(np.float64) * 1e-9),
+                "bytes": int(t[:, 1].sum()),
             }
-            for t in topics
+            for topic, t in topics.items()
         },
     }
 
@@ -100,35 +113,28 @@ def timing(times: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _type(files: list[Index], topic: str) -> str:
-    for file in files:
-        for channel in file.channels.values():
-            if channel.topic == topic and channel.schema_id in file.schemas:
-                return file.schemas[channel.schema_id].name
-    return ""
+def _trips(scan: Scan, channel: int, chunks: list[int], counted: int) -> list[tuple[int, int, str]]:
+    """Count, time in ns and reason of each trip after the first ``counted`` ones. The supervisor's count only grows, so
+    that few of ``chunks`` must be unpacked."""
+    codec = Codec(_SUPERVISOR, scan.epoch or 0)
 
+    @functools.cache
+    def states(k: int) -> list[tuple[int, int, str]]:
+        found = []
+        for number, _, time, _, data in scan.rows(k):
+            with contextlib.suppress(*BROKEN):
+                if number == channel:
+                    state = codec.decode(data)
+                    found.append((state["trips"], time, state["reason"]))
+        return found
 
-def _trips(files: list[Index], begin: int) -> list[dict[str, Any]]:
-    """When the supervisor tripped and why. Its counter only grows, so that few messages must be unpacked."""
-    trips: list[dict[str, Any]] = []
-    counted = 0
-    for file in files:
-        row = file.by_topic.get(_SUPERVISOR)
-        if row is None or not file.known(_SUPERVISOR):
-            continue
-        total = file.message(_SUPERVISOR, len(row.times) - 1).get("trips", 0)
-        low = 0
-        while counted < total and len(trips) < _MOST_TRIPS:
-            high = len(row.times) - 1
-            while low < high:
-                middle = (low + high) // 2
-                if file.message(_SUPERVISOR, middle).get("trips", 0) > counted:
-                    high = middle
-                else:
-                    low = middle + 1
-            state = file.message(_SUPERVISOR, low)
-            counted = max(int(state.get("trips", 0)), counted + 1)
-            trips.append({"time_s": (int(row.times[low]) - begin) * 1e-9, "reason": state.get("reason", "")})
+    def most(k: int) -> int:
+        return max((count for count, _, _ in states(k)), default=0)
+
+    trips: list[tuple[int, int, str]] = []
+    while len(trips) < _MOST_TRIPS and (at := bisect.bisect_right(chunks, counted, key=most)) < len(chunks):
+        trips.append(next(state for state in states(chunks[at]) if state[0] > counted))
+        counted = trips[-1][0]
     return trips
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -88,14 +89,19 @@ def read_log(path: str | Path) -> Log:
     Raises:
         LunarError: there is no such log, it is empty, it is not MCAP, or not even its first chunk is whole.
     """
-    scans = scan_log(Path(path), Scan)
+    scans = scan_log(Path(path))
     rows: dict[str, list[tuple[int, bytes]]] = {}
     attachments: dict[str, bytes] = {}
     unknown: dict[str, str] = {}
     for scan in scans:
         attachments |= scan.attachments
-        for topic, found in scan.messages().items():
-            rows.setdefault(topic, []).extend(found)
+        found: dict[int, list[tuple[int, bytes]]] = {}
+        for chunk in scan.chunks():
+            for number, _, stamp, _, data in chunk:
+                found.setdefault(number, []).append((stamp, data))
+        for number, messages in found.items():
+            if channel := scan.channels.get(number):
+                rows.setdefault(channel.topic, []).extend(messages)
         for channel in scan.channels.values():
             schema = scan.schemas.get(channel.schema_id)
             reason = is_known(channel.topic, schema.name, schema.data) if schema else "its type is missing"
@@ -105,16 +111,16 @@ def read_log(path: str | Path) -> Log:
         first, size = scans[0].path, sum(s.size for s in scans)
         what = "no message" if all(s.closed for s in scans) else "not one whole chunk"
         raise LunarError(f"log {first} holds {what} ({size} bytes); nothing can be replayed")
-    times = [t for found in rows.values() for t, _ in found]
+    times = [t for messages in rows.values() for t, _ in messages]
     begin, end = min(times), max(times)
     epoch = next((s.epoch for s in scans if s.epoch is not None), begin)
     series: dict[str, Series] = {}
     skipped: dict[str, str] = {}
-    for topic, found in rows.items():
+    for topic, messages in rows.items():
         reason = unknown.get(topic, "")
         if not reason:
             try:
-                series[topic] = _stack(Codec(topic, epoch), found, epoch)
+                series[topic] = _stack(Codec(topic, epoch), messages, epoch)
             except ValueError as error:
                 reason = f"a message cannot be decoded: {error}"
         if reason:
@@ -140,6 +146,13 @@ def lost(scans: Sequence[Scan]) -> Lost | None:
     seconds = [part.seconds for part in found if part.seconds is not None]
     known = sum(seconds) if len(seconds) == len(found) else None
     return Lost(sum(part.bytes for part in found), known, "; ".join(part.text for part in found))
+
+
+def loss(lost: Lost | None) -> dict[str, Any]:
+    """What is missing, as tools report it."""
+    if lost is None:
+        return {"lost_bytes": 0, "lost_s": 0.0, "lost": ""}
+    return {"lost_bytes": lost.bytes, "lost_s": lost.seconds, "lost": lost.text}
 
 
 def _lost(scan: Scan) -> Lost | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,8 @@ from typing import Any
 from mcap.writer import CompressionType, Writer
 
 from matrix_hil.log.bag import BagTopic, Span, qos_profile, write_metadata
-from matrix_hil.log.reader import lost
-from matrix_hil.log.scan import EPOCH, Scan, scan_log
+from matrix_hil.log.reader import loss, lost
+from matrix_hil.log.scan import EPOCH, Row, Scan, scan_log
 from matrix_hil.log.topics import TOPICS
 from sim.config import parse
 from sim.errors import LunarError
@@ -44,34 +45,29 @@ def recover(path: str | Path, out: str | Path = "") -> dict[str, Any]:
     here = path if path.name else path.resolve()
     name = here.name if path.is_dir() else here.stem
     folder = Path(out) if out else here.with_name(f"{name}_recovered")
-    scans = scan_log(path, Scan)
-    messages = sum(len(s.rows) for s in scans)
-    if not messages:
+    scans = scan_log(path)
+    kept = [(scan, chunks) for scan in scans if any(chunks := list(scan.chunks()))]
+    if not kept:
         raise LunarError(f"log {path} cannot be recovered: not one whole chunk of messages is left in it")
     if any(folder.glob("*.mcap")):
         raise LunarError(f"{folder} holds a log already; choose another folder with --out")
-    counts: dict[str, int] = {}
+    counts: Counter[str] = Counter()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         name = folder.resolve().name
-        kept = [s for s in scans if s.rows]
-        spans = [_copy(s, folder / (f"{name}_{k}.mcap" if k else f"{name}.mcap"), counts) for k, s in enumerate(kept)]
-        write_metadata(folder, spans, _topics(kept, counts))
+        spans = [
+            _copy(scan, chunks, folder / (f"{name}_{k}.mcap" if k else f"{name}.mcap"), counts)
+            for k, (scan, chunks) in enumerate(kept)
+        ]
+        write_metadata(folder, spans, _topics([scan for scan, _ in kept], counts))
     except OSError as error:
         raise LunarError(f"{folder} cannot be written: {error.strerror or error}") from None
-    gone = lost(scans)
-    return {
-        "out": str(folder),
-        "messages": sum(span.messages for span in spans),
-        "lost_bytes": gone.bytes if gone else 0,
-        "lost_s": gone.seconds if gone else 0.0,
-        "lost": gone.text if gone else "",
-    }
+    return {"out": str(folder), "messages": sum(span.messages for span in spans), **loss(lost(scans))}
 
 
-def _copy(scan: Scan, path: Path, counts: dict[str, int]) -> Span:
+def _copy(scan: Scan, chunks: list[list[Row]], path: Path, counts: Counter[str]) -> Span:
     """Write one file; adds to the messages counted by topic."""
-    span = Span(path.name, scan.rows[0][2])
+    span = Span(path.name, next(chunk[0][2] for chunk in chunks if chunk))
     with open(path, "xb") as stream:
         writer = Writer(stream, chunk_size=_UNBOUNDED, compression=CompressionType.ZSTD)
         writer.start(profile="ros2", library="lunar")
@@ -85,22 +81,18 @@ def _copy(scan: Scan, path: Path, counts: dict[str, int]) -> Span:
             for k, c in scan.channels.items()
         }
         writer.flush()
-        rows = iter(scan.rows)
-        for size in scan.chunks:
-            for _ in range(size):
-                channel, sequence, stamp, published, data = next(rows)
+        for chunk in filter(None, chunks):
+            for channel, sequence, stamp, published, data in chunk:
                 if channel in channels:
                     writer.add_message(channels[channel], stamp, data, published, sequence)
                     span.add(stamp)
-                    topic = scan.channels[channel].topic
-                    counts[topic] = counts.get(topic, 0) + 1
-            if size:
-                writer.flush()
+                    counts[scan.channels[channel].topic] += 1
+            writer.flush()
         writer.finish()
     return span
 
 
-def _topics(scans: list[Scan], counts: dict[str, int]) -> list[BagTopic]:
+def _topics(scans: list[Scan], counts: Counter[str]) -> list[BagTopic]:
     topics: dict[str, BagTopic] = {}
     for scan in scans:
         for channel in scan.channels.values():
@@ -109,7 +101,7 @@ def _topics(scans: list[Scan], counts: dict[str, int]) -> list[BagTopic]:
             topics[channel.topic] = BagTopic(
                 channel.topic,
                 schema.name if schema else "",
-                counts.get(channel.topic, 0),
+                counts[channel.topic],
                 qos_profile(row.qos) if row else [],
                 channel.metadata.get("topic_type_hash", ""),
             )

@@ -10,11 +10,13 @@ import contextlib
 import re
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO
 
+import numpy as np
 import zstandard
 from mcap.data_stream import ReadDataStream
 from mcap.exceptions import McapError
@@ -31,7 +33,9 @@ MAGIC = bytes((137, 77, 67, 65, 80, 48, 13, 10))
 BROKEN = (McapError, zstandard.ZstdError, struct.error, ValueError, OverflowError, MemoryError)
 CHUNK_LIMIT = 256 * 2**20  # bytes of one chunk
 _HEAD = struct.Struct("<BQ")  # opcode and length of a record
-MESSAGE = struct.Struct("<HIQQ")  # channel, sequence, log time, publish time
+_CHUNK = struct.Struct("<QQQ")  # first and last log time, unpacked size
+_INDEX = struct.Struct("<HI")  # channel, bytes of (time, offset) pairs that follow
+_MESSAGE = struct.Struct("<HIQQ")  # channel, sequence, log time, publish time
 Row = tuple[int, int, int, int, bytes]
 """Channel, sequence, log time and publish time in ns, data."""
 _KINDS: dict[int, Any] = {
@@ -42,8 +46,22 @@ _KINDS: dict[int, Any] = {
 }
 
 
+@dataclass
+class _Block:
+    """A chunk, or a message outside of chunks."""
+
+    opcode: int
+    start: int  # offset of its content in the file
+    length: int  # bytes
+    size: int = 0  # bytes, unpacked
+    index: list[tuple[int, bytes]] = field(default_factory=list)  # channel, (time, offset) pairs
+    damaged: bool = False
+
+
 class Scan:
-    """What a file holds.
+    """What a file holds: definitions and attachments at once, messages as they are asked for, chunk by chunk.
+
+    A message outside of chunks counts as a chunk of its own. Definitions inside a chunk are known once it was unpacked.
 
     Raises:
         LunarError: it cannot be read, is not MCAP, or unpacks to an absurd size.
@@ -56,12 +74,6 @@ class Scan:
         self.attachments: dict[str, bytes] = {}
         self.schemas: dict[int, Schema] = {}
         self.channels: dict[int, Channel] = {}
-        self.rows: list[Row] = []
-        """Messages of all channels in the file's order."""
-        self.chunks: list[int] = []
-        """Messages in each whole chunk, in order."""
-        self.damaged = 0
-        """Bytes of chunks that are whole in length but not in content."""
         self.good = 0
         """Offset behind the last whole record."""
         self.size = 0
@@ -74,25 +86,75 @@ class Scan:
         """ns, first and last log time of the chunk that is cut."""
         self.last = 0
         """ns, newest log time."""
+        self._blocks: list[_Block] = []
         self._unpacked = 0  # bytes so far
-        try:
-            with open(path, "rb") as stream:
-                self._run(stream)
-        except OSError as error:
-            raise LunarError(f"log {path} cannot be read: {error.strerror or error}") from None
+        with self._open() as stream:
+            self._run(stream)
 
-    def messages(self) -> dict[str, list[tuple[int, bytes]]]:
-        """(log time in ns, message) by topic, in the file's order."""
-        found: dict[str, list[tuple[int, bytes]]] = {}
-        for channel, _, stamp, _, data in self.rows:
-            if channel in self.channels:
-                found.setdefault(self.channels[channel].topic, []).append((stamp, data))
-        return found
+    def __len__(self) -> int:
+        """Number of whole chunks."""
+        return len(self._blocks)
+
+    @property
+    def damaged(self) -> int:
+        """Bytes of chunks that are whole in length but not in content, among those that were unpacked."""
+        return sum(block.length for block in self._blocks if block.damaged)
+
+    def chunks(self) -> Iterator[list[Row]]:
+        """The messages of each chunk, in the file's order."""
+        return map(self.rows, range(len(self)))
+
+    def rows(self, k: int) -> list[Row]:
+        """The messages of the ``k``-th chunk; none if it is damaged."""
+        block, rows = self._blocks[k], []
+        with self._open() as stream:
+            stream.seek(block.start)
+            payload = stream.read(block.length)
+        try:
+            records = _inside(self._unpack(payload)) if block.opcode == Opcode.CHUNK else [(block.opcode, payload)]
+            for opcode, content in records:
+                if opcode == Opcode.MESSAGE:
+                    rows.append((*_MESSAGE.unpack_from(content), content[_MESSAGE.size :]))
+                elif opcode in (Opcode.CHANNEL, Opcode.SCHEMA):
+                    self._take(opcode, content)
+        except BROKEN:
+            block.damaged = True
+            return []
+        return rows
+
+    def table(self, k: int) -> np.ndarray:
+        """(messages, 3) uint64: channel, log time in ns and bytes of what the ``k``-th chunk holds.
+
+        From the file's index where that can be whole, without unpacking the chunk or checking its content.
+        """
+        block = self._blocks[k]
+        surely_whole = k < len(self) - 1 or self.complete
+        if block.index and surely_whole and all(channel in self.channels for channel, _ in block.index):
+            time, offset = np.frombuffer(b"".join(pairs for _, pairs in block.index), "<u8").reshape(-1, 2).T
+            channel = np.repeat(
+                np.array([c for c, _ in block.index], dtype=np.uint64), [len(pairs) // 16 for _, pairs in block.index]
+            )
+            order = np.argsort(offset, kind="stable")
+            # a message reaches to the next one
+            size = np.diff(offset[order].astype(np.float64), append=block.size) - _HEAD.size - _MESSAGE.size
+            size = np.clip(size, 0.0, CHUNK_LIMIT).astype(np.uint64)
+            return np.stack([channel[order], time[order], size], axis=1)
+        rows = [(channel, time, len(data)) for channel, _, time, _, data in self.rows(k)]
+        return np.array(rows, dtype=np.uint64).reshape(-1, 3)
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[BinaryIO]:
+        try:
+            with open(self.path, "rb") as stream:
+                yield stream
+        except OSError as error:
+            raise LunarError(f"log {self.path} cannot be read: {error.strerror or error}") from None
 
     def _run(self, stream: BinaryIO) -> None:
         self.size = stream.seek(0, 2)
-        for opcode, start, length in heads(stream, self.size, self.path):
-            self._visit(stream, opcode, start, length)
+        for opcode, start, length in _heads(stream, self.size, self.path):
+            with contextlib.suppress(*BROKEN):  # a record whose content makes no sense; what needs it is skipped
+                self._visit(stream, opcode, start, length)
             self.good = start + length
         self.closed = self.complete and self.size - self.good == len(MAGIC)
         stream.seek(self.good)
@@ -101,27 +163,26 @@ class Scan:
             self.cut_chunk = struct.unpack("<QQ", head[9:25])
 
     def _visit(self, stream: BinaryIO, opcode: int, start: int, length: int) -> None:
-        if opcode == Opcode.CHUNK:
-            stream.seek(start)
-            self._chunk(stream.read(length))
+        if opcode in (Opcode.CHUNK, Opcode.MESSAGE):
+            block = _Block(opcode, start, length)
+            self._blocks.append(block)
+            if opcode == Opcode.CHUNK:
+                _, last, block.size = _CHUNK.unpack(stream.read(_CHUNK.size))
+            else:
+                _, _, last, _ = _MESSAGE.unpack(stream.read(_MESSAGE.size))
+            self.last = max(self.last, last)
+        elif opcode == Opcode.MESSAGE_INDEX and self._blocks and self._blocks[-1].opcode == Opcode.CHUNK:
+            payload = stream.read(length)
+            channel, size = _INDEX.unpack_from(payload)
+            pairs = payload[_INDEX.size : _INDEX.size + size]
+            if pairs and len(pairs) == size and not size % 16:
+                self._blocks[-1].index.append((channel, pairs))
         elif opcode in _KINDS:
-            stream.seek(start)
-            with contextlib.suppress(*BROKEN):  # a record whose content makes no sense; what needs it is skipped
-                self._take(_KINDS[opcode].read(ReadDataStream(BytesIO(stream.read(length)))))
-        elif opcode == Opcode.MESSAGE:
-            stream.seek(start)
-            with contextlib.suppress(*BROKEN):
-                self._keep([(opcode, stream.read(length))])
+            self._take(opcode, stream.read(length))
         elif opcode in (Opcode.DATA_END, Opcode.FOOTER):
             self.complete = True
 
-    def _chunk(self, payload: bytes) -> None:
-        try:
-            self._keep(list(inside(self.unpack(payload))))
-        except BROKEN:
-            self.damaged += len(payload)
-
-    def unpack(self, payload: bytes) -> bytes:
+    def _unpack(self, payload: bytes) -> bytes:
         """The records of a chunk.
 
         Raises:
@@ -146,20 +207,8 @@ class Scan:
             raise ValueError("a chunk's checksum does not fit")
         return data
 
-    def _keep(self, records: list[tuple[int, bytes]]) -> None:
-        """Take the records of one whole chunk, all or none of its messages."""
-        rows: list[Row] = []
-        for opcode, payload in records:
-            if opcode == Opcode.MESSAGE:
-                channel, sequence, stamp, published = MESSAGE.unpack_from(payload)
-                rows.append((channel, sequence, stamp, published, payload[MESSAGE.size :]))
-            elif opcode in (Opcode.CHANNEL, Opcode.SCHEMA):
-                self._take(_KINDS[opcode].read(ReadDataStream(BytesIO(payload))))
-        self.rows += rows
-        self.chunks.append(len(rows))
-        self.last = max([self.last, *[row[2] for row in rows]])
-
-    def _take(self, record: McapRecord) -> None:
+    def _take(self, opcode: int, content: bytes) -> None:
+        record: McapRecord = _KINDS[opcode].read(ReadDataStream(BytesIO(content)))
         if isinstance(record, Channel):
             self.channels[record.id] = record
         elif isinstance(record, Schema):
@@ -171,10 +220,7 @@ class Scan:
             self.epoch = int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
 
 
-S = TypeVar("S", bound=Scan)
-
-
-def scan_log(path: Path, kind: type[S]) -> list[S]:
+def scan_log(path: Path) -> list[Scan]:
     """Scan the files of a log in their order: all ``.mcap`` files of a folder, or one file. What else lies there, such
     as ``metadata.yaml``, is not looked at.
 
@@ -187,7 +233,7 @@ def scan_log(path: Path, kind: type[S]) -> list[S]:
     for file in files:
         if not file.is_file():
             raise LunarError(f"log {file} does not exist; 'lunar hil' makes one")
-    scans = [kind(file) for file in files if file.stat().st_size]
+    scans = [Scan(file) for file in files if file.stat().st_size]
     if not scans:
         raise LunarError(f"log {files[0]} is empty; the run ended before its first message")
     if len({scan.epoch for scan in scans}) > 1:
@@ -201,8 +247,9 @@ def _order(path: Path) -> tuple[str, int]:
     return (match[1], int(match[2])) if match else (path.stem, 0)
 
 
-def heads(stream: BinaryIO, size: int, path: Path) -> Iterator[tuple[int, int, int]]:
-    """Opcode, offset of the content and its length in bytes of every whole record of a file.
+def _heads(stream: BinaryIO, size: int, path: Path) -> Iterator[tuple[int, int, int]]:
+    """Opcode, offset of the content and its length in bytes of every whole record of a file; the stream stands at the
+    content.
 
     Raises:
         LunarError: it is no MCAP file.
@@ -226,7 +273,7 @@ def heads(stream: BinaryIO, size: int, path: Path) -> Iterator[tuple[int, int, i
             return
 
 
-def inside(data: bytes) -> Iterator[tuple[int, bytes]]:
+def _inside(data: bytes) -> Iterable[tuple[int, bytes]]:
     """Opcode and content of every record of a chunk."""
     at, size = 0, len(data)
     while at < size:

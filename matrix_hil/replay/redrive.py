@@ -5,21 +5,14 @@ Here is what needs no ROS: reading raw messages in order, and when each is due. 
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import zstandard
-from mcap.exceptions import McapError
-from mcap.records import Channel, Message, Schema
-from mcap.stream_reader import CRCValidationError, StreamReader
-
 from matrix_hil.bringup.cli import pairs, up
+from matrix_hil.log.scan import scan_log
 from sim.errors import LunarError
 
-_RECORD_LIMIT = 256 * 2**20  # bytes; a length beyond this is damage, not data
-_CUT = (McapError, CRCValidationError, zstandard.ZstdError, struct.error, ValueError, OverflowError, MemoryError)
 _TYPE_TEXT = 200  # characters; a longer name of a type is not one
 
 
@@ -36,43 +29,21 @@ class RawMessage:
 
 
 def raw_messages(log: str | Path) -> Iterator[RawMessage]:
-    """Messages of a log in the order in which they were written, up to where the file is cut.
+    """Messages of a log in the order in which they were written, of all chunks that are whole.
 
     Args:
         log: folder of a log, or an .mcap file.
 
     Raises:
-        LunarError: there is no such log.
+        LunarError: there is no such log, or it is not MCAP.
     """
-    for file in _files(Path(log)):
-        with open(file, "rb") as stream:
-            yield from _of_file(stream)
-
-
-def _files(path: Path) -> list[Path]:
-    files = sorted(path.glob("*.mcap"), key=lambda p: (len(p.name), p.name)) if path.is_dir() else [path]
-    if not files or not files[0].is_file():
-        raise LunarError(f"log {path} does not exist or holds no .mcap file; 'lunar hil' makes one")
-    return files
-
-
-def _of_file(stream: object) -> Iterator[RawMessage]:
-    channels: dict[int, Channel] = {}
-    schemas: dict[int, Schema] = {}
-    records = StreamReader(stream, record_size_limit=_RECORD_LIMIT).records  # type: ignore[arg-type]
-    while True:
-        try:
-            record = next(records)
-        except (StopIteration, *_CUT):
-            return
-        if isinstance(record, Schema):
-            schemas[record.id] = record
-        elif isinstance(record, Channel):
-            channels[record.id] = record
-        elif isinstance(record, Message) and (channel := channels.get(record.channel_id)) is not None:
-            schema = schemas.get(channel.schema_id)
-            if schema is not None and channel.message_encoding == "cdr" and len(schema.name) < _TYPE_TEXT:
-                yield RawMessage(channel.topic, schema.name, record.log_time, record.data)
+    for scan in scan_log(Path(log)):
+        for chunk in scan.chunks():
+            for number, _, time, _, data in chunk:
+                channel = scan.channels.get(number)
+                schema = scan.schemas.get(channel.schema_id) if channel else None
+                if channel and schema and channel.message_encoding == "cdr" and len(schema.name) < _TYPE_TEXT:
+                    yield RawMessage(channel.topic, schema.name, time, data)
 
 
 @dataclass
@@ -134,7 +105,7 @@ def main(argv: Sequence[str]) -> None:
     arguments = pairs(argv)
     if "bag" not in arguments:
         raise LunarError("no log is named; give the folder that 'lunar hil' wrote: lunar replay drive LOG")
-    _files(Path(arguments["bag"]))
+    scan_log(Path(arguments["bag"]))
     try:
         Schedule(*(float(arguments.get(name, default)) for name, default in (("rate", 1), ("start", 0), ("end", 0))))
     except ValueError as error:

@@ -15,9 +15,8 @@ from mcap.records import Attachment, Chunk
 from mcap.writer import Writer
 
 from matrix_hil.log import read_log
-from matrix_hil.log.export import export
+from matrix_hil.log.export import export, file_name
 from matrix_hil.log.info import info
-from matrix_hil.log.names import file_name
 from matrix_hil.log.recover import recover
 from matrix_hil.log.topics import TOPICS, Codec, definition
 from sim.errors import LunarError

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import shutil
+from collections import Counter
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -19,9 +21,8 @@ from rosbags.rosbag2 import Reader
 from matrix_hil import cli
 from matrix_hil.log import Log, Pose, Recorder, WireBytes, read_log
 from matrix_hil.log.diff import diff
-from matrix_hil.log.export import export
+from matrix_hil.log.export import UNITS, columns, export
 from matrix_hil.log.info import info, timing
-from matrix_hil.log.names import UNITS, columns
 from matrix_hil.log.recover import recover
 from matrix_hil.log.scan import Scan
 from matrix_hil.log.topics import TOPICS
@@ -54,7 +55,9 @@ def test_info_agrees_with_what_is_read(run: Path, whole: Log) -> None:
     assert summary["start_unix_s"] == pytest.approx(EPOCH)
     assert summary["attachments"] == {name: len(data) for name, data in whole.attachments.items()}
     assert set(summary["topics"]) == set(whole.series)
-    sizes: dict[str, int] = {t: sum(len(d) for _, d in rows) for t, rows in Scan(whole.path).messages().items()}
+    scan, sizes = Scan(whole.path), Counter[str]()
+    for channel, _, _, _, data in itertools.chain.from_iterable(scan.chunks()):
+        sizes[scan.channels[channel].topic] += len(data)
     for topic, row in summary["topics"].items():
         series = whole[topic]
         assert row["count"] == len(series) and row["type"] == TOPICS[topic].ros_type
@@ -121,7 +124,7 @@ def test_a_log_cut_at_any_byte_gives_every_message_of_its_whole_chunks(whole: Lo
         assert summary is not None
         expected = [(m.publish_time, m.sequence, m.data) for _, _, m in reader.iter_messages(log_time_order=False)]
     chunks = [(c.chunk_start_offset + c.chunk_length, c.message_index_offsets) for c in summary.chunk_indexes]
-    counts = Scan(small).chunks
+    counts = [len(chunk) for chunk in Scan(small).chunks()]
     ends = np.array([end for end, offsets in chunks if offsets])
     held = np.concatenate([[0], np.cumsum([n for n in counts if n])])
     assert len(ends) == len(held) - 1 >= 5
@@ -135,7 +138,7 @@ def test_a_log_cut_at_any_byte_gives_every_message_of_its_whole_chunks(whole: Lo
         except LunarError:
             assert cut < 8
             continue
-        assert [(p, s, d) for _, s, _, p, d in scan.rows] == expected[:messages], cut
+        assert [(p, s, d) for chunk in scan.chunks() for _, s, _, p, d in chunk] == expected[:messages], cut
         if k % 50 == 0 and messages:
             out = tmp_path / f"out{k}"
             assert recover(path, out)["messages"] == messages
