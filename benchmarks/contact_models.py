@@ -15,7 +15,7 @@ from sim.physics.scene import GROUNDS, PhysicsConfig, add_pair, scene_spec
 from sim.physics.soil import apply_soil
 from sim.spec.joints import LEGS
 from sim.terrain.generators import TerrainConfig, build_terrain
-from sim.terrain.height_field import HeightField, bilinear
+from sim.terrain.height_field import HeightField
 from sim.terrain.rocks import RockConfig, Rocks
 
 CELL = 0.1  # m, of the raster that knows the nearest rocks
@@ -223,8 +223,7 @@ class Landing:
         points = points_below(self.feet, self.knees, self.qpos)
         if self.way.closest:
             points[:, :4] = tangent(self._field, self.feet, self.way.closest)[0]
-        field = self._field
-        found = bilinear(field.heights, field.resolution, field.origin, points[..., 0], points[..., 1])
+        found = self._field.height_and_slopes(points[..., 0], points[..., 1])
         self._pos[:, : len(GROUNDS)], self._quat[:, : len(GROUNDS)], _ = planes(points, *found)
         if self.way.rocks and len(self.ground.centres) >= NEAR:
             self._lay_rocks()

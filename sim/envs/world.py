@@ -23,7 +23,7 @@ from sim.spec.hops import LOAD_FRACTION, HopDetector
 from sim.spec.joints import NOMINAL_POSE
 from sim.spec.observation import PRONK_OBSERVATION
 from sim.terrain.generators import LEVELS, TerrainConfig, make_levels, make_terrain
-from sim.terrain.levels import join
+from sim.terrain.height_field import stack
 
 STANDING_COM_HEIGHT = 0.26  # m, of the Go2 in its nominal pose; where a hop begins until a first lift-off is seen
 
@@ -115,7 +115,7 @@ class PronkWorld:
         self.kinds = 1 + len(cfg.other_terrains)
         if cfg.curriculum.enabled:
             kinds = [cfg.terrain, *(replace(cfg.terrain, kind=kind) for kind in cfg.other_terrains)]
-            terrain = join([make_levels(kind, seed) for kind in kinds])
+            terrain = stack([make_levels(kind, seed) for kind in kinds])
             self.physics = make_physics(cfg.physics, n, terrain, self.device, threads)
             robot = torch.arange(n, device=self.device)
             first = robot // self.kinds % (cfg.curriculum.start + 1)

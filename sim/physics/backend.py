@@ -10,7 +10,6 @@ from torch import Tensor
 from sim.errors import LunarError
 from sim.physics.scene import PhysicsConfig
 from sim.terrain.height_field import HeightField
-from sim.terrain.levels import TerrainLevels
 
 ROPE_CREEP = 0.05  # m/s of the trunk, over which the friction of a rig's rope changes sign
 FEET_AND_BASE = 5  # points under which the ground is known: FL, FR, RL, RR, base
@@ -45,7 +44,7 @@ class Physics(Protocol):
     cfg: PhysicsConfig
     num_envs: int
     device: torch.device
-    terrain: TerrainLevels
+    terrain: HeightField
     level: Tensor
     """(N,) whole numbers, the map of ``terrain`` that each robot is on; write it before ``reset``."""
     mass: float
@@ -135,7 +134,7 @@ class Physics(Protocol):
 def make_physics(
     cfg: PhysicsConfig,
     num_envs: int,
-    terrain: HeightField | TerrainLevels,
+    terrain: HeightField,
     device: torch.device | str,
     threads: int = 0,
 ) -> Physics:

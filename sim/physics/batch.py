@@ -15,7 +15,6 @@ from sim.physics.payload import bare_trunk, loaded_trunk
 from sim.physics.scene import PhysicsConfig, build_scene
 from sim.physics.soil import soft_pairs
 from sim.terrain.height_field import HeightField
-from sim.terrain.levels import TerrainLevels, as_levels
 
 _FORCE = slice(0, 4)
 
@@ -30,13 +29,11 @@ class BatchPhysics(SensorBlock):
         threads: C++ threads; 0 takes every core. Results do not depend on it.
     """
 
-    def __init__(
-        self, cfg: PhysicsConfig, num_envs: int, terrain: HeightField | TerrainLevels, threads: int = 0
-    ) -> None:
+    def __init__(self, cfg: PhysicsConfig, num_envs: int, terrain: HeightField, threads: int = 0) -> None:
         self.cfg = cfg
         self.num_envs = num_envs
         self.device = torch.device("cpu")
-        self.terrain = terrain = as_levels(terrain)
+        self.terrain = terrain
         self.level = torch.zeros(num_envs, dtype=torch.long)
         self.model = build_scene(cfg)
         self.batch = Batch(self.model, nsim=num_envs, nthread=threads)

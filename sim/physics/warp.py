@@ -6,6 +6,7 @@ Warp compiles its kernels at the first use on a machine, which takes up to a min
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import mujoco
@@ -19,8 +20,7 @@ from sim.physics.ground import planes, points_below
 from sim.physics.payload import bare_trunk, loaded_trunk
 from sim.physics.scene import PhysicsConfig, build_scene
 from sim.physics.soil import soft_pairs
-from sim.terrain.height_field import HeightField, bilinear
-from sim.terrain.levels import TerrainLevels, as_levels
+from sim.terrain.height_field import HeightField
 
 try:
     import warp as wp
@@ -48,13 +48,11 @@ class WarpPhysics(SensorBlock):
         device: ``cuda`` or ``cpu``.
     """
 
-    def __init__(
-        self, cfg: PhysicsConfig, num_envs: int, terrain: HeightField | TerrainLevels, device: torch.device | str
-    ) -> None:
+    def __init__(self, cfg: PhysicsConfig, num_envs: int, terrain: HeightField, device: torch.device | str) -> None:
         self.cfg = cfg
         self.num_envs = num_envs
         self.device = torch.device(device)
-        self.terrain = terrain = as_levels(terrain)
+        self.terrain = terrain
         self.level = torch.zeros(num_envs, dtype=torch.long, device=self.device)
         self.model = model = build_scene(cfg)
         self.mass = float(model.body_mass.sum())
@@ -92,7 +90,8 @@ class WarpPhysics(SensorBlock):
         self._soft = torch.as_tensor(soft_pairs(model), device=self.device)
         self._stiffness = self._solref[0, self._soft, 0].clone()
         self._is_flat = terrain.is_flat
-        self._heights = torch.as_tensor(terrain.heights, dtype=torch.float32, device=self.device)
+        heights = torch.as_tensor(terrain.heights, dtype=torch.float32, device=self.device)
+        self._terrain = replace(terrain, heights=heights)
         start = self.qpos.clone()
         self._run_step, self._run_clear, self._run_kinematics = (
             self._capture(work) for work in (self._substeps, self._clear, self._kinematics)
@@ -179,8 +178,7 @@ class WarpPhysics(SensorBlock):
 
     def _ground_at(self, xy: Tensor, level: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Height and slopes along x and y at ``xy`` (n, k, 2) of the maps ``level`` (n,)."""
-        t = self.terrain
-        return bilinear(self._heights, t.resolution, t.origin, xy[..., 0], xy[..., 1], level[:, None])
+        return self._terrain.height_and_slopes(xy[..., 0], xy[..., 1], level[:, None])
 
     def _own(self, name: str) -> Tensor:
         """The robots' own values of a field of the model."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +13,7 @@ from sim.errors import LunarError
 from sim.terrain.craters import CraterConfig, Craters, crater_relief, draw_craters
 from sim.terrain.dem import DemConfig, dem_relief
 from sim.terrain.fractal import FractalConfig, fractal_ground
-from sim.terrain.height_field import HeightField
-from sim.terrain.levels import TerrainLevels
+from sim.terrain.height_field import HeightField, stack
 from sim.terrain.rocks import RockConfig, Rocks, draw_rocks, place_rocks
 from sim.terrain.slope import SlopeConfig, slope_plane
 
@@ -95,7 +93,7 @@ def build_terrain(cfg: TerrainConfig, seed: int) -> Terrain:
     return Terrain(field, craters, rocks)
 
 
-def make_levels(cfg: TerrainConfig, seed: int) -> TerrainLevels:
+def make_levels(cfg: TerrainConfig, seed: int) -> HeightField:
     """All ten levels of ``cfg`` in one stack; each equals ``make_terrain`` at that level.
 
     Raises:
@@ -104,8 +102,7 @@ def make_levels(cfg: TerrainConfig, seed: int) -> TerrainLevels:
     cfg = _with_layers(cfg)
     _check(cfg)
     relief, _ = _relief(cfg, seed)
-    fields_ = [_level(cfg, level, relief, seed)[0] for level in range(LEVELS)]
-    return TerrainLevels(np.stack([f.heights for f in fields_]), fields_[0].resolution, fields_[0].origin)
+    return stack([_level(cfg, level, relief, seed)[0] for level in range(LEVELS)])
 
 
 def level_factor(level: int) -> float:
@@ -160,7 +157,6 @@ def _with_layers(cfg: TerrainConfig) -> TerrainConfig:
     return replace(cfg, kind="flat", **{n: getattr(cfg, n) or getattr(base, n) for n in LAYERS})
 
 
-@lru_cache(maxsize=64)
 def _read(name: str) -> TerrainConfig:
     """A preset's file as it stands."""
     path = Path(name) if name.endswith((".yaml", ".yml")) else PRESETS / f"{name}.yaml"

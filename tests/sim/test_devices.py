@@ -12,7 +12,7 @@ from sim.mdp import observations, rewards, terminations
 from sim.mdp.state import State
 from sim.physics.ground import planes, points_below
 from sim.spec.observation import PRONK_OBSERVATION as SPEC
-from sim.terrain.height_field import bilinear
+from sim.terrain.height_field import HeightField
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +45,6 @@ def test_terrain():
     heights = torch.zeros(20, 30, device="meta")
     feet, knees, base = (torch.zeros(shape, device="meta") for shape in ((3, 4, 3), (3, 4, 3), (3, 19)))
     points = points_below(feet, knees, base)
-    laid = planes(points, *bilinear(heights, 0.1, (0.0, 0.0), points[..., 0], points[..., 1]))
+    laid = planes(points, *HeightField(heights, 0.1, (0.0, 0.0)).height_and_slopes(points[..., 0], points[..., 1]))
     assert all(part.device.type == "meta" for part in laid)
     assert [tuple(part.shape) for part in laid] == [(3, 9, 3), (3, 9, 4), (3, 5)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from sim.physics.ground import BASE, REACH, planes, points_below
 from sim.physics.scene import PhysicsConfig
 from sim.spec.gravity import MOON
 from sim.spec.joints import NOMINAL_POSE
-from sim.terrain.height_field import HeightField, bilinear
+from sim.terrain.height_field import HeightField
 
 STONE = 0.15  # m high, 0.3 m wide, with walls of one cell
 
@@ -27,10 +29,11 @@ def laid(field: HeightField, base: np.ndarray, library: str = "numpy") -> tuple:
     """Planes of robots with bases at ``base`` (n, 3), all limbs within 0.3 m of it."""
     rng = np.random.default_rng(0)
     feet, knees = base[:, None] + rng.uniform(-0.3, 0.3, (2, len(base), 4, 3))
-    arrays = (feet, knees, base, field.heights)
-    feet, knees, base, heights = arrays if library == "numpy" else map(torch.as_tensor, arrays)
+    if library == "torch":
+        feet, knees, base = (torch.as_tensor(a) for a in (feet, knees, base))
+        field = replace(field, heights=torch.as_tensor(field.heights))
     points = points_below(feet, knees, base)
-    found = bilinear(heights, field.resolution, field.origin, points[..., 0], points[..., 1])
+    found = field.height_and_slopes(points[..., 0], points[..., 1])
     return points, *planes(points, *found)
 
 

@@ -35,6 +35,30 @@ def write(path: Path, north_up: np.ndarray, pixel: float = PIXEL, model: int = 1
     return path
 
 
+def write_gdal(path: Path, bands: np.ndarray, transform: tuple = (PIXEL, 0, 0, 0, -PIXEL, 0), **options) -> Path:
+    """A GeoTIFF written by GDAL.
+
+    Args:
+        path: of the file.
+        bands: (rows, cols), or (bands, rows, cols).
+        transform: six numbers from columns and rows to eastings and northings; by default the rows run south.
+        options: of the file, and the band's ``scale`` and ``unit``.
+    """
+    import rasterio
+
+    bands = bands.reshape(-1, *bands.shape[-2:])
+    scale, unit = options.pop("scale", None), options.pop("unit", None)
+    shape = {"count": len(bands), "height": bands.shape[1], "width": bands.shape[2], "dtype": bands.dtype}
+    options = {"driver": "GTiff", "crs": "+proj=stere +lat_0=-90 +R=1737400", **options}
+    with rasterio.open(path, "w", transform=rasterio.Affine(*transform), **shape, **options) as file:
+        file.write(bands)
+        if scale:
+            file.scales = [scale] * len(bands)
+        if unit:
+            file.units = [unit] * len(bands)
+    return path
+
+
 def relief(path: Path, seed: int = 0, **options) -> np.ndarray:
     return dem_relief(DemConfig(path=str(path), **options), AXIS, np.random.default_rng(seed))
 
@@ -79,6 +103,97 @@ def test_a_numpy_file_reads_the_same_and_integers_are_scaled(tmp_path, site):
     whole = np.round(site / site.std() * 100).astype(np.int16)
     one, half = (relief(write(tmp_path / "i.tif", whole[::-1]), detail=0.0, scale=s) for s in (1.0, 0.5))
     np.testing.assert_allclose(half, one / 2, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "packing",
+    [
+        {"compress": "LZW"}, {"compress": "ZSTD"}, {"compress": "DEFLATE", "predictor": 3}, {"compress": "LERC_ZSTD"},
+        {"compress": "LZW", "tiled": True, "blockxsize": 16, "blockysize": 16}, {"driver": "COG"},
+    ],
+    ids=lambda p: "-".join(str(v) for v in p.values()),
+)  # fmt: skip
+def test_every_packing_reads_the_same(tmp_path, site, packing):
+    plain = relief(write(tmp_path / "a.tif", site[::-1]))
+    np.testing.assert_allclose(relief(write_gdal(tmp_path / "b.tif", site[::-1], **packing)), plain, atol=1e-6)
+
+
+def test_the_files_own_directions_and_units_are_followed(tmp_path, site):
+    expected = relief(write(tmp_path / "a.tif", site[::-1]), detail=0.0)
+    whole = np.round(site[::-1] / 0.25).astype(np.int16)
+    foot, survey = 0.3048, 1200 / 3937
+    cases = {
+        "rows run north": {"bands": site, "transform": (PIXEL, 0, 0, 0, PIXEL, 0)},
+        "columns run west": {"bands": site[::-1, ::-1], "transform": (-PIXEL, 0, 0, 0, -PIXEL, 0)},
+        "map in US feet": {"transform": (PIXEL / survey, 0, 0, 0, -PIXEL / survey, 0), "crs": "EPSG:2264"},
+        "map in km": {"transform": (0.002, 0, 0, 0, -0.002, 0), "crs": "+proj=stere +lat_0=-90 +R=1737400 +units=km"},
+        "heights in feet": {"bands": site[::-1] / np.float32(foot), "unit": "feet"},
+        "heights in km": {"bands": site[::-1] / np.float32(1000), "unit": "kilometres"},
+        "named metre": {"unit": "metre"},
+    }
+    for name, case in cases.items():
+        path = write_gdal(tmp_path / "b.tif", **{"bands": site[::-1], **case})
+        np.testing.assert_allclose(relief(path, detail=0.0), expected, atol=1e-3, err_msg=name)
+    scaled = write_gdal(tmp_path / "c.tif", whole, scale=0.25)
+    quarters = relief(scaled, detail=0.0)
+    np.testing.assert_allclose(quarters, expected, atol=0.3)
+    np.testing.assert_allclose(relief(scaled, detail=0.0, scale=0.5), 2 * quarters, atol=1e-9)
+    for bad, message in (
+        ({"transform": (1.6, 1.2, 0, 1.2, -1.6, 0)}, "rotated"),
+        ({"crs": "EPSG:4326"}, "degrees"),
+        ({"unit": "fathom"}, "'fathom'; give m per unit by terrain.dem.scale"),
+        ({"bands": site.astype(np.complex64)}, "complex64"),
+    ):
+        with pytest.raises(LunarError, match=message):
+            relief(write_gdal(tmp_path / "d.tif", **{"bands": site[::-1], **bad}))
+
+
+def test_a_band_is_chosen_and_never_guessed(tmp_path, site):
+    path = write_gdal(tmp_path / "a.tif", np.stack([np.zeros_like(site), site[::-1], np.ones_like(site)]))
+    expected = relief(write(tmp_path / "b.tif", site[::-1]))
+    np.testing.assert_allclose(relief(path, band=2), expected, atol=1e-6)
+    for band in (0, -1, 4):
+        with pytest.raises(LunarError, match=r"bands 1 to 3; name one band by terrain\.dem\.band"):
+            relief(path, band=band)
+    with pytest.raises(LunarError, match="bands 1 to 1"):
+        relief(tmp_path / "b.tif", band=2)
+
+
+def test_holes_are_found_however_they_are_marked_and_zero_is_a_height(tmp_path, site):
+    import rasterio
+
+    for dtype, value in ((np.float32, -9999.9), (np.float32, np.nan), (np.int16, -32768), (np.uint16, 0)):
+        bands = (np.round(site[::-1]) + 1000).astype(dtype)
+        bands[25, 25] = value
+        with pytest.raises(LunarError, match="1 pixels without data"):
+            relief(write_gdal(tmp_path / "a.tif", bands, nodata=value))
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
+        path = write_gdal(tmp_path / "b.tif", site[::-1])
+        with rasterio.open(path, "r+") as file:
+            file.write_mask(np.arange(51 * 51).reshape(51, 51) != 25 * 51 + 25)
+    with pytest.raises(LunarError, match="1 pixels without data"):
+        relief(path)
+    whole = np.round(site[::-1] - site[25, 25]).astype(np.int16)
+    assert (whole == 0).any()
+    np.testing.assert_allclose(
+        relief(write_gdal(tmp_path / "c.tif", whole, scale=1.0, unit="metre")),
+        relief(write(tmp_path / "d.tif", whole)), atol=1e-9,
+    )  # fmt: skip
+    pit = site[::-1].copy()
+    pit[25, 25] = -9999.0
+    with pytest.raises(LunarError, match=r"steps by .* mark holes"):
+        relief(write(tmp_path / "e.tif", pit))
+
+
+def test_a_packed_file_may_be_larger_than_what_is_held_of_it(tmp_path, monkeypatch):
+    ground = np.random.default_rng(0).random((400, 400)).astype(np.float32)
+    path = write_gdal(tmp_path / "a.tif", ground, compress="DEFLATE", tiled=True, blockxsize=16, blockysize=16)
+    plain = relief(write(tmp_path / "b.tif", ground))
+    monkeypatch.setattr("sim.terrain.dem.MOST_PIXELS", 40**2)
+    np.testing.assert_allclose(relief(path), plain, atol=1e-6)
+    monkeypatch.setattr("sim.terrain.dem.MOST_PIXELS", 36**2)
+    with pytest.raises(LunarError, match="covers 1,"):
+        relief(path)
 
 
 def test_seeds_differ_only_below_the_resolution(tmp_path, site):

@@ -20,8 +20,7 @@ from sim.terrain.generators import (
     make_terrain,
     preset_names,
 )
-from sim.terrain.height_field import HeightField, surface
-from sim.terrain.levels import TerrainLevels
+from sim.terrain.height_field import HeightField, stack
 from sim.terrain.measure import slopes_at
 from sim.terrain.rocks import RockConfig
 
@@ -30,7 +29,7 @@ LUNAR = ["mare", "highland", "crater-field", "crater-rim", "blocky", "polar-roug
 
 
 @pytest.fixture(scope="module")
-def blocky() -> TerrainLevels:
+def blocky() -> HeightField:
     return make_levels(TerrainConfig(kind="blocky", **SMALL), seed=2)
 
 
@@ -87,7 +86,7 @@ def test_each_point_is_looked_up_in_its_own_level(blocky):
     rng = np.random.default_rng(0)
     x, y = rng.uniform(-9.0, 9.0, (2, 50, 4))
     level = np.broadcast_to(rng.integers(0, LEVELS, (50, 1)), x.shape)
-    z, normal = surface(*blocky.height_and_slopes(x, y, level))
+    z, normal = blocky.height_and_normal(x, y, level)
     np.testing.assert_array_equal(z, blocky.height(x, y, level))
     for k in range(LEVELS):
         here = level == k
@@ -96,11 +95,26 @@ def test_each_point_is_looked_up_in_its_own_level(blocky):
         np.testing.assert_array_equal(normal[here], normal_k)
 
 
+def test_stacks_hold_maps_of_one_size_in_their_order(blocky):
+    one = blocky[3]
+    both = stack([one, blocky])
+    assert len(one) == 1 and one[0] is one and len(both) == LEVELS + 1
+    np.testing.assert_array_equal(both.heights, np.concatenate([one.heights[None], blocky.heights]))
+    np.testing.assert_array_equal(one.height(1.5, -2.0, np.array([0])), one.height(1.5, -2.0))
+    with pytest.raises(ValueError, match="at a level"):
+        blocky.height(1.5, -2.0)
+    for wrong in (LEVELS, -LEVELS - 1):
+        with pytest.raises(IndexError):
+            blocky[wrong]
+    with pytest.raises(LunarError, match="one size"):
+        stack([one, make_terrain(TerrainConfig(), 0)])
+
+
 def test_tensors_are_looked_up_as_arrays_are(blocky):
     rng = np.random.default_rng(1)
     x, y = rng.uniform(-9.0, 9.0, (2, 50, 4))
     level = rng.integers(0, LEVELS, x.shape)
-    tensors = TerrainLevels(torch.as_tensor(blocky.heights), blocky.resolution, blocky.origin)
+    tensors = HeightField(torch.as_tensor(blocky.heights), blocky.resolution, blocky.origin)
     found = tensors.height_and_slopes(torch.as_tensor(x), torch.as_tensor(y), torch.as_tensor(level))
     for ours, expected in zip(found, blocky.height_and_slopes(x, y, level), strict=True):
         np.testing.assert_allclose(ours.numpy(), expected, atol=1e-6)
@@ -136,6 +150,15 @@ def test_a_layer_replaces_the_presets_and_a_file_may_build_on_a_preset(tmp_path)
     assert (cfg.level, cfg.fractal, cfg.craters) == (4, mare.fractal, CraterConfig(density=0.0))
     same = TerrainConfig(kind=str(own), level=4, **SMALL)
     np.testing.assert_array_equal(make_terrain(same, 0).heights, make_terrain(replace(cfg, **SMALL), 0).heights)
+
+
+def test_an_edited_file_is_read_anew(tmp_path):
+    own, base = tmp_path / "own.yaml", tmp_path / "base.yaml"
+    own.write_text(f"kind: {base}\n")
+    for angle in (0.0, 9.0):
+        base.write_text(f"slope: {{angle: {angle}}}\n")
+        assert load_terrain(own).slope.angle == angle
+        assert make_terrain(TerrainConfig(kind=str(own), **SMALL), 0).heights.any() == (angle > 0.0)
 
 
 def test_mistakes_are_named(tmp_path):
