@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.progress import Progress, TimeElapsedColumn
 
 from policy.evaluation.metrics import summarise
-from policy.evaluation.page import metric_names, numbers, text, write_page
+from policy.evaluation.report import Report, numbers, print_table
 from policy.evaluation.suites import load_suite, suite_names, world_for
 from policy.evaluation.trials import Trials, run_trials
 from policy.networks.policy_file import load_actor
@@ -21,10 +20,9 @@ from policy.runtime.card import Card
 from sim.config import parse
 from sim.envs.world import PronkWorld
 from sim.errors import LunarError
-from sim.results import revision, write_results
+from sim.results import write_results
 
 QUICK_ROBOTS, QUICK_SECONDS = 64, 5.0
-NAME_WIDTH, COLUMN_WIDTH = 30, 11  # letters of the printed table
 
 
 @dataclass(frozen=True)
@@ -101,51 +99,6 @@ def evaluate(
     return results
 
 
-class Pictures:
-    """Draws suites into a folder as they are measured."""
-
-    def __init__(self, folder: Path, policy: str, video: float) -> None:
-        self.folder = folder
-        self.policy = policy
-        self.video = video
-        self.notes: list[str] = []
-        folder.mkdir(parents=True, exist_ok=True)
-
-    def draw(self, name: str, trials: Trials) -> None:
-        """Picture and video of one suite."""
-        from policy.evaluation.plots import draw_cycle
-        from policy.evaluation.video import write_video
-
-        if missing := draw_cycle(trials, f"{self.policy} on {name}", self.folder / f"{name}.png"):
-            self.notes.append(f"{name}: no picture, {missing}")
-        if self.video:
-            try:
-                write_video(trials.recording, self.folder / f"{name}.mp4", self.video)
-            except LunarError as error:
-                self.notes.append(f"{name}: no video, {error}")
-
-    def finish(self, results: Mapping[str, Mapping[str, Any]]) -> Path:
-        """Write the page; return its path."""
-        about = {name: load_suite(name).about for name in results}
-        return write_page(self.folder, self.policy, results, about, self.notes, revision())
-
-
-def print_table(results: Mapping[str, Mapping[str, Any]], console: Console) -> None:
-    """One column per suite, in as many tables as the console's width needs; metrics that nobody has are left out."""
-    suites = list(results)
-    fit = max(1, (console.width - NAME_WIDTH) // COLUMN_WIDTH)
-    for start in range(0, len(suites), fit):
-        shown = {name: results[name] for name in suites[start : start + fit]}
-        title = None if start else "Hop metrics (definitions: docs/evaluation.md)"
-        table = Table(title=title, title_justify="left")
-        table.add_column("metric", no_wrap=True)
-        for name in shown:
-            table.add_column(name, justify="right", no_wrap=True)
-        for metric in metric_names(shown):
-            table.add_row(metric, *(text(metrics.get(metric)) for metrics in shown.values()))
-        console.print(table)
-
-
 def save_metrics(folder: Path, results: Mapping[str, Mapping[str, Any]]) -> None:
     """Put the results' plain numbers, to four digits, into the policy's card; other suites there stay."""
     path = folder / "card.json"
@@ -162,14 +115,8 @@ def main(argv: Sequence[str]) -> None:
     cfg = parse(EvalConfig, argv, "lunar eval")
     console = Console()
     names = suite_names(cfg.suite)
-    pictures = Pictures(Path(cfg.out), Path(cfg.policy).name, cfg.video) if cfg.out else None
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
+    report = Report(Path(cfg.out), Path(cfg.policy).name, cfg.video) if cfg.out else None
+    columns = (*Progress.get_default_columns(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("eval", total=None)
 
@@ -178,20 +125,20 @@ def main(argv: Sequence[str]) -> None:
 
         def look(name: str, trials: Trials) -> None:
             if cfg.picture and name == names[0]:
-                from policy.evaluation.picture import draw
+                from policy.evaluation.pictures import draw_robot
 
                 Path(cfg.picture).parent.mkdir(parents=True, exist_ok=True)
-                missing = draw(trials.recording, Path(cfg.picture))
+                missing = draw_robot(trials.recording, Path(cfg.picture))
                 console.print(f"picture in {cfg.picture}" + (f" ({missing})" if missing else ""))
-            if pictures is not None:
+            if report is not None:
                 bar.update(task, description=f"draw {name}")
-                pictures.draw(name, trials)
+                report.draw(name, trials)
 
         robots, duration = (QUICK_ROBOTS, QUICK_SECONDS) if cfg.quick else (cfg.robots, None)
         results = evaluate(cfg.policy, names, robots, cfg.seed, duration, cfg.device, tick, look)
     print_table(results, console)
-    if pictures is not None:
-        console.print(f"pictures and videos in {pictures.finish(results)}")
+    if report is not None:
+        console.print(f"pictures and videos in {report.finish(results)}")
     if cfg.save:
         save_metrics(Path(cfg.policy), results)
     if cfg.json:

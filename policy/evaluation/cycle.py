@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from policy.evaluation.trials import Trials
 from sim.spec.hops import HopTable
 
 BINS = 60
@@ -45,13 +44,15 @@ class Cycles:
         return Band(*np.array(rows).T)
 
 
-def cycles(trials: Trials) -> Cycles:
-    """All hops that were followed by another."""
-    return hop_cycles(trials.hops, trials.dt, *trials.alive.shape)
-
-
 def hop_cycles(hops: HopTable, dt: float, steps: int, robots: int) -> Cycles:
-    """Phases (T, N) of ``steps`` states, ``dt`` apart, of ``robots`` robots that made ``hops``."""
+    """All hops that were followed by another.
+
+    Args:
+        hops: of all robots.
+        dt: s between states.
+        steps: T.
+        robots: N.
+    """
     phase = np.full((steps, robots), np.nan, dtype=np.float32)
     order = np.lexsort((hops.liftoff_time, hops.robot))
     robot, start, flight = hops.robot[order], hops.liftoff_time[order], hops.flight_time[order]

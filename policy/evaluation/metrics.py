@@ -11,7 +11,7 @@ from policy.evaluation.trials import Trials
 from sim.spec.hops import HopTable, longest_run
 
 COUNT_TIME = 20.0  # s that counts are scaled to
-MOVING = 0.1  # m/s: robots told to go slower have no cost of transport
+MOVING = 0.1  # m/s: robots commanded to go slower have no cost of transport
 TOUCHDOWN = 0.1  # s before touch-down over which estimates are judged apart
 RECOVERY = 2.0  # s that a robot must stay up after a push
 BINS = 4  # of gravity
@@ -61,17 +61,17 @@ def wilson(successes: int, trials: int, z: float = 1.96) -> tuple[float, float]:
 def cost_of_transport(
     power: np.ndarray, velocity: np.ndarray, command: np.ndarray, alive: np.ndarray, weight: np.ndarray
 ) -> float:
-    """Positive mechanical work over weight and way along the command, of all robots told to go, together.
+    """Positive mechanical work over weight and distance along the command, of all robots commanded to go, together.
 
     Args:
         power: (T, N) W.
         velocity: (T, N, 2) m/s, in the command's frame.
-        command: (N, 2) m/s; robots told to go slower than ``MOVING`` are left out.
+        command: (N, 2) m/s; robots commanded to go slower than ``MOVING`` are left out.
         alive: (T, N) bool, rows that count.
         weight: (N,) N where the robot is.
 
     Returns:
-        1; NaN when nobody was told to go, infinity when all together got nowhere.
+        1; NaN when nobody was commanded to go, infinity when all together got nowhere.
     """
     speed = np.linalg.norm(command, axis=1)
     moving = speed >= MOVING
@@ -79,8 +79,8 @@ def cost_of_transport(
         return math.nan
     along = np.einsum("tnk,nk->tn", velocity[:, moving], command[moving] / speed[moving, None])
     rows = alive[:, moving]
-    way = float((along * weight[moving])[rows].sum())
-    return float(power[:, moving][rows].sum()) / way if way > 0.0 else math.inf
+    distance = float((along * weight[moving])[rows].sum())
+    return float(power[:, moving][rows].sum()) / distance if distance > 0.0 else math.inf
 
 
 def before_touchdown(hops: HopTable, dt: float, steps: int, robots: int) -> np.ndarray:

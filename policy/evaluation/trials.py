@@ -9,19 +9,37 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from policy.evaluation.picture import Recording
 from policy.networks.actor import Actor
 from policy.networks.encoder import ESTIMATES
 from policy.networks.student import Student
 from sim.envs.world import PronkWorld
 from sim.mdp.state import State
 from sim.physics.actuator import CORNER
-from sim.physics.scene import build_scene
+from sim.physics.scene import PhysicsConfig, build_scene
 from sim.physics.threads import physics_first
 from sim.spec.hops import HopTable
 from sim.spec.joints import SPEED_LIMIT
+from sim.terrain.height_field import HeightField
 
 CANDIDATES = 16  # robots whose every state is kept, one of which is shown
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One robot's trial, T control steps of S physics steps."""
+
+    dt: float
+    """s per control step."""
+    qpos: np.ndarray
+    """(T, 19)."""
+    height: np.ndarray
+    """(T, S) m, base."""
+    foot_force: np.ndarray
+    """(T, S, 4) N."""
+    mass: float
+    """kg."""
+    physics: PhysicsConfig
+    terrain: HeightField
 
 
 @dataclass(frozen=True)
@@ -143,7 +161,7 @@ def run_trials(
     model = build_scene(world.cfg.physics)
     figures = (model.actuator_forcerange[:, 1], SPEED_LIMIT)
     limits = MotorLimits(*(torch.as_tensor(v, dtype=torch.float32, device=world.device) for v in figures))
-    tape = _Tape(steps)
+    record = _Record(steps)
     alive = np.ones(n, dtype=bool)
     lifetime = np.full(n, duration)
     obs = world.reset()
@@ -152,11 +170,11 @@ def run_trials(
     for k in range(steps):
         with torch.no_grad():
             out = actor(obs[group])
-        tape.keep(k, alive=alive, airborne=world.hops.airborne, estimate=out.estimate, **_seen(world.state))
+        record.keep(k, alive=alive, airborne=world.hops.airborne, estimate=out.estimate, **_seen(world.state))
         step = world.step(out.action)
-        tape.keep(k, foot_force=physics.foot_force.amax(1), pushed=world.pushes.kind)
-        tape.keep(k, **effort(physics.joint_torque, physics.joint_speed, limits))
-        tape.keep(
+        record.keep(k, foot_force=physics.foot_force.amax(1), pushed=world.pushes.kind)
+        record.keep(k, **effort(physics.joint_torque, physics.joint_speed, limits))
+        record.keep(
             k, qpos=physics.qpos[:CANDIDATES], height=physics.base_height[:CANDIDATES],
             every_force=physics.foot_force[:CANDIDATES],
         )  # fmt: skip
@@ -168,7 +186,7 @@ def run_trials(
             tick()
     table = world.hops.table()
     own = table.liftoff_time + table.flight_time <= lifetime[table.robot] + 1e-6
-    qpos, height, force = (tape.rows.pop(name) for name in ("qpos", "height", "every_force"))
+    qpos, height, force = (record.rows.pop(name) for name in ("qpos", "height", "every_force"))
     shown = int(np.argmax(alive[:CANDIDATES]))
     recording = Recording(
         dt=dt, qpos=qpos[:, shown], height=height[:, shown], foot_force=force[:, shown], mass=physics.mass,
@@ -177,7 +195,7 @@ def run_trials(
     return Trials(
         dt=dt, command=command, gravity=gravity, mass=physics.mass, survived=alive, estimates=estimates,
         hops=HopTable(**{name: column[own] for name, column in vars(table).items()}),
-        recording=recording, **tape.rows,
+        recording=recording, **record.rows,
     )  # fmt: skip
 
 
@@ -188,7 +206,7 @@ def _seen(s: State) -> dict[str, Tensor]:
     }  # fmt: skip
 
 
-class _Tape:
+class _Record:
     """Arrays (T, ...) that are filled row by row."""
 
     def __init__(self, steps: int) -> None:

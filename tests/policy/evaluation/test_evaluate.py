@@ -15,7 +15,7 @@ from torch import nn
 from matrix_hil.cli import main as lunar
 from policy.evaluation.cli import evaluate
 from policy.evaluation.metrics import summarise
-from policy.evaluation.picture import ground_along
+from policy.evaluation.pictures import ground_along
 from policy.evaluation.suites import ALL, load_suite, suite_names, world_for
 from policy.evaluation.trials import run_trials
 from policy.networks.actor import ActorOutput

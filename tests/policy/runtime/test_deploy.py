@@ -11,7 +11,7 @@ from sim.config import ROOT
 ABSENT = (
     "torch", "mujoco", "mujoco_warp", "warp", "gymnasium", "stable_baselines3", "tensorboard", "safetensors", "onnx",
     "onnxscript", "serial", "cobs", "unrealcv", "scipy", "PIL", "mcap", "rosbags", "viser", "plotly", "matplotlib",
-    "imageio", "tifffile", "rclpy",
+    "imageio", "rasterio", "rclpy",
 )  # fmt: skip
 SCRIPT = f"""
 import sys
