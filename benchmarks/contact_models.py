@@ -13,6 +13,7 @@ from mujoco.batch import Batch
 from sim.physics.ground import planes, points_below
 from sim.physics.scene import GROUNDS, PhysicsConfig, add_pair, scene_spec
 from sim.physics.soil import apply_soil
+from sim.robots.load import load_robot
 from sim.spec.joints import LEGS
 from sim.terrain.generators import TerrainConfig, build_terrain
 from sim.terrain.height_field import HeightField
@@ -174,6 +175,7 @@ class Landing:
     def __init__(self, cfg: PhysicsConfig, way: Way, ground: Ground, start: Start) -> None:
         self.cfg, self.way, self.ground, self._start = cfg, way, ground, start
         self.model = build_way(cfg, way, ground)
+        self._reach = load_robot(cfg.robot).reach
         self.batch = Batch(self.model, nsim=len(start.qpos))
         names = ("qpos", "qvel", "ctrl", "mocap_pos", "mocap_quat", "sensordata")
         self.qpos, self.qvel, self.ctrl, self._pos, self._quat, self._sensordata = map(self.batch.bind, names)
@@ -220,11 +222,11 @@ class Landing:
         """Planes and rocks under the feet's last known places."""
         if not self._follows:
             return
-        points = points_below(self.feet, self.knees, self.qpos)
+        points = points_below(self.feet, self.knees, self.qpos, self._reach)
         if self.way.closest:
             points[:, :4] = tangent(self._field, self.feet, self.way.closest)[0]
         found = self._field.height_and_slopes(points[..., 0], points[..., 1])
-        self._pos[:, : len(GROUNDS)], self._quat[:, : len(GROUNDS)], _ = planes(points, *found)
+        self._pos[:, : len(GROUNDS)], self._quat[:, : len(GROUNDS)], _ = planes(points, *found, self._reach)
         if self.way.rocks and len(self.ground.centres) >= NEAR:
             self._lay_rocks()
 

@@ -16,9 +16,10 @@ from gymnasium import spaces
 
 from sim.envs.spaces import ACTION_BOUND, action_space
 from sim.envs.world import WorldConfig
-from sim.mdp.events import STANDING_HEIGHT
+from sim.mdp.events import CLEARANCE
 from sim.mdp.rewards import ECONOMY_GAIN, SOFT_IMPACT
 from sim.physics.scene import build_scene
+from sim.robots.load import load_robot
 from sim.spec.gravity import lunar_weight
 from sim.spec.hops import LOAD_FRACTION
 from sim.spec.joints import NOMINAL_POSE
@@ -56,7 +57,7 @@ class PeerEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         yaw = rng.uniform(-math.pi, math.pi)
         d.qpos[3], d.qpos[6] = math.cos(yaw / 2), math.sin(yaw / 2)
         d.qpos[7:] = NOMINAL_POSE + rng.uniform(-cfg.joint_noise, cfg.joint_noise, 12)
-        d.qpos[2] = STANDING_HEIGHT + 0.02
+        d.qpos[2] = load_robot(self.cfg.physics.robot).standing_height + CLEARANCE
         if rng.random() < cfg.air_fraction:
             speed = rng.uniform(*cfg.forward_speed)
             d.qpos[2] += rng.uniform(*cfg.air_height)

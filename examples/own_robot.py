@@ -1,4 +1,4 @@
-"""Put a robot of your own on the Moon: any MJCF with the joint, body and foot names of sim/robot/go2.xml.
+"""Put a robot of your own on the Moon: any MJCF with the joint, body and foot names of sim/robots/go2/go2.xml.
 
 Run from the clone:  .venv/bin/python examples/own_robot.py path/to/robot.xml
 Here the shipped Go2 carries a 2 kg instrument box; the environment is Gymnasium's.
@@ -11,7 +11,8 @@ import gymnasium
 import mujoco
 
 import sim.envs  # registers LunarPronk-v0
-from sim.physics.scene import PhysicsConfig, robot_spec
+from sim.physics.scene import PhysicsConfig
+from sim.robots.load import robot_spec
 
 
 def heavier_go2(folder: str) -> str:

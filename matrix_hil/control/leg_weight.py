@@ -18,7 +18,7 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 
-from sim.physics.scene import robot_spec
+from sim.robots.load import robot_spec
 from sim.spec.gravity import EARTH, MOON
 from sim.spec.joints import JOINT_NAMES
 
@@ -27,7 +27,7 @@ class LegRelief:
     """Torques that relieve the joints of one kind of robot.
 
     Args:
-        robot: name of an MJCF in sim/robot/, or the path of another one.
+        robot: name of an MJCF in sim/robots/, or the path of another one.
 
     Raises:
         LunarError: the robot's file is missing or unfit.

@@ -18,8 +18,8 @@ from matrix_hil.replay.look.plots import plots
 from matrix_hil.replay.look.scene import RigShape, replay_html
 from sim.config import parse
 from sim.errors import LunarError
-from sim.physics.scene import robot_spec
 from sim.results import write_results
+from sim.robots.load import robot_spec
 
 MODES = {
     "look": ("matrix_hil.replay.cli", "an HTML report with a 3-D replay; what happens when a log comes first"),
@@ -49,7 +49,7 @@ class ReplayConfig:
     quick: bool = False
     """Draw the replay with 8 frames per second."""
     robot: str = "go2"
-    """Name of an MJCF in sim/robot/, or the path of the one that was on the rig."""
+    """Name of an MJCF in sim/robots/, or the path of the one that was on the rig."""
     frame_rate: float = 25.0
     """Hz. Frames per second of the replay; lowered for runs of over a minute."""
     rig: RigShape = field(default_factory=RigShape)

@@ -14,11 +14,9 @@ from policy.networks.encoder import ESTIMATES
 from policy.networks.student import Student
 from sim.envs.world import PronkWorld
 from sim.mdp.state import State
-from sim.physics.actuator import CORNER
 from sim.physics.scene import PhysicsConfig, build_scene
 from sim.physics.threads import physics_first
 from sim.spec.hops import HopTable
-from sim.spec.joints import SPEED_LIMIT
 from sim.terrain.height_field import HeightField
 
 CANDIDATES = 16  # robots whose every state is kept, one of which is shown
@@ -112,12 +110,14 @@ class MotorLimits:
     """N*m."""
     speed: Tensor
     """rad/s without load."""
+    corner: float
+    """1. Share of it up to which the torque is full."""
 
     @property
     def power(self) -> Tensor:
         """W, the most that ``sim.physics.actuator``'s torque-speed curve gives at any speed: T w (1 - w / w0) / (1 - c)
         has its maximum at half of the no-load speed w0, as c is below one half."""
-        return self.torque * self.speed * 0.25 / (1.0 - CORNER)
+        return self.torque * self.speed * 0.25 / (1.0 - self.corner)
 
 
 def effort(torque: Tensor, speed: Tensor, limits: MotorLimits) -> dict[str, Tensor]:
@@ -159,8 +159,12 @@ def run_trials(
     n, dt, physics = world.num_envs, world.dt, world.physics
     steps = round(duration / dt)
     model = build_scene(world.cfg.physics)
-    figures = (model.actuator_forcerange[:, 1], SPEED_LIMIT)
-    limits = MotorLimits(*(torch.as_tensor(v, dtype=torch.float32, device=world.device) for v in figures))
+    robot = physics.robot
+    torque, speed = (
+        torch.as_tensor(v, dtype=torch.float32, device=world.device)
+        for v in (model.actuator_forcerange[:, 1], robot.speed_limit)
+    )
+    limits = MotorLimits(torque, speed, robot.corner)
     record = _Record(steps)
     alive = np.ones(n, dtype=bool)
     lifetime = np.full(n, duration)

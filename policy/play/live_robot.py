@@ -12,7 +12,7 @@ from policy.runtime.onnx_policy import OnnxPolicy, Proprioception
 from sim.errors import LunarError
 from sim.mdp.observations import NoiseConfig
 from sim.mdp.state import heading, rotate_inverse
-from sim.mdp.terminations import FALL_TILT, TRUNK_HEIGHT
+from sim.mdp.terminations import FALL_TILT
 from sim.physics.batch import BatchPhysics
 from sim.physics.scene import PhysicsConfig
 from sim.spec.gravity import lunar_weight
@@ -224,7 +224,7 @@ class LiveRobot:
     def _watch(self) -> None:
         """Let it go limp when it has fallen."""
         height = float(self.physics.qpos[0, 2] - self.physics.ground[0, 4])
-        if self._tilt() > FALL_TILT or height < TRUNK_HEIGHT:
+        if self._tilt() > FALL_TILT or height < self.physics.robot.lying_height:
             self._lying = True
             self._falls += 1
             self._set_stiffness(0.0)

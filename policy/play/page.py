@@ -12,7 +12,7 @@ from policy.play.controls import KEYS, Controls
 from policy.play.live_robot import Moment
 from policy.play.readouts import Readouts, Status
 from policy.runtime.card import Card
-from sim.physics.scene import robot_spec
+from sim.robots.load import robot_spec
 from sim.spec.gravity import lunar_weight
 from sim.terrain.generators import preset_names
 from sim.terrain.height_field import HeightField

@@ -23,9 +23,10 @@ from typing import Any
 
 import numpy as np
 
-from sim.spec.joints import GO2_MOTOR_TO_JOINT, LOWER, SPEED_LIMIT, TORQUE_LIMIT, UPPER
+from sim.robots.go2.facts import MOTOR_TO_JOINT
+from sim.spec.joints import LOWER, SPEED_LIMIT, TORQUE_LIMIT, UPPER
 
-MOTORS = np.array(GO2_MOTOR_TO_JOINT)  # motor i drives joint MOTORS[i], and joint i is driven by motor MOTORS[i]
+MOTORS = np.array(MOTOR_TO_JOINT)  # motor i drives joint MOTORS[i], and joint i is driven by motor MOTORS[i]
 FEET = np.array([1, 0, 3, 2])  # foot i of the robot's order is foot FEET[i] of the project's, and the other way round
 HEAD = (0xFE, 0xEF)
 LOW_LEVEL = 0xFF

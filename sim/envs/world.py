@@ -10,22 +10,21 @@ import torch
 from torch import Tensor
 
 from sim.errors import LunarError
-from sim.mdp import commands, events, observations, rewards, terminations
+from sim.mdp import commands, events, observations, rewards
 from sim.mdp.commands import CommandConfig
 from sim.mdp.curriculum import CurriculumConfig, next_level
 from sim.mdp.events import PushConfig, Pushes, RandomisationConfig, ResetConfig
 from sim.mdp.observations import NoiseConfig
 from sim.mdp.state import State, heading, rotate_inverse, to_heading
+from sim.mdp.terminations import FALL_TILT, fallen
 from sim.physics.backend import make_physics
 from sim.physics.scene import PhysicsConfig
+from sim.robots.go2.facts import GO2
 from sim.spec.gravity import lunar_weight
 from sim.spec.hops import LOAD_FRACTION, HopDetector
-from sim.spec.joints import NOMINAL_POSE
 from sim.spec.observation import PRONK_OBSERVATION
 from sim.terrain.generators import LEVELS, TerrainConfig, make_levels, make_terrain
 from sim.terrain.height_field import stack
-
-STANDING_COM_HEIGHT = 0.26  # m, of the Go2 in its nominal pose; where a hop begins until a first lift-off is seen
 
 
 def default_rewards() -> dict[str, float]:
@@ -45,7 +44,7 @@ class WorldConfig:
     """Robots stepped together."""
     episode_length: float = 20.0
     """s."""
-    action_scale: float = 0.35
+    action_scale: float = GO2.action_scale
     """rad per unit of action, around the nominal pose."""
     terrain: TerrainConfig = field(default_factory=TerrainConfig)
     other_terrains: tuple[str, ...] = ()
@@ -133,7 +132,7 @@ class PronkWorld:
         weight = lunar_weight(self.physics.mass)
         self.hops = HopDetector(np.full(n, weight), cfg.physics.timestep)
         self.weight = torch.full((n,), weight, device=self.device)
-        self.nominal = torch.as_tensor(NOMINAL_POSE, dtype=torch.float32, device=self.device)
+        self.nominal = torch.as_tensor(self.physics.robot.nominal_pose, dtype=torch.float32, device=self.device)
         self.steps = torch.zeros(n, dtype=torch.long, device=self.device)
         self.diverged = 0
         self.command = torch.zeros(n, 5, device=self.device)
@@ -191,7 +190,8 @@ class PronkWorld:
         self.travelled += self.dt * torch.stack([along, speed], dim=1)
 
         cfg = self.cfg
-        failed = terminations.out_of_form(s, cfg.max_tilt, cfg.min_height) if self.training else terminations.fallen(s)
+        limits = (cfg.max_tilt, cfg.min_height) if self.training else (FALL_TILT, self.physics.robot.lying_height)
+        failed = fallen(s, *limits)
         terminated = failed | diverged
         truncated = (self.steps >= self.max_steps) & ~terminated
         rate = torch.zeros(self.num_envs, device=self.device)
@@ -215,10 +215,6 @@ class PronkWorld:
                 observations[name][ended] = value
         return Step(observations, reward, terminated, truncated, ended, final)
 
-    def set_command(self, command: Tensor) -> None:
-        """Give all robots commands (N, 5) from now on, until the next renewal."""
-        self.command[:] = command.to(self.device)
-
     def _start(self, ids: Tensor) -> None:
         """New trials for robots ``ids``: state, randomisation, command; timers and action history zero."""
         self.physics.reset(
@@ -234,7 +230,7 @@ class PronkWorld:
         for tensor in (self.action, self.last_action, self.air_time, self.stance_time, self.travelled):
             tensor[ids] = 0.0
         self._contact[ids] = False
-        self.liftoff_com_height[ids] = STANDING_COM_HEIGHT
+        self.liftoff_com_height[ids] = self.physics.robot.com_height  # where a hop begins until one is seen
 
     def _renew_commands(self) -> None:
         period = round(self.cfg.commands.period / self.dt)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from sim.errors import LunarError
-from sim.physics.backend import Physics
+from sim.physics.base import Physics
 from sim.spec.gravity import EARTH
-from sim.spec.joints import NOMINAL_POSE
 
-STANDING_HEIGHT = 0.287  # m, base above the ground in the nominal pose: 2 * 0.213 * cos(0.9) + 0.022
+CLEARANCE = 0.02  # m between the feet of a standing start and the ground
 
 
 @dataclass(frozen=True)
@@ -133,11 +133,12 @@ def reset_states(
         qpos[:, 0] = _uniform((0.7 * x0 + 0.3 * x1, 0.3 * x0 + 0.7 * x1), (count,), generator)
         qpos[:, 1] = _uniform((0.7 * y0 + 0.3 * y1, 0.3 * y0 + 0.7 * y1), (count,), generator)
     yaw = _uniform((-math.pi, math.pi), (count,), generator)
-    nominal = torch.as_tensor(NOMINAL_POSE, dtype=torch.float32, device=device)
+    nominal = torch.as_tensor(physics.robot.nominal_pose, dtype=torch.float32, device=device)
     qpos[:, 7:] = nominal + _uniform((-cfg.joint_noise, cfg.joint_noise), (count, 12), generator)
-    ground = physics.terrain_height(qpos[:, None, :2] + _hip_offsets(yaw), level).amax(1)
+    ground = physics.terrain_height(qpos[:, None, :2] + _turned(physics.robot.hips, yaw), level).amax(1)
     air = _uniform((0.0, 1.0), (count,), generator) < cfg.air_fraction
-    qpos[:, 2] = ground + STANDING_HEIGHT + 0.02 + air * _uniform(cfg.air_height, (count,), generator)
+    above = air * _uniform(cfg.air_height, (count,), generator)
+    qpos[:, 2] = ground + physics.robot.standing_height + CLEARANCE + above
     roll, pitch = (0.5 * _uniform((-cfg.tilt_noise, cfg.tilt_noise), (2, count), generator)).unbind(0)
     c, s = torch.cos(yaw / 2), torch.sin(yaw / 2)
     # yaw * (1, roll/2, pitch/2, 0), small angles
@@ -203,9 +204,8 @@ def _uniform(limits: tuple[float, float], shape: tuple[int, ...], generator: tor
     return low + (high - low) * torch.rand(shape, generator=generator, device=generator.device)
 
 
-def _hip_offsets(yaw: Tensor) -> Tensor:
-    """(n, 4, 2) horizontal offsets from the base of the points below the hips, for upright robots turned by ``yaw``."""
-    body = torch.tensor([[0.1934, 0.142], [0.1934, -0.142], [-0.1934, 0.142], [-0.1934, -0.142]], device=yaw.device)
+def _turned(points: np.ndarray, yaw: Tensor) -> Tensor:
+    """(n, k, 2) m, horizontal ``points`` (k, 2) of the base frames of upright robots turned by ``yaw`` (n,)."""
     c, s = torch.cos(yaw)[:, None], torch.sin(yaw)[:, None]
-    x, y = body.unbind(1)
+    x, y = torch.as_tensor(points, dtype=torch.float32, device=yaw.device).unbind(1)
     return torch.stack([c * x - s * y, s * x + c * y], dim=2)

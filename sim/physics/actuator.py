@@ -7,8 +7,7 @@
 
 constant up to a corner speed c w0, where the battery's voltage less the back-EMF can no longer drive the full current,
 then linear. Against its motion it can always brake with T. The servo asks for kp (target - q) - kd dq and gets what the
-curve leaves of it. T and w0 are the data sheet's (``sim.spec.joints``), or T the joint's ``actuatorfrcrange`` in the
-robot's file; c = 0.45 is the maker's figure for the Go2's motors, full torque up to 13.5 of 30 rad/s (unitree_rl_lab).
+curve leaves of it. T, w0 and c are among the robot's facts (``sim.robots``).
 
 **In MuJoCo** that is ``dcmotor`` without inductance, in joint units: motor constant 1, voltage limit w0, resistance
 w0 (1 - c) / T, and the force range +-T. Its back-EMF is integrated implicitly, so that the limit stays stable at 5 ms.
@@ -22,36 +21,30 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 
-from sim.spec.joints import JOINT_NAMES, SPEED_LIMIT, TORQUE_LIMIT
+from sim.robots.facts import Facts
+from sim.spec.joints import JOINT_NAMES
 
-CORNER = 0.45  # 1, c
 RESISTANCE, STIFFNESS, DAMPING = 0, 4, 6  # columns of actuator_gainprm in which MuJoCo keeps them
 
 
-def available_torque(speed: np.ndarray, limit: np.ndarray, no_load_speed: np.ndarray) -> np.ndarray:
-    """Largest torque (...,) in N*m that a motor gives in the direction in which it turns at ``speed`` (...,) rad/s."""
-    return limit * np.clip((1.0 - np.abs(speed) / no_load_speed) / (1.0 - CORNER), 0.0, 1.0)
-
-
-def add_actuators(spec: mujoco.MjSpec, kp: float, kd: float) -> None:
+def add_actuators(spec: mujoco.MjSpec, robot: Facts, kp: float, kd: float) -> None:
     """Give every joint a motor with a position servo, in project order; actuators of the file are removed.
 
     Args:
         spec: the robot.
+        robot: its motors' limits.
         kp: N*m/rad.
         kd: N*m*s/rad.
     """
     for actuator in list(spec.actuators):
         spec.delete(actuator)
-    for name, limit, no_load_speed in zip(JOINT_NAMES, TORQUE_LIMIT, SPEED_LIMIT, strict=True):
+    for name, limit, no_load_speed in zip(JOINT_NAMES, robot.torque_limit, robot.speed_limit, strict=True):
         joint = spec.joint(name)
-        if joint.actfrcrange[1] > joint.actfrcrange[0]:
-            limit = joint.actfrcrange[1]
         joint.actfrclimited = mujoco.mjtLimited.mjLIMITED_FALSE  # the motor's limit; a stronger motor has another
         actuator = spec.add_actuator(name=name, target=name, trntype=mujoco.mjtTrn.mjTRN_JOINT)
         actuator.set_to_dcmotor(
             motorconst=[1.0, 1.0],
-            resistance=no_load_speed * (1.0 - CORNER) / limit,
+            resistance=no_load_speed * (1.0 - robot.corner) / limit,
             controller=[kp, 0.0, kd, 0.0, 0.0, no_load_speed],  # integral gain, slew and its limit unused
             ctrlspec=int(mujoco.mjtCtrlInput.mjINPUT_POS),
         )

@@ -15,28 +15,28 @@ from typing import Any
 import numpy as np
 import torch
 
-REACH = 0.17  # m, half the length of a Go2's trunk
 FEET = slice(0, 4)
 BASE = 8  # after four feet and four knees; then come the points around the base
 _SPAN = slice(9, 13)
 
 
-def points_below(feet: Any, knees: Any, base: Any) -> Any:
+def points_below(feet: Any, knees: Any, base: Any, reach: float) -> Any:
     """Where the terrain must be known: (n, 13, 2) m.
 
     Args:
         feet: (n, 4, 2 or more) m.
         knees: (n, 4, 2 or more) m.
         base: (n, 2 or more) m.
+        reach: m, half the length of the trunk.
     """
     xp = _library(base)
     x, y = base[..., 0, None], base[..., 1, None]
-    around_x, around_y = (x + REACH, x - REACH, x, x), (y, y, y + REACH, y - REACH)
+    around_x, around_y = (x + reach, x - reach, x, x), (y, y, y + reach, y - reach)
     span = xp.stack([xp.concatenate(around_x, -1), xp.concatenate(around_y, -1)], -1)
     return xp.concatenate([feet[..., :2], knees[..., :2], xp.stack([x, y], -1), span], 1)
 
 
-def planes(points: Any, height: Any, slope_x: Any, slope_y: Any) -> tuple[Any, Any, Any]:
+def planes(points: Any, height: Any, slope_x: Any, slope_y: Any, reach: float) -> tuple[Any, Any, Any]:
     """Planes in the order of ``scene.GROUNDS``.
 
     Args:
@@ -44,6 +44,7 @@ def planes(points: Any, height: Any, slope_x: Any, slope_y: Any) -> tuple[Any, A
         height: (n, 13) m, of the terrain there.
         slope_x: (n, 13), its derivative along x.
         slope_y: (n, 13), along y.
+        reach: m, as in ``points_below``.
 
     Returns:
         A point of each plane (n, 9, 3) m, the rotation that takes z to its normal (n, 9, 4), w x y z, and the height of
@@ -56,7 +57,7 @@ def planes(points: Any, height: Any, slope_x: Any, slope_y: Any) -> tuple[Any, A
     z, dx, dy = (
         xp.concatenate([values[:, :BASE], trunk], -1)
         for values, trunk in (
-            (height, top), (slope_x, (front - back) / (2.0 * REACH)), (slope_y, (left - right) / (2.0 * REACH)),
+            (height, top), (slope_x, (front - back) / (2.0 * reach)), (slope_y, (left - right) / (2.0 * reach)),
         )
     )  # fmt: skip
     up = (dx * dx + dy * dy + 1.0) ** -0.5  # of the normal (-dx, -dy, 1) * up

@@ -10,7 +10,8 @@ import mujoco.viewer
 import numpy as np
 
 from sim.errors import LunarError
-from sim.physics.scene import PhysicsConfig, robot_spec
+from sim.physics.scene import PhysicsConfig
+from sim.robots.load import robot_spec
 from sim.terrain.height_field import HeightField
 
 

@@ -7,22 +7,25 @@ do not, and on flat ground they are exactly the flat plane.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import mujoco
 
-from sim.errors import LunarError
 from sim.physics.actuator import add_actuators
-from sim.physics.ground import REACH
 from sim.physics.soil import SoilConfig, apply_soil
+from sim.robots.go2.facts import GO2
+from sim.robots.load import TRUNK, TRUNK_RADIUS, Robot, base_of, load_robot, robot_spec
 from sim.spec.gravity import MOON
 from sim.spec.joints import JOINT_NAMES, LEGS
 
-ROBOTS = Path(__file__).resolve().parent.parent / "robot"
 KNEES = tuple(f"{leg}_knee" for leg in LEGS)
-GROUNDS = tuple(f"ground_{name}" for name in (*LEGS, *KNEES, "trunk"))  # mocap order
+GROUNDS = tuple(f"ground_{name}" for name in (*LEGS, *KNEES, TRUNK))  # mocap order
+KNEE_RADIUS = 0.024  # m, where the file has no knee
+_SENSOR, _OF = mujoco.mjtSensor, mujoco.mjtObj
+FOOT_FORCES = [(f"{leg}_force", _SENSOR.mjSENS_TOUCH, _OF.mjOBJ_SITE, f"{leg}_touch") for leg in LEGS]
+FOOT_POSITIONS = [(leg, _SENSOR.mjSENS_FRAMEPOS, _OF.mjOBJ_SITE, f"{leg}_touch") for leg in LEGS]
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class PhysicsConfig:
     """Robot, ground contact and integration."""
 
     robot: str = "go2"
-    """Name of an MJCF in sim/robot/, or the path of another one with the same joint, body and foot names."""
+    """Name of a folder in sim/robots/, or the path of an MJCF with the same joint and foot names."""
     gravity: float = MOON
     """m/s^2."""
     timestep: float = 0.005
@@ -41,9 +44,9 @@ class PhysicsConfig:
     """1. Sliding friction of feet on regolith."""
     soil: SoilConfig = field(default_factory=SoilConfig)
     """Rigid ground or regolith that gives way."""
-    kp: float = 30.0
+    kp: float = GO2.kp
     """N*m/rad. Joint stiffness."""
-    kd: float = 0.75
+    kd: float = GO2.kd
     """N*m*s/rad. Joint damping."""
     backend: Literal["auto", "batch", "warp"] = "auto"
     """Engine: C++ threads (``batch``, cpu) or MuJoCo Warp (``warp``, cuda or cpu); ``auto`` follows the device."""
@@ -54,48 +57,6 @@ class PhysicsConfig:
     def control_dt(self) -> float:
         """Seconds between control steps."""
         return self.timestep * self.substeps
-
-
-def robot_spec(robot: str) -> mujoco.MjSpec:
-    """Load a robot.
-
-    Raises:
-        LunarError: no such file, not an MJCF, or a joint, trunk or foot is missing or unfit (it is named).
-    """
-    path = ROBOTS / f"{robot}.xml" if "/" not in robot and not robot.endswith(".xml") else Path(robot)
-    if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in ROBOTS.glob("*.xml")))
-        raise LunarError(f"robot '{robot}': {path} does not exist; use the path of an MJCF file or one of: {known}")
-    try:
-        spec = mujoco.MjSpec.from_file(str(path))
-    except ValueError as error:
-        raise LunarError(f"robot {path} is not a valid MJCF: {error}") from None
-    missing = [j for j in JOINT_NAMES if spec.joint(j) is None]
-    if missing:
-        raise LunarError(f"robot {path} has no joint '{missing[0]}'; it needs {', '.join(JOINT_NAMES)}")
-    missing = [leg for leg in LEGS if spec.geom(leg) is None]
-    if missing:
-        raise LunarError(f"robot {path} has no foot geom '{missing[0]}'; its four feet must be named FL, FR, RL, RR")
-    _check_robot(spec, path)
-    return spec
-
-
-def _check_robot(spec: mujoco.MjSpec, path: Path) -> None:
-    """Refuse a robot with the right names in a wrong arrangement."""
-    trunk = spec.joint(JOINT_NAMES[0]).parent.parent
-    if trunk.name == "world" or not any(j.type == mujoco.mjtJoint.mjJNT_FREE for j in trunk.joints):
-        raise LunarError(f"robot {path} has no free trunk: the body that carries the legs needs a <freejoint/>")
-    order = [j.name for j in spec.joints if j.type != mujoco.mjtJoint.mjJNT_FREE]
-    if len(order) != len(JOINT_NAMES):
-        extra = sorted(set(order) - set(JOINT_NAMES))
-        raise LunarError(f"robot {path} has more joints than a free base and the twelve of its legs: {extra}")
-    if order != list(JOINT_NAMES):
-        raise LunarError(
-            f"robot {path}: the legs must stand in the file in the order FL, FR, RL, RR, not as {order[::3]}"
-        )
-    for leg in LEGS:
-        if spec.geom(leg).type != mujoco.mjtGeom.mjGEOM_SPHERE:
-            raise LunarError(f"robot {path}: foot geom '{leg}' must be a sphere")
 
 
 def build_scene(cfg: PhysicsConfig) -> mujoco.MjModel:
@@ -112,81 +73,76 @@ def build_scene(cfg: PhysicsConfig) -> mujoco.MjModel:
 
 def scene_spec(cfg: PhysicsConfig) -> mujoco.MjSpec:
     """``build_scene``'s model before it is compiled, on rigid ground."""
-    spec = robot_spec(cfg.robot)
-    spec.option = mujoco.MjSpec().option  # the file's solver, cone or wind are not the Moon's
-    spec.option.timestep = cfg.timestep
+    robot = load_robot(cfg.robot)
+    spec = bare_scene(cfg.robot, robot, cfg.timestep, cfg.gravity)
+    for name in GROUNDS:
+        body = spec.worldbody.add_body(name=name, mocap=True)
+        body.add_geom(name=name, type=mujoco.mjtGeom.mjGEOM_PLANE, size=[0, 0, 1], contype=0, conaffinity=0, group=4)
+    for name in (*(n for limb in zip(LEGS, KNEES, strict=True) for n in limb), TRUNK):
+        add_pair(spec, name, f"ground_{name}", cfg.friction)
+    add_actuators(spec, robot, cfg.kp, cfg.kd)
+    base = base_of(spec).name
+    sensors = [
+        *FOOT_FORCES,
+        *mass_sensors(base),
+        ("angular_momentum", _SENSOR.mjSENS_SUBTREEANGMOM, _OF.mjOBJ_BODY, base),
+    ]
+    sensors += [("base", _SENSOR.mjSENS_FRAMEPOS, _OF.mjOBJ_XBODY, base), *FOOT_POSITIONS]
+    sensors += [(knee, _SENSOR.mjSENS_FRAMEPOS, _OF.mjOBJ_GEOM, knee) for knee in KNEES]
+    if cfg.joint_sensors:
+        sensors += [(f"{j}_torque", _SENSOR.mjSENS_ACTUATORFRC, _OF.mjOBJ_ACTUATOR, j) for j in JOINT_NAMES]
+        sensors += [(f"{j}_speed", _SENSOR.mjSENS_JOINTVEL, _OF.mjOBJ_JOINT, j) for j in JOINT_NAMES]
+    add_sensors(spec, sensors)
+    return spec
+
+
+def bare_scene(name: str, robot: Robot, timestep: float, gravity: float) -> mujoco.MjSpec:
+    """The robot alone, as training and rig both take it from its file: our solver and integrator, no friction in the
+    joints, no contacts but the pairs that are added, a knee on each leg, a trunk, and a site ``<leg>_touch`` around
+    each foot.
+
+    Args:
+        name: of the robot or its file.
+        robot: its facts.
+        timestep: s.
+        gravity: m/s^2.
+    """
+    spec = robot_spec(name)
+    spec.option = mujoco.MjSpec().option  # the file's solver, cone or wind are not ours
+    spec.option.timestep = timestep
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
-    spec.option.gravity = [0.0, 0.0, -cfg.gravity]
-    for geom in spec.geoms:  # contacts only through the pairs below
+    spec.option.gravity = [0.0, 0.0, -gravity]
+    for geom in spec.geoms:
         geom.contype = geom.conaffinity = 0
     for element in (*spec.sensors, *spec.pairs, *spec.keys):
         spec.delete(element)
     for joint in spec.joints:  # costs 40% of the speed; the randomised damping and gains cover it
         joint.frictionloss = 0.0
-    for name in GROUNDS:
-        body = spec.worldbody.add_body(name=name, mocap=True)
-        body.add_geom(name=name, type=mujoco.mjtGeom.mjGEOM_PLANE, size=[0, 0, 1], contype=0, conaffinity=0, group=4)
-    base = spec.joint(JOINT_NAMES[0]).parent.parent
-    _add_trunk_if_missing(spec, base)
-    for leg in LEGS:
+    shapes = mujoco.mjtGeom
+    ghost: dict[str, Any] = {"contype": 0, "conaffinity": 0, "mass": 0, "group": 3}
+    if spec.geom(TRUNK) is None:
+        size, along_x = [TRUNK_RADIUS, robot.reach, 0], [0.7071068, 0, 0.7071068, 0]
+        base_of(spec).add_geom(name=TRUNK, type=shapes.mjGEOM_CAPSULE, size=size, quat=along_x, **ghost)
+    for leg, knee in zip(LEGS, KNEES, strict=True):
+        if spec.geom(knee) is None:
+            calf = spec.joint(f"{leg}_calf_joint").parent
+            calf.add_geom(name=knee, type=shapes.mjGEOM_SPHERE, size=[KNEE_RADIUS, 0, 0], **ghost)
         foot = spec.geom(leg)
-        if spec.geom(f"{leg}_knee") is None:
-            spec.joint(f"{leg}_calf_joint").parent.add_geom(
-                name=f"{leg}_knee",
-                type=mujoco.mjtGeom.mjGEOM_SPHERE,
-                size=[0.024, 0, 0],
-                contype=0,
-                conaffinity=0,
-                mass=0,
-                group=3,
-            )
-        touch, radius = mujoco.mjtGeom.mjGEOM_SPHERE, 1.5 * foot.size[0]
-        foot.parent.add_site(name=f"{leg}_touch", type=touch, pos=foot.pos, size=[radius] * 3, group=5)
-        add_pair(spec, leg, f"ground_{leg}", cfg.friction)
-        add_pair(spec, f"{leg}_knee", f"ground_{leg}_knee", cfg.friction)
-    add_pair(spec, "trunk", "ground_trunk", cfg.friction)
-    add_actuators(spec, cfg.kp, cfg.kd)
-    for leg in LEGS:
-        spec.add_sensor(
-            name=f"{leg}_force",
-            type=mujoco.mjtSensor.mjSENS_TOUCH,
-            objtype=mujoco.mjtObj.mjOBJ_SITE,
-            objname=f"{leg}_touch",
-        )
-    kinds = {
-        "com": mujoco.mjtSensor.mjSENS_SUBTREECOM,
-        "com_velocity": mujoco.mjtSensor.mjSENS_SUBTREELINVEL,
-        "angular_momentum": mujoco.mjtSensor.mjSENS_SUBTREEANGMOM,
-    }
-    for name, kind in kinds.items():
-        spec.add_sensor(name=name, type=kind, objtype=mujoco.mjtObj.mjOBJ_BODY, objname=base.name)
-    position = mujoco.mjtSensor.mjSENS_FRAMEPOS
-    spec.add_sensor(name="base", type=position, objtype=mujoco.mjtObj.mjOBJ_XBODY, objname=base.name)
-    for leg in LEGS:
-        spec.add_sensor(name=leg, type=position, objtype=mujoco.mjtObj.mjOBJ_SITE, objname=f"{leg}_touch")
-    for knee in KNEES:
-        spec.add_sensor(name=knee, type=position, objtype=mujoco.mjtObj.mjOBJ_GEOM, objname=knee)
-    if cfg.joint_sensors:
-        torque, speed = mujoco.mjtSensor.mjSENS_ACTUATORFRC, mujoco.mjtSensor.mjSENS_JOINTVEL
-        for name in JOINT_NAMES:
-            spec.add_sensor(name=f"{name}_torque", type=torque, objtype=mujoco.mjtObj.mjOBJ_ACTUATOR, objname=name)
-        for name in JOINT_NAMES:
-            spec.add_sensor(name=f"{name}_speed", type=speed, objtype=mujoco.mjtObj.mjOBJ_JOINT, objname=name)
+        size = [1.5 * foot.size[0]] * 3
+        foot.parent.add_site(name=f"{leg}_touch", type=shapes.mjGEOM_SPHERE, pos=foot.pos, size=size, group=5)
     return spec
 
 
-def _add_trunk_if_missing(spec: mujoco.MjSpec, base: mujoco.MjsBody) -> None:
-    if spec.geom("trunk") is None:
-        base.add_geom(
-            name="trunk",
-            type=mujoco.mjtGeom.mjGEOM_CAPSULE,
-            size=[0.06, REACH, 0],
-            quat=[0.7071068, 0, 0.7071068, 0],
-            contype=0,
-            conaffinity=0,
-            mass=0,
-            group=3,
-        )
+def mass_sensors(base: str) -> list[tuple[str, Any, Any, str]]:
+    """For ``add_sensors``: centre of mass (3, m) and its velocity (3, m/s) of the robot whose trunk is ``base``."""
+    kinds = {"com": _SENSOR.mjSENS_SUBTREECOM, "com_velocity": _SENSOR.mjSENS_SUBTREELINVEL}
+    return [(name, kind, _OF.mjOBJ_BODY, base) for name, kind in kinds.items()]
+
+
+def add_sensors(spec: mujoco.MjSpec, rows: Iterable[tuple[str, Any, Any, str]]) -> None:
+    """Add sensors, each (its name, kind, the kind of what it is on, the name of that)."""
+    for name, kind, of, what in rows:
+        spec.add_sensor(name=name, type=kind, objtype=of, objname=what)
 
 
 def add_pair(spec: mujoco.MjSpec, geom: str, ground: str, friction: float) -> None:

@@ -7,9 +7,10 @@ import numpy as np
 
 from sim.physics.actuator import set_gains
 from sim.physics.scene import PhysicsConfig, build_scene
-from sim.spec.joints import LEGS, NOMINAL_POSE, TORQUE_LIMIT
+from sim.robots.load import load_robot
+from sim.spec.joints import LEGS
 
-STANDING_HEIGHT = 0.30  # m of the base; the feet are just off the ground in the nominal pose
+CLEARANCE = 0.013  # m between the feet and the ground at the start
 
 
 class SingleRobot:
@@ -18,11 +19,12 @@ class SingleRobot:
     def __init__(self, cfg: PhysicsConfig | None = None) -> None:
         self.cfg = cfg or PhysicsConfig()
         self.dt = self.cfg.timestep
+        self.robot = load_robot(self.cfg.robot)
         self._model = build_scene(self.cfg)
         self._data = mujoco.MjData(self._model)
-        self._data.qpos[2] = STANDING_HEIGHT
-        self._data.qpos[7:] = NOMINAL_POSE
-        self.command(NOMINAL_POSE, self.cfg.kp, self.cfg.kd)
+        self._data.qpos[2] = self.robot.standing_height + CLEARANCE
+        self._data.qpos[7:] = self.robot.nominal_pose
+        self.command(self.robot.nominal_pose, self.cfg.kp, self.cfg.kd)
         mujoco.mj_forward(self._model, self._data)
 
     def command(
@@ -38,7 +40,7 @@ class SingleRobot:
         """
         set_gains(self._model, kp, kd)
         self._data.ctrl[:] = targets
-        self._data.qfrc_applied[6:] = np.clip(torque, -TORQUE_LIMIT, TORQUE_LIMIT)
+        self._data.qfrc_applied[6:] = np.clip(torque, -self.robot.torque_limit, self.robot.torque_limit)
 
     def step(self) -> None:
         """Advance by ``dt``."""

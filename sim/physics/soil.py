@@ -55,13 +55,6 @@ class SoilConfig:
     """1. Randomisation: a robot's soil is up to this many times stronger or weaker, log-uniform. 1 for none."""
 
 
-def bearing_force(soil: SoilConfig, depth: np.ndarray, radius: float) -> np.ndarray:
-    """Static force (...,) in N on a sphere of ``radius`` m whose lowest point is ``depth`` (...,) m deep."""
-    z = np.maximum(depth, 0.0)
-    volume = np.pi * np.where(z < radius, z**2 * (radius - z / 3), radius**2 * (z - radius / 3))
-    return (soil.k_c / radius + soil.k_phi) * volume
-
-
 def sphere_contact(soil: SoilConfig, radius: float, inverse_mass: float) -> tuple[np.ndarray, np.ndarray]:
     """MuJoCo's ``solref`` (2,) and ``solimp`` (5,) of a sphere on regolith.
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from operator import attrgetter
 from typing import Any
 
 import mujoco
@@ -14,12 +15,9 @@ import torch
 from torch import Tensor
 
 from sim.errors import LunarError
-from sim.physics.actuator import DAMPING, RESISTANCE, STIFFNESS
-from sim.physics.backend import FEET_AND_BASE, ROPE_CREEP, SensorBlock
+from sim.physics.base import Physics
 from sim.physics.ground import planes, points_below
-from sim.physics.payload import bare_trunk, loaded_trunk
-from sim.physics.scene import PhysicsConfig, build_scene
-from sim.physics.soil import soft_pairs
+from sim.physics.scene import PhysicsConfig
 from sim.terrain.height_field import HeightField
 
 try:
@@ -38,8 +36,8 @@ _OWN = (
 MOST = 1e10  # as MuJoCo's mjMAXVAL: a larger position or speed is a diverged simulation's
 
 
-class WarpPhysics(SensorBlock):
-    """``backend.Physics`` in float32. State, commands and sensors are the engine's own memory.
+class WarpPhysics(Physics):
+    """``Physics`` in float32. State, commands and sensors are the engine's own memory.
 
     Args:
         cfg: robot and contact.
@@ -49,13 +47,8 @@ class WarpPhysics(SensorBlock):
     """
 
     def __init__(self, cfg: PhysicsConfig, num_envs: int, terrain: HeightField, device: torch.device | str) -> None:
-        self.cfg = cfg
-        self.num_envs = num_envs
-        self.device = torch.device(device)
-        self.terrain = terrain
-        self.level = torch.zeros(num_envs, dtype=torch.long, device=self.device)
-        self.model = model = build_scene(cfg)
-        self.mass = float(model.body_mass.sum())
+        super().__init__(cfg, num_envs, terrain, device)
+        model = self.model
         self._warp_device = wp.get_device(str(self.device))
         contacts = _most_contacts(model)
         rows = 4 * contacts + int(model.jnt_limited.sum())  # of a friction pyramid; a cone has 3
@@ -65,31 +58,16 @@ class WarpPhysics(SensorBlock):
             self._data = data = mjw.make_data(model, nworld=num_envs, nconmax=contacts, njmax=rows)
         record = torch.zeros(cfg.substeps, num_envs, model.nsensordata, device=self.device)
         self._record: list[Any] = [wp.from_torch(step) for step in record]
-        super().__init__(record.transpose(0, 1))
-        control = torch.zeros(cfg.substeps, num_envs, model.nu, device=self.device)
-        self._control: list[Any] = [wp.from_torch(step) for step in control]
-        self._controls = control
+        self._bind_sensors(record.transpose(0, 1))
+        self._controls = torch.zeros(cfg.substeps, num_envs, model.nu, device=self.device)
+        self._control: list[Any] = [wp.from_torch(step) for step in self._controls]
         self._target = torch.zeros(num_envs, model.nu, device=self.device)
-        self._delay = torch.zeros(num_envs, dtype=torch.long, device=self.device)  # physics steps
         self._ticks = torch.arange(cfg.substeps, device=self.device)[:, None]
         self.qpos, self.qvel, self.torque = (wp.to_torch(a) for a in (data.qpos, data.qvel, data.actuator_force))
-        self.ground = torch.zeros(num_envs, FEET_AND_BASE, device=self.device)
-        self.effective_gravity = torch.full((num_envs,), cfg.gravity, device=self.device)
+        self._bind_engine(self.qvel, wp.to_torch(data.xfrc_applied))
         self._to_clear = torch.zeros(num_envs, dtype=torch.bool, device=self.device)
         self._sensordata = wp.to_torch(data.sensordata)
         self._ground_pos, self._ground_quat = wp.to_torch(data.mocap_pos), wp.to_torch(data.mocap_quat)
-        self._trunk = int(model.jnt_bodyid[0])
-        trunk_force = wp.to_torch(data.xfrc_applied)[:, self._trunk]
-        self._push, self._pull = trunk_force[:, :2], trunk_force[:, 2]
-        self._robot_mass = torch.full((num_envs,), self.mass, device=self.device)
-        self._has_rope = False
-        self._pull_at_rest, self._rope_mass, self._rope_friction = torch.zeros(3, num_envs, device=self.device)
-        self._gravity = wp.to_torch(self._model.opt.gravity)
-        self._friction = wp.to_torch(self._model.pair_friction)
-        self._solref = wp.to_torch(self._model.pair_solref)
-        self._soft = torch.as_tensor(soft_pairs(model), device=self.device)
-        self._stiffness = self._solref[0, self._soft, 0].clone()
-        self._is_flat = terrain.is_flat
         heights = torch.as_tensor(terrain.heights, dtype=torch.float32, device=self.device)
         self._terrain = replace(terrain, heights=heights)
         start = self.qpos.clone()
@@ -99,12 +77,12 @@ class WarpPhysics(SensorBlock):
         self.reset(torch.arange(num_envs, device=self.device), start, torch.zeros_like(self.qvel))
 
     def step(self, targets: Tensor) -> Tensor:
-        """See ``backend.Physics``."""
+        """See ``Physics``."""
         late = (self._ticks < self._delay)[..., None]
         torch.where(late, self._target, targets, out=self._controls)
         self._target.copy_(targets)
         if self._has_rope:
-            self._hang()
+            self._apply_rope()
         self._run_step()
         sound = (self.qpos.abs() < MOST).all(1) & (self.qvel.abs() < MOST).all(1)  # False for NaN too
         if not self._is_flat:
@@ -112,7 +90,7 @@ class WarpPhysics(SensorBlock):
         return ~sound
 
     def reset(self, ids: Tensor, qpos: Tensor, qvel: Tensor) -> None:
-        """See ``backend.Physics``."""
+        """See ``Physics``."""
         self._to_clear.zero_()
         self._to_clear[ids] = True
         self._run_clear()
@@ -120,78 +98,25 @@ class WarpPhysics(SensorBlock):
         self.qvel[ids] = qvel
         self._target[ids] = qpos[:, 7:]
         self.torque[ids] = 0.0
-        self._settle(ids)
-
-    def set_gravity(self, ids: Tensor, effective: Tensor, offload: Tensor) -> None:
-        """See ``backend.Physics``."""
-        self.effective_gravity[ids] = effective
-        self._gravity[ids, 2] = -(effective + offload)
-        self._pull[ids] = self._pull_at_rest[ids] = self._robot_mass[ids] * offload
-
-    def set_rope(self, ids: Tensor, inertia: Tensor, friction: Tensor) -> None:
-        """See ``backend.Physics``."""
-        self._has_rope = True
-        self._rope_mass[ids] = self._robot_mass[ids] * inertia
-        self._rope_friction[ids] = friction
-        self.effective_gravity[ids] /= 1.0 + inertia
-
-    def set_push(self, ids: Tensor, force: Tensor) -> None:
-        """See ``backend.Physics``."""
-        self._push[ids] = force
-
-    def set_payload(self, ids: Tensor, load: Tensor, place: Tensor, offset: Tensor) -> None:
-        """See ``backend.Physics``."""
-        trunk = bare_trunk(self.model, self._trunk)
-        values = loaded_trunk(trunk, *(t.double().cpu().numpy() for t in (load, place, offset)))
-        for name, value in zip(("body_mass", "body_ipos", "body_inertia", "body_iquat"), values, strict=True):
-            self._own(name)[ids, self._trunk] = torch.as_tensor(value, dtype=torch.float32, device=self.device)
-        with wp.ScopedDevice(self._warp_device), wp.ScopedStream(self._stream()):
-            mjw.set_const(self._model, self._data)
-        self._robot_mass[ids] = self.mass + load
-        self._settle(ids)
-
-    def set_motors(self, ids: Tensor, stiffness: Tensor, damping: Tensor, strength: Tensor, delay: Tensor) -> None:
-        """See ``backend.Physics``."""
-        s = strength[:, None]
-        resistance, limit = (
-            torch.as_tensor(values, dtype=torch.float32, device=self.device)
-            for values in (self.model.actuator_gainprm[:, RESISTANCE], self.model.actuator_forcerange)
-        )
-        gains = self._own("actuator_gainprm")
-        gains[ids, :, RESISTANCE] = resistance / s
-        gains[ids, :, STIFFNESS] = self.cfg.kp * stiffness[:, None] * s
-        gains[ids, :, DAMPING] = self.cfg.kd * damping[:, None] * s
-        self._own("actuator_forcerange")[ids] = limit * s[..., None]
-        self._delay[ids] = (delay / self.cfg.timestep).round().long()
-
-    def set_friction(self, ids: Tensor, friction: Tensor) -> None:
-        """See ``backend.Physics``."""
-        self._friction[ids, :, :2] = friction[:, None, None]
-
-    def set_soil_strength(self, ids: Tensor, strength: Tensor) -> None:
-        """See ``backend.Physics``."""
-        self._solref[ids[:, None], self._soft, 0] = strength[:, None] * self._stiffness
+        self._refresh(ids)
 
     def terrain_height(self, xy: Tensor, level: Tensor) -> Tensor:
-        """See ``backend.Physics``."""
+        """See ``Physics``."""
         return self._ground_at(xy, level)[0]
 
     def _ground_at(self, xy: Tensor, level: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Height and slopes along x and y at ``xy`` (n, k, 2) of the maps ``level`` (n,)."""
         return self._terrain.height_and_slopes(xy[..., 0], xy[..., 1], level[:, None])
 
-    def _own(self, name: str) -> Tensor:
-        """The robots' own values of a field of the model."""
-        return wp.to_torch(getattr(self._model, name))
+    def _own(self, field: str) -> Tensor:
+        return wp.to_torch(attrgetter(field)(self._model))
 
-    def _hang(self) -> None:
-        """The ropes' pull, for the speed of the trunks. Inertia is added to the trunk's vertical motion alone."""
-        dof = int(self.model.jnt_dofadr[0]) + 2
-        share = 1.0 - self._rope_friction * torch.tanh(self.qvel[:, 2] / ROPE_CREEP)
-        torch.mul(self._pull_at_rest, share, out=self._pull)
-        self._own("dof_armature")[:, dof] = float(self.model.dof_armature[dof]) + self._rope_mass * share
+    def _mass_changed(self, ids: Tensor) -> None:
+        with wp.ScopedDevice(self._warp_device), wp.ScopedStream(self._stream()):
+            mjw.set_const(self._model, self._data)
+        self._refresh(ids)
 
-    def _settle(self, ids: Tensor) -> None:
+    def _refresh(self, ids: Tensor) -> None:
         """Bring sensors of robots ``ids`` up to their state, as if no force acted."""
         self._run_kinematics()
         self.sensors[ids] = self._sensordata[ids, None]
@@ -235,9 +160,9 @@ class WarpPhysics(SensorBlock):
 
     def _place_ground(self, ids: Tensor | slice) -> None:
         """Lay the planes of robots ``ids`` on the terrain."""
-        points = points_below(self.foot_position[ids], self.knee_position[ids], self.qpos[ids])
-        found = self._ground_at(points, self.level[ids])
-        self._ground_pos[ids], self._ground_quat[ids], self.ground[ids] = planes(points, *found)
+        points = points_below(self.foot_position[ids], self.knee_position[ids], self.qpos[ids], self.robot.reach)
+        found = planes(points, *self._ground_at(points, self.level[ids]), self.robot.reach)
+        self._ground_pos[ids], self._ground_quat[ids], self.ground[ids] = found
 
 
 def _most_contacts(model: mujoco.MjModel) -> int:

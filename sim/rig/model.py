@@ -9,12 +9,12 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 
-from sim.errors import LunarError
 from sim.physics.actuator import RESISTANCE, add_actuators
 from sim.physics.payload import bare_trunk, loaded_trunk
-from sim.physics.scene import robot_spec
+from sim.physics.scene import FOOT_FORCES, FOOT_POSITIONS, KNEES, add_pair, add_sensors, bare_scene, mass_sensors
 from sim.rig.config import RigConfig
-from sim.spec.joints import JOINT_NAMES, LEGS
+from sim.robots.load import TRUNK, base_of, load_robot
+from sim.spec.joints import LEGS
 
 POSE_ORDER = [0, 1, 2, 5, 4, 3]  # pose is x y z roll pitch yaw, the joints nest x y z yaw pitch roll
 PLATFORM_Q, BELT_Q = slice(19, 25), 25  # layout of qpos: robot (free base, 12 joints), platform, belt
@@ -30,44 +30,23 @@ def build_model(cfg: RigConfig) -> mujoco.MjModel:
     Raises:
         LunarError: the robot's file is missing or unfit.
     """
-    spec = robot_spec(cfg.robot)
-    spec.option.timestep = cfg.timestep
-    spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
-    spec.option.gravity = [0.0, 0.0, -cfg.gravity]
-    for geom in spec.geoms:  # contacts only through the pairs below
-        geom.contype = geom.conaffinity = 0
-    for sensor in list(spec.sensors):
-        spec.delete(sensor)
-    base = spec.joint(JOINT_NAMES[0]).parent.parent
-    if spec.geom("trunk") is None:
-        raise LunarError(f"robot {cfg.robot} has no geom 'trunk'; the rig needs one to know when the trunk lands")
-    bare = spec.compile()
-    if bare.nq != 19:
-        raise LunarError(f"robot {cfg.robot} has {bare.nq - 7} joints beside the free base; exactly 12 are expected")
+    robot = load_robot(cfg.robot)
+    spec = bare_scene(cfg.robot, robot, cfg.timestep, cfg.gravity)
+    base = base_of(spec)
+    bare = spec.copy().compile()  # a file may ask for geoms without a pair to be discarded
     trunk = bare_trunk(bare, bare.body(base.name).id)
     mass, com, inertia, axes = loaded_trunk(trunk, np.array([cfg.added_mass]), trunk.com[None], np.zeros((1, 3)))
     base.explicitinertial = True
     base.mass, base.ipos, base.inertia, base.iquat = float(mass[0]), com[0], inertia[0], axes[0]
     base.fullinertia[:] = np.nan
-    add_actuators(spec, kp=30.0, kd=0.75)
+    add_actuators(spec, robot, robot.kp, robot.kd)
     for actuator in spec.actuators:
         actuator.gainprm[RESISTANCE] /= cfg.strength
         actuator.forcerange *= cfg.strength
     _add_machines(spec, cfg)
-    for leg in LEGS:
-        foot = spec.geom(leg)
-        foot.parent.add_site(name=f"{leg}_foot", pos=foot.pos, size=[1.5 * foot.size[0]] * 3, group=5)
-    for name in [*LEGS, "trunk", *(f"{leg}_knee" for leg in LEGS)]:
-        if spec.geom(name) is not None:
-            mu = cfg.friction
-            spec.add_pair(geomname1=name, geomname2="belt", condim=3, friction=[mu, mu, 0.005, 1e-4, 1e-4])
-    sensor, thing = mujoco.mjtSensor, mujoco.mjtObj
-    for leg in LEGS:
-        spec.add_sensor(type=sensor.mjSENS_TOUCH, objtype=thing.mjOBJ_SITE, objname=f"{leg}_foot", name=f"{leg}_force")
-    for leg in LEGS:
-        spec.add_sensor(type=sensor.mjSENS_FRAMEPOS, objtype=thing.mjOBJ_SITE, objname=f"{leg}_foot", name=f"{leg}_pos")
-    for name, kind in (("com", sensor.mjSENS_SUBTREECOM), ("com_velocity", sensor.mjSENS_SUBTREELINVEL)):
-        spec.add_sensor(type=kind, objtype=thing.mjOBJ_BODY, objname=base.name, name=name)
+    for name in (*LEGS, TRUNK, *KNEES):
+        add_pair(spec, name, "belt", cfg.friction)
+    add_sensors(spec, [*FOOT_FORCES, *FOOT_POSITIONS, *mass_sensors(base.name)])
     model = spec.compile()
     # the solver stops at a cost relative to this; the heavy bodies would make it stop far too early
     model.stat.meaninertia = bare.stat.meaninertia

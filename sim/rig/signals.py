@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from sim.spec.joints import NOMINAL_POSE
+from sim.robots.go2.facts import GO2
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,11 @@ class RigInputs:
     """N added to the counterweight's pull, seen at the harness; negative pays out."""
     brake: bool = False
     """The drum pays nothing out and the winch's motor is off."""
-    targets: np.ndarray = field(default_factory=lambda: NOMINAL_POSE.copy())
+    targets: np.ndarray = field(default_factory=lambda: GO2.nominal_pose.copy())
     """(12,) rad, project joint order."""
-    kp: float = 30.0
+    kp: float = GO2.kp
     """N*m/rad."""
-    kd: float = 0.75
+    kd: float = GO2.kd
     """N*m*s/rad."""
     mode: str = "stand"
     """``run`` and ``hold`` (PD to targets), ``stand`` (PD to the nominal pose), ``damp`` (kp = 0)."""

@@ -21,21 +21,6 @@ from sim.rig.rope import Rope, RopeParameters
 from sim.spec.gravity import EARTH, OFFLOAD_FRACTION
 
 
-def sideways_acceleration(tension: float, mass: float, offset: float, height: float) -> float:
-    """m/s^2 back towards the pulley's vertical for a harness ``offset`` m off it and ``height`` m below the pulley."""
-    return tension / mass * offset / math.hypot(height, offset)
-
-
-def righting_moment(tension: float, above: float, tilt: float) -> float:
-    """N*m against a tilt of ``tilt`` rad by a vertical rope held ``above`` m over the centre of mass."""
-    return tension * above * math.sin(tilt)
-
-
-def swing_frequency(tension: float, above: float, inertia: float) -> float:
-    """rad/s at which a flying robot of ``inertia`` kg*m^2 swings below its harness."""
-    return math.sqrt(tension * above / inertia)
-
-
 def rope_parameters(cfg: RigConfig, mass: float) -> RopeParameters:
     """The rope that offloads a robot of ``mass`` kg as configured."""
     if cfg.suspension == "counterweight":

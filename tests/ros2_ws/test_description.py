@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from sim.config import ROOT
-from sim.physics.scene import robot_spec
+from sim.robots.load import robot_spec
 from sim.spec.joints import JOINT_NAMES, LEGS, LOWER, SPEED_LIMIT, TORQUE_LIMIT, UPPER
 
 PACKAGE = ROOT / "ros2_ws/src/lunar_description"
@@ -147,7 +147,7 @@ def test_another_reader_finds_the_same_robot(model: mujoco.MjModel) -> None:
 
 def test_a_body_that_is_turned_keeps_its_inertia(tmp_path: Path) -> None:
     """The Go2's own frames are all parallel; a robot whose are not exercises the rotations."""
-    text = (ROOT / "sim/robot/go2.xml").read_text()
+    text = (ROOT / "sim/robots/go2/go2.xml").read_text()
     turned = text.replace('name="FL_thigh" pos="0 0.0955 0"', 'name="FL_thigh" pos="0 0.0955 0" euler="0.3 -0.4 0.5"')
     turned = turned.replace('diaginertia="0.0245 0.098 0.107"', 'fullinertia="0.03 0.09 0.1 0.002 -0.003 0.004"')
     assert turned.count("euler") == text.count("euler") + 1 and "fullinertia" in turned

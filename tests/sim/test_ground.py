@@ -9,12 +9,14 @@ import pytest
 import torch
 
 from sim.physics.batch import BatchPhysics
-from sim.physics.ground import BASE, REACH, planes, points_below
+from sim.physics.ground import BASE, planes, points_below
 from sim.physics.scene import PhysicsConfig
 from sim.spec.gravity import MOON
 from sim.spec.joints import NOMINAL_POSE
+from sim.robots.load import load_robot
 from sim.terrain.height_field import HeightField
 
+REACH = load_robot("go2").reach
 STONE = 0.15  # m high, 0.3 m wide, with walls of one cell
 
 
@@ -32,9 +34,9 @@ def laid(field: HeightField, base: np.ndarray, library: str = "numpy") -> tuple:
     if library == "torch":
         feet, knees, base = (torch.as_tensor(a) for a in (feet, knees, base))
         field = replace(field, heights=torch.as_tensor(field.heights))
-    points = points_below(feet, knees, base)
+    points = points_below(feet, knees, base, REACH)
     found = field.height_and_slopes(points[..., 0], points[..., 1])
-    return points, *planes(points, *found)
+    return points, *planes(points, *found, REACH)
 
 
 def normal_of(rotation: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ import torch
 from sim.errors import LunarError
 from sim.physics.batch import BatchPhysics
 from sim.physics.scene import PhysicsConfig, build_scene
-from sim.physics.soil import SoilConfig, bearing_force, soft_pairs
+from sim.physics.soil import SoilConfig, soft_pairs
 from sim.spec.gravity import lunar_weight
 from sim.spec.joints import LEGS, NOMINAL_POSE
 from sim.terrain.height_field import HeightField
@@ -57,6 +57,13 @@ class Robot:
             self.absorbed -= work.clip(max=0.0).sum()
             self.returned += work.clip(min=0.0).sum()
         return speeds
+
+
+def bearing_force(soil: SoilConfig, depth: np.ndarray, radius: float) -> np.ndarray:
+    """Static force (...,) in N on a sphere of ``radius`` m whose lowest point is ``depth`` (...,) m deep: the law."""
+    z = np.maximum(depth, 0.0)
+    volume = np.pi * np.where(z < radius, z**2 * (radius - z / 3), radius**2 * (z - radius / 3))
+    return (soil.k_c / radius + soil.k_phi) * volume
 
 
 def bekker_depth(force: float, soil: SoilConfig = REGOLITH) -> float:

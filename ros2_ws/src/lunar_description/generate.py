@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Write the URDF of a robot from the MJCF that the simulator uses: ``python generate.py [ROBOT] [--out FILE]``.
 
-ROBOT is a name in sim/robot/ or the path of an MJCF, as in ``PhysicsConfig.robot``. Needs ``lunar[sim]``.
+ROBOT is a name in sim/robots/ or the path of an MJCF, as in ``PhysicsConfig.robot``. Needs ``lunar[sim]``.
 
 Frames are named as REP-105 has it: ``base_link`` is the trunk's frame, ``imu_link`` the inertial unit's, ``FL_foot`` a
 foot's centre. ``base_link`` has no mass, as KDL, in robot_state_publisher, ignores that of a root; the link ``trunk``
@@ -20,7 +20,7 @@ import mujoco
 import numpy as np
 
 from sim.errors import LunarError
-from sim.physics.scene import robot_spec
+from sim.robots.load import robot_spec
 from sim.spec.joints import JOINT_NAMES, LEGS, SPEED_LIMIT, TORQUE_LIMIT
 
 FOLDER = Path(__file__).resolve().parent / "urdf"

@@ -28,7 +28,7 @@ from sim.config import load
 from sim.errors import LunarError
 from sim.mdp.events import RandomisationConfig, check_randomisation
 from sim.physics.scene import PhysicsConfig
-from sim.physics.single import STANDING_HEIGHT, SingleRobot
+from sim.physics.single import SingleRobot
 from sim.rig import RigConfig
 from sim.spec.command import HopCommand
 from sim.spec.joints import NOMINAL_POSE
@@ -127,7 +127,7 @@ def test_a_tracker_alone_serves_too(planted: Log) -> None:
 # ---- a robot alone -------------------------------------------------------------------------------------------------
 
 
-def stand_in(folder: Path, seconds: float, without: str = "", height: float = STANDING_HEIGHT) -> Log:
+def stand_in(folder: Path, seconds: float, without: str = "", height: float = 0.30) -> Log:
     """A robot on the Moon whose legs push and pull in turn, let go at ``height`` m; its log holds no rig."""
     robot = SingleRobot(PhysicsConfig(timestep=TICK))
     robot._data.qpos[2] = height

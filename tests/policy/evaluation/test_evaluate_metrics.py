@@ -11,12 +11,12 @@ import torch
 from policy.evaluation.cycle import BINS, hop_cycles
 from policy.evaluation.metrics import before_touchdown, cost_of_transport, estimator_errors, push_survival, wilson
 from policy.evaluation.trials import MotorLimits, effort
-from sim.physics.actuator import available_torque
+from sim.robots.go2.facts import GO2
 from sim.spec.hops import HopTable
 from sim.spec.joints import SPEED_LIMIT, TORQUE_LIMIT
 
 DT = 0.02
-LIMITS = MotorLimits(*(torch.tensor(v, dtype=torch.float32) for v in (TORQUE_LIMIT, SPEED_LIMIT)))
+LIMITS = MotorLimits(*(torch.tensor(v, dtype=torch.float32) for v in (TORQUE_LIMIT, SPEED_LIMIT)), GO2.corner)
 
 
 def table(*hops: tuple[int, float, float]) -> HopTable:
@@ -47,7 +47,8 @@ def test_shares_are_those_of_the_joint_nearest_to_its_limit():
 
 def test_no_motor_gives_more_than_its_greatest_power():
     speed = np.linspace(0.0, 1.0, 10001)[:, None] * SPEED_LIMIT
-    most = (available_torque(speed, TORQUE_LIMIT, SPEED_LIMIT) * speed).max(axis=0)
+    curve = TORQUE_LIMIT * np.clip((1.0 - speed / SPEED_LIMIT) / (1.0 - GO2.corner), 0.0, 1.0)
+    most = (curve * speed).max(axis=0)
     np.testing.assert_allclose(LIMITS.power, most, rtol=1e-6)
 
 

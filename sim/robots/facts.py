@@ -1,0 +1,33 @@
+"""What code knows of a robot without its MJCF, in NumPy alone, so that the robot's own computer can import it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class Facts:
+    """Figures of one robot; arrays are (12,) in project joint order (``sim.spec.joints``)."""
+
+    lower: np.ndarray
+    """rad, lowest joint angles."""
+    upper: np.ndarray
+    """rad, highest."""
+    torque_limit: np.ndarray
+    """N*m, of motor and gear at low speed."""
+    speed_limit: np.ndarray
+    """rad/s, at which a motor without load turns."""
+    corner: float
+    """1. Share of the no-load speed up to which the motors give their full torque (``sim.physics.actuator``)."""
+    nominal_pose: np.ndarray
+    """rad, the stance that action zero commands."""
+    kp: float
+    """N*m/rad, stiffness of the servos."""
+    kd: float
+    """N*m*s/rad, their damping."""
+    action_scale: float
+    """rad per unit of action."""
+    standing_com_height: float | None = None
+    """m above the ground, centre of mass where the robot stands on servos that yield; by its kinematics when absent."""
