@@ -92,10 +92,7 @@ def _steps(log: Log, card: Card) -> Iterator[tuple[np.ndarray, np.ndarray]]:
             acted, action = -math.inf, np.zeros(card.action_size)
         elif robot is not None and now - acted >= period - 0.5 / cfg.rate:
             acted = now
-            frame = make_frame(
-                card.observation, robot.angular_velocity, robot.projected_gravity, robot.joint_position,
-                robot.joint_velocity, action,
-            )  # fmt: skip
+            frame = make_frame({**vars(robot), "last_action": action})
             observation = stack.push(frame, card.clip_command(command[t]))
             targets = sent.targets[s]
             if relief is not None:

@@ -206,7 +206,7 @@ def run_trials(
 def _seen(s: State) -> dict[str, Tensor]:
     return {
         "velocity": s.velocity, "com_height": s.com_height, "yaw_rate": s.yaw_rate,
-        "pitch": torch.asin(s.gravity_direction[:, 0].clamp(-1.0, 1.0)),
+        "pitch": torch.asin(s.projected_gravity[:, 0].clamp(-1.0, 1.0)),
     }  # fmt: skip
 
 

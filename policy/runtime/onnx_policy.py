@@ -107,14 +107,7 @@ class OnnxPolicy:
         the range of training; ``output`` then holds all that the policy said. A non-finite observation or action yields
         NaN targets, which the safety layer refuses.
         """
-        frame = make_frame(
-            self.card.observation,
-            sensors.angular_velocity,
-            sensors.projected_gravity,
-            sensors.joint_position,
-            sensors.joint_velocity,
-            self.last_action,
-        )
+        frame = make_frame({**vars(sensors), "last_action": self.last_action})
         observation = self._stack.push(frame, self.card.clip_command(command))
         self.output = PolicyOutput(*(value[0] for value in self.infer(observation[None])))
         self.last_action = action = self.output.action.astype(float)

@@ -136,8 +136,8 @@ class PronkWorld:
         self.steps = torch.zeros(n, dtype=torch.long, device=self.device)
         self.diverged = 0
         self.command = torch.zeros(n, 5, device=self.device)
-        self.action = torch.zeros(n, 12, device=self.device)
         self.last_action = torch.zeros(n, 12, device=self.device)
+        self._action_before = torch.zeros(n, 12, device=self.device)
         self._ages = torch.tensor(self.spec.ages, device=self.device)
         self._frames = torch.zeros(max(self.spec.ages) + 1, n, self.spec.frame_size, device=self.device)
         self._newest = 0
@@ -173,7 +173,7 @@ class PronkWorld:
         if not torch.isfinite(action).all():
             bad = int(torch.nonzero(~torch.isfinite(action).all(1))[0])
             raise LunarError(f"the action of robot {bad} is not finite: the policy is broken, nothing was moved")
-        self.last_action, self.action = self.action, action.clone()
+        self._action_before, self.last_action = self.last_action, action.clone()
         if self.pushes.enabled:
             self.physics.set_push(self.everyone, self.pushes.draw(self.state.in_flight, self.generator))
         diverged = self.physics.step(self.nominal + self.cfg.action_scale * action)
@@ -221,13 +221,13 @@ class PronkWorld:
             ids, *events.reset_states(self.cfg.resets, self.physics, self.physics.level[ids], self.generator)
         )
         self.friction[ids] = events.randomise(self.cfg.randomisation, self.physics, ids, self.generator)
-        self.sensor_bias[ids] = observations.sensor_bias(self.spec, self.cfg.noise, len(ids), self.generator)
+        self.sensor_bias[ids] = observations.sensor_bias(self.cfg.noise, len(ids), self.generator)
         if self.pushes.enabled:
             self.pushes.start(ids, self.generator)
         self.hops.reset(ids.cpu().numpy())
         self.steps[ids] = 0
         self.command[ids] = commands.draw(self.cfg.commands, len(ids), self.generator)
-        for tensor in (self.action, self.last_action, self.air_time, self.stance_time, self.travelled):
+        for tensor in (self.last_action, self._action_before, self.air_time, self.stance_time, self.travelled):
             tensor[ids] = 0.0
         self._contact[ids] = False
         self.liftoff_com_height[ids] = self.physics.robot.com_height  # where a hop begins until one is seen
@@ -256,7 +256,7 @@ class PronkWorld:
         quaternion = qpos[:, 3:7]
         down = torch.zeros_like(qpos[:, :3])
         down[:, 2] = -1.0
-        gravity_direction = rotate_inverse(quaternion, down)
+        projected_gravity = rotate_inverse(quaternion, down)
         angular = qvel[:, 3:6]
         foot_ground, base_ground = ground[:, :4], ground[:, 4]
         return State(
@@ -265,13 +265,13 @@ class PronkWorld:
             quaternion=quaternion,
             velocity=to_heading(quaternion, qvel[:, :3]),
             angular_velocity=angular,
-            yaw_rate=-(gravity_direction * angular).sum(1),
-            gravity_direction=gravity_direction,
+            yaw_rate=-(projected_gravity * angular).sum(1),
+            projected_gravity=projected_gravity,
             joint_position=qpos[:, 7:],
             joint_velocity=qvel[:, 6:],
             torque=pick(physics.torque),
-            action=pick(self.action),
             last_action=pick(self.last_action),
+            action_before=pick(self._action_before),
             foot_force=force.amax(1),
             total_force=force.sum(2).amax(1),
             foot_height=pick(physics.foot_position[..., 2]) - foot_ground,
@@ -311,7 +311,7 @@ class PronkWorld:
             self.hops.update(force[:, k], height[:, k], speed[:, k], tilt, spread)
 
     def _frame(self, s: State) -> Tensor:
-        return observations.frame(s, self.spec, self.cfg.noise, self.generator)
+        return observations.frame(s, self.cfg.noise, self.generator)
 
     def _observations(self, s: State, rows: slice | Tensor) -> dict[str, Tensor]:
         """Groups of the robots ``rows``, whose state is ``s``; frames newest first."""

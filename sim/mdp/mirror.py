@@ -11,46 +11,37 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from sim.spec.observation import Channel
+from sim.mdp.observations import SCAN
+from sim.spec.observation import SENSORS, Channel
+from sim.spec.reflection import AXIAL, FEET, FLIPPED, JOINTS, POLAR, SAME, Reflection, pairs
 
-_LEGS = (1, 0, 3, 2)  # FL, FR, RL, RR
-_JOINTS = tuple(3 * leg + joint for leg in _LEGS for joint in range(3))
-_JOINT_SIGNS = (-1.0, 1.0, 1.0) * 4  # abduction turns the other way
-_POLAR = ((0, 1, 2), (1.0, -1.0, 1.0))  # velocities and directions
-_AXIAL = ((0, 1, 2), (-1.0, 1.0, -1.0))  # angular velocities and momenta
-_FEET = (_LEGS, (1.0,) * 4)
-_ALL_JOINTS = (_JOINTS, _JOINT_SIGNS)
-_NAMED: dict[str, tuple[tuple[int, ...], tuple[float, ...]]] = {
-    "velocity": _POLAR,
-    "projected_gravity": _POLAR,
-    "angular_velocity": _AXIAL,
-    "angular_momentum": _AXIAL,
-    "joint_position": _ALL_JOINTS,
-    "joint_velocity": _ALL_JOINTS,
-    "last_action": _ALL_JOINTS,
-    "action": _ALL_JOINTS,
-    "foot_height": _FEET,
-    "foot_force": _FEET,
-    "contact": _FEET,
-    "ground_ahead": ((1, 0, 3, 2, 5, 4, 7, 6, 9, 8), (1.0,) * 10),
-    "vy": ((0,), (-1.0,)),
-    "yaw_rate": ((0,), (-1.0,)),
-}
 ACTION = Channel("action", 12, "1", 1.0)
+REFLECTIONS: dict[str, Reflection] = {
+    **{sensor.name: sensor.mirror for sensor in SENSORS},
+    "action": JOINTS,
+    "velocity": POLAR,
+    "angular_momentum": AXIAL,
+    "foot_height": FEET,
+    "foot_force": FEET,
+    "contact": FEET,
+    "ground_ahead": pairs(len(SCAN) // 2),
+    "vy": FLIPPED,
+    "yaw_rate": FLIPPED,
+}
 
 
 class Mirror:
-    """Exchanges left and right in vectors (N, size) made of ``channels``. Channels of one value that are not named here
-    are the same on both sides."""
+    """Exchanges left and right in vectors (N, size) made of ``channels``. Channels of one value without an entry in
+    ``REFLECTIONS`` are the same on both sides."""
 
     def __init__(self, channels: Iterable[Channel], device: torch.device | str = "cpu") -> None:
         places: list[int] = []
         signs: list[float] = []
         for channel in channels:
             name = channel.name.partition("[")[0]
-            if name not in _NAMED and channel.size != 1:
+            if name not in REFLECTIONS and channel.size != 1:
                 raise KeyError(f"no mirror image is known of '{name}'")
-            order, sign = _NAMED.get(name, ((0,), (1.0,)))
+            order, sign = REFLECTIONS.get(name, SAME)
             places += [len(signs) + i for i in order]
             signs += sign
         self._places = torch.tensor(places, device=device)

@@ -2,62 +2,79 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import make_dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from sim.mdp.state import State, to_heading
-from sim.spec.joints import NOMINAL_POSE
-from sim.spec.observation import Channel, ObservationSpec
+from sim.spec.observation import SENSORS, Channel, ObservationSpec, Sensor
 
 
-@dataclass(frozen=True)
-class NoiseConfig:
-    """Uniform errors of the sensors, half widths: noise, new in every frame, and biases, constant through a trial."""
-
-    angular_velocity: float = 0.1
-    """rad/s."""
-    projected_gravity: float = 0.02
-    """1."""
-    joint_position: float = 0.01
-    """rad."""
-    joint_velocity: float = 0.5
-    """rad/s."""
-    angular_velocity_bias: float = 0.0
-    """rad/s."""
-    projected_gravity_bias: float = 0.0
-    """1. Tilt of the inertial sensor on the trunk, per axis."""
-    joint_position_bias: float = 0.0
-    """rad. Zero of each joint's encoder."""
+def noise_config(sensors: Sequence[Sensor]) -> type:
+    """The config class of the sensors' errors: ``<sensor>`` and ``<sensor>_bias`` for those that have such errors."""
+    noise = {s.name: (s, s.noise) for s in sensors if s.noise is not None}
+    noise |= {f"{s.name}_bias": (s, s.bias) for s in sensors if s.bias is not None}
+    rows = [(name, float, default) for name, (_, default) in noise.items()]
+    cls = make_dataclass("NoiseConfig", rows, frozen=True)
+    cls.__module__ = __name__
+    units = "".join(f"    {name}: {s.unit.partition(',')[0]}.\n" for name, (s, _) in noise.items())
+    what = (
+        "Uniform errors of the sensors, half widths: noise, new in every frame, and biases, constant through a trial."
+    )
+    cls.__doc__ = f"{what}\n\nArgs:\n{units}"
+    return cls
 
 
-def sensor_bias(spec: ObservationSpec, noise: NoiseConfig, count: int, generator: torch.Generator) -> Tensor:
+if TYPE_CHECKING:
+
+    class NoiseConfig:
+        """``noise_config(SENSORS)``."""
+
+        def __init__(self, *widths: float, **named: float) -> None: ...
+        def __getattr__(self, name: str) -> float: ...
+
+else:
+    NoiseConfig = noise_config(SENSORS)
+
+
+def _widths(sensors: Sequence[Sensor], noise: NoiseConfig, suffix: str = "") -> list[float]:
+    """Scaled half widths of the sensors' errors, one per sensor."""
+    return [getattr(noise, s.name + suffix, 0.0) * s.scale for s in sensors]
+
+
+def sensor_bias(
+    noise: NoiseConfig, count: int, generator: torch.Generator, sensors: Sequence[Sensor] = SENSORS
+) -> Tensor:
     """(count, 42) scaled biases of trials that begin; a bias of zero draws no random numbers."""
     device = generator.device
-    widths = (noise.angular_velocity_bias, noise.projected_gravity_bias, noise.joint_position_bias, 0.0, 0.0)
     parts = []
-    for width, c in zip(widths, spec.frame, strict=True):
-        part = torch.zeros(count, c.size, device=device)
+    for width, s in zip(_widths(sensors, noise, "_bias"), sensors, strict=True):
+        part = torch.zeros(count, s.size, device=device)
         if width:
-            part = width * c.scale * (2.0 * torch.rand(count, c.size, generator=generator, device=device) - 1.0)
+            part = width * (2.0 * torch.rand(count, s.size, generator=generator, device=device) - 1.0)
         parts.append(part)
     return torch.cat(parts, dim=1)
 
 
-def frame(s: State, spec: ObservationSpec, noise: NoiseConfig, generator: torch.Generator | None) -> Tensor:
+def frame(
+    s: State, noise: NoiseConfig, generator: torch.Generator | None, sensors: Sequence[Sensor] = SENSORS
+) -> Tensor:
     """(N, 42) one scaled frame of proprioception, as ``sim.spec.observation.make_frame`` makes it for one robot.
 
     Noise and the trial's bias are added when a generator, of the state's device, is given.
     """
-    nominal = torch.as_tensor(NOMINAL_POSE, dtype=torch.float32, device=s.joint_position.device)
-    parts = (s.angular_velocity, s.gravity_direction, s.joint_position - nominal, s.joint_velocity, s.action)
-    clean = torch.cat([p * c.scale for p, c in zip(parts, spec.frame, strict=True)], dim=1)
+    device = s.joint_position.device
+    parts = []
+    for sensor in sensors:
+        offset = torch.as_tensor(sensor.offset, dtype=torch.float32, device=device)
+        parts.append((getattr(s, sensor.name) - offset) * sensor.scale)
+    clean = torch.cat(parts, dim=1)
     if generator is None:
         return clean
-    widths = (noise.angular_velocity, noise.projected_gravity, noise.joint_position, noise.joint_velocity, 0.0)
-    half = [w * c.scale for w, c in zip(widths, spec.frame, strict=True) for _ in range(c.size)]
+    half = [w for w, sensor in zip(_widths(sensors, noise), sensors, strict=True) for _ in range(sensor.size)]
     uniform = torch.rand(clean.shape, generator=generator, device=clean.device)
     return clean + s.sensor_bias + (2.0 * uniform - 1.0) * torch.tensor(half, device=clean.device)
 
@@ -79,10 +96,10 @@ SCAN = tuple((x, y) for x in (-0.2, 0.0, 0.2, 0.4, 0.6) for y in (0.15, -0.15))
 CRITIC: tuple[tuple[Channel, Callable[[State], Tensor]], ...] = (
     (Channel("velocity", 3, "m/s, heading frame", 1.0), lambda s: s.velocity),
     (Channel("angular_velocity", 3, "rad/s, base frame", 0.5), lambda s: s.angular_velocity),
-    (Channel("projected_gravity", 3, "unit vector, base frame", 1.0), lambda s: s.gravity_direction),
+    (Channel("projected_gravity", 3, "unit vector, base frame", 1.0), lambda s: s.projected_gravity),
     (Channel("joint_position", 12, "rad", 1.0), lambda s: s.joint_position),
     (Channel("joint_velocity", 12, "rad/s", 0.05), lambda s: s.joint_velocity),
-    (Channel("last_action", 12, "1", 1.0), lambda s: s.action),
+    (Channel("last_action", 12, "1", 1.0), lambda s: s.last_action),
     (Channel("height", 1, "m above ground", 2.0), lambda s: s.height[:, None]),
     (Channel("foot_height", 4, "m above ground", 2.0), lambda s: s.foot_height),
     (Channel("contact", 4, "bool", 1.0), lambda s: s.contact.float()),

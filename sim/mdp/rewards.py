@@ -69,7 +69,7 @@ def partial_contact(s: State) -> Tensor:
 @reward
 def tilt(s: State) -> Tensor:
     """Squared sine of the tilt."""
-    return s.gravity_direction[:, :2].square().sum(1)
+    return s.projected_gravity[:, :2].square().sum(1)
 
 
 @reward
@@ -94,7 +94,7 @@ def torque(s: State) -> Tensor:
 @reward
 def action_rate(s: State) -> Tensor:
     """Squared change of the action."""
-    return (s.action - s.last_action).square().sum(1)
+    return (s.last_action - s.action_before).square().sum(1)
 
 
 @reward

@@ -24,17 +24,17 @@ class State:
     """(N, 3) rad/s, base frame."""
     yaw_rate: Tensor
     """(N,) rad/s about the world's z axis."""
-    gravity_direction: Tensor
-    """(N, 3) projected gravity: unit vector in the base frame."""
+    projected_gravity: Tensor
+    """(N, 3) unit vector along gravity, base frame."""
     joint_position: Tensor
     """(N, 12) rad."""
     joint_velocity: Tensor
     """(N, 12) rad/s."""
     torque: Tensor
     """(N, 12) N*m at the last physics step."""
-    action: Tensor
-    """(N, 12) newest action."""
     last_action: Tensor
+    """(N, 12) newest action."""
+    action_before: Tensor
     """(N, 12) the one before."""
     foot_force: Tensor
     """(N, 4) largest normal force of the last control step, N."""
@@ -77,7 +77,7 @@ class State:
     @property
     def tilt(self) -> Tensor:
         """(N,) rad between the base's z axis and the vertical."""
-        return torch.acos((-self.gravity_direction[:, 2]).clamp(-1.0, 1.0))
+        return torch.acos((-self.projected_gravity[:, 2]).clamp(-1.0, 1.0))
 
 
 def rotate_inverse(quaternion: Tensor, vector: Tensor) -> Tensor:

@@ -6,14 +6,16 @@ A policy's card carries it as JSON; a robot refuses a policy whose specification
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from sim.errors import LunarError
-from sim.spec.command import COMMAND_NAMES
+from sim.spec.command import COMMAND_NAMES, COMMAND_UNITS
 from sim.spec.joints import JOINT_NAMES, NOMINAL_POSE
+from sim.spec.reflection import AXIAL, JOINTS, POLAR, Reflection
 
 
 @dataclass(frozen=True)
@@ -77,37 +79,58 @@ class ObservationSpec:
         return ""
 
 
-# Scales bring a channel's usual range in hopping to about one.
+@dataclass(frozen=True, eq=False)
+class Sensor:
+    """A channel of proprioception: everything that spec, simulation, mirror and runtime know of it."""
+
+    name: str
+    """As in ``State`` of the simulation and in what a robot hands to ``make_frame``."""
+    size: int
+    unit: str
+    scale: float
+    mirror: Reflection
+    noise: float | None = None
+    """Half width of its error that is new in every frame, as in training by default; None: it has none."""
+    bias: float | None = None
+    """Half width of its error that lasts for a trial; None: it has none."""
+    offset: np.ndarray | float = 0.0
+
+    @property
+    def channel(self) -> Channel:
+        """What a policy's card says of it."""
+        return Channel(self.name, self.size, self.unit, self.scale)
+
+
+# The frame in its order. Scales bring a channel's usual range in hopping to about one. A bias of ``projected_gravity``
+# is the tilt of the inertial sensor on the trunk, one of ``joint_position`` the zero of each joint's encoder.
+SENSORS = (
+    Sensor("angular_velocity", 3, "rad/s, base frame", 0.5, AXIAL, noise=0.1, bias=0.0),
+    Sensor("projected_gravity", 3, "unit vector, base frame", 1.0, POLAR, noise=0.02, bias=0.0),
+    Sensor("joint_position", 12, "rad, minus the nominal pose", 1.0, JOINTS, 0.01, 0.0, offset=NOMINAL_POSE),
+    Sensor("joint_velocity", 12, "rad/s", 0.05, JOINTS, noise=0.5),
+    Sensor("last_action", 12, "1", 1.0, JOINTS),
+)
+_COMMAND_SCALES = (2.0, 2.0, 1.0, 4.0, 1.0)
+
 PRONK_OBSERVATION = ObservationSpec(
-    frame=(
-        Channel("angular_velocity", 3, "rad/s, base frame", 0.5),
-        Channel("projected_gravity", 3, "unit vector, base frame", 1.0),
-        Channel("joint_position", 12, "rad, minus the nominal pose", 1.0),
-        Channel("joint_velocity", 12, "rad/s", 0.05),
-        Channel("last_action", 12, "1", 1.0),
-    ),
+    frame=tuple(sensor.channel for sensor in SENSORS),
     ages=(0, 1, 2),
     command=tuple(
         Channel(name, 1, unit, scale)
-        for (name, unit, scale) in zip(
-            COMMAND_NAMES, ("m/s", "m/s", "rad/s", "m", "1"), (2.0, 2.0, 1.0, 4.0, 1.0), strict=True
-        )
+        for name, unit, scale in zip(COMMAND_NAMES, COMMAND_UNITS, _COMMAND_SCALES, strict=True)
     ),
     rate=50.0,
 )
 
 
-def make_frame(
-    spec: ObservationSpec,
-    angular_velocity: np.ndarray,
-    projected_gravity: np.ndarray,
-    joint_position: np.ndarray,
-    joint_velocity: np.ndarray,
-    last_action: np.ndarray,
-) -> np.ndarray:
-    """One scaled frame, shape (..., 42). Inputs as in ``spec.frame``, joint_position in absolute radians."""
-    parts = (angular_velocity, projected_gravity, joint_position - NOMINAL_POSE, joint_velocity, last_action)
-    return np.concatenate([p * c.scale for p, c in zip(parts, spec.frame, strict=True)], axis=-1).astype(np.float32)
+def make_frame(values: Mapping[str, np.ndarray], sensors: Sequence[Sensor] = SENSORS) -> np.ndarray:
+    """One scaled frame, shape (..., 42), of what the sensors read, by their names; joint_position in absolute radians.
+
+    Raises:
+        KeyError: a sensor's value is missing.
+    """
+    parts = [(values[s.name] - s.offset) * s.scale for s in sensors]
+    return np.concatenate(parts, axis=-1).astype(np.float32)
 
 
 def scale_command(spec: ObservationSpec, command: np.ndarray) -> np.ndarray:

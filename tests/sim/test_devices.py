@@ -25,7 +25,7 @@ def state() -> State:
 
 def test_the_check_itself_bites(state):
     with pytest.raises(RuntimeError, match="not on the expected device"):
-        state.action + torch.zeros(12)
+        state.last_action + torch.zeros(12)
 
 
 @pytest.mark.parametrize("name", rewards.TERMS)
@@ -35,7 +35,7 @@ def test_reward(state, name):
 
 
 def test_observations_and_terminations(state):
-    assert observations.frame(state, SPEC, observations.NoiseConfig(), None).shape == (3, SPEC.frame_size)
+    assert observations.frame(state, observations.NoiseConfig(), None).shape == (3, SPEC.frame_size)
     assert observations.critic(state, SPEC).device.type == "meta"
     assert terminations.fallen(state, 0.8, 0.1).device.type == "meta"
 
@@ -44,6 +44,8 @@ def test_terrain():
     heights = torch.zeros(20, 30, device="meta")
     feet, knees, base = (torch.zeros(shape, device="meta") for shape in ((3, 4, 3), (3, 4, 3), (3, 19)))
     points = points_below(feet, knees, base, 0.17)
-    laid = planes(points, *HeightField(heights, 0.1, (0.0, 0.0)).height_and_slopes(points[..., 0], points[..., 1]), 0.17)
+    laid = planes(
+        points, *HeightField(heights, 0.1, (0.0, 0.0)).height_and_slopes(points[..., 0], points[..., 1]), 0.17
+    )
     assert all(part.device.type == "meta" for part in laid)
     assert [tuple(part.shape) for part in laid] == [(3, 9, 3), (3, 9, 4), (3, 5)]

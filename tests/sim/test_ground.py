@@ -11,9 +11,9 @@ import torch
 from sim.physics.batch import BatchPhysics
 from sim.physics.ground import BASE, planes, points_below
 from sim.physics.scene import PhysicsConfig
+from sim.robots.load import load_robot
 from sim.spec.gravity import MOON
 from sim.spec.joints import NOMINAL_POSE
-from sim.robots.load import load_robot
 from sim.terrain.height_field import HeightField
 
 REACH = load_robot("go2").reach

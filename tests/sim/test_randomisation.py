@@ -178,7 +178,7 @@ def test_robots_on_the_rig_are_those_with_the_earths_gravity(monkeypatch):
     ropes = []
     monkeypatch.setattr(w.physics, "set_rope", lambda ids, inertia, friction: ropes.append((inertia, friction)))
     w.reset()
-    on_rig = torch.as_tensor(-w.physics._gravity[:, 2] > 9.0)  # type: ignore[attr-defined]
+    on_rig = -w.physics._own("opt.gravity")[:, 2] > 9.0
     assert 0 < on_rig.sum() < 16
     inertia, friction = ropes[0]
     assert ((inertia > 0) == on_rig).all() and (friction[~on_rig] == 0).all()

@@ -57,8 +57,7 @@ def test_observation_is_what_the_robots_own_computer_makes():
         if action is not None:
             observations = world.step(action * 0.2).observations
         s = world.state
-        parts = (s.angular_velocity, s.gravity_direction, s.joint_position, s.joint_velocity, s.action)
-        frame = make_frame(SPEC, *(p[3].numpy().astype(float) for p in parts))
+        frame = make_frame({c.name: getattr(s, c.name)[3].numpy().astype(float) for c in SPEC.frame})
         expected = stack.push(frame, world.command[3].numpy().astype(float))
         np.testing.assert_allclose(observations["policy"][3].numpy(), expected, atol=1e-5)
 
