@@ -11,13 +11,14 @@ import torch
 from policy.runtime.onnx_policy import OnnxPolicy, Proprioception
 from sim.errors import LunarError
 from sim.mdp.observations import NoiseConfig
-from sim.mdp.state import heading, rotate_inverse
+from sim.mdp.state import heading, rotate_inverse, to_heading
 from sim.mdp.terminations import FALL_TILT
 from sim.physics.batch import BatchPhysics
 from sim.physics.scene import PhysicsConfig
 from sim.spec.gravity import lunar_weight
 from sim.spec.hops import HopDetector
 from sim.spec.joints import LEGS
+from sim.spec.observation import SENSORS
 from sim.terrain.height_field import HeightField
 
 LYING_TIME = 2.0  # s between a fall and the next start
@@ -135,10 +136,8 @@ class LiveRobot:
         qpos[0, 7:] = torch.tensor(self.policy.card.default_pose)
         if not self._terrain.is_flat:
             x0, x1, y0, y1 = self._terrain.extent
-            qpos[0, 0], qpos[0, 1] = (
-                (low + high) / 2 + self._rng.uniform(-_START, _START) * (high - low)
-                for low, high in ((x0, x1), (y0, y1))
-            )
+            share = self._rng.uniform(0.5 - _START, 0.5 + _START, 2)
+            qpos[0, 0], qpos[0, 1] = x0 + share[0] * (x1 - x0), y0 + share[1] * (y1 - y0)
         physics.reset(_ME, qpos, still)  # at height zero, to see by how much which foot is below its ground
         radius = max(physics.model.geom(leg).size[0] for leg in LEGS)
         qpos[0, 2] = (physics.ground[0, :4] - physics.foot_position[0, :, 2]).max() + radius + _CLEARANCE
@@ -148,9 +147,7 @@ class LiveRobot:
         self.policy.reset()
         self._hops.reset(np.zeros(1, dtype=int))
         self._hops.drain()
-        noise = self._noise
-        widths = (noise.angular_velocity_bias, noise.projected_gravity_bias, noise.joint_position_bias, 0.0)
-        self._bias = [self._rng.uniform(-w, w, size) for w, size in zip(widths, (3, 3, 12, 12), strict=True)]
+        self._bias = {s.name: self._error(f"{s.name}_bias", s.size) for s in SENSORS}
         self._tally = Tally()
         self._lies_for = 0.0
         self._lying = False
@@ -189,20 +186,26 @@ class LiveRobot:
         )  # fmt: skip
 
     def _sense(self) -> Proprioception:
-        qpos, qvel, noise = self.physics.qpos, self.physics.qvel, self._noise
-        exact = (qvel[0, 3:6], rotate_inverse(qpos[:, 3:7], _DOWN)[0], qpos[0, 7:], qvel[0, 6:])
-        widths = (noise.angular_velocity, noise.projected_gravity, noise.joint_position, noise.joint_velocity)
-        return Proprioception(*(
-            value.double().numpy() + bias + self._rng.uniform(-width, width, len(value))
-            for value, bias, width in zip(exact, self._bias, widths, strict=True)
-        ))  # fmt: skip
+        qpos, qvel = self.physics.qpos, self.physics.qvel
+        exact = {
+            "angular_velocity": qvel[0, 3:6], "projected_gravity": rotate_inverse(qpos[:, 3:7], _DOWN)[0],
+            "joint_position": qpos[0, 7:], "joint_velocity": qvel[0, 6:],
+        }  # fmt: skip
+        return Proprioception(**{
+            name: value.double().numpy() + self._bias[name] + self._error(name, len(value))
+            for name, value in exact.items()
+        })  # fmt: skip
+
+    def _error(self, name: str, size: int) -> np.ndarray:
+        """(size,) drawn from what ``NoiseConfig`` says under ``name``."""
+        width = getattr(self._noise, name, 0.0)
+        return self._rng.uniform(-width, width, size)
 
     def _truth(self) -> dict[str, float]:
         physics = self.physics
-        cos, sin = heading(physics.qpos[:, 3:7])[0].tolist()
-        x, y, z = physics.qvel[0, :3].tolist()
+        velocity = to_heading(physics.qpos[:, 3:7], physics.qvel[:, :3])[0].tolist()
         height = float(physics.com[0, 2] - physics.ground[0, 4])
-        return {"vx": cos * x + sin * y, "vy": cos * y - sin * x, "vz": z, "height": height}
+        return dict(zip(("vx", "vy", "vz", "height"), (*velocity, height), strict=True))
 
     def _count(self, apex_command: float) -> None:
         """Feed the hop detector every physics step of the control step, and tally the hops that are complete."""

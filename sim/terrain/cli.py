@@ -108,5 +108,5 @@ def _export(cfg: ExportConfig) -> None:
 
 
 def _terrain(cfg: MapConfig) -> TerrainConfig:
-    given = {name: getattr(cfg, name) for name in ("level", "size", "resolution") if getattr(cfg, name) is not None}
-    return replace(load_terrain(cfg.preset), **given)
+    overrides = {n: getattr(cfg, n) for n in ("level", "size", "resolution") if getattr(cfg, n) is not None}
+    return replace(load_terrain(cfg.preset), **overrides)

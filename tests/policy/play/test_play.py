@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from policy.play.controls import Ground, Push, Restart
 from policy.play.live_robot import LYING_TIME, LiveRobot, Moment
 from policy.play.page import followed
 from policy.play.readouts import estimate_table
-from policy.runtime.onnx_policy import OnnxPolicy
+from policy.runtime.onnx_policy import OnnxPolicy, Proprioception
 from sim.config import ROOT
 from sim.errors import LunarError
 from sim.mdp.observations import NoiseConfig
@@ -103,6 +104,25 @@ def test_it_pronks_and_its_hops_are_counted(robot: LiveRobot) -> None:
     assert 2 * np.sqrt(2 * tally.apex_gain / 1.62) < tally.flight_time < 2.0
     assert tally.peak_force == pytest.approx(12.0, abs=6.0)
     assert moments[-1].qpos[0] == pytest.approx(sum(m.truth["vx"] for m in moments) * robot.dt, abs=0.3)
+
+
+def test_sensors_err_as_configured(monkeypatch: pytest.MonkeyPatch) -> None:
+    robot = LiveRobot(OnnxPolicy(PRONK), FLAT, replace(NO_NOISE, joint_velocity=2.0, joint_position_bias=0.1), 1.62)
+    errors: list[tuple[np.ndarray, ...]] = []
+
+    def act(sensors: Proprioception, command: np.ndarray) -> np.ndarray:
+        qpos, qvel = robot.physics.qpos[0].numpy(), robot.physics.qvel[0].numpy()
+        exact = (qvel[3:6], qpos[7:], qvel[6:])
+        seen = (sensors.angular_velocity, sensors.joint_position, sensors.joint_velocity)
+        errors.append(tuple(s - e for s, e in zip(seen, exact, strict=True)))
+        return OnnxPolicy.act(robot.policy, sensors, command)
+
+    monkeypatch.setattr(robot.policy, "act", act)
+    steps(robot, 1.0)
+    rate, position, speed = (np.array(e) for e in zip(*errors, strict=True))
+    np.testing.assert_allclose(rate, 0.0, atol=1e-6)
+    np.testing.assert_allclose(position, np.tile(position[0], (len(position), 1)), atol=1e-6)
+    assert 0.03 < np.abs(position).max() <= 0.1 and 1.8 < np.abs(speed).max() <= 2.0 and abs(speed.mean()) < 0.2
 
 
 def test_after_a_fall_it_lies_limp_and_starts_anew(robot: LiveRobot) -> None:
