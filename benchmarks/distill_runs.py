@@ -56,7 +56,6 @@ VARIANTS: tuple[Variant, ...] = (
     Variant("baselines", "mse", {}, config="mse"),
     Variant("baselines", "reverse_kl", {}),
     Variant("baselines", "forward_kl", {"divergence.kind": "forward_kl"}),
-    Variant("baselines", "jsd", {"divergence.kind": "jsd"}, seeds=1),
     Variant("baselines", "bc", {}, config="bc"),
     Variant("baselines", "dagger", {}, config="dagger"),
     _tip("all", "all", 1.0),

@@ -13,7 +13,7 @@ from benchmarks.distill_core import peak_bytes
 from policy.distill.config import DistillConfig, PositionsConfig
 from policy.distill.job import Job, Samples
 from policy.distill.losses import DivergenceConfig
-from policy.distill.on_policy import learn
+from policy.distill.methods import learn
 from policy.distill.teachers import Teacher
 from policy.networks.distributions import cache
 from policy.networks.student import Student, StudentConfig, joint_bins

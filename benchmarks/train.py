@@ -27,7 +27,8 @@ from stable_baselines3.common.logger import Logger, configure
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
 
 from benchmarks.peer import PeerEnv
-from policy.training.cli import TrainConfig, TrainingProgress
+from policy.training.cli import TrainingProgress
+from policy.training.config import TrainConfig
 from policy.training.ppo import LunarPPO
 from policy.training.vec_env import LunarVecEnv
 from sim.config import parse

@@ -8,7 +8,8 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from policy.training.cli import TrainConfig, run
+from policy.training.cli import run
+from policy.training.config import TrainConfig
 from sim.config import parse
 from sim.mdp.rewards import reward
 from sim.mdp.state import State

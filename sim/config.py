@@ -71,7 +71,7 @@ def parse(config_class: type[T], argv: Sequence[str], prog: str, default: str | 
         prog=prog, description=config_class.__doc__, exit_on_error=False, allow_abbrev=False
     )
     parser.add_argument("--config", action="config", help="YAML file with values for the options below")
-    parser.add_class_arguments(config_class)
+    parser.add_class_arguments(config_class, sub_configs=True)
     argv = [_as_paths(a) for a in _explicit_flags(config_class, argv)]
     argv = [f"--config={find(a[9:])}" if a.startswith("--config=") else find(a) for a in argv]
     files = [str(a).removeprefix("--config=") for i, a in enumerate(argv)

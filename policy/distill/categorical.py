@@ -22,6 +22,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import log_softmax, logsigmoid
 
+from policy.networks.distributions import chunk_rows
+
 # log p and log q of a chunk (R, V), both may be overwritten, and where its gradient goes, if anywhere; to (R,) values.
 Kernel = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
@@ -74,25 +76,6 @@ def divergence(student: Tensor, teacher: Tensor, kernel: Kernel, chunk: int | No
     if not (torch.is_grad_enabled() and student.requires_grad):
         return _run(student, teacher, kernel, rows, None)
     return _Divergence.apply(student, teacher, kernel, rows)
-
-
-@torch.no_grad()
-def entropy(logits: Tensor) -> Tensor:
-    """(...) entropy in nats of logits (..., V), in chunks."""
-    rows = logits.flatten(0, -2)
-    parts = []
-    for chunk in rows.split(chunk_rows(rows, None)):
-        log_p = log_softmax(chunk, -1, dtype=_wide(chunk))
-        parts.append(-log_p.exp().mul_(log_p).sum(-1))
-    return torch.cat(parts).reshape(logits.shape[:-1])
-
-
-def chunk_rows(x: Tensor, chunk: int | None) -> int:
-    """Rows of (P, V) in a chunk of that many elements. On a CPU a chunk's few arrays should stay in a core's second
-    cache; an accelerator wants enough work per launch."""
-    if chunk is None:
-        chunk = 2**16 if x.device.type == "cpu" else 2**24
-    return max(1, chunk // max(1, x.shape[-1]))
 
 
 def _wide(x: Tensor) -> torch.dtype:

@@ -8,9 +8,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from policy.distill import paced
 from policy.distill.config import CellsConfig
 from policy.distill.losses import normalised
+from policy.distill.positions import cell_weights, hard_filter, success_rate
 from sim.envs.world import PronkWorld, WorldConfig
 from sim.terrain.generators import LEVELS
 
@@ -103,7 +103,7 @@ class SuccessRates:
 
     def rates(self) -> Tensor:
         """(C,) smoothed; one half where nothing was tried."""
-        return paced.success_rate(torch.minimum(self.successes, self.tried), self.tried, self.cfg.smoothing)
+        return success_rate(torch.minimum(self.successes, self.tried), self.tried, self.cfg.smoothing)
 
     def weights(self) -> Tensor:
         """(C,) by the config's rule. A hard filter that leaves nothing lets everything pass.
@@ -113,8 +113,9 @@ class SuccessRates:
         """
         cfg, rates = self.cfg, self.rates()
         if cfg.rule == "paced":
-            return normalised(paced.weights(rates, cfg.alpha, cfg.beta, cfg.floor))
+            return normalised(cell_weights(rates, cfg.alpha, cfg.beta, cfg.floor))
         if cfg.rule == "hard_filter":
-            kept = paced.hard_filter(rates, cfg.low, cfg.high)
-            return kept if bool(kept.any()) else paced.uniform(rates)
-        return paced.uniform(rates)
+            kept = hard_filter(rates, cfg.low, cfg.high)
+            if bool(kept.any()):
+                return kept
+        return torch.ones_like(rates)

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from policy.distill import bc, dagger, on_policy, opsdc, soda
 from policy.distill.config import DistillConfig
 from policy.distill.job import Job, peak_megabytes
+from policy.distill.methods import METHODS
 from policy.distill.teachers import Demonstrations, Teacher, actor_of, check_fits, load_teacher
 from policy.networks.actor import Actor
 from policy.networks.policy_file import network, save_policy
@@ -26,15 +26,6 @@ from policy.runtime.card import Card
 from sim.config import parse
 from sim.errors import LunarError
 from sim.results import revision, write_results
-
-METHODS: dict[str, Callable[[Job], None]] = {
-    "on_policy": on_policy.train,
-    "dagger": dagger.train,
-    "bc": bc.train,
-    "soda": soda.train,
-    "opsdc": opsdc.train,
-}
-"""What a config's ``method`` names."""
 
 
 def distill(cfg: DistillConfig, command: str, teacher: Teacher | Demonstrations | None = None) -> dict[str, Any]:

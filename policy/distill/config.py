@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 
 from policy.distill.losses import DivergenceConfig
-from policy.distill.tip import Score
+from policy.distill.positions import Score
 from policy.networks.student import StudentConfig
 from sim.envs.world import WorldConfig
 from sim.errors import LunarError
@@ -18,8 +18,8 @@ Method = Literal["on_policy", "dagger", "bc", "soda", "opsdc"]
 
 @dataclass(frozen=True)
 class PositionsConfig:
-    """Which positions of a rollout to learn from (policy/distill/tip.py). A position is one control step: the twelve
-    tokens of a step are one forward pass, so that only whole steps save time."""
+    """Which positions of a rollout to learn from (policy/distill/positions.py). A position is one control step: the
+    twelve tokens of a step are one forward pass, so that only whole steps save time."""
 
     score: Literal["all"] | Score = "all"
     """``all``, or what positions are ranked by: ``entropy``, ``divergence``, ``product``, ``soft_or``, ``q3``,
@@ -36,7 +36,7 @@ class PositionsConfig:
 
 @dataclass(frozen=True)
 class CellsConfig:
-    """Which cells (terrain x level x slow or fast) to learn from (policy/distill/paced.py)."""
+    """Which cells (terrain x level x slow or fast) to learn from (policy/distill/positions.py)."""
 
     rule: Literal["uniform", "paced", "hard_filter"] = "uniform"
     """Of the cells' success rates."""
@@ -157,5 +157,14 @@ class DistillConfig:
             raise LunarError(f"forward_until is {self.forward_until}; it must lie between 0 and 1")
         if self.student.head == "tokens" and self.divergence.kind == "mse":
             raise LunarError("divergence.kind 'mse' compares means and a token head has none; use a KL or jsd")
-        if self.method in ("bc", "soda") and (self.positions.score != "all" or self.cells.rule != "uniform"):
+        if self.student.head == "gaussian" and self.divergence.kind == "jsd":
+            raise LunarError("divergence.kind 'jsd' is of tokens: use a KL, or a student with --student.head tokens")
+        weighted = self.cells.rule != "uniform"
+        if self.method in ("bc", "soda") and (self.positions.score != "all" or weighted):
             raise LunarError(f"method '{self.method}' learns from a teacher's states: leave out positions and cells")
+        if self.method in ("bc", "soda") and (self.divergence != DivergenceConfig() or self.forward_until):
+            raise LunarError(f"method '{self.method}' learns from actions: leave out divergence and forward_until")
+        if self.method == "dagger" and (self.positions.score != "all" or (weighted and self.cells.use == "weights")):
+            raise LunarError("method 'dagger' weighs all positions alike: leave out positions and weights of cells")
+        if self.method == "opsdc" and self.student != StudentConfig():
+            raise LunarError("method 'opsdc' trains the policy itself: leave out student")

@@ -6,7 +6,6 @@ import csv
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from policy.distill.cells import CellWorld, SuccessRates
 from policy.distill.config import DistillConfig
-from policy.distill.paced import sample_cells
+from policy.distill.positions import sample_cells
 from policy.distill.teachers import Demonstrations, Teacher, columns
 from policy.networks.actor import Actor
 from policy.networks.distributions import Gaussian, Output
@@ -109,23 +108,18 @@ class Job:
 
     def updates(self) -> Iterator[int]:
         """Count rollouts until the steps are done, with a bar."""
-        with self.task("distill", self.cfg.steps) as show:
-            update = 0
-            while self.steps < self.cfg.steps:
-                yield update
-                update += 1
-                pronks, falls = (self.skill.get(f"{name}_per_20s", 0.0) for name in ("pronks", "falls"))
-                show(self.steps, f"{self.steps / 1e6:.2f}M steps  {pronks:4.1f} pronks/20 s  {falls:4.2f} falls/20 s")
+        show = self.task("distill", self.cfg.steps)
+        update = 0
+        while self.steps < self.cfg.steps:
+            yield update
+            update += 1
+            pronks, falls = (self.skill.get(f"{name}_per_20s", 0.0) for name in ("pronks", "falls"))
+            show(self.steps, f"{self.steps / 1e6:.2f}M steps  {pronks:4.1f} pronks/20 s  {falls:4.2f} falls/20 s")
 
-    @contextmanager
-    def task(self, name: str, total: int) -> Iterator[Callable[[int, str], None]]:
-        """A line of the bar; call what it yields with what is done and a text."""
+    def task(self, name: str, total: int) -> Callable[[int, str], None]:
+        """A line of the bar; call what comes back with what is done and a text."""
         task = self.bar.add_task(name, total=total, text="")
-
-        def show(done: int, text: str) -> None:
-            self.bar.update(task, completed=min(done, total), text=text)
-
-        yield show
+        return lambda done, text: self.bar.update(task, completed=min(done, total), text=text)
 
     @torch.no_grad()
     @physics_first()

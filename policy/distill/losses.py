@@ -16,15 +16,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from policy.distill import categorical, normal
-from policy.networks.distributions import (
-    Categorical,
-    Gaussian,
-    Output,
-    check_pair,
-    check_std,
-    wide,
-)
+from policy.distill import categorical
+from policy.networks.distributions import Categorical, Gaussian, Output, check_pair, check_std, wide
 from sim.errors import LunarError
 
 Kind = Literal["reverse_kl", "forward_kl", "jsd", "mse"]
@@ -35,14 +28,12 @@ class DivergenceConfig:
     """How far a student is from its teacher at one position."""
 
     kind: Kind = "reverse_kl"
-    """``reverse_kl`` is KL(student‖teacher), ``forward_kl`` KL(teacher‖student), ``jsd`` the Jensen-Shannon divergence,
-    ``mse`` the mean squared difference of Gaussian means."""
+    """``reverse_kl`` is KL(student‖teacher), ``forward_kl`` KL(teacher‖student), ``jsd`` the Jensen-Shannon divergence
+    of tokens, ``mse`` the mean squared difference of Gaussian means."""
     beta: float = 0.5
     """Share of the teacher in the mixture of ``jsd``, between 0 and 1."""
     std_floor: float = 0.01
     """Smallest standard deviation believed of a Gaussian teacher, in units of the action."""
-    draws: int = 16
-    """Draws per position of the estimate of ``jsd`` between Gaussians (policy/distill/normal.py)."""
     chunk: int | None = None
     """Logits worked on at a time; what suits the device when absent. Changes time and memory, no result."""
 
@@ -53,46 +44,35 @@ class DivergenceConfig:
             raise LunarError(f"divergence.beta is {self.beta}; it must lie between 0 and 1, both excluded")
         if not (self.std_floor > 0 and math.isfinite(self.std_floor)):
             raise LunarError(f"divergence.std_floor is {self.std_floor}; it must be a number above 0")
-        if self.draws < 2 or (self.chunk is not None and self.chunk < 1):
-            raise LunarError("divergence.draws must be at least 2 and divergence.chunk at least 1")
+        if self.chunk is not None and self.chunk < 1:
+            raise LunarError("divergence.chunk must be at least 1")
 
 
-def divergence(
-    student: Output,
-    teacher: Output,
-    cfg: DivergenceConfig = DivergenceConfig(),
-    generator: torch.Generator | None = None,
-) -> Tensor:
+def divergence(student: Output, teacher: Output, cfg: DivergenceConfig = DivergenceConfig()) -> Tensor:
     """Divergence at each position, in the positions' shape: nats, but for mse; float32, or float64 if the student is.
 
     Args:
         student: its gradient flows.
         teacher: taken as constant, on the same device.
-        generator: of the noise of ``jsd`` between Gaussians.
 
     Raises:
-        LunarError: heads or shapes differ, a std is zero or not a number, or ``mse`` of tokens.
+        LunarError: heads or shapes differ, a std is zero or not a number, ``mse`` of tokens or ``jsd`` of Gaussians.
     """
     check_pair(student, teacher)
     if isinstance(student, Categorical):
         assert isinstance(teacher, Categorical)
         return _of_tokens(student, teacher, cfg)
     assert isinstance(student, Gaussian) and isinstance(teacher, Gaussian)
-    mean_s, log_std_s = (wide(x).flatten(0, -2) for x in (student.mean, student.log_std))
-    mean_t, log_std_t = (x.detach().to(mean_s).flatten(0, -2) for x in (teacher.mean, teacher.log_std))
-    log_std_t = log_std_t.clamp(min=math.log(cfg.std_floor))
-    if cfg.kind != "mse":
-        check_std(student, "student")
-        check_std(teacher, "teacher")
+    ours = Gaussian(wide(student.mean), wide(student.log_std))
+    mean, log_std = (x.detach().to(ours.mean) for x in (teacher.mean, teacher.log_std))
+    theirs = Gaussian(mean, log_std.clamp(min=math.log(cfg.std_floor)))
     if cfg.kind == "mse":
-        values = (mean_s - mean_t).square().mean(-1)
-    elif cfg.kind == "reverse_kl":
-        values = normal.kl(mean_s, log_std_s, mean_t, log_std_t)
-    elif cfg.kind == "forward_kl":
-        values = normal.kl(mean_t, log_std_t, mean_s, log_std_s)
-    else:
-        values, _ = normal.jsd((mean_s, log_std_s), (mean_t, log_std_t), cfg.beta, cfg.draws, generator)
-    return values.reshape(student.positions)
+        return (ours.mean - theirs.mean).square().mean(-1)
+    check_std(student, "student")
+    check_std(teacher, "teacher")
+    if cfg.kind == "jsd":
+        raise LunarError("divergence.kind 'jsd' is of tokens: a mixture of Gaussians has no closed form; use a KL")
+    return ours.kl(theirs) if cfg.kind == "reverse_kl" else theirs.kl(ours)
 
 
 def average(values: Tensor, weights: Tensor | None = None, kept: Tensor | None = None) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -118,14 +118,6 @@ def columns(spec: ObservationSpec, ages: tuple[int, ...]) -> Tensor:
     frame, command = torch.arange(spec.frame_size), torch.arange(len(spec.command))
     starts = [spec.ages.index(age) * spec.frame_size for age in ages]
     return torch.cat([*(start + frame for start in starts), len(spec.ages) * spec.frame_size + command])
-
-
-def save_demonstrations(path: Path, what: Demonstrations) -> None:
-    """Write ``observation``, ``action`` and the card's JSON as an .npz file."""
-    card = json.dumps(replace(what.card, training={}, metrics={}).to_json())
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as file:
-        np.savez_compressed(file, observation=what.observation.numpy(), action=what.action.numpy(), card=card)
 
 
 def load_demonstrations(path: Path) -> Demonstrations:

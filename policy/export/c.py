@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from policy.export.c_code import Array, Program, number, translate
+from policy.export.c_code import Program, number, translate
 from policy.export.c_template import FUNCTIONS, HEADER, LAYERS, LIBRARY
 from policy.networks.actor import Actor
 from policy.networks.policy_file import load_actor
@@ -50,7 +50,7 @@ def write_header(folder: Path, out: Path, int8: bool = False) -> dict[str, Any]:
     if card.group != "policy":
         raise LunarError(f"policy {folder} sees what only a simulator knows; distil it into one that a robot can run")
     name = _identifier(f"{folder.resolve().name}{'_int8' if int8 else ''}")
-    program = translate(actor, actor.size, (0, 2), int8)  # action and estimate
+    program = translate(actor, int8)
     out.write_text(header(name, card, program))
     difference = None
     if compiler := shutil.which("cc"):
@@ -62,7 +62,7 @@ def write_header(folder: Path, out: Path, int8: bool = False) -> dict[str, Any]:
     stack = program.size + spec.size + spec.frame_size + joints + max(1, len(card.estimates))
     return {
         "path": str(out),
-        "flash_bytes": program.constant_bytes + 4 * floats,
+        "flash_bytes": sum(values.nbytes for values in program.arrays.values()) + 4 * floats,
         "ram_bytes": 4 * (_history(card) * spec.frame_size + joints + 2 + stack),
         "difference": difference,
     }
@@ -72,11 +72,9 @@ def header(name: str, card: Card, program: Program) -> str:
     """The text of the header."""
     spec = card.observation
     estimates = len(card.estimates)
-    used = [f for f in FUNCTIONS if any(s.startswith(f"{f}(") for s in program.statements)]
-    body = [re.sub(r"@(\w+)", rf"{name}_\1", s) for s in program.statements]
-    body = [re.sub(r"^(\w+)\(x", lambda m: f"{_call(name, m[1])}(x", s) for s in body]
-    estimate_copy = f"if (estimate) memcpy(estimate, x + {program.outputs[1]}, {estimates} * sizeof *x);"
-    loop = "    int i;\n" if any(s.startswith("for") for s in body) else ""
+    body = "\n".join(f"    {statement}" for statement in program.statements).replace("@", f"{name}_")
+    used = "".join(text for function, text in FUNCTIONS.items() if f"{name}_{function}_(" in body)
+    estimate_copy = f"if (estimate) memcpy(estimate, x + {program.estimate}, {estimates} * sizeof *x);"
     fields = {
         "NAME": name,
         "GUARD": f"{name.upper()}_H",
@@ -91,7 +89,7 @@ def header(name: str, card: Card, program: Program) -> str:
         "ESTIMATES_OR_1": max(1, estimates),
         "ESTIMATES": estimates,
         "WORK": program.size,
-        "CONSTANTS": "\n".join(_constant(name, a) for a in program.arrays),
+        "CONSTANTS": "\n".join(_constant(f"{name}_{n}", a) for n, a in program.arrays.items()),
         "AGE_LIST": ", ".join(map(str, spec.ages)),
         "LOW": _floats(card.command_low),
         "HIGH": _floats(card.command_high),
@@ -99,10 +97,10 @@ def header(name: str, card: Card, program: Program) -> str:
         "POSE": _floats(card.default_pose),
         "OFFSET": _floats(NOMINAL_POSE),
         "ACTION_SCALE": number(card.action_scale),
-        "LAYERS": "".join([LAYERS, *(FUNCTIONS[f] for f in used)]).replace("NAME", name),
-        "LOOP": loop,
-        "BODY": "\n".join(f"    {s}" for s in body),
-        "ACTION_AT": program.outputs[0],
+        "LAYERS": (LAYERS + used).replace("NAME", name),
+        "LOOP": "    int i;\n" if "for (i" in body else "",
+        "BODY": body,
+        "ACTION_AT": program.action,
         "ESTIMATE_COPY": estimate_copy if estimates else "(void)estimate;",
         "ARGUMENTS": ",\n".join(
             f"{' ' * 27}const float {c.name}[{c.size}]" for c in spec.frame if c.name != "last_action"
@@ -161,10 +159,6 @@ def _identifier(text: str) -> str:
     return name if name[:1].isalpha() else f"policy_{name}"
 
 
-def _call(name: str, function: str) -> str:
-    return function if function == "memcpy" else f"{name}_{'elu_all' if function == 'elu' else function}_"
-
-
 def _describe(card: Card) -> str:
     estimates = ", ".join(f"{e} {'m' if e == 'height' else 'm/s'}" for e in card.estimates) or "none"
     return (
@@ -178,20 +172,12 @@ def _floats(values: Any) -> str:
     return ", ".join(number(float(v)) for v in values)
 
 
-def _constant(name: str, array: Array) -> str:
-    kind = "signed char" if array.values.dtype == np.int8 else "float"
-    words = (
-        [str(v) for v in array.values]
-        if kind == "signed char"
-        else [number(float(v)).replace("0.", ".", 1) if abs(v) < 1 else number(float(v)) for v in array.values]
-    )
-    lines, line = [], ""
-    for word in words:
-        if len(line) + len(word) > 118:
-            lines.append(line)
-            line = ""
-        line += f"{word},"
-    return "\n".join([f"static const {kind} {name}_{array.name}[{len(words)}] = {{", *lines, line, "};"])
+def _constant(name: str, values: np.ndarray) -> str:
+    whole = values.dtype == np.int8
+    words = [str(v) if whole else re.sub(r"(?<!\d)0\.", ".", number(float(v))) for v in values]
+    width = 28 if whole else 9
+    lines = [",".join(words[k : k + width]) + "," for k in range(0, len(words), width)]
+    return "\n".join([f"static const {'signed char' if whole else 'float'} {name}[{len(words)}] = {{", *lines, "};"])
 
 
 def _frame_code(spec: ObservationSpec) -> list[str]:

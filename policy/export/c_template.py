@@ -38,34 +38,31 @@ static inline void NAME_dense_int8_(const float *in, float *out, const signed ch
         }
 }
 """,
-    "elu": """\
-static inline void NAME_elu_all_(const float *in, float *out, int count)
+    "unit": """\
+/* in over its Euclidean length */
+static inline void NAME_unit_(const float *in, float *out, int count)
 {
+    float sum = 0.0f;
     int i;
-    for (i = 0; i < count; ++i) out[i] = NAME_elu_(in[i]);
+    for (i = 0; i < count; ++i) sum += in[i] * in[i];
+    sum = sqrtf(sum);
+    for (i = 0; i < count; ++i) out[i] = in[i] / (sum < 1e-6f ? 1e-6f : sum);
 }
 """,
-    "softmax": """\
-static inline void NAME_softmax_(const float *in, float *out, int columns, int rows)
+    "tokens": """\
+/* of each joint, the mean over the bins of its range, of which `in` holds the logits */
+static inline void NAME_tokens_(const float *in, float *out, const float *low, const float *width, int bins, int joints)
 {
-    int r, c;
-    for (r = 0; r < rows; ++r, in += columns, out += columns) {
-        float most = in[0], sum = 0.0f;
-        for (c = 1; c < columns; ++c) most = in[c] > most ? in[c] : most;
-        for (c = 0; c < columns; ++c) sum += out[c] = expf(in[c] - most);
-        for (c = 0; c < columns; ++c) out[c] /= sum;
-    }
-}
-""",
-    "norm": """\
-/* Euclidean length of each row */
-static inline void NAME_norm_(const float *in, float *out, int columns, int rows)
-{
-    int r, c;
-    for (r = 0; r < rows; ++r, in += columns) {
-        float sum = 0.0f;
-        for (c = 0; c < columns; ++c) sum += in[c] * in[c];
-        out[r] = sqrtf(sum);
+    int j, k;
+    for (j = 0; j < joints; ++j, in += bins) {
+        float most = in[0], sum = 0.0f, mean = 0.0f;
+        for (k = 1; k < bins; ++k) most = in[k] > most ? in[k] : most;
+        for (k = 0; k < bins; ++k) {
+            float p = expf(in[k] - most);
+            sum += p;
+            mean += p * ((float)k + 0.5f);
+        }
+        out[j] = low[j] + mean / sum * width[j];
     }
 }
 """,

@@ -40,8 +40,6 @@ class ExportConfig:
     """Write policy.h and policy_int8.h as well, for a microcontroller."""
     json: str = ""
     """File for the results as data."""
-    quick: bool = False
-    """Accepted for symmetry; exporting takes seconds."""
 
 
 def export(cfg: ExportConfig) -> dict[str, Any]:

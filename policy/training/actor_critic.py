@@ -5,15 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from stable_baselines3.common.distributions import DiagGaussianDistribution
 from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import Tensor
 
 from policy.networks.actor import Actor, ModelConfig
+from policy.networks.distributions import Gaussian
 from policy.networks.layers import mlp
 from sim.spec.observation import PRONK_OBSERVATION, ObservationSpec
-
-LOG_2PI = 1.8378770664093453
 
 
 class AsymmetricPolicy(ActorCriticPolicy):
@@ -40,34 +38,22 @@ class AsymmetricPolicy(ActorCriticPolicy):
         self.actor = Actor(self.model, self.spec, actions, self.initial_std)
         self.log_std = self.actor.log_std  # SB3's name for it
         self.critic = mlp(groups["critic"].shape[0], self.model.hidden, 1)
-        self.action_dist = DiagGaussianDistribution(actions)
         self.optimizer = torch.optim.Adam(self.parameters(), lr=lr_schedule(1), eps=1e-5)
 
-    def sample(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """From the actor's features: actions (N, 12), their log probabilities (N,), means (N, 12)."""
-        mean = self.actor.head(features)
-        action = mean + self.log_std.exp() * torch.randn_like(mean)
-        return action, self.log_prob(mean, action), mean
-
-    def log_prob(self, mean: Tensor, action: Tensor) -> Tensor:
-        """(N,) log density of ``action`` under the Gaussian around ``mean``."""
-        z = (action - mean) * torch.exp(-self.log_std)
-        return -0.5 * (z.square().sum(1) + mean.shape[1] * LOG_2PI) - self.log_std.sum()
-
-    def entropy(self) -> Tensor:
-        """Scalar entropy of the action distribution, nats."""
-        return (0.5 + 0.5 * LOG_2PI + self.log_std).sum()
+    def distribution(self, features: Tensor) -> Gaussian:
+        """Of the actions (N, 12), from the actor's features."""
+        return Gaussian(self.actor.head(features), self.log_std)
 
     def forward(self, obs: dict[str, Tensor], deterministic: bool = False) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
         """SB3's interface: actions, values, log probabilities."""
-        mean = self.actor(obs[self.model.group]).action
-        action = mean if deterministic else mean + self.log_std.exp() * torch.randn_like(mean)
-        return action, self.critic(obs["critic"]), self.log_prob(mean, action)
+        said = self.distribution(self.actor.features(obs[self.model.group]))
+        action = said.mean if deterministic else said.sample()
+        return action, self.critic(obs["critic"]), said.log_prob(action)
 
     def evaluate_actions(self, obs: dict[str, Tensor], actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
         """SB3's interface: values, log probabilities, entropies."""
-        mean = self.actor(obs[self.model.group]).action
-        return self.critic(obs["critic"]), self.log_prob(mean, actions), self.entropy().expand(len(mean))
+        said = self.distribution(self.actor.features(obs[self.model.group]))
+        return self.critic(obs["critic"]), said.log_prob(actions), said.entropy().expand(len(actions))
 
     def predict_values(self, obs: dict[str, Tensor]) -> Tensor:  # type: ignore[override]
         """SB3's interface: (N, 1)."""

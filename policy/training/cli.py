@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import difflib
 import json
 import shlex
 import signal
@@ -11,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +24,14 @@ from stable_baselines3.common.logger import CSVOutputFormat, Logger, configure
 from policy.networks.policy_file import save_policy
 from policy.runtime.card import Card
 from policy.training import checkpoint
+from policy.training.config import TrainConfig
 from policy.training.curve import plot_curve
 from policy.training.distributed import Group, join
-from policy.training.ppo import LunarPPO, PPOConfig
+from policy.training.ppo import LunarPPO
 from policy.training.vec_env import LunarVecEnv
 from sim.config import parse
-from sim.envs.world import PronkWorld, WorldConfig
+from sim.envs.world import PronkWorld
 from sim.errors import LunarError
-from sim.mdp.rewards import TERMS
 from sim.results import revision, write_results
 from sim.spec.command import HopCommand
 from sim.spec.joints import NOMINAL_POSE
@@ -42,55 +41,10 @@ SEED_STRIDE = 100_003
 """Between the seeds of processes that train together."""
 
 
-@dataclass(frozen=True)
-class Stage:
-    """A stretch of training with its own weights."""
-
-    until: float
-    """1. Share of the training's steps at which it ends."""
-    rewards: dict[str, float] = field(default_factory=dict)
-    """Weights that differ from the world's."""
-    learning_rate: float = 1e-3
-    """1. Highest learning rate of the stage."""
-    entropy: float = 0.003
-    """Weight of the entropy bonus."""
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """Train a policy. Writes policy.safetensors, card.json, config.yaml, checkpoint.pt, progress.csv, curve.png.
-    Ctrl-C keeps what it has. Under torchrun, processes train one policy together (docs/training.md)."""
-
-    out: str = "runs/pronk"
-    """Folder for the policy."""
-    steps: int = 10_000_000
-    """Environment steps (control steps summed over robots), those before a resumption included."""
-    resume: str = ""
-    """Folder of a training to continue, or its checkpoint. Its own config is taken unless ``--config`` names one."""
-    checkpoint_minutes: float = 3.0
-    """min between checkpoints; one more is written at the end."""
-    seed: int = 1
-    """Reaches everything random."""
-    threads: int = 0
-    """Cores to use; 0 takes all, or this process's share under torchrun. Results of physics do not depend on it, sums
-    of gradients do in the last digit."""
-    device: str = "cpu"
-    """``cpu`` or ``cuda``, for physics, terms and networks."""
-    json: str = ""
-    """File for the results as data."""
-    quick: bool = False
-    """A few updates only, to try the command."""
-    world: WorldConfig = field(default_factory=WorldConfig)
-    """Its ``ages`` are those that the model sees."""
-    ppo: PPOConfig = field(default_factory=PPOConfig)
-    stages: list[Stage] = field(default_factory=list)
-    """In order; after the last, its weights stay."""
-
-
 def run(cfg: TrainConfig, command: str) -> dict[str, Any]:
     """Train, save the policy, return ``{steps, minutes, steps_per_s, hops_per_20s, interrupted, policy, ...}``; nothing
     in a process of torchrun's that another leads."""
-    _check_stages(cfg)
+    cfg.check()
     with join(cfg.device) as (group, device, cores):
         threads = cfg.threads or cores
         if threads:
@@ -135,10 +89,10 @@ def _resume(cfg: TrainConfig, model: LunarPPO) -> dict[str, Any]:
     """Bring ``model`` to where the training stopped; return what was known of it, its provenance under ``earlier``."""
     path = checkpoint.find(cfg.resume)
     document = checkpoint.read(path)
-    for note in checkpoint.restore(model, document, path):
+    for note in model.restore(document, path):
         if model.group.leads:
             Console(stderr=True).print(f"resumed, but {note}", highlight=False)
-    before = json.loads(document["training"])
+    before = document["training"]
     last = {name: before[name] for name in ("command", "steps", "seed", "revision", "minutes") if name in before}
     return {**before, "earlier": [*before.get("earlier", []), last]}
 
@@ -213,7 +167,7 @@ class TrainingProgress(BaseCallback):
         self.provenance = {"command": command, "seed": cfg.seed, "revision": revision()}
         self.clock = clock
         self.start = self.saved = clock()
-        self.stages = json.loads(json.dumps([asdict(s) for s in cfg.stages]))
+        self.stages = [{"until": end, **asdict(stage)} for end, stage in zip(cfg.until, cfg.stages, strict=False)]
         self.stage = before["stage"] if before.get("stages") == self.stages else 0
         self.hops_per_20s = 0.0
         self.interrupted = self.stopping = False
@@ -244,7 +198,7 @@ class TrainingProgress(BaseCallback):
         """Write the checkpoint; called by all processes at once."""
         self.saved = self.clock()
         training = {**self.training(), "stage": self.stage, "stages": self.stages}
-        checkpoint.save(Path(self.cfg.out) / checkpoint.NAME, self.model, training)  # type: ignore[arg-type]
+        self.model.save_with(Path(self.cfg.out) / checkpoint.NAME, training)  # type: ignore[attr-defined]
 
     @property
     def group(self) -> Group:
@@ -294,14 +248,15 @@ class TrainingProgress(BaseCallback):
         self.bar.stop()
 
     def _enter_stage(self) -> None:
-        stages = self.cfg.stages
-        if not stages:
+        cfg, until = self.cfg, self.cfg.until
+        if not until:
             return
-        due = next((i for i, s in enumerate(stages) if self.num_timesteps < s.until * self.steps), len(stages) - 1)
+        due = next((i for i, share in enumerate(until) if self.num_timesteps < share * self.steps), len(until) - 1)
         self.stage = max(self.stage, due)  # more steps than before do not lead back
-        stage, model = stages[self.stage], self.model
-        model.env.world.weights = {**self.cfg.world.rewards, **stage.rewards}  # type: ignore[union-attr]
-        model.set_schedule(stage.learning_rate, stage.entropy)  # type: ignore[attr-defined]
+        stage, rewards = cfg.stages[self.stage], cfg.world.rewards
+        weights = {name: weight * stage.rewards.get(name, 1.0) for name, weight in rewards.items()}
+        self.model.env.world.weights = weights  # type: ignore[union-attr]
+        self.model.set_stage(stage.learning_rate, stage.entropy)  # type: ignore[attr-defined]
 
 
 @contextmanager
@@ -348,15 +303,6 @@ def _parse(argv: Sequence[str]) -> TrainConfig:
         raise LunarError(f"--resume {cfg.resume}: {folder} holds no config.yaml; name the training's with --config")
     cfg = parse(TrainConfig, argv, "lunar train", default=str((folder / "config.yaml").resolve()))
     return cfg if "--out" in given else replace(cfg, out=str(folder))
-
-
-def _check_stages(cfg: TrainConfig) -> None:
-    for i, stage in enumerate(cfg.stages):
-        for name in stage.rewards:
-            if name not in TERMS:
-                near = difflib.get_close_matches(name, TERMS, n=1, cutoff=0.3)
-                hint = f"; did you mean '{near[0]}'?" if near else ""
-                raise LunarError(f"stages[{i}].rewards: unknown term '{name}'{hint}")
 
 
 def _median(column: Any) -> float:

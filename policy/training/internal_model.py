@@ -8,8 +8,6 @@ Sinkhorn's iterations, and each must predict the other's assignment. No gradient
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import log_softmax, normalize
@@ -17,29 +15,8 @@ from torch.nn.utils import clip_grad_norm_
 
 from policy.networks.actor import CRITIC_SIZE, Actor
 from policy.networks.layers import mlp
+from policy.training.config import EstimatorConfig
 from policy.training.distributed import ALONE, Group
-
-
-@dataclass(frozen=True)
-class EstimatorConfig:
-    """Training of the encoders, after each policy update and on the same rollout."""
-
-    learning_rate: float = 1e-3
-    """Of Adam."""
-    epochs: int = 1
-    """Passes over each rollout."""
-    stride: int = 2
-    """Control steps between the samples that are used of it: neighbours hardly differ."""
-    contrast: float = 0.2
-    """Weight of the swapped-prototype loss against the regression; 0 leaves it out."""
-    prototypes: int = 32
-    """Number of prototypes of each horizon."""
-    temperature: float = 0.2
-    """1. Of the predicted assignments."""
-    sharpness: float = 0.05
-    """1. Entropic regularisation of Sinkhorn's assignments."""
-    policy_gradient: bool = False
-    """Whether the policy's loss reaches the encoders too."""
 
 
 class Targets(nn.Module):

@@ -9,7 +9,7 @@ Python in the loop.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,51 +19,20 @@ from stable_baselines3.common.callbacks import BaseCallback
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from policy.networks.actor import ModelConfig
+from policy.networks.distributions import Gaussian
+from policy.networks.policy_file import model_config
 from policy.training import checkpoint
 from policy.training.actor_critic import AsymmetricPolicy
+from policy.training.config import EstimatorConfig, PPOConfig
 from policy.training.distributed import ALONE, Group
-from policy.training.internal_model import EstimatorConfig, EstimatorLearner
+from policy.training.internal_model import EstimatorLearner
 from policy.training.rollout import Rollout
 from policy.training.vec_env import LunarVecEnv
+from sim.envs.world import PronkWorld
 from sim.errors import LunarError
 from sim.mdp.mirror import ACTION, Mirror
 from sim.mdp.observations import group_specs
 from sim.physics.threads import physics_first
-
-
-@dataclass(frozen=True)
-class PPOConfig:
-    """Hyperparameters of PPO (Schulman et al. 2017)."""
-
-    rollout: int = 24
-    """Control steps per robot and update."""
-    epochs: int = 4
-    """Passes over each rollout."""
-    minibatch: int = 4096
-    """Samples per gradient step, over all processes."""
-    gamma: float = 0.99
-    """1. Discount per control step."""
-    gae_lambda: float = 0.95
-    """1. Of generalised advantage estimation (Schulman et al. 2016)."""
-    clip: float = 0.2
-    """1. Clip range of the probability ratio."""
-    learning_rate: float = 1e-3
-    """1. Highest learning rate; adapted downwards and back by the KL divergence."""
-    target_kl: float = 0.01
-    """nats per update."""
-    entropy: float = 0.003
-    """Weight of the entropy bonus."""
-    value_weight: float = 1.0
-    """Weight of the value loss."""
-    max_grad_norm: float = 1.0
-    """Gradients are clipped to this norm."""
-    initial_std: float = 0.5
-    """Standard deviation of actions at the start."""
-    mirror: bool = True
-    """Whether half of each minibatch is exchanged left for right."""
-    model: ModelConfig = field(default_factory=ModelConfig)
-    estimator: EstimatorConfig = field(default_factory=EstimatorConfig)
 
 
 class LunarPPO(PPO):
@@ -100,12 +69,12 @@ class LunarPPO(PPO):
             **kwargs,
         )
 
-    def set_schedule(self, learning_rate: float, entropy: float) -> None:
-        """Change the highest learning rate, the encoders' with it, and the entropy weight from the next update on."""
-        self.max_lr, self.entropy_weight = learning_rate, entropy
-        self.lr = min(self.lr, learning_rate)
+    def set_stage(self, learning_rate: float, entropy: float) -> None:
+        """From the next update on multiply the configured learning rates, the encoders' too, and entropy weight."""
+        self.max_lr, self.entropy_weight = learning_rate * self.config.learning_rate, entropy * self.config.entropy
+        self.lr = min(self.lr, self.max_lr)
         if self.estimator:
-            self.estimator.scale_rate(learning_rate / self.config.learning_rate)
+            self.estimator.scale_rate(learning_rate)
 
     def _setup_model(self) -> None:
         super()._setup_model()
@@ -132,7 +101,8 @@ class LunarPPO(PPO):
         callback.on_rollout_start()
         for t in range(n_rollout_steps):
             features = policy.actor.features(obs[policy.model.group])
-            action, log_prob, mean = policy.sample(features)
+            said = policy.distribution(features)
+            action = said.sample()
             values = policy.critic(obs["critic"]).squeeze(1)
             step = world.step(action)
             reward = step.reward
@@ -141,7 +111,7 @@ class LunarPPO(PPO):
                 reward = reward.clone()
                 reward[step.ended] += self.gamma * final * step.truncated[step.ended]
             data.policy[t], data.critic[t], data.features[t] = obs["policy"], obs["critic"], features
-            data.actions[t], data.means[t], data.log_probs[t] = action, mean, log_prob
+            data.actions[t], data.means[t], data.log_probs[t] = action, said.mean, said.log_prob(action)
             data.values[t], data.rewards[t] = values, reward
             data.dones[t] = (step.terminated | step.truncated).float()
             self._last_obs = obs = step.observations
@@ -229,16 +199,17 @@ class LunarPPO(PPO):
         features = rows["features"]
         if cfg.estimator.policy_gradient and self.estimator:
             features = policy.actor.features(features)
-        mean = policy.actor.head(features)
-        ratio = torch.exp(policy.log_prob(mean, rows["actions"]) - rows["log_probs"])
+        said = policy.distribution(features)
+        ratio = torch.exp(said.log_prob(rows["actions"]) - rows["log_probs"])
         advantage = rows["advantages"]
         gain = torch.min(ratio * advantage, ratio.clamp(1.0 - cfg.clip, 1.0 + cfg.clip) * advantage)
         error = (policy.critic(rows["critic"]).squeeze(1) - rows["returns"]).square()
         loss = (cfg.value_weight * error.sum() - gain.sum()) / size
-        loss = loss - len(gain) / size * self.entropy_weight * policy.entropy()
+        loss = loss - len(gain) / size * self.entropy_weight * said.entropy()
         policy.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        divergence = self._divergence(mean.detach(), rows["means"], old_log_std)
+        with torch.no_grad():
+            divergence = Gaussian(rows["means"], old_log_std).kl(said)
         sums = torch.stack([-gain.detach().sum(), error.detach().sum(), divergence.sum()]) / size
         policy_loss, value_loss, kl = self.group.sum_gradients(self.parameters, sums).tolist()
         self._adapt(kl)
@@ -262,13 +233,6 @@ class LunarPPO(PPO):
         for name, total in sums.items():
             self.logger.record(f"train/{name}", total / count)
 
-    @torch.no_grad()
-    def _divergence(self, mean: Tensor, old_mean: Tensor, old_log_std: Tensor) -> Tensor:
-        """(b,) Kullback-Leibler divergence from the policy that took the samples, nats."""
-        log_std = self.policy.log_std
-        variance, old_variance = torch.exp(2.0 * log_std), torch.exp(2.0 * old_log_std)
-        return (log_std - old_log_std + (old_variance + (old_mean - mean).square()) / (2.0 * variance) - 0.5).sum(1)
-
     def _adapt(self, kl: float) -> None:
         """The learning rate follows the divergence within [1e-5, ``max_lr``]."""
         if kl > 2.0 * self.config.target_kl:
@@ -279,8 +243,32 @@ class LunarPPO(PPO):
             group["lr"] = self.lr
 
     def save(self, path: str | Path) -> None:  # type: ignore[override]
-        """Write a checkpoint (``policy/training/checkpoint.py``) to exactly this path; nothing is pickled."""
-        checkpoint.save(Path(path), self, {})
+        """Write a checkpoint (``policy/training/checkpoint.py``) to exactly this path; nothing is pickled. Called by
+        all processes of the group; its leader writes."""
+        self.save_with(Path(path), {})
+
+    def save_with(self, path: Path, training: dict[str, Any]) -> None:
+        """``save`` with more to keep: what is told of the training, plain data."""
+        processes = {name: self.group.gather(value) for name, value in self._random_states().items()}
+        processes["levels"] = self.group.gather(self._world.physics.level)
+        if not self.group.leads:
+            return
+        estimator = self.estimator
+        checkpoint.write(path, {
+            "identity": self._identity(),
+            "ppo": asdict(self.config),
+            "training": training,
+            "policy": self.policy.state_dict(),
+            "optimizer": self.policy.optimizer.state_dict(),
+            "targets": estimator.targets.state_dict() if estimator else {},
+            "estimator_optimizer": estimator.optimizer.state_dict() if estimator else {},
+            "learning_rate": self.lr,
+            "steps": self.num_timesteps,
+            "updates": self._n_updates,
+            "shuffle": self.shuffle.get_state(),
+            "terrains": self._terrains(),
+            "processes": processes,
+        })  # fmt: skip
 
     @classmethod
     def load(  # type: ignore[override]
@@ -301,6 +289,79 @@ class LunarPPO(PPO):
         if env is None:
             raise LunarError("LunarPPO.load needs env=LunarVecEnv(PronkWorld(...)): a checkpoint holds no world")
         document = checkpoint.read(Path(path))
-        model = cls(env, checkpoint.ppo_config(document, Path(path)), 0, device, **kwargs)
-        checkpoint.restore(model, document, Path(path))
+        with checkpoint.fitting(Path(path)):
+            fields = document["ppo"]
+            parts = {"model": model_config(fields["model"]), "estimator": EstimatorConfig(**fields["estimator"])}
+            config = PPOConfig(**(fields | parts))
+        model = cls(env, config, 0, device, **kwargs)
+        model.restore(document, Path(path))
         return model
+
+    def restore(self, document: dict[str, Any], path: Path) -> list[str]:
+        """Go to where ``save`` was called. The robots start new trials; world, rewards and hyperparameters may differ.
+
+        Args:
+            document: from ``checkpoint.read``.
+            path: for messages.
+
+        Returns:
+            What could not be restored and starts anew, in words.
+
+        Raises:
+            LunarError: another robot or network, or a damaged document.
+        """
+        with checkpoint.fitting(path):
+            checkpoint.refuse_others(document["identity"], self._identity(), path)
+            self.policy.load_state_dict(document["policy"])
+            self.policy.optimizer.load_state_dict(document["optimizer"])
+            if self.estimator:
+                self.estimator.targets.load_state_dict(document["targets"])
+                self.estimator.optimizer.load_state_dict(document["estimator_optimizer"])
+                self.estimator.scale_rate(1.0)
+            self.lr = min(document["learning_rate"], self.max_lr)
+            self.num_timesteps, self._n_updates = document["steps"], document["updates"]
+            return self._restore_processes(document)
+
+    def _restore_processes(self, document: dict[str, Any]) -> list[str]:
+        """Random states and terrain levels, which each process has its own of."""
+        group, world, processes = self.group, self._world, document["processes"]
+        notes = []
+        same_processes = len(processes["levels"]) == group.size
+        if same_processes and processes.keys() == {"levels", *self._random_states()}:
+            self.shuffle.set_state(document["shuffle"])
+            torch.set_rng_state(processes["torch"][group.rank])
+            world.generator.set_state(processes["world"][group.rank])
+            if "cuda" in processes:
+                torch.cuda.set_rng_state(processes["cuda"][group.rank], self.device)
+        else:
+            notes.append("the random numbers start from the seed: other processes or another device")
+        levels = processes["levels"]
+        if document["terrains"] != self._terrains():
+            notes.append("the robots start on the levels of the new terrain's curriculum")
+        elif same_processes and levels.shape[1] == world.num_envs:
+            world.physics.level[:] = levels[group.rank].to(world.device)
+        else:
+            notes.append("the robots start on the first levels of the curriculum: their number has changed")
+        return notes
+
+    @property
+    def _world(self) -> PronkWorld:
+        return self.env.world  # type: ignore[union-attr]
+
+    def _random_states(self) -> dict[str, Tensor]:
+        states = {"torch": torch.get_rng_state(), "world": self._world.generator.get_state()}
+        return states | ({"cuda": torch.cuda.get_rng_state(self.device)} if self.device.type == "cuda" else {})
+
+    def _identity(self) -> dict[str, Any]:
+        """What must be the same for the weights to mean the same."""
+        estimator, world = self.config.estimator, self._world
+        return {
+            "robot": world.cfg.physics.robot, "action_scale": world.cfg.action_scale, "ages": world.spec.ages,
+            "model": asdict(self.config.model), "prototypes": estimator.prototypes,
+            "policy_gradient": estimator.policy_gradient,
+        }  # fmt: skip
+
+    def _terrains(self) -> dict[str, Any]:
+        """What must be the same for a robot's terrain level to mean the same."""
+        cfg = self._world.cfg
+        return {"terrain": asdict(cfg.terrain), "others": cfg.other_terrains, "curriculum": cfg.curriculum.enabled}

@@ -37,7 +37,7 @@ def test_names_are_unique_and_every_claim_finds_its_runs():
         ("opsdc", {"opsdc": {"power_w": 6.9, "peak_force_lunar_bw": 6.2, "survival": 0.931}},
          {"opsdc": {"power_w": 6.9, "peak_force_lunar_bw": 6.2, "survival": 0.929}}),
         ("soda", {"soda": {"wall_s": 10.0, "peak_mb": 299.0, "pronks": 11.41}}, {"soda": {"wall_s": 10.1}}),
-        ("kl_over_mse", {"jsd": {"survival": 0.91}}, {"mse": {"survival": 0.91}}),
+        ("kl_over_mse", {"forward_kl": {"survival": 0.91}}, {"mse": {"survival": 0.91}}),
     ],
 )  # fmt: skip
 def test_a_claim_holds_at_its_bound_and_not_beyond(name, better, worse):

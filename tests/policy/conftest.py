@@ -8,8 +8,8 @@ import pytest
 
 from policy.export.cli import ExportConfig, export
 from policy.networks.actor import ModelConfig
-from policy.training.cli import TrainConfig, run
-from policy.training.ppo import PPOConfig
+from policy.training.cli import run
+from policy.training.config import PPOConfig, TrainConfig
 from sim.envs.world import WorldConfig
 
 

@@ -11,7 +11,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from policy.distill import normal
 from policy.distill.losses import DivergenceConfig, average, divergence
 from policy.networks.distributions import Categorical, Gaussian, cache, gaussian
 from sim.errors import LunarError
@@ -101,15 +100,14 @@ def test_a_divergence_is_zero_for_equals_only_and_never_negative(table, beta, sh
 @settings(max_examples=30, deadline=None)
 @given(
     st.lists(st.tuples(st.floats(-2, 2), st.floats(-2, 1), st.floats(-2, 2), st.floats(-2, 1)), min_size=1, max_size=4),
-    st.floats(0.02, 0.98),
 )
-def test_the_same_holds_for_gaussians(table, beta):
+def test_the_same_holds_for_gaussians(table):
     mean_s, log_std_s, mean_t, log_std_t = torch.tensor(table, dtype=torch.float64).T[:, None]
     student, teacher = Gaussian(mean_s, log_std_s), Gaussian(mean_t, log_std_t)
     equal = bool(((mean_s - mean_t).abs() + (log_std_s - log_std_t).abs()).max() < 1e-6)
-    for kind in ("reverse_kl", "forward_kl", "jsd"):
-        cfg = DivergenceConfig(kind, beta=beta)
-        apart = divergence(student, teacher, cfg, torch.Generator().manual_seed(0))
+    for kind in ("reverse_kl", "forward_kl"):
+        cfg = DivergenceConfig(kind)
+        apart = divergence(student, teacher, cfg)
         assert (divergence(student, student, cfg) < 1e-12).all()
         assert (apart >= 0).all() and (equal or (apart > 0).all())
 
@@ -126,14 +124,13 @@ def test_gradients_of_tokens_by_finite_differences(name):
     assert torch.autograd.gradcheck(loss, s.requires_grad_())
 
 
-@pytest.mark.parametrize("kind", ["reverse_kl", "forward_kl", "jsd", "mse"])
+@pytest.mark.parametrize("kind", ["reverse_kl", "forward_kl", "mse"])
 def test_gradients_of_gaussians_by_finite_differences(kind):
     g = torch.Generator().manual_seed(2)
     mean_s, log_std_s, mean_t, log_std_t = (0.5 * torch.randn(5, 3, generator=g, dtype=torch.float64) for _ in range(4))
 
     def loss(mean, log_std):
-        noise = torch.Generator().manual_seed(3)  # the gradient is that of the estimate with its noise held fixed
-        return divergence(Gaussian(mean, log_std), Gaussian(mean_t, log_std_t), DivergenceConfig(kind, beta=0.3), noise)
+        return divergence(Gaussian(mean, log_std), Gaussian(mean_t, log_std_t), DivergenceConfig(kind))
 
     assert torch.autograd.gradcheck(loss, (mean_s.requires_grad_(), log_std_s.requires_grad_()))
 
@@ -186,26 +183,6 @@ def test_kl_of_gaussians_is_what_torch_says():
     torch.testing.assert_close(divergence(Gaussian(*s), Gaussian(*t)), expected)
 
 
-def test_the_estimate_of_jsd_is_right_within_the_error_it_states():
-    """One dimension, where the integral can be done on a grid; then 12 dimensions, where its error must be honest."""
-    mean_s, log_std_s = torch.tensor([[0.4]]), torch.tensor([[-0.3]])
-    mean_t, log_std_t = torch.tensor([[-0.5]]), torch.tensor([[0.2]])
-    x = torch.linspace(-12, 12, 40001, dtype=torch.float64)[:, None]
-    p, q = Gaussian(mean_s, log_std_s).log_prob(x).exp(), Gaussian(mean_t, log_std_t).log_prob(x).exp()
-    m = 0.3 * q + 0.7 * p
-    exact = torch.trapezoid(0.3 * torch.xlogy(q, q / m) + 0.7 * torch.xlogy(p, p / m), x[:, 0]).item()
-    g = torch.Generator().manual_seed(6)
-    many = [v.expand(4000, 1) for v in (mean_s, log_std_s, mean_t, log_std_t)]
-    value, error = normal.jsd((many[0], many[1]), (many[2], many[3]), 0.3, 16, g)
-    assert value.mean().item() == pytest.approx(exact, rel=0.01)
-    assert value.std().item() == pytest.approx(error.mean().item(), rel=0.1)
-    shapes = [0.3 * torch.randn(12, generator=g) for _ in range(4)]
-    wide = [v.expand(2000, 12) for v in shapes]
-    value, error = normal.jsd((wide[0], wide[1]), (wide[2], wide[3]), 0.5, 16, g)
-    assert value.std().item() == pytest.approx(error.square().mean().sqrt().item(), rel=0.1)
-    assert (value <= math.log(2) + 1e-6).all()
-
-
 def test_the_teachers_std_is_floored():
     student = Gaussian(torch.zeros(1, 12), torch.zeros(1, 12))
     sharp, floored = gaussian(torch.ones(1, 12), torch.tensor(1e-9)), gaussian(torch.ones(1, 12), torch.tensor(0.1))
@@ -220,7 +197,7 @@ def test_one_position_and_none():
         loss.backward()
         assert torch.isfinite(loss) and (loss > 0) == bool(n) and s.grad.shape == (n, 4)
     mean = torch.randn(0, 3, requires_grad=True)
-    average(divergence(Gaussian(mean, mean), Gaussian(mean, mean), DivergenceConfig("jsd"))).backward()
+    average(divergence(Gaussian(mean, mean), Gaussian(mean, mean))).backward()
     none = torch.empty(0, dtype=torch.long)
     assert average(s[:, 0], torch.ones(9), none) == 0
 
@@ -276,6 +253,7 @@ def gauss(n=3, d=12, log_std=0.0):
         (lambda: divergence(gauss(), gauss(d=8)), r"\(3, 12\) for the student and \(3, 8\)"),
         (lambda: divergence(Categorical(torch.zeros(3, 12)), gauss()), "tokenise"),
         (lambda: divergence(*[Categorical(torch.zeros(2, 4))] * 2, DivergenceConfig("mse")), "token head"),
+        (lambda: divergence(gauss(), gauss(), DivergenceConfig("jsd")), "'jsd' is of tokens"),
         (lambda: DivergenceConfig("jsd", beta=1.0), "beta is 1.0"),
         (lambda: DivergenceConfig("kl"), "reverse_kl, forward_kl"),
         (lambda: DivergenceConfig(std_floor=0.0), "std_floor"),

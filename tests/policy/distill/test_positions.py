@@ -9,8 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from policy.distill import paced, soda, tip
+from policy.distill import positions
 from policy.distill.losses import average
+from policy.distill.methods import dpo
 from policy.networks.distributions import Categorical, Gaussian
 from sim.errors import LunarError
 
@@ -20,16 +21,16 @@ from sim.errors import LunarError
 def test_selection_keeps_exactly_the_share_asked_for(n, rho, seed):
     g = torch.Generator().manual_seed(seed)
     score = torch.rand(n, generator=g).round(decimals=1)  # with ties
-    for kept in (tip.top(score, rho), tip.sample(score, rho, g)):
+    for kept in (positions.top(score, rho), positions.sample(score, rho, g)):
         assert rho * n - 1e-6 <= len(kept) < rho * n + 1 + 1e-6
         assert len(kept) == len(set(kept.tolist())) and (kept.diff() > 0).all()
-    best = tip.top(score, rho)
+    best = positions.top(score, rho)
     assert score[best].min() >= score.sort(descending=True).values[len(best) - 1]
 
 
 def test_a_share_is_the_number_that_was_written():
-    assert tip.budget(100, 0.07) == 7 and tip.budget(100, 0.071) == 8 and tip.budget(3, 1e-9) == 1
-    assert tip.budget(0, 0.5) == 0 and tip.budget(9, 1.0) == 9
+    assert positions.budget(100, 0.07) == 7 and positions.budget(100, 0.071) == 8 and positions.budget(3, 1e-9) == 1
+    assert positions.budget(0, 0.5) == 0 and positions.budget(9, 1.0) == 9
 
 
 def test_scores_tell_the_four_regions_apart():
@@ -44,16 +45,16 @@ def test_scores_tell_the_four_regions_apart():
         "q3": [0, 0, 0, 1],
     }
     for kind, values in expected.items():
-        assert tip.scores(h, d, kind).tolist() == values
-    scale = tip.scores(3 * h + 1, 0.1 * d - 7, "soft_or")  # only the rank within the batch and its spacing count
-    torch.testing.assert_close(scale, tip.scores(h, d, "soft_or"))
+        assert positions.scores(h, d, kind).tolist() == values
+    scale = positions.scores(3 * h + 1, 0.1 * d - 7, "soft_or")  # only the rank within the batch and its spacing count
+    torch.testing.assert_close(scale, positions.scores(h, d, "soft_or"))
 
 
 def test_a_clipped_scale_survives_an_outlier():
     x = torch.cat([torch.linspace(0, 1, 999), torch.tensor([1e6])])
-    assert tip.min_max(x)[500] < 1e-5 and tip.min_max(x, 0.99)[500] == pytest.approx(0.5, abs=0.02)
-    assert tip.min_max(x, 0.99).max() == 1
-    assert (tip.min_max(torch.full((5,), 3.0)) == 0).all() and len(tip.min_max(torch.empty(0))) == 0
+    assert positions.min_max(x)[500] < 1e-5 and positions.min_max(x, 0.99)[500] == pytest.approx(0.5, abs=0.02)
+    assert positions.min_max(x, 0.99).max() == 1
+    assert (positions.min_max(torch.full((5,), 3.0)) == 0).all() and len(positions.min_max(torch.empty(0))) == 0
 
 
 def test_sampling_follows_the_scores_and_takes_zeros_last():
@@ -61,28 +62,28 @@ def test_sampling_follows_the_scores_and_takes_zeros_last():
     score = torch.tensor([0.0] * 50 + [0.1] * 25 + [0.9] * 25)
     counts = torch.zeros(100)
     for _ in range(400):
-        counts[tip.sample(score, 0.1, g)] += 1
+        counts[positions.sample(score, 0.1, g)] += 1
     assert counts[:50].sum() == 0
     assert 5 < counts[75:].sum() / counts[50:75].sum() < 13  # 9 with replacement, less without
 
 
 def test_random_scores_are_a_control_that_repeats_by_seed():
     h = torch.rand(1000, generator=torch.Generator().manual_seed(1))
-    a, b = (tip.scores(h, h, "random", generator=torch.Generator().manual_seed(3)) for _ in range(2))
+    a, b = (positions.scores(h, h, "random", generator=torch.Generator().manual_seed(3)) for _ in range(2))
     assert torch.equal(a, b) and abs(torch.corrcoef(torch.stack([a, h]))[0, 1]) < 0.1
 
 
 def test_smoothed_rates_are_never_certain():
-    rate = paced.success_rate(torch.tensor([0.0, 5.0, 10.0]), 10, smoothing=0.5)
+    rate = positions.success_rate(torch.tensor([0.0, 5.0, 10.0]), 10, smoothing=0.5)
     torch.testing.assert_close(rate, torch.tensor([0.5 / 11, 0.5, 10.5 / 11]))
-    assert paced.success_rate(torch.zeros(1), 0).item() == 0.5
+    assert positions.success_rate(torch.zeros(1), 0).item() == 0.5
 
 
 @settings(max_examples=50, deadline=None)
 @given(st.floats(0.2, 4), st.floats(0.2, 4), st.floats(0, 0.5))
 def test_the_frontier_has_the_largest_weight(alpha, beta, floor):
     rate = torch.linspace(0, 1, 2001, dtype=torch.float64)
-    w = paced.weights(rate, alpha, beta, floor)
+    w = positions.cell_weights(rate, alpha, beta, floor)
     assert w.max() <= 1 + 1e-12 and w.min() >= floor
     assert rate[w.argmax()].item() == pytest.approx(alpha / (alpha + beta), abs=2e-3)
     assert w[0] == w[-1] == floor
@@ -90,19 +91,15 @@ def test_the_frontier_has_the_largest_weight(alpha, beta, floor):
 
 def test_equal_exponents_of_zero_are_the_uniform_control():
     rate = torch.rand(10)
-    assert torch.equal(paced.weights(rate, 0.0, 0.0), paced.uniform(rate))
-    assert paced.hard_filter(torch.tensor([0.05, 0.1, 0.5, 0.9, 0.95])).tolist() == [0, 1, 1, 1, 0]
+    assert torch.equal(positions.cell_weights(rate, 0.0, 0.0), torch.ones(10))
+    assert positions.hard_filter(torch.tensor([0.05, 0.1, 0.5, 0.9, 0.95])).tolist() == [0, 1, 1, 1, 0]
 
 
 def test_cells_are_drawn_in_proportion_to_their_weights():
     g = torch.Generator().manual_seed(0)
-    cells = paced.sample_cells(torch.tensor([0.0, 1.0, 3.0]), 4000, g)
+    cells = positions.sample_cells(torch.tensor([0.0, 1.0, 3.0]), 4000, g)
     counts = cells.bincount(minlength=3)
     assert counts[0] == 0 and counts[2] / counts[1] == pytest.approx(3, rel=0.15)
-
-
-def test_forward_kl_comes_before_reverse_kl():
-    assert [paced.two_stage(p) for p in (0.0, 0.49, 0.5, 1.0)] == ["forward_kl"] * 2 + ["reverse_kl"] * 2
 
 
 @pytest.mark.parametrize("head", ["gaussian", "tokens"])
@@ -122,12 +119,12 @@ def test_preference_learning_raises_the_teachers_action_over_the_snapshots(head)
             return Categorical(parameter).log_prob(action).sum(-1)
 
     reference = log_prob(good).detach(), log_prob(bad).detach()
-    start = soda.dpo(log_prob(good), log_prob(bad), *reference, beta=0.5)
+    start = dpo(log_prob(good), log_prob(bad), *reference, beta=0.5)
     torch.testing.assert_close(start, torch.full((8,), math.log(2)))
     optimizer = torch.optim.SGD([parameter], 0.5)
     for _ in range(20):
         optimizer.zero_grad()
-        loss = average(soda.dpo(log_prob(good), log_prob(bad), *reference, beta=0.5))
+        loss = average(dpo(log_prob(good), log_prob(bad), *reference, beta=0.5))
         loss.backward()
         optimizer.step()
     assert loss < 0.9 * math.log(2)
@@ -137,28 +134,27 @@ def test_preference_learning_raises_the_teachers_action_over_the_snapshots(head)
 def test_the_preference_loss_by_its_formula_and_finite_differences():
     a, b, c, d = torch.randn(4, 6, dtype=torch.float64)
     expected = -torch.log(torch.sigmoid(0.3 * ((a - c) - (b - d))))
-    torch.testing.assert_close(soda.dpo(a, b, c, d, 0.3), expected)
-    assert torch.autograd.gradcheck(lambda x, y: soda.dpo(x, y, c, d, 0.3), (a.requires_grad_(), b.requires_grad_()))
+    torch.testing.assert_close(dpo(a, b, c, d, 0.3), expected)
+    assert torch.autograd.gradcheck(lambda x, y: dpo(x, y, c, d, 0.3), (a.requires_grad_(), b.requires_grad_()))
 
 
 @pytest.mark.parametrize(
     ("mistake", "message"),
     [
-        (lambda: tip.top(torch.ones(4), 0.0), "rho is 0.0"),
-        (lambda: tip.top(torch.ones(4), 1.01), "rho is 1.01"),
-        (lambda: tip.sample(torch.ones(4), math.nan), "rho is nan"),
-        (lambda: tip.scores(torch.ones(4), torch.ones(4), "best"), "score is 'best'"),
-        (lambda: tip.min_max(torch.tensor([1.0, math.nan])), "not a number"),
-        (lambda: tip.min_max(torch.ones(3), 0.3), "quantile is 0.3"),
-        (lambda: paced.success_rate(torch.tensor([11.0]), 10), "more successes than rollouts"),
-        (lambda: paced.success_rate(torch.tensor([1.0]), 10, 0.0), "smoothing is 0.0"),
-        (lambda: paced.weights(torch.tensor([1.2])), "outside 0 to 1"),
-        (lambda: paced.weights(torch.tensor([0.5]), alpha=-1), "must not be negative"),
-        (lambda: paced.weights(torch.tensor([0.5]), floor=2), "floor is 2"),
-        (lambda: paced.hard_filter(torch.tensor([0.5]), 0.9, 0.1), "must rise"),
-        (lambda: paced.sample_cells(torch.zeros(3), 5), "all weights are zero"),
-        (lambda: paced.two_stage(0.5, 1.5), "switch is 1.5"),
-        (lambda: soda.dpo(*torch.zeros(4, 1), beta=0.0), "beta is 0.0"),
+        (lambda: positions.top(torch.ones(4), 0.0), "rho is 0.0"),
+        (lambda: positions.top(torch.ones(4), 1.01), "rho is 1.01"),
+        (lambda: positions.sample(torch.ones(4), math.nan), "rho is nan"),
+        (lambda: positions.scores(torch.ones(4), torch.ones(4), "best"), "score is 'best'"),
+        (lambda: positions.min_max(torch.tensor([1.0, math.nan])), "not a number"),
+        (lambda: positions.min_max(torch.ones(3), 0.3), "quantile is 0.3"),
+        (lambda: positions.success_rate(torch.tensor([11.0]), 10), "more successes than rollouts"),
+        (lambda: positions.success_rate(torch.tensor([1.0]), 10, 0.0), "smoothing is 0.0"),
+        (lambda: positions.cell_weights(torch.tensor([1.2])), "outside 0 to 1"),
+        (lambda: positions.cell_weights(torch.tensor([0.5]), alpha=-1), "must not be negative"),
+        (lambda: positions.cell_weights(torch.tensor([0.5]), floor=2), "floor is 2"),
+        (lambda: positions.hard_filter(torch.tensor([0.5]), 0.9, 0.1), "must rise"),
+        (lambda: positions.sample_cells(torch.zeros(3), 5), "all weights are zero"),
+        (lambda: dpo(*torch.zeros(4, 1), beta=0.0), "beta is 0.0"),
     ],
 )
 def test_what_makes_no_sense_is_refused_in_one_sentence(mistake, message):

@@ -17,7 +17,7 @@ from matrix_hil.cli import main as lunar
 from policy.distill.cli import distill
 from policy.distill.config import CellsConfig, LearningConfig, OpsdcConfig, PositionsConfig, SodaConfig
 from policy.distill.losses import DivergenceConfig
-from policy.distill.teachers import Demonstrations, load_demonstrations, load_teacher, save_demonstrations
+from policy.distill.teachers import Demonstrations, load_demonstrations, load_teacher
 from policy.networks.actor import Actor, ModelConfig
 from policy.networks.policy_file import load_actor, save_policy
 from policy.networks.student import StudentConfig
@@ -52,7 +52,10 @@ def shown(trained) -> Demonstrations:
 
 @pytest.fixture
 def log(shown, tmp_path) -> Path:
-    save_demonstrations(tmp_path / "log.npz", shown)
+    card = json.dumps(replace(shown.card, training={}, metrics={}).to_json())
+    np.savez_compressed(
+        tmp_path / "log.npz", observation=shown.observation.numpy(), action=shown.action.numpy(), card=card
+    )
     return tmp_path / "log.npz"
 
 

@@ -207,14 +207,11 @@ def test_the_command_writes_both_headers(policies, tmp_path, capsys):
     assert "kB flash" in capsys.readouterr().out
 
 
-class Sine(nn.Module):
-    def forward(self, x):
-        return (torch.sin(x),)
-
-
 def test_what_c_cannot_say_is_refused(policies, tmp_path):
-    with pytest.raises(LunarError, match=r"does not know 'aten.sin.default'"):
-        translate(Sine(), 4, (0,))
+    actor, card = load_actor(policies["small"].folder)
+    actor.head[1] = nn.Tanh()
+    with pytest.raises(LunarError, match=r"does not know 'Tanh\(\)'"):
+        translate(actor)
     privileged = make_privileged(tmp_path / "privileged")
     with pytest.raises(LunarError, match="only a simulator knows"):
         write_header(privileged, tmp_path / "policy.h")

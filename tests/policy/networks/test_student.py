@@ -133,7 +133,7 @@ def test_a_student_in_c_is_the_student(tmp_path, head, int8):
     cfg = StudentConfig(head=head, ages=AGES, hidden=(32, 16), bins=16)
     bins = joint_bins(CARD, 16)
     student = Student(cfg, PRONK_OBSERVATION, bins=bins).eval()
-    program = translate(student, student.size, (0, 2), int8)
+    program = translate(student, int8)
     path = tmp_path / "student.h"
     path.write_text(header("student", CARD, program))
     x = observations(40)

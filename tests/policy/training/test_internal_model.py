@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from policy.networks.actor import CRITIC_SIZE, Actor, ModelConfig
+from policy.networks.distributions import Gaussian
 from policy.networks.encoder import EncoderConfig
-from policy.training.internal_model import EstimatorConfig, EstimatorLearner, sinkhorn
-from policy.training.ppo import LunarPPO, PPOConfig
+from policy.training.config import EstimatorConfig, PPOConfig
+from policy.training.internal_model import EstimatorLearner, sinkhorn
+from policy.training.ppo import LunarPPO
 from policy.training.vec_env import LunarVecEnv
 from sim.envs.world import PronkWorld, WorldConfig
 from sim.spec.observation import PRONK_OBSERVATION
@@ -101,5 +103,5 @@ def test_every_second_robot_is_mirrored_and_an_even_policy_finds_it_as_likely():
     image = model.mirrors["policy"](before["policy"][2, ::2])
     torch.testing.assert_close(data.features[2, ::2], model.policy.actor.features(image).detach())
     with torch.no_grad():
-        log_probs = model.policy.log_prob(data.flat("means"), data.flat("actions"))
+        log_probs = Gaussian(data.flat("means"), model.policy.log_std).log_prob(data.flat("actions"))
     torch.testing.assert_close(log_probs, data.flat("log_probs"), atol=1e-4, rtol=1e-5)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import pickle
 from dataclasses import replace
 from pathlib import Path
@@ -17,8 +16,9 @@ from policy.networks.actor import ModelConfig
 from policy.networks.encoder import EncoderConfig
 from policy.runtime.card import Card
 from policy.training import checkpoint
-from policy.training.cli import Stage, TrainConfig, TrainingProgress, _parse, run
-from policy.training.ppo import LunarPPO, PPOConfig
+from policy.training.cli import TrainingProgress, _parse, run
+from policy.training.config import PPOConfig, Stage, TrainConfig
+from policy.training.ppo import LunarPPO
 from policy.training.vec_env import LunarVecEnv
 from sim.envs.world import PronkWorld, WorldConfig
 from sim.errors import LunarError
@@ -80,7 +80,7 @@ def test_resumed_training_is_the_same_bit_by_bit(saved, tmp_path):
 
 
 def test_a_folder_is_all_that_a_continuation_needs(tmp_path):
-    cfg = replace(tiny(tmp_path / "run"), threads=1, stages=[Stage(0.5), Stage(1.0, {"tilt": -9.0})])
+    cfg = replace(tiny(tmp_path / "run"), threads=1, stages=[Stage(), Stage(rewards={"tilt": 3.0})], until=(0.5, 1.0))
     run(cfg, "first command")
     with pytest.raises(LunarError, match="256 steps already"):
         run(replace(cfg, resume=str(tmp_path / "run")), "")
@@ -95,14 +95,14 @@ def test_a_folder_is_all_that_a_continuation_needs(tmp_path):
     earlier = Card.load(tmp_path / "run" / "card.json").training["earlier"]
     assert [(e["command"], e["steps"]) for e in earlier] == [("first command", 256)]
     # the last stage had been reached at 128 of 256 steps: half of 512 does not lead back to the first
-    assert json.loads(checkpoint.read(tmp_path / "run" / checkpoint.NAME)["training"])["stage"] == 1
+    assert checkpoint.read(tmp_path / "run" / checkpoint.NAME)["training"]["stage"] == 1
 
 
 def test_another_world_may_follow(saved):
     _, path = saved
     world = replace(WORLD, num_envs=6, terrain=replace(GROUND, kind="highland"))
     model = fresh(world=world, ppo=replace(PPO, gamma=0.9))
-    notes = checkpoint.restore(model, checkpoint.read(path), path)
+    notes = model.restore(checkpoint.read(path), path)
     assert len(notes) == 1 and "new terrain" in notes[0]
     assert model.policy.optimizer.state_dict()["state"][0]["step"] > 0 and model.gamma == 0.9
     model.learn(6 * 8, reset_num_timesteps=False)
@@ -121,7 +121,7 @@ def test_another_world_may_follow(saved):
 def test_another_training_is_refused_in_one_sentence(saved, world, ppo, names):
     _, path = saved
     with pytest.raises(LunarError, match=names) as error:
-        checkpoint.restore(fresh(world=world, ppo=ppo), checkpoint.read(path), path)
+        fresh(world=world, ppo=ppo).restore(checkpoint.read(path), path)
     assert "\n" not in str(error.value)
 
 
@@ -142,7 +142,7 @@ def test_a_damaged_checkpoint_is_refused_in_one_sentence(saved, tmp_path):
             refused += 1
         else:  # only padding was hit
             assert str(document) == str(whole)
-            checkpoint.restore(model, document, copy)
+            model.restore(document, copy)
     assert refused > 14 + 12
     with pytest.raises(LunarError, match="does not exist"):
         checkpoint.read(tmp_path / "none.pt")
@@ -151,7 +151,7 @@ def test_a_damaged_checkpoint_is_refused_in_one_sentence(saved, tmp_path):
         checkpoint.read(copy)
     del whole["policy"]["critic.0.bias"]
     with pytest.raises(LunarError, match=r"damaged.*critic\.0\.bias"):
-        checkpoint.restore(model, whole, path)
+        model.restore(whole, path)
 
 
 def test_a_checkpoint_runs_no_code(tmp_path):

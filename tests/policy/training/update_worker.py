@@ -8,9 +8,11 @@ from pathlib import Path
 import torch
 
 from policy.networks.actor import ModelConfig
+from policy.networks.distributions import Gaussian
 from policy.networks.encoder import EncoderConfig
+from policy.training.config import PPOConfig
 from policy.training.distributed import Group, join
-from policy.training.ppo import LunarPPO, PPOConfig
+from policy.training.ppo import LunarPPO
 from policy.training.vec_env import LunarVecEnv
 from sim.envs.world import PronkWorld, WorldConfig
 
@@ -46,7 +48,8 @@ def prepared(group: Group) -> LunarPPO:
         data.features[:] = policy.actor.features(data.flat("policy")).unflatten(0, (STEPS, robots))
         data.means[:] = policy.actor.head(data.features)
         data.actions[:] = data.means + policy.log_std.exp() * noise
-        data.log_probs[:] = policy.log_prob(data.flat("means"), data.flat("actions")).view(STEPS, robots)
+        said = Gaussian(data.flat("means"), policy.log_std)
+        data.log_probs[:] = said.log_prob(data.flat("actions")).view(STEPS, robots)
         values = policy.critic(data.critic).squeeze(2)
         data.values[:] = values[:-1]
         data.compute_advantages(values[-1], model.gamma, model.gae_lambda)

@@ -1,9 +1,13 @@
-"""TIP: which positions to train on, by how unsure the student is and how far from its teacher.
+"""What to learn from: positions by how unsure and how far off the student is (TIP), cells by its success (PACED).
 
-Source: Xu et al., "TIP: Token Importance in On-Policy Distillation", arXiv 2604.14084. Two axes, student entropy h and
+TIP: Xu et al., "TIP: Token Importance in On-Policy Distillation", arXiv 2604.14084. Two axes, student entropy h and
 divergence d from the teacher, each brought to [0, 1] over the batch (ĥ, d̂), make four regions; the informative ones
 are uncertain positions and, the third quadrant Q3, overconfident wrong ones. ``product`` is the sampler of the OPD
 repository that the paper extends.
+
+PACED: Xu et al., "PACED: Distillation at the Frontier of Student Competence", arXiv 2603.11178: weight
+w(p) = p^α (1−p)^β of a cell (terrain × level × command), because the signal-to-noise ratio of the gradient vanishes
+where the student always fails and where it always succeeds. p comes from K rollouts per cell.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from policy.distill.losses import normalised
 from sim.errors import LunarError
 
 Score = Literal["entropy", "divergence", "product", "soft_or", "q3", "random"]
@@ -99,3 +104,54 @@ def sample(score: Tensor, rho: float, generator: torch.Generator | None = None) 
     the same as drawing one after the other without putting back). Positions with a score of zero come last.
     """
     return top(score / torch.empty_like(score).exponential_(generator=generator), rho)
+
+
+def success_rate(successes: Tensor, rollouts: Tensor | int, smoothing: float = 0.5) -> Tensor:
+    """(C,) p = (s + c) / (K + 2c): never 0 or 1, and ½ where nothing was tried.
+
+    Args:
+        successes: (C,) s of each cell. rollouts: (C,) or one number, K. smoothing: c > 0.
+    """
+    if not smoothing > 0:
+        raise LunarError(f"smoothing is {smoothing}; it must be above 0")
+    tried = torch.as_tensor(rollouts, device=successes.device)
+    if bool(((successes < 0) | (successes > tried)).any()):
+        raise LunarError("a cell has fewer than none or more successes than rollouts")
+    return (successes + smoothing) / (tried + 2 * smoothing)
+
+
+def cell_weights(rate: Tensor, alpha: float = 1.0, beta: float = 1.0, floor: float = 0.05) -> Tensor:
+    """(C,) max(w(p)/w(p*), floor), 1 at the frontier p* = α/(α+β); no cell is forgotten while the floor is above 0.
+
+    Args:
+        rate: (C,) success rates p in [0, 1]. alpha, beta: not negative; larger alpha shuns hard cells, beta easy ones.
+        floor: in [0, 1].
+    """
+    if not (alpha >= 0 and beta >= 0 and math.isfinite(alpha + beta)):
+        raise LunarError(f"alpha and beta are {alpha} and {beta}; they must not be negative")
+    if not 0 <= floor <= 1:
+        raise LunarError(f"floor is {floor}; it must lie between 0 and 1")
+    _check_rate(rate)
+    peak = 1.0
+    if alpha + beta > 0:
+        frontier = alpha / (alpha + beta)
+        peak = frontier**alpha * (1 - frontier) ** beta
+    return (rate.pow(alpha) * (1 - rate).pow(beta) / peak).clamp(min=floor)
+
+
+def hard_filter(rate: Tensor, low: float = 0.1, high: float = 0.9) -> Tensor:
+    """(C,) control: 1 for cells with low ≤ p ≤ high, 0 for all others."""
+    if not 0 <= low <= high <= 1:
+        raise LunarError(f"low and high are {low} and {high}; they must rise within 0 to 1")
+    _check_rate(rate)
+    return ((rate >= low) & (rate <= high)).to(rate.dtype)
+
+
+def sample_cells(weight: Tensor, count: int, generator: torch.Generator | None = None) -> Tensor:
+    """(count,) cells, drawn with replacement and chances proportional to their weights (C,): PACED as a sampler."""
+    return torch.multinomial(normalised(weight), count, replacement=True, generator=generator)
+
+
+def _check_rate(rate: Tensor) -> None:
+    if not bool(((rate >= 0) & (rate <= 1)).all()):
+        raise LunarError("a success rate lies outside 0 to 1")
