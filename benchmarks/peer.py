@@ -17,7 +17,6 @@ from gymnasium import spaces
 from sim.envs.spaces import ACTION_BOUND, action_space
 from sim.envs.world import WorldConfig
 from sim.mdp.events import CLEARANCE
-from sim.mdp.rewards import ECONOMY_GAIN, SOFT_IMPACT
 from sim.physics.scene import build_scene
 from sim.robots.load import load_robot
 from sim.spec.gravity import lunar_weight
@@ -118,7 +117,7 @@ class PeerEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         momentum = d.sensordata[10:13]
         command = self.command.tolist()
         feet = int((force > LOAD_FRACTION * self.weight).sum())
-        economy = 1.0 + ECONOMY_GAIN * command[4]
+        economy = 1.0 + self.cfg.shaping.economy_gain * command[4]
         w, x, y, z = d.qpos[3:7].tolist()
         fx, fy = 1 - 2 * (y * y + z * z), 2 * (w * z + x * y)
         norm = max(math.hypot(fx, fy), 1e-6)
@@ -138,7 +137,7 @@ class PeerEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         terms["yaw_rate"] = math.exp(-((yaw_error / 0.4) ** 2))
         terms["yaw_rate_error"] = abs(yaw_error)
         terms["tilt"] = gx * gx + gy * gy
-        terms["impact"] = max(total / self.weight - SOFT_IMPACT, 0.0) * economy
+        terms["impact"] = max(total / self.weight - self.cfg.shaping.soft_impact, 0.0) * economy
         terms["torque"] = float(d.actuator_force @ d.actuator_force) * economy
         change = self.action - last
         terms["action_rate"] = float(change @ change)

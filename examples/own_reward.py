@@ -11,12 +11,12 @@ from torch import Tensor
 from policy.training.cli import run
 from policy.training.config import TrainConfig
 from sim.config import parse
-from sim.mdp.rewards import reward
 from sim.mdp.state import State
+from sim.tasks.pronk import Shaping, reward
 
 
 @reward
-def foot_clearance(s: State) -> Tensor:
+def foot_clearance(s: State, p: Shaping) -> Tensor:
     """In flight, mean height of the feet above the ground, m."""
     return s.in_flight * s.foot_height.mean(1)
 

@@ -12,13 +12,13 @@ from policy.runtime.onnx_policy import OnnxPolicy, Proprioception
 from sim.errors import LunarError
 from sim.mdp.observations import NoiseConfig
 from sim.mdp.state import heading, rotate_inverse, to_heading
-from sim.mdp.terminations import FALL_TILT
 from sim.physics.batch import BatchPhysics
 from sim.physics.scene import PhysicsConfig
 from sim.spec.gravity import lunar_weight
 from sim.spec.hops import HopDetector
 from sim.spec.joints import LEGS
 from sim.spec.observation import SENSORS
+from sim.tasks.pronk import FALL_TILT
 from sim.terrain.height_field import HeightField
 
 LYING_TIME = 2.0  # s between a fall and the next start

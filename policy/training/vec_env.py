@@ -33,6 +33,7 @@ class LunarVecEnv(VecEnv):
     def step_wait(self) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray, list[dict[str, Any]]]:
         """Step the world. Infos of ended trials carry ``terminal_observation`` and ``TimeLimit.truncated``."""
         step = self.world.step(self._actions)
+        self.world.hops.drain()  # nobody reads the table here, and it grows
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         final = _numpy(step.final_observations)
         for row, i in enumerate(step.ended.tolist()):

@@ -60,6 +60,7 @@ class LunarPronkEnv(gymnasium.Env[Observation, np.ndarray]):
     def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """One control period of 20 ms; ``action`` (12,) of 1 is ``spaces.ACTION_BOUND`` units of the world's action."""
         step = self.world.step(ACTION_BOUND * torch.as_tensor(action)[None])
+        self.world.hops.drain()  # nobody reads the table here, and it grows
         observations = step.final_observations if len(step.ended) else step.observations
         self._show()
         return _row(observations), float(step.reward[0]), bool(step.terminated[0]), bool(step.truncated[0]), {}
@@ -122,6 +123,7 @@ class LunarPronkVectorEnv(VectorEnv):
     def step(self, actions: np.ndarray) -> tuple[Observation, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """One control period with ``actions`` (N, 12). Ended trials put ``final_obs`` and its mask into the info."""
         step = self.world.step(ACTION_BOUND * torch.as_tensor(actions))
+        self.world.hops.drain()  # nobody reads the table here, and it grows
         info: dict[str, Any] = {}
         if len(step.ended):
             mask = np.zeros(self.num_envs, dtype=bool)

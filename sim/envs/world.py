@@ -2,71 +2,24 @@
 
 from __future__ import annotations
 
-import difflib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from sim.errors import LunarError
-from sim.mdp import commands, events, observations, rewards
-from sim.mdp.commands import CommandConfig
-from sim.mdp.curriculum import CurriculumConfig, next_level
-from sim.mdp.events import PushConfig, Pushes, RandomisationConfig, ResetConfig
-from sim.mdp.observations import NoiseConfig
+from sim.mdp import commands, events, observations
+from sim.mdp.curriculum import next_level
+from sim.mdp.events import Pushes
 from sim.mdp.state import State, heading, rotate_inverse, to_heading
-from sim.mdp.terminations import FALL_TILT, fallen
 from sim.physics.backend import make_physics
-from sim.physics.scene import PhysicsConfig
-from sim.robots.go2.facts import GO2
 from sim.spec.gravity import lunar_weight
-from sim.spec.hops import LOAD_FRACTION, HopDetector
+from sim.spec.hops import LOAD_FRACTION, LOAD_TIME, HopDetector
 from sim.spec.observation import PRONK_OBSERVATION
-from sim.terrain.generators import LEVELS, TerrainConfig, make_levels, make_terrain
+from sim.tasks.pronk import FALL_TILT, WorldConfig, check_terms, fallen, total
+from sim.terrain.generators import LEVELS, make_levels, make_terrain
 from sim.terrain.height_field import stack
-
-
-def default_rewards() -> dict[str, float]:
-    """Weights per second of the last training stage."""
-    return {
-        "apex": 2.0, "velocity": 3.0, "yaw_rate": 0.5, "yaw_rate_error": -0.5, "push_off": 1.0,
-        "partial_contact": -3.0, "tilt": -3.0, "flight_momentum": -2.0, "impact": -0.5, "torque": -1e-4,
-        "action_rate": -0.03, "angular_rate": -0.02, "pose": -0.05,
-    }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class WorldConfig:
-    """A world full of robots."""
-
-    num_envs: int = 512
-    """Robots stepped together."""
-    episode_length: float = 20.0
-    """s."""
-    action_scale: float = GO2.action_scale
-    """rad per unit of action, around the nominal pose."""
-    terrain: TerrainConfig = field(default_factory=TerrainConfig)
-    other_terrains: tuple[str, ...] = ()
-    """Presets besides ``terrain`` that the robots are spread over, each with its ten levels; with a curriculum only."""
-    physics: PhysicsConfig = field(default_factory=PhysicsConfig)
-    commands: CommandConfig = field(default_factory=CommandConfig)
-    resets: ResetConfig = field(default_factory=ResetConfig)
-    randomisation: RandomisationConfig = field(default_factory=RandomisationConfig)
-    pushes: PushConfig = field(default_factory=PushConfig)
-    noise: NoiseConfig = field(default_factory=NoiseConfig)
-    ages: tuple[int, ...] = PRONK_OBSERVATION.ages
-    """Control steps back of the frames in the observation group ``policy``. Those that look back over a whole hop,
-    1.6 s, take 0, 1, 2, 3, 4, 5, then every fifth up to 80."""
-    curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
-    rewards: dict[str, float] = field(default_factory=default_rewards)
-    """Weight per second of each reward term, by its name in sim/mdp/rewards.py."""
-    fall_penalty: float = 1.0
-    """Taken off once when a trial ends by a fall."""
-    max_tilt: float = 0.785
-    """rad. A training trial ends beyond it."""
-    min_height: float = 0.12
-    """m. A training trial ends when the base is lower above the ground."""
 
 
 @dataclass
@@ -101,15 +54,14 @@ class PronkWorld:
     def __init__(
         self, cfg: WorldConfig, seed: int, device: str = "cpu", training: bool = True, threads: int = 0
     ) -> None:
-        for name in cfg.rewards:
-            if name not in rewards.TERMS:
-                near = difflib.get_close_matches(name, rewards.TERMS, n=1, cutoff=0.3)
-                raise LunarError(f"rewards: unknown term '{name}'" + (f"; did you mean '{near[0]}'?" if near else ""))
+        check_terms(cfg.rewards, "rewards")
         self.cfg = cfg
         self.device = torch.device(device)
         self.training = training
         self.num_envs = n = cfg.num_envs
-        events.check_randomisation(cfg.randomisation, cfg.physics.control_dt)
+        if not 0.0 < cfg.physics.timestep <= LOAD_TIME:
+            raise LunarError(f"physics.timestep is {cfg.physics.timestep} s; hops need one of at most {LOAD_TIME} s")
+        events.check_randomisation(cfg.randomisation, cfg.physics)
         self.spec = replace(PRONK_OBSERVATION, ages=cfg.ages)
         self.kinds = 1 + len(cfg.other_terrains)
         if cfg.curriculum.enabled:
@@ -194,10 +146,7 @@ class PronkWorld:
         failed = fallen(s, *limits)
         terminated = failed | diverged
         truncated = (self.steps >= self.max_steps) & ~terminated
-        rate = torch.zeros(self.num_envs, device=self.device)
-        for name, weight in self.weights.items():
-            rate += weight * rewards.TERMS[name](s)
-        reward = rate * self.dt - cfg.fall_penalty * terminated
+        reward = total(s, self.weights, cfg.shaping) * self.dt - cfg.fall_penalty * terminated
 
         self._renew_commands()
         self._newest = (self._newest + 1) % len(self._frames)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sim.errors import LunarError
 from sim.physics.base import Physics
+from sim.physics.scene import PhysicsConfig
 from sim.spec.gravity import EARTH
 
 CLEARANCE = 0.02  # m between the feet of a standing start and the ground
@@ -38,13 +39,13 @@ class ResetConfig:
 class RandomisationConfig:
     """What differs from robot to robot, drawn anew at each reset."""
 
-    gravity: tuple[float, float] = (1.62, 1.62)
-    """m/s^2, as the trunk feels it."""
+    gravity: tuple[float, float] | None = None
+    """m/s^2, as the trunk feels it; a range that holds ``physics.gravity``, which all robots have without one."""
     rig_share: float = 0.0
     """1. Share of robots on an ideal MATRIX rig: Earth's gravity, and a constant upward pull at the trunk that leaves
     ``gravity``. Their legs keep their Earth weight."""
-    friction: tuple[float, float] = (0.8, 0.8)
-    """1. Foot against ground."""
+    friction: tuple[float, float] | None = None
+    """1. Foot against ground; a range that holds ``physics.friction``, which all robots have without one."""
     rig_inertia: tuple[float, float] = (0.0, 0.0)
     """1. On a rig: counterweight, pulleys and rope as the trunk feels them, over the robot's mass; 5k/6 for a passive
     counterweight at rope ratio k. The pull lags behind an accelerating trunk by that mass times its acceleration."""
@@ -68,12 +69,12 @@ class RandomisationConfig:
 
 @dataclass(frozen=True)
 class PushConfig:
-    """Blows to the trunk: horizontal, in any direction, over one control step, in flight and in stance by turns."""
+    """Pushes of the trunk: horizontal, in any direction, over one control step, in flight and in stance by turns."""
 
     impulse: tuple[float, float] = (0.0, 0.0)
     """N*s."""
     period: tuple[float, float] = (2.0, 4.0)
-    """s from a trial's start or a blow until the next is due; it is given as soon as its phase has come."""
+    """s from a trial's start or a push until the next is due; it comes as soon as its phase has come."""
 
 
 class Pushes:
@@ -150,8 +151,8 @@ def reset_states(
     return qpos, qvel
 
 
-def check_randomisation(cfg: RandomisationConfig, control_dt: float) -> None:
-    """Refuse ranges that no robot can have.
+def check_randomisation(cfg: RandomisationConfig, physics: PhysicsConfig) -> None:
+    """Refuse ranges that no robot can have, and those that contradict ``physics``.
 
     Raises:
         LunarError: it names the range and what it may hold.
@@ -159,12 +160,16 @@ def check_randomisation(cfg: RandomisationConfig, control_dt: float) -> None:
     bounds = {
         "gravity": (0.0, math.inf), "friction": (0.0, math.inf), "rig_inertia": (0.0, math.inf),
         "rig_friction": (0.0, 0.99), "added_mass": (-math.inf, math.inf), "stiffness": (0.0, math.inf),
-        "damping": (0.0, math.inf), "strength": (0.01, math.inf), "delay": (0.0, control_dt),
+        "damping": (0.0, math.inf), "strength": (0.01, math.inf), "delay": (0.0, physics.control_dt),
     }  # fmt: skip
     for name, (least, most) in bounds.items():
-        low, high = getattr(cfg, name)
+        limits = getattr(cfg, name)
+        where = f"randomisation.{name}" if limits else f"physics.{name}"
+        low, high = limits or (getattr(physics, name),) * 2
         if not least <= low <= high <= most:
-            raise LunarError(f"randomisation.{name}: [{low}, {high}] is not a range within [{least}, {most}]")
+            raise LunarError(f"{where}: [{low}, {high}] is not a range within [{least}, {most}]")
+        if name in ("gravity", "friction") and not low <= (usual := getattr(physics, name)) <= high:
+            raise LunarError(f"{where}: [{low}, {high}] does not hold physics.{name} {usual}: change one of them")
 
 
 def randomise(cfg: RandomisationConfig, physics: Physics, ids: Tensor, generator: torch.Generator) -> Tensor:
@@ -173,13 +178,13 @@ def randomise(cfg: RandomisationConfig, physics: Physics, ids: Tensor, generator
     if _varies(cfg.added_mass, 0.0) or any(cfg.com_offset):
         load = _uniform(cfg.added_mass, count, generator)
         physics.set_payload(ids, load, *(_in_box(b, count, generator) for b in (cfg.added_mass_place, cfg.com_offset)))
-    effective = _uniform(cfg.gravity, count, generator)
+    effective = _uniform(cfg.gravity or (physics.cfg.gravity,) * 2, count, generator)
     on_rig = _uniform((0.0, 1.0), count, generator) < cfg.rig_share
     physics.set_gravity(ids, effective, on_rig * (EARTH - effective))
     if _varies(cfg.rig_inertia, 0.0) or _varies(cfg.rig_friction, 0.0):
         inertia, friction = (_uniform(limits, count, generator) for limits in (cfg.rig_inertia, cfg.rig_friction))
         physics.set_rope(ids, on_rig * inertia, on_rig * friction)
-    friction = _uniform(cfg.friction, count, generator)
+    friction = _uniform(cfg.friction or (physics.cfg.friction,) * 2, count, generator)
     physics.set_friction(ids, friction)
     motors = (cfg.stiffness, cfg.damping, cfg.strength, cfg.delay)
     if any(_varies(limits, usual) for limits, usual in zip(motors, (1.0, 1.0, 1.0, 0.0), strict=True)):

@@ -189,7 +189,7 @@ def _numpy_source(cfg: DemConfig) -> _Source:
         raise LunarError(f"terrain.dem.resolution is needed for '{cfg.path}': give the metres per pixel")
     if not isinstance(values, np.ndarray) or values.dtype.kind not in "iuf":
         raise LunarError(f"terrain.dem: '{cfg.path}' holds no plain numbers; save one float array by numpy.save")
-    if values.ndim != 2:
+    if values.ndim != 2 or cfg.band > 1:
         raise LunarError(f"terrain.dem: '{cfg.path}' has shape {values.shape}; one band of rows and columns is needed")
     scale = cfg.scale or 1.0
     return _Source(values.shape, cfg.resolution, lambda rows, cols: scale * values[rows, cols].astype(float))

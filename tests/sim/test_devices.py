@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from sim.envs.world import PronkWorld, WorldConfig
-from sim.mdp import observations, rewards, terminations
+from sim.mdp import observations
 from sim.mdp.state import State
 from sim.physics.ground import planes, points_below
 from sim.spec.observation import PRONK_OBSERVATION as SPEC
+from sim.tasks import pronk
 from sim.terrain.height_field import HeightField
 
 
@@ -28,16 +29,16 @@ def test_the_check_itself_bites(state):
         state.last_action + torch.zeros(12)
 
 
-@pytest.mark.parametrize("name", rewards.TERMS)
+@pytest.mark.parametrize("name", pronk.TERMS)
 def test_reward(state, name):
-    value = rewards.TERMS[name](state)
+    value = pronk.TERMS[name](state, pronk.Shaping())
     assert value.device.type == "meta" and value.shape == (3,)
 
 
 def test_observations_and_terminations(state):
     assert observations.frame(state, observations.NoiseConfig(), None).shape == (3, SPEC.frame_size)
     assert observations.critic(state, SPEC).device.type == "meta"
-    assert terminations.fallen(state, 0.8, 0.1).device.type == "meta"
+    assert pronk.fallen(state, 0.8, 0.1).device.type == "meta"
 
 
 def test_terrain():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import gymnasium
 import numpy as np
@@ -12,6 +12,8 @@ from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
 import sim.envs  # noqa: F401  (registers LunarPronk-v0)
+from policy.training.vec_env import LunarVecEnv
+from sim.envs.gym import LunarPronkEnv, LunarPronkVectorEnv
 from sim.envs.world import PronkWorld, WorldConfig
 from sim.errors import LunarError
 from sim.mdp.commands import CommandConfig
@@ -19,6 +21,7 @@ from sim.mdp.curriculum import CurriculumConfig
 from sim.mdp.events import RandomisationConfig, ResetConfig
 from sim.mdp.observations import NoiseConfig, group_specs
 from sim.spec.gravity import MOON
+from sim.spec.hops import HopTable
 from sim.spec.joints import NOMINAL_POSE
 from sim.spec.observation import PRONK_OBSERVATION as SPEC
 from sim.spec.observation import FrameStack, make_frame
@@ -139,14 +142,14 @@ def test_an_unknown_reward_term_names_the_nearest():
 
 def test_standing_still_pays_less_than_any_flight():
     """The reward's core: nothing is earned for height on the ground."""
-    from sim.mdp.rewards import TERMS
+    from sim.tasks.pronk import TERMS, Shaping
 
     world = PronkWorld(replace(SMALL, resets=ResetConfig(air_fraction=0.0)), 0, training=False)
     world.reset()
     for _ in range(50):
         world.step(torch.zeros(8, 12))
-    assert float(TERMS["apex"](world.state).abs().max()) == 0.0
-    assert float(TERMS["velocity"](world.state).abs().max()) == 0.0
+    assert float(TERMS["apex"](world.state, Shaping()).abs().max()) == 0.0
+    assert float(TERMS["velocity"](world.state, Shaping()).abs().max()) == 0.0
 
 
 @pytest.mark.filterwarnings("error")
@@ -235,3 +238,21 @@ def test_no_screen_no_window_but_a_sentence(monkeypatch):
     env = gymnasium.make("LunarPronk-v0", render_mode="human")
     with pytest.raises(LunarError, match="rgb_array"):
         env.reset(seed=0)
+
+
+@pytest.mark.parametrize("interface", ["gymnasium", "gymnasium vector", "stable-baselines3"])
+def test_nobody_who_steps_for_long_piles_up_hops(interface, monkeypatch):
+    cfg = replace(SMALL, terrain=TerrainConfig(), episode_length=1.0)
+    if interface == "gymnasium":
+        env, action = LunarPronkEnv(config=cfg), np.zeros(12, np.float32)
+    elif interface == "gymnasium vector":
+        env, action = LunarPronkVectorEnv(8, config=cfg), np.zeros((8, 12), np.float32)
+    else:
+        env, action = LunarVecEnv(PronkWorld(cfg, 0)), np.zeros((8, 12), np.float32)
+    env.reset()
+    hops = env.world.hops
+    row = {f.name: np.zeros(3) for f in fields(HopTable)}
+    for _ in range(4):
+        hops._rows.append(row)  # as if three robots had just completed a hop
+        env.step(action)
+        assert len(hops.table()) == 0

@@ -1,0 +1,1 @@
+"""Tasks, each in one file: what a world asks of its robots."""
