@@ -2,8 +2,9 @@
 
 The motors are *engaged* or limp (kp = 0, damped). Only a ``stand`` command engages them, while the robot's state is
 fresh and its targets are near the joints, so that nothing jumps; ``run`` and ``hold`` go on from there. They go limp
-when the policy says ``damp``, when its commands or the robot's states stop coming, and at a command that is not a
-number, and stay so until the next ``stand``: a policy that stalled does not carry on in the middle of a hop.
+when the policy says ``damp``, when its commands or the robot's states stop coming, when another node commands the
+motors too, and at a command that is not a number, and stay so until the next ``stand``: a policy that stalled does not
+carry on in the middle of a hop.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from policy.runtime.controller import JointCommand, bounded, check_bounds
+
+SECOND_MASTER = "another node publishes LowCmd: release the robot's sport mode or stop that node"
 
 
 @dataclass(frozen=True)
@@ -36,45 +39,48 @@ class Go2Guard:
         self.config = config or GuardConfig()
         self.engaged = False
         self.reason = "no command yet"
-        self._order: JointCommand | None = None
-        self._ordered = -math.inf
+        self._command: JointCommand | None = None
+        self._command_time = -math.inf
         self._position: np.ndarray | None = None
         self._tick = 0
-        self._stated = -math.inf
+        self._state_time = -math.inf
 
     @property
     def started(self) -> bool:
         """Whether a command has come: before it, the adapter must not put anything on the wire."""
-        return self._order is not None
+        return self._command is not None
 
     def on_state(self, position: np.ndarray, tick: int, now: float) -> bool:
         """Joint angles (12,) rad and the robot's own time in ms. False if they are a repetition or not numbers."""
         if (tick and tick == self._tick) or not np.isfinite(position).all():
             return False
-        self._position, self._tick, self._stated = position, tick, now
+        self._position, self._tick, self._state_time = position, tick, now
         return True
 
-    def on_command(self, order: JointCommand, now: float) -> None:
-        """What the policy asks for."""
-        self._order, self._ordered = order, now
-        if order.mode == "damp":
-            self._limp(order.reason or "the policy says damp")
-        elif not all(np.isfinite(v).all() for v in (order.targets, order.kp, order.kd)):
+    def on_command(self, command: JointCommand, now: float, alone: bool = True) -> None:
+        """What the policy commands; ``alone`` is false while another node commands the motors too."""
+        if not alone:
+            self._limp(SECOND_MASTER)
+            return
+        self._command, self._command_time = command, now
+        if command.mode == "damp":
+            self._limp(command.reason or "the policy says damp")
+        elif not all(np.isfinite(v).all() for v in (command.targets, command.kp, command.kd)):
             self._limp("a command holds a value that is not a number")
         elif not self.engaged:
-            self._engage(order, now)
+            self._engage(command, now)
 
     def motors(self, now: float) -> JointCommand:
         """What the motors get now: the newest command while engaged, else damping."""
         if self.engaged:
             for what, since, limit in (
-                ("command", self._ordered, self.config.command_timeout),
-                ("state of the robot", self._stated, self.config.state_timeout),
+                ("command", self._command_time, self.config.command_timeout),
+                ("state of the robot", self._state_time, self.config.state_timeout),
             ):
                 if not 0.0 <= now - since <= limit:
                     self._limp(f"no {what} for {now - since:.2f} s")
-        if self.engaged and self._order is not None:
-            return self._order
+        if self.engaged and self._command is not None:
+            return self._command
         return self.limp()
 
     def limp(self) -> JointCommand:
@@ -82,12 +88,12 @@ class Go2Guard:
         targets = np.zeros(12) if self._position is None else self._position
         return JointCommand(targets, 0.0, self.config.damp_kd, "damp", self.reason)
 
-    def _engage(self, order: JointCommand, now: float) -> None:
-        if order.mode != "stand":
+    def _engage(self, command: JointCommand, now: float) -> None:
+        if command.mode != "stand":
             return  # why it is limp still holds
-        if self._position is None or not 0.0 <= now - self._stated <= self.config.state_timeout:
+        if self._position is None or not 0.0 <= now - self._state_time <= self.config.state_timeout:
             self.reason = "the robot's state is too old to stand"
-        elif (jump := float(np.abs(order.targets - self._position).max())) > self.config.engage_tolerance:
+        elif (jump := float(np.abs(command.targets - self._position).max())) > self.config.engage_tolerance:
             self.reason = f"a target is {jump:.2f} rad away from its joint; activate the policy anew"
         else:
             self.engaged, self.reason = True, ""

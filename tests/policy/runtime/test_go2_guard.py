@@ -122,6 +122,17 @@ def test_damp_is_obeyed_at_once_and_says_why() -> None:
     assert is_limp(guard, 0.01) and guard.reason == "the robot fell"
 
 
+def test_with_a_second_master_it_is_silent_or_goes_limp() -> None:
+    guard = Go2Guard(CONFIG)
+    guard.on_state(NOMINAL_POSE, 1, 0.0)
+    guard.on_command(order("stand"), 0.0, alone=False)
+    assert not guard.started and not guard.engaged and "another node" in guard.reason
+    guard.on_command(order("stand"), 0.01)
+    assert guard.engaged
+    guard.on_command(order("run"), 0.02, alone=False)
+    assert guard.started and is_limp(guard, 0.02) and "another node" in guard.reason
+
+
 def test_limits_have_limits() -> None:
     with pytest.raises(LunarError, match="damp_kd is 0"):
         GuardConfig(damp_kd=0.0)  # an undamped robot falls hard

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from matrix_hil.bringup.tables import MACHINES
+from matrix_hil.bringup.tables import MACHINES, TABLES
 from matrix_hil.log import TOPICS
 
 DRIVERS = tuple(f"{machine}_driver" for machine in MACHINES)
@@ -95,6 +95,6 @@ SERVICES = {
     )
 }
 """By name."""
-NODES = ("virtual_rig", "recorder", "twin", *DRIVERS, "sync")
+NODES = tuple(process.name for process in TABLES["matrix"])
 OPERATOR = "operator"
 """Whoever may publish commands and call services: a console, a panel, rqt."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from lunar_policy.node import RELIABLE, STREAM
 from rclpy.duration import Duration
 from rclpy.qos import DurabilityPolicy, LivelinessPolicy, QoSProfile, ReliabilityPolicy
 
 COMMAND_DEADLINE = 0.05  # s; a motion command that is later than this is missed
 COMMAND_LEASE = 0.1  # s; a publisher of motion commands that is silent for longer counts as dead
 
-# The sensor data profile with a queue of one: what waited in a queue is not the newest state.
-STREAM = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 # Drivers ask for deadline and liveliness, so that whoever does not promise them (a replayed log, 'ros2 topic pub') is
 # not heard. Liveliness is by topic: a process that lives but has stopped to command is dead in this sense.
 COMMAND = QoSProfile(
@@ -20,8 +19,7 @@ COMMAND = QoSProfile(
     liveliness_lease_duration=Duration(seconds=COMMAND_LEASE),
 )
 STATE = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-EVENT = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
-PROFILES = {"stream": STREAM, "command": COMMAND, "state": STATE, "event": EVENT}
+PROFILES = {"stream": STREAM, "command": COMMAND, "state": STATE, "event": RELIABLE}
 
 # The recorder wants every message, late ones too, and asks for nothing that could exclude a publisher.
 RECORD = QoSProfile(depth=1000, reliability=ReliabilityPolicy.BEST_EFFORT)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from rcl_interfaces.msg import ParameterDescriptor
+from lunar_policy.node import RELIABLE
 from rclpy.duration import Duration
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rosgraph_msgs.msg import Clock
@@ -34,19 +34,14 @@ class ReplayNode(BridgeNode):
     parameters = (
         Parameter("bag", "", "Folder of a log, or an .mcap file."),
         Parameter("clock_rate", 100.0, "Hz, by the wall. Messages on /clock.", (1.0, 1000.0)),
+        Parameter("rate", 1.0, "Seconds of the log per second.", any_type=True),
+        Parameter("loop", False, "Start again at the end; /clock jumps back then.", any_type=True),
+        Parameter("start", 0.0, "s after the log's first message to begin at.", any_type=True),
+        Parameter("end", 0.0, "s after the log's first message to end at; 0 is its end.", any_type=True),
     )
 
     def __init__(self) -> None:
         super().__init__("replay")
-        for name, default, help in (
-            ("rate", 1.0, "Seconds of the log per second."),
-            ("loop", False, "Start again at the end; /clock jumps back then."),
-            ("start", 0.0, "s after the log's first message to begin at."),
-            ("end", 0.0, "s after the log's first message to end at; 0 is its end."),
-        ):
-            # a whole number on a command line is an integer to ROS, so the type is left open
-            descriptor = ParameterDescriptor(description=f"{help} Read by configure.", dynamic_typing=True)
-            self.declare_parameter(name, default, descriptor)
         self._end = threading.Event()
         self._thread: threading.Thread | None = None
         self._schedule: Schedule | None = None
@@ -72,8 +67,7 @@ class ReplayNode(BridgeNode):
                 self._add(message)
         if first is None or not inside:
             raise LunarError(f"log {self.value('bag')} holds no message in the range from start to end")
-        self._clock_topic = self.create_publisher(Clock, "/clock", QoSProfile(depth=10))
-        self.keep(self.destroy_publisher, self._clock_topic)
+        self._clock_topic = self.keep(self.destroy_publisher, self.create_publisher(Clock, "/clock", RELIABLE))
         for topic, why in self._skipped.items():
             self.get_logger().warning(f"{topic} is left out: {why}")
 
@@ -103,8 +97,7 @@ class ReplayNode(BridgeNode):
         except (ImportError, AttributeError, ValueError, TypeError) as error:
             self._skipped[message.topic] = f"{message.type} cannot be published here ({error})"
             return
-        self._topics[message.topic] = publisher
-        self.keep(self.destroy_publisher, publisher)
+        self._topics[message.topic] = self.keep(self.destroy_publisher, publisher)
 
     def _play(self) -> None:
         deadline = time.monotonic() + _LISTENERS

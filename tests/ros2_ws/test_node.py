@@ -1,0 +1,85 @@
+"""The base of the nodes: what each lifecycle transition opens and closes, and the end of a process."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+NODE = """
+import sys
+
+from lunar_policy.node import ERROR, Health, ManagedNode, Parameter, run
+from sim.errors import LunarError
+
+
+class Probe(ManagedNode):
+    parameters = (Parameter("refuse", "", "Transition that fails."),)
+
+    def __init__(self):
+        super().__init__("probe")
+        self.events = []
+
+    def configure(self):
+        self.keep(self.events.append, "close what configure opened")
+        self.check("configure")
+
+    def activate(self):
+        self.keep(self.events.append, "close what activate opened")
+        self.check("activate")
+
+    def check(self, name):
+        if self.value("refuse") == name:
+            raise LunarError(f"{name} is refused")
+        self.events.append(name)
+
+    def deactivate(self):
+        self.events.append("deactivate")
+
+    def release(self):
+        self.events.append("release")
+
+    def health(self):
+        return Health(ERROR, "", {})
+
+    def start(self):
+        good = super().start()
+        if good:
+            self.trigger_deactivate()
+            self.trigger_activate()
+        self.finished = True
+        return good
+
+    def close(self):
+        super().close()
+        print(*self.events, sep="\\n")
+
+
+sys.exit(run(Probe, sys.argv))
+"""
+
+
+@pytest.mark.parametrize(
+    ("refuse", "status", "events"),
+    [
+        (
+            "",
+            0,
+            [
+                *("configure", "activate", "close what activate opened", "deactivate"),
+                *("activate", "close what activate opened", "deactivate", "release", "close what configure opened"),
+            ],
+        ),
+        ("configure", 1, ["release", "close what configure opened", "release"]),
+        ("activate", 1, ["configure", "close what activate opened", "release", "close what configure opened"]),
+    ],
+)
+def test_each_transition_closes_what_its_opposite_opened(
+    refuse: str, status: int, events: list[str], ros: dict[str, str]
+) -> None:
+    line = [sys.executable, "-c", NODE, "--ros-args", "-p", "autostart:=true", "-p", f"refuse:='{refuse}'"]
+    result = subprocess.run(line, env=ros, capture_output=True, text=True, timeout=60)
+    assert result.returncode == status, result.stderr
+    assert result.stdout.splitlines() == events
+    assert not refuse or f"{refuse} is refused" in result.stderr
