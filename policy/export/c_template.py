@@ -173,11 +173,6 @@ $FRAME_CODE$
 LIBRARY = """\
 #include <stddef.h>
 #include "PATH"
-size_t state_bytes(void);
-void reset(NAME_state *s);
-void infer(const float *observation, float *action, float *estimate);
-int act(NAME_state *s, const float *w, const float *g, const float *q, const float *v, const float *c,
-        float *t, float *e);
 size_t state_bytes(void) { return sizeof(NAME_state); }
 void reset(NAME_state *s) { NAME_reset(s); }
 void infer(const float *observation, float *action, float *estimate) { NAME_infer(observation, action, estimate); }

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from policy.networks.layers import mlp
+from policy.networks.layers import frame_layers, mlp
 
 ESTIMATES = ("vx", "vy", "vz", "height")
 """What encoders may estimate, in this order everywhere: the base's velocity in the heading frame, m/s, and the height
@@ -43,12 +43,8 @@ class Encoder(nn.Module):
     def __init__(self, cfg: EncoderConfig, frame_size: int, given: int) -> None:
         super().__init__()
         self.split = len(cfg.estimates)
-        layers: list[nn.Module] = []
-        width = frame_size
-        for w in cfg.frame:
-            layers += [nn.Linear(width, w), nn.ELU()]
-            width = w
-        self.frame = nn.Sequential(*layers)
+        self.frame = frame_layers(frame_size, cfg.frame)
+        width = cfg.frame[-1] if cfg.frame else frame_size
         self.head = mlp(width * len(cfg.ages) + given, cfg.hidden, self.split + cfg.latent)
 
     def forward(self, frames: Tensor, given: list[Tensor]) -> tuple[Tensor, Tensor]:

@@ -19,7 +19,7 @@ from torch.special import log_ndtr
 
 from policy.networks.actor import ActorOutput
 from policy.networks.distributions import Categorical, Gaussian, Output, check_std, wide
-from policy.networks.layers import mlp
+from policy.networks.layers import frame_layers, mlp
 from policy.runtime.card import Card
 from sim.errors import LunarError
 from sim.spec.joints import LOWER, UPPER
@@ -149,12 +149,8 @@ class Student(nn.Module):
             self.register_buffer("low", bins.low, persistent=False)
             self.register_buffer("width", bins.width, persistent=False)
         outputs = actions * (cfg.bins if cfg.head == "tokens" else 2)
-        layers: list[nn.Module] = []
-        width = spec.frame_size
-        for w in cfg.frame:
-            layers += [nn.Linear(width, w), nn.ELU()]
-            width = w
-        self.frame = nn.Sequential(*layers)
+        self.frame = frame_layers(spec.frame_size, cfg.frame)
+        width = cfg.frame[-1] if cfg.frame else spec.frame_size
         self.net = mlp(width * len(cfg.ages) + self.commands, cfg.hidden, outputs)
 
     def output(self, observation: Tensor) -> Output:
