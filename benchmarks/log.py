@@ -214,8 +214,8 @@ def _last(data: bytes) -> float:
 
 def replayed(cfg: BenchLogConfig, folder: Path) -> dict[str, Any]:
     """Size of the report of a HIL run, how fast it is summarised, and how fast it is run again."""
-    from matrix_hil.replay.cli import ReplayConfig
-    from matrix_hil.replay.cli import run as report
+    from matrix_hil.replay.look.cli import ReplayConfig
+    from matrix_hil.replay.look.cli import run as report
 
     path = Path(cfg.log) if cfg.log else _fly(cfg, folder / "hil")
     begin = time.perf_counter()
