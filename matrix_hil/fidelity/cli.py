@@ -35,7 +35,7 @@ class FidelityConfig(RigSetup):
     schemes: str = ",".join(SCHEMES)
     """Names, separated by commas; ``moon`` is always among them."""
     command: HopCommand = field(default_factory=lambda: HopCommand(vx=0.2))
-    """What the robot is asked to do. It is thrown up as for a hop of this apex gain."""
+    """The command to the robot. It is thrown up as for a hop of this apex gain."""
     plan: RunPlan = field(default_factory=lambda: RunPlan(stand=1.0, down=0.1))
     settle: float = 3.0
     """s with the policy before hops count."""

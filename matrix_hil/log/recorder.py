@@ -162,7 +162,7 @@ class Recorder:
             self._write_fault("/tracker/fault", states.tracker.fault, time)
 
     def write_commands(self, commands: MachineCommands, time: float) -> None:
-        """Take what every machine is told in a cycle."""
+        """Take a cycle's commands to all machines."""
         self.write("/platform/command", commands.platform, time)
         self.write("/treadmill/command", commands.treadmill, time)
         self.write("/counterweight/command", commands.counterweight, time)

@@ -1,6 +1,6 @@
 """``lunar replay rerun``: a log's inputs through this policy, sync and safety again; every difference is reported.
 
-Sync and supervisor are pure functions of what a cycle gave them (``/sync/input``), their configuration and the policy.
+Sync and supervisor are pure functions of the inputs of a cycle (``/sync/input``), their configuration and the policy.
 So the same code and settings on their own log give the same commands bit by bit, and a difference is a change.
 The loop is open: what the machines did stays as logged, also where other commands would have moved them elsewhere.
 """
@@ -131,8 +131,8 @@ def rerun(log: Log, sync: Sync, supervisor: Supervisor) -> Rerun:
             give_order(order, sync, supervisor, now[k])
         states = machine_states(inputs, k)
         patch = patches(patch_time[k])
-        wanted, world, info = sync.step(states, patch, HopCommand(*commands[k]), now[k])
-        sent, judged = supervisor.step(states, wanted, now[k], patch)
+        proposed, world, info = sync.step(states, patch, HopCommand(*commands[k]), now[k])
+        sent, judged = supervisor.step(states, proposed, now[k], patch)
         decided.append((sent, judged, info.command, world))
     seconds = time.perf_counter() - began
     columns = {(topic, name): np.array([_pick(d, topic, name) for d in decided]) for topic, name, _ in CHANNELS}

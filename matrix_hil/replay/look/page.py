@@ -105,9 +105,7 @@ def _cards(results: dict[str, Any]) -> str:
         ("duration", _number(results["duration_s"], 1), "s"),
         ("lost", _number(results["lost_bytes"]), "bytes"),
     ]
-    cards = (
-        f'<div class="card"><b>{value}<i>{unit}</i></b><span>{name}</span></div>' for name, value, unit in rows
-    )
+    cards = (f'<div class="card"><b>{value}<i>{unit}</i></b><span>{name}</span></div>' for name, value, unit in rows)
     return f'<div class="cards">{"".join(cards)}</div>'
 
 

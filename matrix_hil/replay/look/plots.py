@@ -22,7 +22,7 @@ _STATES = ("idle", "armed", "run", "hold", "safe", "estop")
 _PAIRS: tuple[dict[str, Any], ...] = (
     {
         "machine": "/counterweight", "name": "tension", "unit": "N", "title": "Rope tension",
-        "caption": "Upward force at the harness: what the counterweight was told to hold and what its load cell "
+        "caption": "Upward force at the harness: as commanded to the counterweight and as its load cell "
         "measured, in N.",
     },
     {
