@@ -1,38 +1,46 @@
-"""``lunar bench NAME``: measurements as ratios against a named peer run in the same call."""
+"""``lunar bench NAME``: measurements as ratios against a named peer run in the same call.
+
+A benchmark is a module with a ``Config``, ``run(cfg) -> results`` and ``show(results)``; ``DEFAULT`` names its
+file below configs/, if it has one.
+"""
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
 
+from sim.config import parse
 from sim.errors import LunarError
+from sim.results import write_results
 
 BENCHES = {
-    "sim": ("benchmarks.sim", "environment steps per second against its ceiling and its peers"),
-    "train": ("benchmarks.train", "training end to end against stock SB3, and where the time goes"),
-    "contact": ("benchmarks.contact", "ways to meet uneven ground: speed against errors of normals and forces"),
-    "model": ("benchmarks.model", "simplifications of the model: speed against errors in a hop"),
-    "faults": (
-        "matrix_hil.faults.cli",
-        "every fault of links, machines, twin and host: does the rig end safe, in time?",
-    ),
-    "dhim": ("benchmarks.dhim", "internal models at equal steps: skill on rough ground, errors of the estimates"),
-    "estimator": ("benchmarks.estimator", "windows and shapes of encoders: errors on held-out robots"),
-    "codec": ("benchmarks.codec", "ten million bytes of noise with frames in it: all found, none invented?"),
-    "distill": (
-        "benchmarks.distill",
-        "students by each method against today's practice and papers' claims; the losses alone",
-    ),
-    "log": ("benchmarks.log", "writing and reading HIL logs against rosbags; loss at a kill, size of a report"),
+    "sim": "environment steps per second against its ceiling and its peers",
+    "train": "training end to end against stock SB3, and where the time goes",
+    "contact": "contact models of uneven ground: speed against errors of normals and forces",
+    "model": "simplifications of the model: speed against errors in a hop",
+    "faults": "every fault of links, machines, twin and host: does the rig end safe, in time?",
+    "dhim": "internal models at equal steps: skill on rough ground, errors of the estimates",
+    "estimator": "windows and shapes of encoders: errors on held-out robots",
+    "codec": "ten million bytes of noise with frames in it: all found, none invented?",
+    "distill": "students by each method against today's practice and papers' claims; the losses alone",
+    "log": "writing and reading HIL logs against rosbags; loss at a kill, size of a report",
 }
 
 
 def main(argv: Sequence[str]) -> None:
     """Entry of ``lunar bench``."""
-    if not argv or argv[0] not in BENCHES:
-        lines = "".join(f"\n  {name:8} {text}" for name, (_, text) in BENCHES.items())
-        if argv and argv[0] in ("-h", "--help"):
-            print(f"usage: lunar bench NAME [--quick] [--json FILE]\n{lines}")
-            return
+    name = argv[0] if argv else ""
+    if name in ("-h", "--help"):
+        lines = "".join(f"\n  {name:9} {text}" for name, text in BENCHES.items())
+        print(f"usage: lunar bench NAME [--quick] [--json FILE]\n{lines}")
+    elif name == "faults":  # ships with the rig, whose safety it shows
+        importlib.import_module("matrix_hil.faults.cli").main(argv[1:])
+    elif name in BENCHES:
+        bench = importlib.import_module(f"benchmarks.{name}")
+        cfg = parse(bench.Config, argv[1:], f"lunar bench {name}", default=getattr(bench, "DEFAULT", None))
+        results = bench.run(cfg)
+        if cfg.json:
+            write_results(cfg.json, f"bench {name}", getattr(cfg, "seed", 0), results)
+        bench.show(results)
+    else:
         raise LunarError(f"name a benchmark: {', '.join(BENCHES)}")
-    importlib.import_module(BENCHES[argv[0]][0]).main(argv[1:])

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from rich.console import Console
 
 from matrix_hil.link.framing import MAX_ENCODED, MAX_PAYLOAD, FrameDecoder, encode
 from matrix_hil.link.protocol import unpack
-from sim.config import parse
 from sim.errors import LunarError
-from sim.results import write_results
 
 
 @dataclass(frozen=True)
-class FuzzConfig:
+class Config:
     """Feed the decoder noise and frames in pieces of any size."""
 
     size: int = 10_000_000
@@ -128,16 +127,17 @@ def _feed(
     return found, invented, seconds
 
 
-def main(argv: Sequence[str]) -> None:
-    """Entry of ``lunar bench codec``."""
-    cfg = parse(FuzzConfig, argv, prog="lunar bench codec")
-    result = fuzz(cfg.size // 10 if cfg.quick else cfg.size, cfg.seed)
+def run(cfg: Config) -> dict[str, Any]:
+    """The fields of ``FuzzResult``."""
+    return asdict(fuzz(cfg.size // 10 if cfg.quick else cfg.size, cfg.seed))
+
+
+def show(results: dict[str, Any]) -> None:
+    """One line; raises LunarError when the decoder failed."""
+    r = FuzzResult(**results)
     Console().print(
-        f"{result.bytes} bytes: {result.found} of {result.frames} frames found, {result.invented} invented, "
-        f"{result.crc_errors} checksum errors, at most {result.held_bytes} bytes held, "
-        f"{result.bytes_per_second / 1e6:.0f} MB/s"
+        f"{r.bytes} bytes: {r.found} of {r.frames} frames found, {r.invented} invented, "
+        f"{r.crc_errors} checksum errors, at most {r.held_bytes} bytes held, {r.bytes_per_second / 1e6:.0f} MB/s"
     )
-    if cfg.json:
-        write_results(cfg.json, "bench codec", cfg.seed, asdict(result))
-    if result.found != result.frames or result.invented or result.held_bytes > MAX_ENCODED:
+    if r.found != r.frames or r.invented or r.held_bytes > MAX_ENCODED:
         raise LunarError("the decoder lost or invented frames, or held too much; the line above says how many")

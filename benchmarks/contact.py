@@ -1,4 +1,4 @@
-"""``lunar bench contact``: speed and errors of the ways to meet uneven ground.
+"""``lunar bench contact``: speed and errors of contact models of uneven ground.
 
 Robots land at 1 m/s, with 0.5 m/s forwards and legs held by their servos, on flat ground, a fresh crater's rim and
 blocky ground, where every one has a foot at a rock. Contact normals and penetration are compared with the exact surface
@@ -8,21 +8,17 @@ and the two nearest rocks, all laid anew at every step.
 
 from __future__ import annotations
 
-import statistics
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import mujoco
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
-from benchmarks.contact_models import Ground, Landing, Start, Way
-from sim.config import parse
+from benchmarks.contact_models import ContactModel, Ground, Landing, Start
+from benchmarks.harness import by_turns, medians, show_table
 from sim.physics.scene import PhysicsConfig
-from sim.results import write_results
 from sim.spec.gravity import lunar_weight
 from sim.spec.joints import LEGS, NOMINAL_POSE
 from sim.terrain.generators import TerrainConfig
@@ -33,22 +29,22 @@ DURATION = 16  # control steps of a landing
 LANDING = 0.2  # s after the first touch in which forces are compared
 MANY_ROCKS = 100  # within 9 m of the origin: then robots land on them
 MOVING_MEAN = 0.02  # s, of the peak force
-PLANES = Way("planes")
-WAYS = (
-    Way("height field", "height field"),
+PLANES = ContactModel("planes")
+MODELS = (
+    ContactModel("height field", "height field"),
     PLANES,
-    Way("planes, every substep", every_substep=True),
-    Way("planes at the nearest ground", closest=1),
-    Way("the same, every substep", every_substep=True, closest=1),
-    Way("the same, and one rock per foot", closest=1, rocks=1),
-    Way("with rocks, every substep", every_substep=True, closest=1, rocks=1),
+    ContactModel("planes, every substep", every_substep=True),
+    ContactModel("planes at the nearest ground", closest=1),
+    ContactModel("the same, every substep", every_substep=True, closest=1),
+    ContactModel("the same, and one rock per foot", closest=1, rocks=1),
+    ContactModel("with rocks, every substep", every_substep=True, closest=1, rocks=1),
 )
-TRUTH = Way("reference", every_substep=True, closest=2, rocks=2)
+TRUTH = ContactModel("reference", every_substep=True, closest=2, rocks=2)
 
 
 @dataclass(frozen=True)
-class BenchContactConfig:
-    """Ways to meet the ground: control steps per second against errors of normals, forces and penetration."""
+class Config:
+    """Contact models of uneven ground: control steps per second against errors of normals, forces and penetration."""
 
     physics: PhysicsConfig = field(default_factory=PhysicsConfig)
     """The training model."""
@@ -66,44 +62,38 @@ class BenchContactConfig:
     """Fewer robots and rounds, under 45 s."""
 
 
-def main(argv: Sequence[str]) -> None:
-    """Entry of ``lunar bench contact``."""
-    cfg = parse(BenchContactConfig, argv, prog="lunar bench contact")
+def run(cfg: Config) -> dict[str, list[dict[str, Any]]]:
+    """Rows by kind of ground."""
     if cfg.quick:
-        cfg = replace(cfg, robots=24, copies=8, rounds=2)
-    results: dict[str, list[dict[str, Any]]] = {}
-    for kind in GROUNDS:
-        ground = Ground(TerrainConfig(kind=kind, size=24.0), cfg.seed)
-        results[kind] = study(cfg, ground)
-        Console().print(_table(kind, results[kind]))
-    if cfg.json:
-        write_results(cfg.json, "bench contact", cfg.seed, results)
+        cfg = replace(cfg, robots=24, copies=24, rounds=2)  # as many robots in all, or a speed is another
+    return {kind: study(cfg, Ground(TerrainConfig(kind=kind, size=24.0), cfg.seed)) for kind in GROUNDS}
 
 
-def study(cfg: BenchContactConfig, ground: Ground) -> list[dict[str, Any]]:
-    """One row per way on this ground."""
+def study(cfg: Config, ground: Ground) -> list[dict[str, Any]]:
+    """One row per contact model on this ground."""
     start = landings(cfg, ground, np.random.default_rng(cfg.seed))
     fine = replace(cfg.physics, timestep=FINE, substeps=round(cfg.physics.control_dt / FINE))
     true_peak, true_impulse = _forces(Landing(fine, TRUTH, ground, start))
     rows: list[dict[str, Any]] = []
-    for way in WAYS:
-        peak, impulse = _forces(Landing(cfg.physics, way, ground, start))
+    for contact_model in MODELS:
+        peak, impulse = _forces(Landing(cfg.physics, contact_model, ground, start))
         peak, impulse = np.abs(peak / true_peak - 1), np.abs(impulse / true_impulse - 1)
         rows.append({
-            "way": way.name, **_contacts(Landing(cfg.physics, way, ground, start), ground),
+            "model": contact_model.name, **_contacts(Landing(cfg.physics, contact_model, ground, start), ground),
             "peak_error": np.median(peak), "peak_error_p95": np.quantile(peak, 0.95),
             "impulse_error": np.median(impulse), "impulse_error_p95": np.quantile(impulse, 0.95),
         })  # fmt: skip
     many = Start(np.tile(start.qpos, (cfg.copies, 1)), np.tile(start.qvel, (cfg.copies, 1)), start.targets)
-    runs = [Landing(cfg.physics, way, ground, many) for way in WAYS]
-    speeds = np.array([[_speed(run) for run in runs] for _ in range(cfg.rounds)])
-    for i, row in enumerate(rows):
-        row["steps_per_s"] = statistics.median(speeds[:, i])
-        row["relative_speed"] = statistics.median(speeds[:, i] / speeds[:, WAYS.index(PLANES)])
+    runs = [Landing(cfg.physics, contact_model, ground, many) for contact_model in MODELS]
+    calls = {m.name: partial(_speed, landing) for m, landing in zip(MODELS, runs, strict=True)}
+    speed = medians(by_turns(calls, cfg.rounds, "bench contact"))
+    for row in rows:
+        row["steps_per_s"] = speed[row["model"]]
+        row["relative_speed"] = row["steps_per_s"] / speed[PLANES.name]
     return rows
 
 
-def landings(cfg: BenchContactConfig, ground: Ground, rng: np.random.Generator) -> Start:
+def landings(cfg: Config, ground: Ground, rng: np.random.Generator) -> Start:
     """Robots 20 mm above the exact surface; where rocks are many, each with a foot at one."""
     n = cfg.robots
     yaw = rng.uniform(-np.pi, np.pi, n)
@@ -128,7 +118,7 @@ def landings(cfg: BenchContactConfig, ground: Ground, rng: np.random.Generator) 
     return Start(qpos, qvel, NOMINAL_POSE)
 
 
-def _feet(cfg: BenchContactConfig, ground: Ground, qpos: np.ndarray, qvel: np.ndarray) -> np.ndarray:
+def _feet(cfg: Config, ground: Ground, qpos: np.ndarray, qvel: np.ndarray) -> np.ndarray:
     landing = Landing(cfg.physics, PLANES, ground, Start(qpos, qvel, NOMINAL_POSE))
     landing.start()
     return landing.feet
@@ -161,7 +151,7 @@ def _contacts(landing: Landing, ground: Ground) -> dict[str, float]:
     def watch() -> None:
         for i in range(landing.batch.nsim):
             landing.batch.get_data(i, data)
-            if landing.way.rocks:
+            if landing.contact_model.rocks:
                 landing.batch.get_model(i, own)
             mujoco.mj_forward(own, data)
             for j in range(data.ncon):
@@ -194,18 +184,19 @@ def _speed(landing: Landing) -> float:
     return landing.batch.nsim * DURATION / (time.perf_counter() - begin)
 
 
-def _table(kind: str, rows: list[dict[str, Any]]) -> Table:
-    table = Table(title=f"{kind} ground")
-    table.add_column("way", no_wrap=True)
-    for name in ("steps/s", "of planes", "normal error, deg", "too deep, mm", "peak, %", "impulse, %"):
-        table.add_column(name, justify="right")
-    for r in rows:
-        table.add_row(
-            r["way"], f"{r['steps_per_s']:,.0f}", f"{r['relative_speed']:.2f}",
-            f"{r['normal_deg']:.1f} / {r['normal_p95_deg']:.1f} / {r['normal_max_deg']:.0f}",
-            f"{1e3 * r['depth_p95_m']:.1f} / {1e3 * r['depth_max_m']:.0f}",
-            f"{100 * r['peak_error']:.1f} / {100 * r['peak_error_p95']:.0f}",
-            f"{100 * r['impulse_error']:.1f} / {100 * r['impulse_error_p95']:.0f}",
-        )  # fmt: skip
-    table.caption = "normal error: median / p95 / most; depth: p95 / most; forces: median / p95"
-    return table
+def show(results: dict[str, list[dict[str, Any]]]) -> None:
+    """A table for each kind of ground."""
+    columns = ("contact model", "steps/s", "of planes", "normal error, deg", "too deep, mm", "peak, %", "impulse, %")
+    caption = "normal error: median / p95 / most; depth: p95 / most; forces: median / p95"
+    for kind, rows in results.items():
+        cells = [
+            (
+                r["model"], f"{r['steps_per_s']:,.0f}", f"{r['relative_speed']:.2f}",
+                f"{r['normal_deg']:.1f} / {r['normal_p95_deg']:.1f} / {r['normal_max_deg']:.0f}",
+                f"{1e3 * r['depth_p95_m']:.1f} / {1e3 * r['depth_max_m']:.0f}",
+                f"{100 * r['peak_error']:.1f} / {100 * r['peak_error_p95']:.0f}",
+                f"{100 * r['impulse_error']:.1f} / {100 * r['impulse_error_p95']:.0f}",
+            )
+            for r in rows
+        ]  # fmt: skip
+        show_table(f"{kind} ground", columns, cells, caption)

@@ -1,4 +1,4 @@
-"""Ways to meet uneven ground, for ``lunar bench contact``: MuJoCo's height field, tangent planes, rocks as shapes."""
+"""Contact models for ``lunar bench contact``: MuJoCo's height field, tangent planes, rocks as shapes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NEAR = 3  # rocks that it knows
 
 
 @dataclass(frozen=True)
-class Way:
+class ContactModel:
     """How feet meet the ground."""
 
     name: str
@@ -118,10 +118,10 @@ def tangent(field: HeightField, points: np.ndarray, closest: int) -> tuple[np.nd
     return xy, height, normal
 
 
-def build_way(cfg: PhysicsConfig, way: Way, ground: Ground) -> mujoco.MjModel:
-    """The training model, meeting the ground in this way."""
+def build_model(cfg: PhysicsConfig, contact_model: ContactModel, ground: Ground) -> mujoco.MjModel:
+    """The training model, with this contact model."""
     spec = scene_spec(cfg)
-    if way.shape == "height field":
+    if contact_model.shape == "height field":
         x0, x1, y0, y1 = ground.field.extent
         low, high = float(ground.field.heights.min()), float(ground.field.heights.max()) + 1e-6
         heights = ground.field.heights
@@ -138,7 +138,7 @@ def build_way(cfg: PhysicsConfig, way: Way, ground: Ground) -> mujoco.MjModel:
         for pair in spec.pairs:
             pair.geomname2 = "terrain"
     for leg in LEGS:
-        for k in range(way.rocks):
+        for k in range(contact_model.rocks):
             body = spec.worldbody.add_body(name=f"rock{k}_{leg}", mocap=True, pos=[0, 0, -100])
             body.add_geom(
                 name=f"rock{k}_{leg}", type=mujoco.mjtGeom.mjGEOM_ELLIPSOID, size=[0.1] * 3, mass=0,
@@ -163,27 +163,27 @@ class Start:
 
 
 class Landing:
-    """N robots landing in one way.
+    """N robots landing, with one contact model.
 
     Args:
         cfg: physics; its timestep and substeps hold.
-        way: how they meet the ground.
+        contact_model: how they meet the ground.
         ground: the map.
         start: states before the landing.
     """
 
-    def __init__(self, cfg: PhysicsConfig, way: Way, ground: Ground, start: Start) -> None:
-        self.cfg, self.way, self.ground, self._start = cfg, way, ground, start
-        self.model = build_way(cfg, way, ground)
+    def __init__(self, cfg: PhysicsConfig, contact_model: ContactModel, ground: Ground, start: Start) -> None:
+        self.cfg, self.contact_model, self.ground, self._start = cfg, contact_model, ground, start
+        self.model = build_model(cfg, contact_model, ground)
         self._reach = load_robot(cfg.robot).reach
         self.batch = Batch(self.model, nsim=len(start.qpos))
         names = ("qpos", "qvel", "ctrl", "mocap_pos", "mocap_quat", "sensordata")
         self.qpos, self.qvel, self.ctrl, self._pos, self._quat, self._sensordata = map(self.batch.bind, names)
-        self._field = ground.bare if way.rocks else ground.field
-        self._follows = way.shape == "planes" and not (self._field.is_flat and not way.rocks)
-        if way.rocks:
+        self._field = ground.bare if contact_model.rocks else ground.field
+        self._follows = contact_model.shape == "planes" and not (self._field.is_flat and not contact_model.rocks)
+        if contact_model.rocks:
             self._rock_geoms = np.array(
-                [[self.model.geom(f"rock{k}_{leg}").id for k in range(way.rocks)] for leg in LEGS]
+                [[self.model.geom(f"rock{k}_{leg}").id for k in range(contact_model.rocks)] for leg in LEGS]
             )
             self._sizes, self._bounds, self._boxes = map(self.batch.expand, ("geom_size", "geom_rbound", "geom_aabb"))
         self._record = np.zeros((len(start.qpos), cfg.substeps, self.model.nsensordata))
@@ -203,13 +203,13 @@ class Landing:
             watch: called before every physics step, when the ground lies where that step will meet it.
         """
         substeps = self.cfg.substeps
-        if not self.way.every_substep and watch is None:
+        if not self.contact_model.every_substep and watch is None:
             self._lay()
             self.batch.rollout(substeps, record=("sensordata",), out={"sensordata": self._record})
             self.feet, self.knees = _limbs(self._record[:, -1])
         else:
             for k in range(substeps):
-                if k == 0 or self.way.every_substep:
+                if k == 0 or self.contact_model.every_substep:
                     self._lay()
                 if watch is not None:
                     watch()
@@ -223,15 +223,15 @@ class Landing:
         if not self._follows:
             return
         points = points_below(self.feet, self.knees, self.qpos, self._reach)
-        if self.way.closest:
-            points[:, :4] = tangent(self._field, self.feet, self.way.closest)[0]
+        if self.contact_model.closest:
+            points[:, :4] = tangent(self._field, self.feet, self.contact_model.closest)[0]
         found = self._field.height_and_slopes(points[..., 0], points[..., 1])
         self._pos[:, : len(GROUNDS)], self._quat[:, : len(GROUNDS)], _ = planes(points, *found, self._reach)
-        if self.way.rocks and len(self.ground.centres) >= NEAR:
+        if self.contact_model.rocks and len(self.ground.centres) >= NEAR:
             self._lay_rocks()
 
     def _lay_rocks(self) -> None:
-        rocks = self.ground.near(self.feet[..., :2])[..., : self.way.rocks].reshape(len(self.qpos), -1)
+        rocks = self.ground.near(self.feet[..., :2])[..., : self.contact_model.rocks].reshape(len(self.qpos), -1)
         geoms, first = self._rock_geoms.ravel(), len(GROUNDS)
         axes, half_yaw = self.ground.axes[rocks], self.ground.rocks.yaw[rocks] / 2
         self._pos[:, first:] = self.ground.centres[rocks]

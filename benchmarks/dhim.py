@@ -11,28 +11,45 @@ import json
 import statistics
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 from rich.console import Console
 
-from benchmarks.dhim_table import markdown, plot_curves
+from benchmarks.harness import spread
 from benchmarks.horizons import draw_horizons
-from benchmarks.processes import Work, run_all
+from benchmarks.plots import draw_curves, save
+from benchmarks.runs import Work, run_all
 from policy.evaluation.cli import evaluate
 from policy.runtime.card import Card
-from sim.config import ROOT, parse
+from sim.config import ROOT
 from sim.errors import LunarError
-from sim.results import write_results
 
+METRICS = {
+    "survival": "survival",
+    "pronks": "pronks per 20 s",
+    "apex_error": "apex error, m",
+    "velocity_error": "velocity error, m/s",
+    "yaw_rate_error": "yaw-rate error, rad/s",
+    "touchdown_tilt_deg": "tilt at touch-down, degrees",
+    "peak_force_lunar_bw": "peak force, lunar body weights",
+    "vz_rmse": "vz RMSE, m/s",
+    "vz_rmse_touchdown": "… before touch-down",
+    "height_rmse": "height RMSE, m",
+    "height_rmse_touchdown": "… before touch-down",
+    "vxy_rmse": "vxy RMSE, m/s",
+    "vxy_rmse_touchdown": "… before touch-down",
+}
+"""Metrics of the table and how they are written there."""
 TRAIN = "import sys; from policy.training.cli import main; main(sys.argv[1:])"
 
 
 @dataclass(frozen=True)
-class BenchDhimConfig:
+class Config:
     """Train and measure internal models against each other; writes a table, learning curves and a picture of a hop."""
 
     variants: tuple[str, ...] = ("mlp", "him", "him_long", "dual")
@@ -49,8 +66,6 @@ class BenchDhimConfig:
     """Trials per suite."""
     out: str = "runs/dhim"
     """Folder of all runs, table.md, curves.png and horizons.png, a hop as the last variant's first policy sees it."""
-    seed: int = 0
-    """Has no effect: ``seeds`` and the suites' own are used."""
     json: str = ""
     """File for the results as data."""
     quick: bool = False
@@ -115,7 +130,7 @@ def measure(run: Run, suites: Sequence[str], robots: int) -> dict[str, dict[str,
     return {suite: results[suite] for suite in suites}
 
 
-def run(cfg: BenchDhimConfig) -> dict[str, Any]:
+def run(cfg: Config) -> dict[str, Any]:
     """Train, measure, tabulate: ``{rows, minutes, table}``."""
     out = Path(cfg.out)
     runs = [Run(v, s, out / f"{v}_{s}") for s in cfg.seeds for v in cfg.variants]
@@ -134,9 +149,12 @@ def run(cfg: BenchDhimConfig) -> dict[str, Any]:
         rows += [{"variant": r.variant, "seed": r.seed, "suite": s, "minutes": minutes, **m} for s, m in suites.items()]
     table = markdown(rows, cfg.suites, cfg.variants)
     (out / "table.md").write_text(table)
-    plot_curves(
-        {v: [r.folder / "progress.csv" for r in finished if r.variant == v] for v in cfg.variants}, out / "curves.png"
-    )
+    files = {v: [r.folder / "progress.csv" for r in finished if r.variant == v] for v in cfg.variants}
+    figure, axes = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
+    panels = (("hops/pronks_per_20s", "pronks per 20 s, exploring"), ("hops/ends_per_20s", "ended trials per 20 s"))
+    for axis, (column, words) in zip(axes, panels, strict=True):
+        draw_curves(axis, files, "time/steps", column, ("million environment steps", words), unit=1e6, smooth=15)
+    save(figure, out / "curves.png")
     estimating = [r for r in finished if Card.load(r.folder / "card.json").estimates]
     if estimating:
         shown = next(r for r in estimating if r.variant == estimating[-1].variant)
@@ -151,11 +169,26 @@ def run(cfg: BenchDhimConfig) -> dict[str, Any]:
     }
 
 
-def main(argv: Sequence[str]) -> None:
-    """Entry of ``lunar bench dhim``."""
-    cfg = parse(BenchDhimConfig, argv, "lunar bench dhim")
-    results = run(cfg)
-    console = Console()
-    console.print(Path(results["table"]).read_text(), markup=False)
-    if cfg.json:
-        write_results(cfg.json, "bench dhim", cfg.seed, results)
+def markdown(rows: Sequence[Mapping[str, Any]], suites: Sequence[str], variants: Sequence[str]) -> str:
+    """One table per suite: metrics down, variants across, mean and standard deviation over seeds."""
+    parts = []
+    for suite in suites:
+        columns = {v: [r for r in rows if r["variant"] == v and r["suite"] == suite] for v in variants}
+        columns = {v: found for v, found in columns.items() if found}
+        parts.append(f"### {suite}\n")
+        parts.append("| | " + " | ".join(f"{v} ({_seeds(found)})" for v, found in columns.items()) + " |")
+        parts.append("|---|" + "---|" * len(columns))
+        for metric, words in METRICS.items():
+            cells = [spread(r.get(metric) for r in found) for found in columns.values()]
+            parts.append(f"| {words} | " + " | ".join(cells) + " |")
+        parts.append("")
+    return "\n".join(parts)
+
+
+def _seeds(rows: Sequence[Mapping[str, Any]]) -> str:
+    return "1 seed" if len(rows) == 1 else f"{len(rows)} seeds"
+
+
+def show(results: dict[str, Any]) -> None:
+    """The table that was written."""
+    Console().print(Path(results["table"]).read_text(), markup=False)

@@ -11,30 +11,29 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import matplotlib.pyplot as plt
 from rich.console import Console
 
 from benchmarks.distill_claims import claims, markdown
-from benchmarks.distill_core import CoreConfig, core_table, measure_core
-from benchmarks.distill_plots import draw_costs, draw_curves
+from benchmarks.distill_core import CoreConfig, measure_core, show_core
 from benchmarks.distill_runs import BenchRun, runs_of
 from benchmarks.distill_update import update_cost
-from benchmarks.processes import Work, run_all
+from benchmarks.plots import draw_costs, draw_curves, save
+from benchmarks.runs import Work, run_all
 from policy.distill.teachers import Teacher, load_teacher
 from policy.evaluation.cli import QUICK_ROBOTS, QUICK_SECONDS, evaluate
 from policy.evaluation.metrics import summarise
 from policy.evaluation.suites import load_suite, world_for
 from policy.evaluation.trials import run_trials
 from policy.networks.policy_file import ZOO, load_actor
-from sim.config import parse
 from sim.envs.world import PronkWorld
-from sim.results import write_results
 
 SUITES = ("baselines", "tip", "paced", "soda", "opsdc")
 TEACHER, STUDENT = ZOO / "dual", ZOO / "student_small"
 
 
 @dataclass(frozen=True)
-class BenchDistillConfig:
+class Config:
     """Distillation: what each method's paper claims, measured on a robot; and the losses against plain torch."""
 
     suite: Literal["all", "core", "baselines", "tip", "paced", "soda", "opsdc"] = "all"
@@ -56,7 +55,7 @@ class BenchDistillConfig:
     """Train nothing; tabulate the finished runs and measure teacher and shipped student on 64 robots for 5 s."""
 
 
-def run(cfg: BenchDistillConfig) -> dict[str, Any]:
+def run(cfg: Config) -> dict[str, Any]:
     """``{rows, teacher, student, update, claims, core, table}``; of ``--suite core``, ``core`` alone."""
     results: dict[str, Any] = {}
     if cfg.suite in ("all", "core"):
@@ -77,7 +76,7 @@ def run(cfg: BenchDistillConfig) -> dict[str, Any]:
     (out / "table.md").write_text(table)
     if rows:
         draw_costs(rows, out / "costs.png")
-        draw_curves([r for r in runs if r.result()], out / "curves.png")
+        _draw_curves([r for r in runs if r.result()], out / "curves.png")
     return results | {
         "rows": rows, "teacher": by_itself, "student": shipped(cfg), "update": update,
         "claims": claims(rows, by_itself, update), "table": str(out / "table.md"),
@@ -90,7 +89,7 @@ def _train(runs: Sequence[BenchRun], jobs: int) -> None:
     run_all(works, jobs, len(todo), lambda: sum(r.result() is not None for r in todo))
 
 
-def thrifty(cfg: BenchDistillConfig) -> dict[str, float]:
+def thrifty(cfg: Config) -> dict[str, float]:
     """The teacher on mare with economy 0, which is how OPSDC's students are told too, and with economy 1."""
     actor, card = load_actor(TEACHER)
     suite = load_suite("mare")
@@ -106,7 +105,7 @@ def thrifty(cfg: BenchDistillConfig) -> dict[str, float]:
     return found
 
 
-def shipped(cfg: BenchDistillConfig) -> dict[str, float]:
+def shipped(cfg: Config) -> dict[str, float]:
     """The small student of the zoo beside its teacher."""
     robots, seconds = (QUICK_ROBOTS, QUICK_SECONDS) if cfg.quick else (512, None)
     found = {p: evaluate(p, "mare", robots, duration=seconds)["mare"] for p in (TEACHER, STUDENT)}
@@ -118,18 +117,28 @@ def shipped(cfg: BenchDistillConfig) -> dict[str, float]:
     }
 
 
-def main(argv: Sequence[str]) -> None:
-    """Entry of ``lunar bench distill``."""
-    cfg = parse(BenchDistillConfig, argv, "lunar bench distill")
-    results = run(cfg)
+def _draw_curves(runs: Sequence[BenchRun], path: Path) -> None:
+    """Pronks of the students that act themselves, against steps."""
+    figure, axes = plt.subplots(1, 3, figsize=(13, 4), layout="constrained", sharey=True)
+    for axis, suite in zip(axes, ("baselines", "tip", "paced"), strict=True):
+        files: dict[str, list[Path]] = {}
+        for r in runs:
+            if r.variant.suite == suite and r.variant.name != "bc":  # whose teacher acts
+                files.setdefault(r.variant.name, []).append(r.folder / "progress.csv")
+        labels = ("thousand environment steps", "pronks per 20 s while learning")
+        draw_curves(axis, files, "steps", "pronks_per_20s", labels, unit=1e3, smooth=5)
+        axis.set_title(suite)
+    save(figure, path)
+
+
+def show(results: dict[str, Any]) -> None:
+    """The losses, the table, and whether each claim holds."""
     console = Console()
     if "core" in results:
-        console.print(core_table(results["core"]))
+        show_core(results["core"])
     if "table" in results:
         console.print(Path(results["table"]).read_text(), markup=False)
         for name, claim in results["claims"].items():
             verdict = {True: "holds", False: "does not hold", None: "not measured"}[claim["holds"]]
             console.print(f"{name}: {claim['claim']}: {verdict}; {claim['measured']}", highlight=False)
         console.print(f"shipped student: {results['student']}", highlight=False)
-    if cfg.json:
-        write_results(cfg.json, "bench distill", cfg.seed, results)

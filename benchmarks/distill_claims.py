@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
+
+from benchmarks.harness import spread
 
 Row = Mapping[str, Any]
 
@@ -92,8 +93,8 @@ def markdown(rows: Sequence[Row], suites: Sequence[str]) -> str:
         for variant in dict.fromkeys(r["variant"] for r in rows if r["suite"] == suite):
             own = [r for r in rows if r["suite"] == suite and r["variant"] == variant]
             mixed = [_metric(r, "survival_mixed") for r in own] if len(own[0]["by_suite"]) > 1 else []
-            cells = [_spread([r[name] for r in own]) for name in ("wall_s", "peak_mb", "pronks", "survival")]
-            more = [_spread(mixed), *(_spread([r[n] for r in own]) for n in ("power_w", "peak_force_lunar_bw"))]
+            cells = [spread([r[name] for r in own]) for name in ("wall_s", "peak_mb", "pronks", "survival")]
+            more = [spread(mixed), *(spread([r[n] for r in own]) for n in ("power_w", "peak_force_lunar_bw"))]
             lines.append(f"| {suite} | {variant} | {own[0]['steps'] // 1000} k | " + " | ".join(cells + more) + " |")
     return "\n".join(lines) + "\n"
 
@@ -102,14 +103,6 @@ def _metric(row: Row, metric: str) -> float:
     if metric == "survival_mixed":
         return statistics.fmean(found["survival"] for found in row["by_suite"].values())
     return float(row[metric])
-
-
-def _spread(values: Sequence[float]) -> str:
-    values = [v for v in values if not math.isnan(v)]  # who never hopped has no peak force
-    if not values:
-        return "–"
-    spread = f" ± {statistics.stdev(values):.2g}" if len(values) > 1 else ""
-    return f"{statistics.fmean(values):.3g}{spread}"
 
 
 def _ratio(a: float | None, b: float | None) -> float | None:

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -18,12 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.progress import Progress
-from rich.table import Table
 from torch import Tensor
 from torch.nn.functional import kl_div, log_softmax
 
+from benchmarks.harness import by_turns, medians, ratio, seconds, show_table
 from policy.distill.losses import DivergenceConfig, Kind, average, divergence
 from policy.networks.distributions import Categorical
 from sim.errors import LunarError
@@ -103,34 +99,19 @@ def measure_core(cfg: CoreConfig, seed: int) -> dict[str, Any]:
     teacher = 2 * torch.randn(cfg.positions, cfg.bins, generator=generator)
     student = teacher + torch.randn(cfg.positions, cfg.bins, generator=generator)
     losses = {"plain": plain, "core": core}
-    rounds = 3 if cfg.quick else cfg.rounds
-    kinds = KINDS[:1] if cfg.quick else KINDS
-    seconds: dict[str, dict[str, list[float]]] = {kind: {name: [] for name in losses} for kind in kinds}
     divergences: dict[str, dict[str, float]] = {}
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("bench distill core", total=len(kinds) * (rounds + 1))
-        for kind in kinds:  # also the warm-up
-            reference, ours = (gradient(loss, student, teacher, kind) for loss in losses.values())
-            difference = float((ours - reference).abs().max() / reference.abs().max())
-            del reference, ours
-            peaks = {
-                name: peak_bytes(partial(gradient, loss, student, teacher, kind)) - student.nbytes
-                for name, loss in losses.items()
-            }
-            divergences[kind] = {"plain_bytes": peaks["plain"], "core_bytes": peaks["core"], "difference": difference}
-            bar.advance(task)
-        for _ in range(rounds):
-            for kind in kinds:
-                for name, loss in losses.items():
-                    start = time.perf_counter()
-                    gradient(loss, student, teacher, kind)
-                    seconds[kind][name].append(time.perf_counter() - start)
-                bar.advance(task)
-    for name, row in divergences.items():
-        times = seconds[name]
-        row["plain_s"], row["core_s"] = (statistics.median(times[way]) for way in ("plain", "core"))
-        row["speedup"] = statistics.median(p / c for p, c in zip(times["plain"], times["core"], strict=True))
-        row["memory_ratio"] = row["core_bytes"] / row["plain_bytes"]
+    for kind in KINDS[:1] if cfg.quick else KINDS:
+        calls = {name: partial(gradient, loss, student, teacher, kind) for name, loss in losses.items()}
+        reference, ours = (call() for call in calls.values())
+        difference = float((ours - reference).abs().max() / reference.abs().max())
+        del reference, ours
+        peaks = {f"{name}_bytes": peak_bytes(call) - student.nbytes for name, call in calls.items()}
+        clocks = {name: partial(seconds, call) for name, call in calls.items()}
+        times = by_turns(clocks, 3 if cfg.quick else cfg.rounds, kind)
+        divergences[kind] = {
+            **peaks, "difference": difference, **{f"{name}_s": s for name, s in medians(times).items()},
+            "speedup": ratio(times, "plain", "core"), "memory_ratio": peaks["core_bytes"] / peaks["plain_bytes"],
+        }  # fmt: skip
     main_row = divergences["reverse_kl"]
     return {
         "speedup": main_row["speedup"], "memory_ratio": main_row["memory_ratio"], "positions": cfg.positions,
@@ -138,16 +119,14 @@ def measure_core(cfg: CoreConfig, seed: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def core_table(core: dict[str, Any]) -> Table:
+def show_core(core: dict[str, Any]) -> None:
     """What ``measure_core`` found, for a terminal."""
-    title = f"Loss and gradient, {core['positions']} positions x {core['bins']} tokens"
-    table = Table(title=title, title_justify="left")
-    for column in ("", "plain, s", "core, s", "faster", "plain, MB", "core, MB", "of bytes"):
-        table.add_column(column, justify="right" if column else "left")
+    rows = []
     for kind, r in core["divergences"].items():
-        seconds, megabytes = ([r[f"{way}_{what}"] for way in ("plain", "core")] for what in ("s", "bytes"))
-        table.add_row(
-            kind, *(f"{s:.3f}" for s in seconds), f"{r['speedup']:.1f}x", *(f"{m / 1e6:.1f}" for m in megabytes),
+        times, megabytes = ([r[f"{side}_{what}"] for side in ("plain", "core")] for what in ("s", "bytes"))
+        rows.append((
+            kind, *(f"{s:.3f}" for s in times), f"{r['speedup']:.1f}x", *(f"{m / 1e6:.1f}" for m in megabytes),
             f"{r['memory_ratio']:.4f}",
-        )  # fmt: skip
-    return table
+        ))  # fmt: skip
+    columns = ("", "plain, s", "core, s", "faster", "plain, MB", "core, MB", "of bytes")
+    show_table(f"Loss and gradient, {core['positions']} positions x {core['bins']} tokens", columns, rows)

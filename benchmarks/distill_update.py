@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import statistics
-import time
 from dataclasses import replace
 from functools import partial
 
 import torch
 
 from benchmarks.distill_core import peak_bytes
+from benchmarks.harness import by_turns, medians, ratio, seconds
 from policy.distill.config import DistillConfig, PositionsConfig
 from policy.distill.job import Job, Samples
 from policy.distill.losses import DivergenceConfig
@@ -45,17 +44,13 @@ def update_cost(teacher: Teacher, seed: int, rounds: int = 5) -> dict[str, float
     asked = torch.randn(POSITIONS, teacher.card.observation.size, generator=generator)
     samples = Samples(observation, asked, torch.zeros(POSITIONS, 12), torch.zeros(POSITIONS, dtype=torch.long))
     said = cache(jobs["all"].ask, asked)
+    calls = {name: partial(learn, job, samples, said, cfg.divergence) for name, job in jobs.items()}
     results: dict[str, float] = {}
-    seconds: dict[str, list[float]] = {name: [] for name in jobs}
-    for name, job in jobs.items():
-        learn(job, samples, said, cfg.divergence)  # the optimizer's state is made, caches are warm
-        results[f"bytes_{name}"] = peak_bytes(partial(learn, job, samples, said, cfg.divergence))
-    for _ in range(rounds):
-        for name, job in jobs.items():
-            start = time.perf_counter()
-            learn(job, samples, said, cfg.divergence)
-            seconds[name].append(time.perf_counter() - start)
-    results |= {f"seconds_{name}": statistics.median(values) for name, values in seconds.items()}
+    for name, call in calls.items():
+        call()  # the optimizer's state is made, caches are warm
+        results[f"bytes_{name}"] = peak_bytes(call)
+    times = by_turns({name: partial(seconds, call) for name, call in calls.items()}, rounds, "update")
+    results |= {f"seconds_{name}": value for name, value in medians(times).items()}
     results["memory_ratio"] = results["bytes_half"] / results["bytes_all"]
-    results["time_ratio"] = statistics.median(h / a for h, a in zip(seconds["half"], seconds["all"], strict=True))
+    results["time_ratio"] = ratio(times, "half", "all")
     return results

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
+from benchmarks.plots import save
 from policy.evaluation.suites import load_suite, world_for
 from policy.networks.actor import Actor
 from policy.networks.policy_file import load_actor
@@ -86,6 +84,4 @@ def _draw(
         axis.axvline(0.0, color="0.2", linewidth=0.8, linestyle=":")
         axis.margins(x=0)
     axes[2].set(xlabel="s, relative to that touch-down; grey: feet on the ground")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
+    save(figure, path)

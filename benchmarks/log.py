@@ -9,33 +9,37 @@ in arrays here. Rounds are interleaved and medians are reported, because the hos
 from __future__ import annotations
 
 import os
+import shutil
 import signal
-import statistics
 import struct
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 from rosbags.rosbag2 import Reader, StoragePlugin
 from rosbags.rosbag2 import Writer as BagWriter
 
+from benchmarks.harness import by_turns, medians, ratio, seconds, show_table, timed
 from matrix_hil.log.info import info
 from matrix_hil.log.reader import read_log
 from matrix_hil.log.recorder import Recorder
 from matrix_hil.log.topics import TOPICS, Codec, FootContacts, ImuSample, JointSample, Pose, SyncStamp, typestore
 from matrix_hil.messages import CounterweightState, PlatformState, RobotCommand, TreadmillState
+from matrix_hil.operate.cli import HilConfig
+from matrix_hil.operate.cli import run as hil
+from matrix_hil.replay.cli import ReplayConfig
+from matrix_hil.replay.cli import run as report
+from matrix_hil.replay.rerun import run as rerun
 from matrix_hil.safety.supervisor import SupervisorState
 from sim.config import parse
 from sim.errors import LunarError
-from sim.results import write_results
 
 RATE = 200.0  # Hz of every topic
 KILL_RATE = 500.0  # Hz of the recording that is killed
@@ -43,7 +47,7 @@ _START = 1_790_000_000.0  # Unix time, s
 
 
 @dataclass(frozen=True)
-class BenchLogConfig:
+class Config:
     """Speed and safety of the log."""
 
     messages: int = 200_000
@@ -61,7 +65,7 @@ class BenchLogConfig:
     json: str = ""
     """File for the results as data."""
     quick: bool = False
-    """A tenth of the messages, one round, one kill, 5 s of HIL."""
+    """A tenth of the messages, three rounds, one kill, 10 s of HIL."""
 
 
 def stream(messages: int, seed: int) -> list[tuple[str, Any, float]]:
@@ -91,21 +95,17 @@ def stream(messages: int, seed: int) -> list[tuple[str, Any, float]]:
 
 def write_ours(folder: Path, messages: Sequence[tuple[str, Any, float]]) -> float:
     """Seconds taken."""
-    begin = time.perf_counter()
-    with Recorder(folder, {}, _START) as log:
-        for topic, message, t in messages:
-            log.write(topic, message, t)
-    seconds = time.perf_counter() - begin
+
+    def write() -> Recorder:
+        with Recorder(folder, {}, _START) as log:
+            for topic, message, t in messages:
+                log.write(topic, message, t)
+        return log
+
+    taken, log = timed(write)
     if log.warning or log.messages != len(messages):
         raise LunarError(f"the benchmark's log is not whole: {log.warning}")
-    return seconds
-
-
-def read_ours(folder: Path) -> float:
-    """Seconds taken."""
-    begin = time.perf_counter()
-    read_log(folder)
-    return time.perf_counter() - begin
+    return taken
 
 
 def ready(messages: Sequence[tuple[str, Any, float]]) -> list[tuple[str, Any, int]]:
@@ -143,24 +143,32 @@ def read_peer(folder: Path) -> float:
     return seconds
 
 
-def speed(cfg: BenchLogConfig, folder: Path) -> dict[str, Any]:
+def speed(cfg: Config, folder: Path) -> dict[str, Any]:
     """Messages per second of both, and the ratios."""
     messages = stream(cfg.messages, cfg.seed)
     peers = ready(messages)
-    taken: dict[str, list[float]] = {name: [] for name in ("write", "write_rosbags", "read", "read_rosbags")}
-    for k in range(cfg.rounds):
-        ours, theirs = folder / f"ours{k}", folder / f"rosbags{k}"
-        taken["write"].append(write_ours(ours, messages))
-        taken["write_rosbags"].append(write_peer(theirs, peers))
-        taken["read"].append(read_ours(ours))
-        taken["read_rosbags"].append(read_peer(theirs))
-    rate = {f"{name}_per_s": cfg.messages / statistics.median(values) for name, values in taken.items()}
+    written: dict[str, Path] = {}
+
+    def write(name: str, writer: Callable[[Path, Any], float], what: Any) -> float:
+        old, new = written.get(name), folder / f"{name}{time.monotonic_ns()}"
+        written[name] = new
+        if old is not None:
+            shutil.rmtree(old)
+        return writer(new, what)
+
+    calls: dict[str, Callable[[], float]] = {
+        "write": lambda: write("ours", write_ours, messages),
+        "write_rosbags": lambda: write("rosbags", write_peer, peers),
+        "read": lambda: seconds(lambda: read_log(written["ours"])),
+        "read_rosbags": lambda: read_peer(written["rosbags"]),
+    }
+    samples = by_turns(calls, cfg.rounds, "bench log")
     return {
-        "write_over_rosbags": rate["write_per_s"] / rate["write_rosbags_per_s"],
-        "read_over_rosbags": rate["read_per_s"] / rate["read_rosbags_per_s"],
-        **rate,
-        "bytes": sum(f.stat().st_size for f in ours.iterdir()),
-        "bytes_rosbags": sum(f.stat().st_size for f in theirs.iterdir()),
+        "write_over_rosbags": ratio(samples, "write_rosbags", "write"),
+        "read_over_rosbags": ratio(samples, "read_rosbags", "read"),
+        **{f"{name}_per_s": cfg.messages / taken for name, taken in medians(samples).items()},
+        "bytes": sum(f.stat().st_size for f in written["ours"].iterdir()),
+        "bytes_rosbags": sum(f.stat().st_size for f in written["rosbags"].iterdir()),
     }
 
 
@@ -212,51 +220,33 @@ def _last(data: bytes) -> float:
 # ---- a HIL run ------------------------------------------------------------------------------------------------------
 
 
-def replayed(cfg: BenchLogConfig, folder: Path) -> dict[str, Any]:
+def replayed(cfg: Config, folder: Path) -> dict[str, Any]:
     """Size of the report of a HIL run, how fast it is summarised, and how fast it is run again."""
-    from matrix_hil.replay.look.cli import ReplayConfig
-    from matrix_hil.replay.look.cli import run as report
-
-    path = Path(cfg.log) if cfg.log else _fly(cfg, folder / "hil")
-    begin = time.perf_counter()
-    summary = info(path)
-    taken = time.perf_counter() - begin
+    path = Path(cfg.log) if cfg.log else folder / "hil"
+    console = Console(quiet=True)
+    if not cfg.log:
+        default = parse(HilConfig, [], "lunar hil", default="hil/virtual.yaml")
+        hil(replace(default, log=str(path), plan=replace(default.plan, duration=cfg.seconds)), console)
+    taken, summary = timed(lambda: info(path))
     report(ReplayConfig(log=str(path), out=str(folder / "report.html")))
-    factor, why = _rerun(path)
-    return {
+    results = {
         "hil_seconds": summary["duration_s"],
         "html_mb": (folder / "report.html").stat().st_size / 1e6,
         "info_s": taken,
-        "rerun_realtime_factor": factor,
-        "rerun_note": why,
     }
-
-
-def _fly(cfg: BenchLogConfig, folder: Path) -> Path:
-    from matrix_hil.operate.cli import HilConfig, run
-
-    default = parse(HilConfig, [], "lunar hil", default="hil/virtual.yaml")
-    run(replace(default, log=str(folder), plan=replace(default.plan, duration=cfg.seconds)), Console(quiet=True))
-    return folder
-
-
-def _rerun(path: Path) -> tuple[float | None, str]:
-    """How many times faster than it happened the run is decided again; why not, if not."""
     try:
-        from matrix_hil.replay.rerun import run
-    except ImportError:
-        return None, "this version has no re-run"
-    try:
-        results = run(str(path), console=Console(quiet=True))
+        again = [rerun(str(path), console=console) for _ in range(2)][-1]
     except LunarError as error:
-        return None, str(error)
-    return float(results["realtime_factor"]), "identical" if results["identical"] else "different from the log"
+        return results | {"rerun_realtime_factor": None, "rerun_note": str(error)}
+    note = "identical" if again["identical"] else "different from the log"
+    return results | {"rerun_realtime_factor": again["realtime_factor"], "rerun_note": note}
 
 
-def bench(cfg: BenchLogConfig) -> dict[str, Any]:
+def run(cfg: Config) -> dict[str, Any]:
     """All of it."""
     if cfg.quick:
-        cfg = replace(cfg, messages=max(1, cfg.messages // 10), rounds=1, kills=1, seconds=min(5.0, cfg.seconds))
+        messages, length = max(1, cfg.messages // 10), min(10.0, cfg.seconds)
+        cfg = replace(cfg, messages=messages, rounds=min(3, cfg.rounds), kills=1, seconds=length)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         results = speed(cfg, folder)
@@ -265,13 +255,7 @@ def bench(cfg: BenchLogConfig) -> dict[str, Any]:
         return results | {"lost_s_at_kill": max(lost)} | replayed(cfg, folder)
 
 
-def main(argv: Sequence[str]) -> None:
-    """Entry of ``lunar bench log``."""
-    cfg = parse(BenchLogConfig, argv, "lunar bench log")
-    results = bench(cfg)
-    table = Table("log", "value")
-    for name, value in results.items():
-        table.add_row(name, f"{value:.4g}" if isinstance(value, float) else str(value))
-    Console().print(table)
-    if cfg.json:
-        write_results(cfg.json, "bench log", cfg.seed, results)
+def show(results: dict[str, Any]) -> None:
+    """Everything measured."""
+    rows = [(name, f"{v:.4g}" if isinstance(v, float) else str(v)) for name, v in results.items()]
+    show_table("The log", ("", "value"), rows)

@@ -7,9 +7,8 @@ the difference to the same hop at a physics step of 0.5 ms.
 
 from __future__ import annotations
 
-import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -17,12 +16,9 @@ from typing import Any, Literal
 import mujoco
 import numpy as np
 from mujoco.batch import Batch
-from rich.console import Console
-from rich.table import Table
 
-from sim.config import parse
+from benchmarks.harness import by_turns, medians, show_table
 from sim.physics.scene import PhysicsConfig, build_scene
-from sim.results import write_results
 
 RECORDING = Path(__file__).with_name("hops.npz")
 CONTROL_DT = 0.02  # s, of the recording
@@ -30,7 +26,7 @@ FINE = 0.0005  # s, physics step of the reference
 
 
 @dataclass(frozen=True)
-class BenchModelConfig:
+class Config:
     """Control steps per second of variants of the model against their errors in apex gain and contact impulse."""
 
     physics: PhysicsConfig = field(default_factory=PhysicsConfig)
@@ -42,7 +38,7 @@ class BenchModelConfig:
     json: str = ""
     """File for the results as data."""
     quick: bool = False
-    """Fewer robots and rounds, under 45 s."""
+    """Fewer rounds, under 45 s."""
 
 
 def _keep(model: mujoco.MjModel) -> None:
@@ -191,9 +187,9 @@ class Replay:
         return self.hops.targets.shape[0] * self.hops.targets.shape[1] / (time.perf_counter() - begin)
 
 
-def study(cfg: BenchModelConfig) -> list[dict[str, Any]]:
-    """One row per variant: speed (median over rounds) and errors (median and 90th percentile over hops)."""
-    copies, rounds = (2, 3) if cfg.quick else (cfg.copies, cfg.rounds)
+def run(cfg: Config) -> dict[str, Any]:
+    """``{rows}``, one per variant: speed (median over rounds) and errors (median and 90th percentile over hops)."""
+    rounds = 2 if cfg.quick else cfg.rounds
     truth = {v.soil: Replay(cfg.physics, v, load_hops()).outcome() for v in REFERENCES}
     rows: list[dict[str, Any]] = []
     for variant in VARIANTS:
@@ -205,30 +201,24 @@ def study(cfg: BenchModelConfig) -> list[dict[str, Any]]:
             "apex_gain_m": np.median(gain), "apex_error_m": np.median(apex), "apex_error_p90_m": np.quantile(apex, 0.9),
             "impulse_error": np.median(push), "impulse_error_p90": np.quantile(push, 0.9),
         })  # fmt: skip
-    replays = [Replay(cfg.physics, variant, load_hops(copies)) for variant in VARIANTS]
-    # each next to the training model, because the host's speed swings
-    speeds = np.array([[(replays[0].speed(), replay.speed()) for replay in replays] for _ in range(rounds)])
-    for row, measured in zip(rows, speeds.swapaxes(0, 1), strict=True):
-        row["steps_per_s"] = statistics.median(measured[:, 1])
-        row["relative_speed"] = statistics.median(measured[:, 1] / measured[:, 0])
-    return rows
-
-
-def main(argv: Sequence[str]) -> None:
-    """Entry of ``lunar bench model``."""
-    cfg = parse(BenchModelConfig, argv, prog="lunar bench model")
-    rows = study(cfg)
-    table = Table()
-    table.add_column("variant", no_wrap=True)
-    for name in ("steps/s", "relative", "apex gain, mm", "error, mm (p90)", "impulse, % (p90)"):
-        table.add_column(name, justify="right")
+    many = load_hops(cfg.copies)
+    speed = medians(by_turns({v.name: Replay(cfg.physics, v, many).speed for v in VARIANTS}, rounds, "bench model"))
     for row in rows:
-        table.add_row(
+        row["steps_per_s"] = speed[row["variant"]]
+        row["relative_speed"] = row["steps_per_s"] / speed[VARIANTS[0].name]
+    return {"rows": rows}
+
+
+def show(results: dict[str, Any]) -> None:
+    """One row per variant."""
+    columns = ("variant", "steps/s", "relative", "apex gain, mm", "error, mm (p90)", "impulse, % (p90)")
+    rows = [
+        (
             row["variant"], f"{row['steps_per_s']:,.0f}", f"{row['relative_speed']:.2f}",
             f"{1e3 * row['apex_gain_m']:.0f}",
             f"{1e3 * row['apex_error_m']:.1f} ({1e3 * row['apex_error_p90_m']:.1f})",
             f"{100 * row['impulse_error']:.2f} ({100 * row['impulse_error_p90']:.2f})",
-        )  # fmt: skip
-    Console().print(table)
-    if cfg.json:
-        write_results(cfg.json, "bench model", 0, {"rows": rows})
+        )
+        for row in results["rows"]
+    ]  # fmt: skip
+    show_table("Variants of the model", columns, rows)

@@ -1,8 +1,9 @@
 """``lunar bench sim``: environment speed against its physics ceiling and against ordinary vector environments.
 
 The ceiling is ``Batch.step`` alone, replaying the start states and the control sequence that a policy of the zoo made
-in our own environment: same model, substeps, sensors and per-robot fields. Everything is measured in one process,
-interleaved, and medians are reported, because the host's speed swings.
+in our own environment: same model, substeps, sensors and per-robot fields. The peers are LunarPronk-v0, one robot per
+environment, in Gymnasium's and SB3's vector environments; ``mj_step`` is the bare call on one robot in one process,
+which no environment in Python passes that steps its robots one by one, however it is written. All take turns.
 """
 
 from __future__ import annotations
@@ -10,34 +11,38 @@ from __future__ import annotations
 import os
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import gymnasium
+import mujoco
 import numpy as np
 import torch
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from mujoco.batch import Batch
-from rich.console import Console
-from rich.progress import Progress
-from rich.table import Table
 from stable_baselines3.common.vec_env import SubprocVecEnv
 
-from benchmarks.peer import PeerEnv
+from benchmarks.harness import by_turns, medians, show_table
+from benchmarks.peer import maker
 from policy.networks.policy_file import ZOO, load_actor
-from sim.config import parse
+from sim.envs.spaces import ACTION_BOUND
 from sim.envs.world import PronkWorld, WorldConfig
 from sim.physics.batch import BatchPhysics
+from sim.physics.scene import build_scene
 from sim.physics.threads import physics_first
-from sim.results import write_results
+from sim.spec.joints import NOMINAL_POSE
 
+DEFAULT = "bench/sim.yaml"
 PEER_ENVS = 8
+STEPS = 100  # control steps of a recording
+Step = Callable[[], int]
+"""One control step of some robots; how many."""
 
 
 @dataclass(frozen=True)
-class BenchSimConfig:
+class Config:
     """Control steps per second of our environment, its ceiling and its peers."""
 
     world: WorldConfig = field(default_factory=WorldConfig)
@@ -60,178 +65,159 @@ class BenchSimConfig:
     """Fewer rounds and counts, under 45 s."""
 
 
-def recorded(world: PronkWorld, batch: Batch, actor: torch.nn.Module, steps: int) -> tuple[np.ndarray, np.ndarray]:
-    """Start state rows and the (steps, N, 12) joint targets of the zoo policy in ``world``, which steps ``batch``."""
+@torch.no_grad()
+def _hopping(world: PronkWorld, actor: torch.nn.Module) -> torch.Tensor:
+    """The observation after 50 steps, when robots are in the rhythm of hopping."""
     obs = world.reset()["policy"]
-    for _ in range(50):  # into the rhythm of hopping
-        obs = _advance(world, actor, obs)
-    start = batch.state.copy()
-    controls = np.empty((steps, world.num_envs, 12))
-    for t in range(steps):
-        obs = _advance(world, actor, obs)
-        controls[t] = batch.bind("ctrl")
-    return start, controls
+    for _ in range(50):
+        obs = world.step(actor(obs).action).observations["policy"]
+    return obs
 
 
-class Ours:
+def _ours(cfg: WorldConfig, seed: int, device: str, actor: torch.nn.Module, steps: int = STEPS) -> Step:
     """Our environment, started again and again where a recording of the policy's actions began, and driven by them:
     no network is in the measurement, and the robots hop as in the ceiling's replay."""
-
-    def __init__(self, cfg: WorldConfig, seed: int, device: str, actor: torch.nn.Module, steps: int = 100) -> None:
-        self.world = world = PronkWorld(cfg, seed, device)
-        obs = world.reset()["policy"]
-        for _ in range(50):  # into the rhythm of hopping
-            obs = _advance(world, actor, obs)
-        self.start = world.physics.batch.state.copy() if isinstance(world.physics, BatchPhysics) else None
-        self.actions = []
+    world = PronkWorld(cfg, seed, device)
+    batch = world.physics.batch if isinstance(world.physics, BatchPhysics) else None
+    obs = _hopping(world, actor)
+    start = None if batch is None else batch.state.copy()
+    actions: list[torch.Tensor] = []
+    with torch.no_grad():
         for _ in range(steps):
-            with torch.no_grad():
-                self.actions.append(actor(obs).action)
-            obs = world.step(self.actions[-1]).observations["policy"]
-        self.t = 0
+            actions.append(actor(obs).action)
+            obs = world.step(actions[-1]).observations["policy"]
+    t = 0
 
-    def step(self) -> int:
-        """One control step of all robots."""
-        k = self.t % len(self.actions)
-        if k == 0 and isinstance(self.world.physics, BatchPhysics):
-            self.world.physics.batch.state[:] = self.start
-        self.world.step(self.actions[k])
-        self.t += 1
-        return self.world.num_envs
+    def step() -> int:
+        nonlocal t
+        if t % steps == 0 and batch is not None:
+            batch.state[:] = start
+        world.step(actions[t % steps])
+        t += 1
+        return world.num_envs
 
-
-class Ceiling:
-    """``Batch.step`` replaying a recording."""
-
-    def __init__(self, cfg: WorldConfig, seed: int, actor: torch.nn.Module) -> None:
-        world = PronkWorld(cfg, seed)
-        assert isinstance(world.physics, BatchPhysics)
-        self.batch, self.substeps = world.physics.batch, cfg.physics.substeps
-        self.start, self.controls = recorded(world, self.batch, actor, 100)
-        self.ctrl = self.batch.bind("ctrl")
-        self.t = 0
-
-    def step(self) -> int:
-        """One control step of all robots."""
-        k = self.t % len(self.controls)
-        if k == 0:
-            self.batch.state[:] = self.start
-        self.ctrl[:] = self.controls[k]
-        self.batch.step(nstep=self.substeps)
-        self.t += 1
-        return len(self.ctrl)
+    return step
 
 
-class Peer:
-    """A vector environment of ``PeerEnv``."""
+@torch.no_grad()
+def _ceiling(cfg: WorldConfig, seed: int, actor: torch.nn.Module) -> Step:
+    """``Batch.step`` replaying what the policy did in our environment."""
+    world = PronkWorld(cfg, seed)
+    assert isinstance(world.physics, BatchPhysics)
+    batch: Batch = world.physics.batch
+    ctrl = batch.bind("ctrl")
+    obs = _hopping(world, actor)
+    start, controls = batch.state.copy(), np.empty((STEPS, *ctrl.shape))
+    for k in range(STEPS):
+        obs = world.step(actor(obs).action).observations["policy"]
+        controls[k] = ctrl
+    t = 0
 
-    def __init__(self, env: Any, count: int) -> None:
-        self.env, self.count = env, count
-        env.reset()
-        rng = np.random.default_rng(0)
-        self.actions = rng.normal(0.0, 0.3, (200, count, 12)).astype(np.float32)
-        self.t = 0
+    def step() -> int:
+        nonlocal t
+        if t % STEPS == 0:
+            batch.state[:] = start
+        ctrl[:] = controls[t % STEPS]
+        batch.step(nstep=cfg.physics.substeps)
+        t += 1
+        return len(ctrl)
 
-    def step(self) -> int:
-        """One control step of all robots."""
-        self.env.step(self.actions[self.t % len(self.actions)])
-        self.t += 1
-        return self.count
+    return step
 
 
-class Alone:
-    """One ``PeerEnv`` without any vector environment: what the peers could reach on one core."""
+def _peer(env: Any) -> Step:
+    """A vector environment, driven by noise."""
+    env.reset()
+    noise = np.random.default_rng(0).normal(0.0, 0.3 / ACTION_BOUND, (200, PEER_ENVS, 12)).astype(np.float32)
+    t = 0
 
-    def __init__(self, cfg: WorldConfig) -> None:
-        self.env = PeerEnv(cfg)
-        self.env.reset(seed=0)
-        self.actions = np.random.default_rng(0).normal(0.0, 0.3, (200, 12)).astype(np.float32)
-        self.t = 0
+    def step() -> int:
+        nonlocal t
+        env.step(noise[t % len(noise)])
+        t += 1
+        return PEER_ENVS
 
-    def step(self) -> int:
-        """One control step."""
-        *_, terminated, truncated, _info = self.env.step(self.actions[self.t % len(self.actions)])
-        self.t += 1
-        if terminated or truncated:
-            self.env.reset()
+    return step
+
+
+def _mj_step(cfg: WorldConfig) -> Step:
+    """One robot that stands, driven by noise, and MuJoCo's own function."""
+    model = build_scene(cfg.physics)
+    data = mujoco.MjData(model)
+    noise = np.random.default_rng(0).normal(0.0, 0.3, (200, 12))
+    targets = NOMINAL_POSE + cfg.action_scale * noise
+    t = 0
+
+    def step() -> int:
+        nonlocal t
+        if t % len(targets) == 0:
+            mujoco.mj_resetData(model, data)
+            data.qpos[2], data.qpos[7:] = 0.3, NOMINAL_POSE
+        data.ctrl[:] = targets[t % len(targets)]
+        mujoco.mj_step(model, data, cfg.physics.substeps)
+        t += 1
         return 1
+
+    return step
 
 
 @physics_first()
-def measure(subject: Any, seconds: float) -> float:
+def _speed(step: Step, seconds: float) -> float:
     """Control steps per second over about ``seconds``."""
-    subject.step()
+    step()
     count, start = 0, time.perf_counter()
     while (elapsed := time.perf_counter() - start) < seconds:
-        count += subject.step()
+        count += step()
     return count / elapsed
 
 
-def make_peers(cfg: WorldConfig) -> dict[str, Any]:
-    """The peers by name, and how to close them."""
-
-    def make() -> gymnasium.Env:
-        return PeerEnv(cfg)
-
-    makers = [make] * PEER_ENVS
-    mode = AutoresetMode.SAME_STEP
-    return {
-        "gymnasium_single": Alone(cfg),
-        "gymnasium_sync": Peer(SyncVectorEnv(makers, autoreset_mode=mode), PEER_ENVS),
-        "gymnasium_async": Peer(AsyncVectorEnv(makers, autoreset_mode=mode), PEER_ENVS),
-        "sb3_subproc": Peer(SubprocVecEnv(makers), PEER_ENVS),
-    }
-
-
-def run(cfg: BenchSimConfig) -> dict[str, Any]:
+def run(cfg: Config) -> dict[str, Any]:
     """Measure; keys as in the README's table."""
     actor, _ = load_actor(ZOO / "pronk")
-    actor = actor.to(cfg.device)
     rounds, seconds = (3, 0.4) if cfg.quick else (cfg.rounds, cfg.seconds)
     counts = cfg.robots[1:3] if cfg.quick else cfg.robots
-    peers = make_peers(cfg.world)
-    subjects: dict[str, Any] = dict(peers)
-    for n in counts:
-        world = replace(cfg.world, num_envs=n)
-        subjects[f"ours_{n}"] = Ours(world, cfg.seed, cfg.device, actor)
-        subjects[f"ceiling_{n}"] = Ceiling(world, cfg.seed, actor.to("cpu"))
-        actor.to(cfg.device)
-    samples: dict[str, list[float]] = {name: [] for name in subjects}
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("bench sim", total=rounds * len(subjects))
-        for _ in range(rounds):
-            for name, subject in subjects.items():
-                samples[name].append(measure(subject, seconds))
-                bar.advance(task)
-    speed = {name: statistics.median(values) for name, values in samples.items()}
-    for name, peer in peers.items():
-        if name != "gymnasium_single":
-            peer.env.close()
+    makers = [maker(cfg.world)] * PEER_ENVS
+    mode = AutoresetMode.SAME_STEP
+    peers: dict[str, Any] = {
+        "gymnasium_sync": SyncVectorEnv(makers, autoreset_mode=mode),
+        "gymnasium_async": AsyncVectorEnv(makers, autoreset_mode=mode),
+        "sb3_subproc": SubprocVecEnv(makers),
+    }
+    try:
+        steps = {name: _peer(env) for name, env in peers.items()} | {"mj_step": _mj_step(cfg.world)}
+        for n in counts:
+            world = replace(cfg.world, num_envs=n)
+            steps[f"ceiling_{n}"] = _ceiling(world, cfg.seed, actor.to("cpu"))
+            steps[f"ours_{n}"] = _ours(world, cfg.seed, cfg.device, actor.to(cfg.device))
+        speed = medians(by_turns({n: partial(_speed, s, seconds) for n, s in steps.items()}, rounds, "bench sim"))
+    finally:
+        for env in peers.values():
+            env.close()
+    steps.clear()
     ours = {n: speed[f"ours_{n}"] for n in counts}
-    ceiling = max(speed[f"ceiling_{n}"] for n in counts)
     best = max(ours, key=lambda n: ours[n])
-    vector_peers = {name: speed[name] for name in peers if name != "gymnasium_single"}
-    subjects.clear()
-    scaling = cfg.scaling[:3] if cfg.quick else cfg.scaling
+    ceiling = max(speed[f"ceiling_{n}"] for n in counts)
+    scaling = cfg.scaling[::2] if cfg.quick else cfg.scaling
     table = [_scale(replace(cfg.world, num_envs=n), cfg, actor, seconds) for n in scaling]
     return {
         "ceiling_steps_per_s": ceiling,
         "env_steps_per_s": ours[best],
         "robots": best,
         "env_over_ceiling": ours[best] / ceiling,
-        "env_over_best_peer": ours[best] / max(vector_peers.values()),
-        "peers": {name: speed[name] for name in peers},
+        "env_over_best_peer": ours[best] / max(speed[name] for name in peers),
+        "env_over_mj_step": ours[best] / speed["mj_step"],
+        "peers": {name: speed[name] for name in (*peers, "mj_step")},
         "by_robots": {str(n): {"env": ours[n], "ceiling": speed[f"ceiling_{n}"]} for n in counts},
         "scaling": table,
         "mb_per_robot": table[-1]["mb_per_robot"],
     }
 
 
-def _scale(world: WorldConfig, cfg: BenchSimConfig, actor: torch.nn.Module, seconds: float) -> dict[str, float]:
+def _scale(world: WorldConfig, cfg: Config, actor: torch.nn.Module, seconds: float) -> dict[str, float]:
     """Speed and resident memory that an environment of this size adds."""
     before = _resident()
-    subject = Ours(world, cfg.seed, cfg.device, actor, steps=4)
-    speed = statistics.median(measure(subject, seconds) for _ in range(3))
+    step = _ours(world, cfg.seed, cfg.device, actor, steps=4)
+    speed = statistics.median(_speed(step, seconds) for _ in range(3))
     megabytes = (_resident() - before) / 1e6
     return {"robots": world.num_envs, "steps_per_s": speed, "mb_per_robot": megabytes / world.num_envs}
 
@@ -241,32 +227,14 @@ def _resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def _advance(world: PronkWorld, actor: torch.nn.Module, obs: torch.Tensor) -> torch.Tensor:
-    with torch.no_grad():
-        return world.step(actor(obs).action).observations["policy"]
-
-
-def main(argv: Sequence[str]) -> None:
-    """Entry of ``lunar bench sim``."""
-    cfg = parse(BenchSimConfig, argv, "lunar bench sim", default="bench/sim.yaml")
-    results = run(cfg)
-    console = Console()
-    table = Table(title="Control steps per second, medians of interleaved rounds", title_justify="left")
-    for column in ("", "steps/s", "ours is"):
-        table.add_column(column, justify="right" if column else "left")
+def show(results: dict[str, Any]) -> None:
+    """Speeds and scaling."""
     ours = results["env_steps_per_s"]
-    table.add_row(f"ours, {results['robots']} robots, all terms", f"{ours:,.0f}", "")
-    table.add_row(
-        "ceiling: Batch.step alone", f"{results['ceiling_steps_per_s']:,.0f}", f"{results['env_over_ceiling']:.2f}x"
-    )
-    for name, speed in results["peers"].items():
-        table.add_row(f"peer {name}", f"{speed:,.0f}", f"{ours / speed:.1f}x")
-    console.print(table)
-    table = Table(title="Scaling", title_justify="left")
-    for column in ("robots", "steps/s", "MB per robot"):
-        table.add_column(column, justify="right")
-    for row in results["scaling"]:
-        table.add_row(str(row["robots"]), f"{row['steps_per_s']:,.0f}", f"{row['mb_per_robot']:.4f}")
-    console.print(table)
-    if cfg.json:
-        write_results(cfg.json, "bench sim", cfg.seed, results)
+    rows = [
+        (f"ours, {results['robots']} robots, all terms", f"{ours:,.0f}", ""),
+        ("ceiling: Batch.step alone", f"{results['ceiling_steps_per_s']:,.0f}", f"{results['env_over_ceiling']:.2f}x"),
+    ]
+    rows += [(f"peer {name}", f"{speed:,.0f}", f"{ours / speed:.1f}x") for name, speed in results["peers"].items()]
+    show_table("Control steps per second, medians of interleaved rounds", ("", "steps/s", "ours is"), rows)
+    scaling = [(str(r["robots"]), f"{r['steps_per_s']:,.0f}", f"{r['mb_per_robot']:.4f}") for r in results["scaling"]]
+    show_table("Scaling", ("robots", "steps/s", "MB per robot"), scaling)

@@ -1,47 +1,45 @@
 """``lunar bench train``: training end to end against stock Stable-Baselines3, and where our time goes.
 
-The peers are SB3's own PPO on ``PeerEnv``, the same task as an ordinary NumPy environment, in a DummyVecEnv and a
+The peers are SB3's own PPO on LunarPronk-v0, the same task with one robot per environment, in a DummyVecEnv and a
 SubprocVecEnv, with the networks, epochs, minibatch and other hyperparameters of ours. All train from scratch, by turns
-in one process; medians are reported, because the host's speed swings.
+in one process; medians are reported.
 """
 
 from __future__ import annotations
 
-import statistics
+import math
 import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import gymnasium
 import torch
-from rich.console import Console
-from rich.progress import Progress
-from rich.table import Table
 from stable_baselines3 import PPO
 from stable_baselines3.common.logger import Logger, configure
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
 
-from benchmarks.peer import PeerEnv
+from benchmarks.harness import by_turns, medians, show_table
+from benchmarks.peer import maker
 from policy.training.cli import TrainingProgress
 from policy.training.config import TrainConfig
 from policy.training.ppo import LunarPPO
 from policy.training.vec_env import LunarVecEnv
-from sim.config import parse
+from sim.envs.spaces import ACTION_BOUND
 from sim.envs.world import PronkWorld
-from sim.results import write_results
 
+DEFAULT = "bench/train.yaml"
 PHASES = ("physics", "terms", "inference", "update", "estimator", "other")
 """Stepping and resetting robots; rewards, observations, hops and the rest of the world; networks, noise, advantages and
 log while robots run; gradients of actor and critic; of the internal model; what is left."""
 
 
 @dataclass(frozen=True)
-class BenchTrainConfig:
+class Config:
     """Environment steps per second of whole trainings."""
 
     mlp: TrainConfig = field(default_factory=TrainConfig)
@@ -75,6 +73,7 @@ class Ours:
         self.progress = TrainingProgress(cfg, cfg.steps, "", {})
         self.progress.bar.disable = True
         self.samples = cfg.world.num_envs * cfg.ppo.rollout
+        self.warm = False
         self.seconds: defaultdict[str, float] = defaultdict(float)
         self._time(world.physics, "step", "physics")
         self._time(world.physics, "reset", "physics")
@@ -88,10 +87,13 @@ class Ours:
         start = time.perf_counter()
         self.model.learn(self.samples, self.progress, log_interval=sys.maxsize, reset_num_timesteps=False)
         self.seconds["all"] += time.perf_counter() - start
+        if not self.warm:
+            self.warm = True
+            self.seconds.clear()
         return self.samples
 
     def shares(self) -> dict[str, float]:
-        """Of the time of all updates so far, by ``PHASES``."""
+        """Of the time of all updates after the first, by ``PHASES``."""
         s = self.seconds
         seconds = {
             "physics": s["physics"], "terms": s["world"] - s["physics"], "inference": s["rollout"] - s["world"],
@@ -120,17 +122,18 @@ class Peer:
     """SB3's PPO, an update of one minibatch per epoch at a time."""
 
     def __init__(self, cfg: TrainConfig, vec_env: type[DummyVecEnv] | type[SubprocVecEnv], count: int) -> None:
-        def make() -> gymnasium.Env:
-            return PeerEnv(cfg.world)
-
         ppo, hidden = cfg.ppo, list(cfg.ppo.model.hidden)
-        self.env = vec_env([make] * count)
+        self.env = vec_env([maker(cfg.world)] * count)
         self.samples = ppo.minibatch
         self.model = PPO(
             "MlpPolicy", self.env, learning_rate=ppo.learning_rate, n_steps=self.samples // count,
             batch_size=self.samples, n_epochs=ppo.epochs, gamma=ppo.gamma, gae_lambda=ppo.gae_lambda,
             clip_range=ppo.clip, ent_coef=ppo.entropy, max_grad_norm=ppo.max_grad_norm, device=cfg.device,
-            policy_kwargs={"net_arch": {"pi": hidden, "vf": hidden}, "activation_fn": torch.nn.ELU}, seed=cfg.seed,
+            seed=cfg.seed,
+            policy_kwargs={
+                "net_arch": {"pi": hidden, "vf": hidden}, "activation_fn": torch.nn.ELU,
+                "log_std_init": math.log(ppo.initial_std / ACTION_BOUND),
+            },
         )  # fmt: skip
         self.model.set_logger(Logger(None, []))
 
@@ -140,7 +143,7 @@ class Peer:
         return self.samples
 
 
-def run(cfg: BenchTrainConfig) -> dict[str, Any]:
+def run(cfg: Config) -> dict[str, Any]:
     """Measure; ``steps_per_s``, ``over_sb3`` and ``shares`` are of ``mlp``, and again under ``dual``."""
     rounds = 3 if cfg.quick else cfg.rounds
     kinds = (("dummy", DummyVecEnv, cfg.dummy_envs), ("subproc", SubprocVecEnv, cfg.subproc_envs))
@@ -152,7 +155,8 @@ def run(cfg: BenchTrainConfig) -> dict[str, Any]:
     try:
         with tempfile.TemporaryDirectory() as folder:
             ours = {name: Ours(getattr(cfg, name), cfg.seed, Path(folder) / name) for name in ("mlp", "dual")}
-            speed = _measure({**ours, **peers}, rounds)
+            subjects: dict[str, Ours | Peer] = {**ours, **peers}
+            speed = medians(by_turns({n: partial(_speed, s) for n, s in subjects.items()}, rounds, "bench train"))
             for subject in ours.values():
                 subject.model.logger.close()
     finally:
@@ -166,36 +170,18 @@ def run(cfg: BenchTrainConfig) -> dict[str, Any]:
     return {**mlp, "dual": dual, "sb3": {name: speed[name] for name in peers}, "rounds": rounds}
 
 
-def _measure(subjects: dict[str, Ours | Peer], rounds: int) -> dict[str, float]:
-    """Median environment steps per second; the first round warms up."""
-    samples: dict[str, list[float]] = {name: [] for name in subjects}
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("bench train", total=(1 + rounds) * len(subjects))
-        for k in range(1 + rounds):
-            for name, subject in subjects.items():
-                start = time.perf_counter()
-                count = subject.update()
-                if k:
-                    samples[name].append(count / (time.perf_counter() - start))
-                elif isinstance(subject, Ours):
-                    subject.seconds.clear()
-                bar.advance(task)
-    return {name: statistics.median(values) for name, values in samples.items()}
+def _speed(subject: Ours | Peer) -> float:
+    """Environment steps per second of one update."""
+    start = time.perf_counter()
+    return subject.update() / (time.perf_counter() - start)
 
 
-def main(argv: Sequence[str]) -> None:
-    """Entry of ``lunar bench train``."""
-    cfg = parse(BenchTrainConfig, argv, "lunar bench train", default="bench/train.yaml")
-    results = run(cfg)
-    console, ours = Console(), {"mlp": results, "dual": results["dual"]}
-    table = Table(title="Training end to end, environment steps per second", title_justify="left")
-    for column in ("", "steps/s", "over the best of SB3", *PHASES):
-        table.add_column(column, justify="right" if column else "left")
-    for name, row in ours.items():
+def show(results: dict[str, Any]) -> None:
+    """Speeds, ratios and phases."""
+    rows = []
+    for name, row in (("mlp", results), ("dual", results["dual"])):
         shares = (f"{100 * row['shares'][phase]:.0f}%" for phase in PHASES)
-        table.add_row(name, f"{row['steps_per_s']:,.0f}", f"{row['over_sb3']:.1f}x", *shares)
-    for name, speed in results["sb3"].items():
-        table.add_row(f"SB3 {name}", f"{speed:,.0f}", "")
-    console.print(table)
-    if cfg.json:
-        write_results(cfg.json, "bench train", cfg.seed, results)
+        rows.append((name, f"{row['steps_per_s']:,.0f}", f"{row['over_sb3']:.1f}x", *shares))
+    rows += [(f"SB3 {name}", f"{speed:,.0f}") for name, speed in results["sb3"].items()]
+    columns = ("", "steps/s", "over the best of SB3", *PHASES)
+    show_table("Training end to end, environment steps per second", columns, rows)

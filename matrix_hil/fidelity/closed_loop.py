@@ -98,11 +98,11 @@ def run_scheme(
         scheme: how weight is taken off.
         setup: the rig; its trim is on for schemes with a force loop only.
         policy: folder of an exported policy.
-        command: to the robot.
+        command: what the robot is asked to do.
         plan: times.
         ground: the virtual world's.
         seed: of sensor noise and of the robot's first pose.
-        tick: called with the simulated time now and then, s.
+        tick: told the simulated time now and then, s.
     """
     safety, bridge = setup.safety, _knowing(scheme, setup)
     if scheme.ropeless:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import yaml
-from mcap.writer import CompressionType, Writer
 
-from matrix_hil.log.scan import EPOCH
 from matrix_hil.log.topics import TOPICS, typestore
 
 METADATA = "metadata.yaml"
@@ -68,25 +66,14 @@ class Span:
 class BagTopic:
     """A row of ``topics_with_message_count``."""
 
+    name: str
     ros_type: str
     messages: int
+    qos: list[dict[str, Any]]
     type_hash: str
 
 
-def open_writer(
-    stream: BinaryIO, epoch: int | None, attachments: Mapping[str, bytes], now: int, chunk_size: int
-) -> Writer:
-    """Begin a file at ``now``, in ns since the Unix epoch, of a log whose time zero is ``epoch``."""
-    writer = Writer(stream, chunk_size=chunk_size, compression=CompressionType.ZSTD)
-    writer.start(profile="ros2", library="lunar")
-    if epoch is not None:
-        writer.add_metadata(EPOCH, {"nanoseconds": str(epoch)})
-    for name, data in attachments.items():
-        writer.add_attachment(now, now, name, "application/octet-stream", data)
-    return writer
-
-
-def write_metadata(folder: Path, files: Sequence[Span], topics: Mapping[str, BagTopic]) -> None:
+def write_metadata(folder: Path, files: Sequence[Span], topics: Sequence[BagTopic]) -> None:
     """Write ``metadata.yaml`` as rosbag2 does; replaced as a whole, so that a kill leaves the old or the new."""
 
     def span(start: int, end: int, messages: int) -> dict[str, Any]:
@@ -104,15 +91,15 @@ def write_metadata(folder: Path, files: Sequence[Span], topics: Mapping[str, Bag
         "topics_with_message_count": [
             {
                 "topic_metadata": {
-                    "name": name,
+                    "name": t.name,
                     "type": t.ros_type,
                     "serialization_format": "cdr",
-                    "offered_qos_profiles": qos_profile(TOPICS[name].qos) if name in TOPICS else [],
+                    "offered_qos_profiles": t.qos,
                     "type_description_hash": t.type_hash,
                 },
                 "message_count": t.messages,
             }
-            for name, t in topics.items()
+            for t in topics
         ],
         "compression_format": "",
         "compression_mode": "",

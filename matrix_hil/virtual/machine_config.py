@@ -1,6 +1,6 @@
 """Settings of the five emulated machines: ranges, rates, lags, dead times and sensor faults.
 
-Default figures are those of the rig in DESIGN.md terms: ±0.18 m, ±22°, 0.3 m/s, 0.5 g; 3 m/s, 2 m/s²; 300 N, 10 ms.
+The default rig: ±0.18 m, ±22°, 0.3 m/s, 0.5 g; 3 m/s, 2 m/s²; 300 N, 10 ms.
 """
 
 from __future__ import annotations

@@ -9,8 +9,7 @@ import shutil
 import pytest
 
 from benchmarks import dhim
-from benchmarks.dhim import BenchDhimConfig, Run
-from benchmarks.dhim_table import markdown
+from benchmarks.dhim import Config, Run, markdown
 from sim.errors import LunarError
 
 
@@ -37,9 +36,7 @@ def test_finished_runs_are_neither_trained_nor_measured_again(trained, tmp_path,
         return {suite: {"survival": 1.0} for suite in suites}
 
     monkeypatch.setattr(dhim, "evaluate", measured)
-    cfg = BenchDhimConfig(
-        variants=("dual",), seeds=(1,), suites=("mare", "rim"), steps=256, robots=4, out=str(tmp_path)
-    )
+    cfg = Config(variants=("dual",), seeds=(1,), suites=("mare", "rim"), steps=256, robots=4, out=str(tmp_path))
     first, second = dhim.run(cfg), dhim.run(cfg)
     assert calls == [["mare"], ["rim"]] and first["rows"] == second["rows"]
     assert len(first["rows"]) == 2 and (tmp_path / "curves.png").is_file()
@@ -75,4 +72,4 @@ def test_progress_is_read_from_the_runs_own_table(tmp_path):
 
 def test_quick_without_runs_says_what_to_do(tmp_path):
     with pytest.raises(LunarError, match="no finished run of 8000000 steps; leave out --quick"):
-        dhim.run(BenchDhimConfig(out=str(tmp_path), quick=True))
+        dhim.run(Config(out=str(tmp_path), quick=True))

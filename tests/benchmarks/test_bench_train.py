@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from benchmarks.train import PHASES, BenchTrainConfig, Ours, run
+from benchmarks.train import PHASES, Config, Ours, run
 from policy.networks.actor import ModelConfig
 from policy.networks.encoder import EncoderConfig
 from sim.config import ROOT, load
@@ -29,7 +29,7 @@ def small(out, **model):
 
 def test_ratios_and_shares_add_up(tmp_path):
     encoders = {"long": EncoderConfig((0, 4), ("vx", "vy", "vz", "height"), 4, hidden=(16,))}
-    cfg = BenchTrainConfig(
+    cfg = Config(
         mlp=small(tmp_path / "a"), dual=small(tmp_path / "b", encoders=encoders),
         dummy_envs=(2,), subproc_envs=(2,), rounds=1,
     )  # fmt: skip
@@ -51,7 +51,7 @@ def test_an_update_is_a_rollout_and_its_gradients(tmp_path):
 
 
 def test_the_peers_do_what_the_first_training_does():
-    cfg = load(BenchTrainConfig, ROOT / "configs" / "bench" / "train.yaml")
-    assert cfg.mlp.world.terrain.kind == "flat" and not cfg.mlp.ppo.model.encoders  # as PeerEnv
+    cfg = load(Config, ROOT / "configs" / "bench" / "train.yaml")
+    assert cfg.mlp.world.terrain.kind == "flat" and not cfg.mlp.ppo.model.encoders  # as LunarPronk-v0
     assert set(cfg.dual.ppo.model.encoders) == {"long", "short"}
     assert cfg.mlp.ppo.model.hidden == cfg.dual.ppo.model.hidden

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.contact import BenchContactConfig, landings
-from benchmarks.contact_models import Ground, Landing, Way, tangent
+from benchmarks.contact import Config, landings
+from benchmarks.contact_models import ContactModel, Ground, Landing, tangent
 from benchmarks.model import REFERENCES, VARIANTS, Replay, Variant, load_hops
 from sim.physics.batch import BatchPhysics
 from sim.physics.scene import PhysicsConfig
@@ -77,18 +77,18 @@ def test_distance_to_a_rock_is_that_of_its_surface(blocky):
 
 
 def test_a_rock_as_a_shape_holds_a_foot_that_planes_let_sink_in(blocky):
-    cfg = BenchContactConfig(robots=16)
+    cfg = Config(robots=16)
     start = landings(cfg, blocky, np.random.default_rng(0))
     deepest = {}
-    for way in (Way("planes"), Way("rocks", closest=1, rocks=1)):
-        landing = Landing(cfg.physics, way, blocky, start)
+    for contact_model in (ContactModel("planes"), ContactModel("rocks", closest=1, rocks=1)):
+        landing = Landing(cfg.physics, contact_model, blocky, start)
         landing.start()
         depth = []
         for _ in range(12):
             landing.step()
             distance, _ = blocky.surface(landing.feet.reshape(-1, 3))
             depth.append(0.022 - distance)
-        deepest[way.name] = np.quantile(np.array(depth), 0.999)
+        deepest[contact_model.name] = np.quantile(np.array(depth), 0.999)
     assert deepest["rocks"] < deepest["planes"]
     assert deepest["rocks"] < 0.015
 

@@ -105,7 +105,7 @@ def test_nothing_is_left_of_a_trunk_that_loses_all():
 
 @pytest.mark.parametrize(("mu", "k"), [(0.0, 0.0), (0.0, 1.0), (0.0, 0.5), (0.05, 0.0), (0.05, 0.5)])
 def test_on_a_rope_robots_rise_and_fall_as_the_counterweight_lets_them(mu, k):
-    """a = g [1 - (5/6)(1 -+ mu)] / [1 + (5/6) k (1 -+ mu)], - rising and + falling (DESIGN.md)."""
+    """a = g [1 - (5/6)(1 -+ mu)] / [1 + (5/6) k (1 -+ mu)], - rising and + falling."""
     everyone = torch.arange(2)
     physics = robots(2, 3.0, kp=400.0, kd=10.0)  # legs that hardly move against the trunk
     qvel = torch.zeros(2, 18)

@@ -10,9 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
+from benchmarks.harness import bar
 from sim.errors import LunarError
 
 
@@ -39,11 +37,8 @@ def run_all(works: Sequence[Work], jobs: int, total: float, done: Callable[[], f
     before = signal.signal(signal.SIGTERM, stop)
     waiting = list(works)
     active: dict[str, tuple[Work, subprocess.Popen[bytes]]] = {}
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TextColumn("ETA"), TimeRemainingColumn(),
-    )  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("start", total=total)
+    with bar(transient=False) as progress:
+        task = progress.add_task("start", total=total)
         try:
             while waiting or active:
                 while waiting and len(active) < jobs:
@@ -56,7 +51,7 @@ def run_all(works: Sequence[Work], jobs: int, total: float, done: Callable[[], f
                     del active[name]
                     if process.returncode:
                         raise LunarError(f"run {name} failed; see {work.log}, then start this command again")
-                bar.update(task, completed=done(), description=f"run {', '.join(active)}")
+                progress.update(task, completed=done(), description=f"run {', '.join(active)}")
         finally:
             for _, process in active.values():
                 process.terminate()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.processes import Work, run_all
+from benchmarks.runs import Work, run_all
 from sim.errors import LunarError
 
 

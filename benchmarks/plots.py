@@ -1,4 +1,4 @@
-"""Plots of ``lunar bench distill``: quality against steps, wall time and memory."""
+"""Pictures of training benchmarks: learning curves over seeds, and what variants cost."""
 
 from __future__ import annotations
 
@@ -12,11 +12,39 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
-from benchmarks.distill_runs import BenchRun
-
 MARKERS = "osD"
+
+
+def draw_curves(
+    axis: Axes, runs: Mapping[str, Sequence[Path]], x: str, y: str, labels: tuple[str, str], unit: float, smooth: int
+) -> None:
+    """Draw a column of runs' ``progress.csv`` against another: mean over the seeds, and their range.
+
+    Args:
+        axis: to draw on.
+        runs: files of all seeds, by name; missing ones are left out.
+        x, y: columns.
+        labels: of the axes.
+        unit: steps that are 1 on the x axis.
+        smooth: rows of the moving mean.
+    """
+    for name, files in runs.items():
+        curves = [_columns(file, x, y) for file in files if file.is_file()]
+        if not curves:
+            continue
+        length = min(len(c) for c in curves)
+        values = np.array([_moving_mean(c[:length, 1], smooth) for c in curves])
+        steps = curves[0][:length, 0] / unit
+        (line,) = axis.plot(steps, values.mean(0), label=name)
+        axis.fill_between(steps, values.min(0), values.max(0), color=line.get_color(), alpha=0.2, linewidth=0)
+    axis.set(xlabel=labels[0], ylabel=labels[1])
+    axis.grid(alpha=0.3)
+    if axis.get_lines():
+        axis.legend(frameon=False, fontsize=8)
 
 
 def draw_costs(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
@@ -38,39 +66,21 @@ def draw_costs(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         axis.xaxis.set_minor_formatter(NullFormatter())
     axes[0].set_ylabel("pronks per 20 s on mare")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=8)
+    save(figure, path)
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write the picture and let go of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
     plt.close(figure)
 
 
-def draw_curves(runs: Sequence[BenchRun], path: Path) -> None:
-    """Pronks of the students that act, against steps: mean over the seeds and their range."""
-    figure, axes = plt.subplots(1, 3, figsize=(13, 4), layout="constrained", sharey=True)
-    for axis, suite in zip(axes, ("baselines", "tip", "paced"), strict=True):
-        for name in dict.fromkeys(r.variant.name for r in runs if r.variant.suite == suite):
-            own = [r for r in runs if (r.variant.suite, r.variant.name) == (suite, name)]
-            curves = [_curve(r.folder / "progress.csv") for r in own]
-            if name == "bc" or not curves:
-                continue  # its teacher acts, not the student
-            length = min(len(c) for c in curves)
-            steps = curves[0][:length, 0] / 1e3
-            values = np.array([_smooth(c[:length, 1]) for c in curves])
-            (line,) = axis.plot(steps, values.mean(0), label=name)
-            axis.fill_between(steps, values.min(0), values.max(0), color=line.get_color(), alpha=0.15, linewidth=0)
-        axis.set(xlabel="thousand environment steps", title=suite)
-        axis.grid(alpha=0.3)
-        if axis.get_lines():
-            axis.legend(frameon=False, fontsize=8)
-    axes[0].set_ylabel("pronks per 20 s while learning")
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
-
-
-def _curve(file: Path) -> np.ndarray:
+def _columns(file: Path, x: str, y: str) -> np.ndarray:
     with file.open() as opened:
-        rows = [(float(r["steps"]), float(r["pronks_per_20s"] or "nan")) for r in csv.DictReader(opened)]
-    return np.array(rows)
+        return np.array([(float(row[x]), float(row[y] or "nan")) for row in csv.DictReader(opened) if row[x]])
 
 
-def _smooth(values: np.ndarray, width: int = 5) -> np.ndarray:
+def _moving_mean(values: np.ndarray, width: int) -> np.ndarray:
     padded = np.pad(values, (width // 2, width - 1 - width // 2), mode="edge")
     return np.convolve(padded, np.full(width, 1.0 / width), mode="valid")

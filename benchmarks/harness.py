@@ -1,0 +1,83 @@
+"""What benchmarks share: subjects measured by turns, a bar, tables, and means with their spread."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+T = TypeVar("T")
+Samples = dict[str, list[float]]
+
+
+def bar(transient: bool = True) -> Progress:
+    """A progress bar with the time that is left, on stderr."""
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TextColumn("ETA"), TimeRemainingColumn(),
+    )  # fmt: skip
+    return Progress(*columns, console=Console(stderr=True), transient=transient)
+
+
+def by_turns(subjects: Mapping[str, Callable[[], float]], rounds: int, title: str) -> Samples:
+    """What each subject gives in each round.
+
+    They take turns, because the host's speed swings, and a round before the first warms up and does not count: caches,
+    imports and first allocations are no part of a speed, and would weigh more in a short measurement than in a long.
+    """
+    samples: Samples = {name: [] for name in subjects}
+    with bar() as progress:
+        task = progress.add_task(title, total=(1 + rounds) * len(subjects))
+        for k in range(1 + rounds):
+            for name, subject in subjects.items():
+                value = subject()
+                if k:
+                    samples[name].append(value)
+                progress.advance(task)
+    return samples
+
+
+def timed(call: Callable[[], T]) -> tuple[float, T]:
+    """s that a call takes, and what it returns."""
+    start = time.perf_counter()
+    result = call()
+    return time.perf_counter() - start, result
+
+
+def seconds(call: Callable[[], Any]) -> float:
+    """s that a call takes."""
+    return timed(call)[0]
+
+
+def medians(samples: Samples) -> dict[str, float]:
+    """Of every subject."""
+    return {name: statistics.median(values) for name, values in samples.items()}
+
+
+def ratio(samples: Samples, of: str, to: str) -> float:
+    """Median over the rounds of one subject's value over another's of the same round."""
+    return statistics.median(a / b for a, b in zip(samples[of], samples[to], strict=True))
+
+
+def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], caption: str = "") -> None:
+    """Print a table whose first column holds names and the others numbers."""
+    table = Table(title=title, caption=caption or None, title_justify="left")
+    for k, column in enumerate(columns):
+        table.add_column(column, justify="right" if k else "left", no_wrap=not k)
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
+
+
+def spread(values: Iterable[Any]) -> str:
+    """Mean and standard deviation over seeds as a table's cell; what is None or NaN was not measured."""
+    known = [float(v) for v in values if v is not None and not math.isnan(v)]
+    if not known:
+        return "–"
+    deviation = f" ± {statistics.stdev(known):.2g}" if len(known) > 1 else ""
+    return f"{statistics.fmean(known):.3g}{deviation}"
