@@ -34,8 +34,8 @@ from matrix_hil.log.topics import TOPICS, Codec, FootContacts, ImuSample, JointS
 from matrix_hil.messages import CounterweightState, PlatformState, RobotCommand, TreadmillState
 from matrix_hil.operate.cli import HilConfig
 from matrix_hil.operate.cli import run as hil
-from matrix_hil.replay.cli import ReplayConfig
-from matrix_hil.replay.cli import run as report
+from matrix_hil.replay.look.cli import ReplayConfig
+from matrix_hil.replay.look.cli import run as report
 from matrix_hil.replay.rerun import run as rerun
 from matrix_hil.safety.supervisor import SupervisorState
 from sim.config import parse

@@ -12,11 +12,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from matrix_hil.fidelity.closed_loop import Recording, RigSetup, run_scheme
-from matrix_hil.fidelity.measures import Hops, find_hops, measure, relative_errors
-from matrix_hil.fidelity.open_loop import Flight, throw
+from matrix_hil.fidelity.closed_loop import RigSetup, run_scheme
+from matrix_hil.fidelity.measures import HEADINGS, Outcome, find_hops, measure, relative_errors, scheme_rows
+from matrix_hil.fidelity.open_loop import throw
 from matrix_hil.fidelity.schemes import SCHEMES, Scheme, chosen
-from matrix_hil.fidelity.table import HEADINGS, scheme_rows
 from matrix_hil.run.loop import RunPlan
 from sim.config import parse
 from sim.results import write_results
@@ -36,7 +35,7 @@ class FidelityConfig(RigSetup):
     schemes: str = ",".join(SCHEMES)
     """Names, separated by commas; ``moon`` is always among them."""
     command: HopCommand = field(default_factory=lambda: HopCommand(vx=0.2))
-    """What the robot is asked to do. It is thrown up as for a hop of this apex gain."""
+    """The command to the robot. It is thrown up as for a hop of this apex gain."""
     plan: RunPlan = field(default_factory=lambda: RunPlan(stand=1.0, down=0.1))
     settle: float = 3.0
     """s with the policy before hops count."""
@@ -50,18 +49,6 @@ class FidelityConfig(RigSetup):
     """File for a page with table and plots; empty writes none."""
     quick: bool = False
     """8 s with the policy."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """Everything of one scheme."""
-
-    scheme: Scheme
-    flight: Flight
-    recording: Recording
-    hops: Hops
-    figures: dict[str, Any]
-    """Keys: docs/fidelity.md."""
 
 
 def compare(cfg: FidelityConfig, console: Console) -> list[Outcome]:
@@ -102,9 +89,14 @@ def main(argv: Sequence[str]) -> None:
     if cfg.report:
         from matrix_hil.fidelity.report import fidelity_page  # plotly is slow to import
 
+        c = cfg.command
+        intro = (
+            f"{cfg.policy}, commanded {c.vx:g} m/s and an apex gain of {c.apex_gain:g} m on {cfg.terrain.kind} ground. "
+            "Every scheme starts from the same state with the same commands; brackets hold the error against the Moon."
+        )
         path = Path(cfg.report)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(fidelity_page(cfg, outcomes))
+        path.write_text(fidelity_page(intro, outcomes))
         console.print(f"report: {path}")
     if cfg.json:
         write_results(cfg.json, "fidelity", cfg.seed, results)

@@ -98,11 +98,11 @@ def run_scheme(
         scheme: how weight is taken off.
         setup: the rig; its trim is on for schemes with a force loop only.
         policy: folder of an exported policy.
-        command: what the robot is asked to do.
+        command: to the robot.
         plan: times.
         ground: the virtual world's.
         seed: of sensor noise and of the robot's first pose.
-        tick: told the simulated time now and then, s.
+        tick: called with the simulated time now and then, s.
     """
     safety, bridge = setup.safety, _knowing(scheme, setup)
     if scheme.ropeless:

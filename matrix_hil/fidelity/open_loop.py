@@ -59,7 +59,7 @@ def throw(
     rope = machine.rope.parameters
     loop = WinchTrim(trim, rope.inertia, rope.passive_force) if scheme.trim else None
     cell = np.random.default_rng(seed)
-    wanted, share = wanted_tension(machine.mass - rig.added_mass), 1.0 - math.exp(-TICK / winch.lag)
+    tension, share = wanted_tension(machine.mass - rig.added_mass), 1.0 - math.exp(-TICK / winch.lag)
     machine.reset(joint_position=NOMINAL_POSE)
     height = float(machine.outputs().base_position[2]) + _CLEAR
     machine.reset(height, joint_position=NOMINAL_POSE, velocity=np.array([0.0, 0.0, math.sqrt(2 * MOON * apex_gain)]))
@@ -68,12 +68,12 @@ def throw(
         if loop is not None:
             measured = machine.rope.tension + winch.noise * cell.standard_normal()
             measured = round(measured / winch.resolution) * winch.resolution
-            asked = loop.step(wanted, measured, machine.rope.speed, TICK)
-            force += share * (min(max(asked, -winch.winch_force), winch.winch_force) - force)
+            target = loop.step(tension, measured, machine.rope.speed, TICK)
+            force += share * (min(max(target, -winch.winch_force), winch.winch_force) - force)
         machine.step(RigInputs(winch_force=force, kp=_KP, kd=_KD), TICK)
         rows.append(_row(machine))
-    time, z, speed, tension = np.array(rows).T
-    return Flight(time, z - z[0], speed, tension)
+    time, z, speed, tensions = np.array(rows).T
+    return Flight(time, z - z[0], speed, tensions)
 
 
 def _row(machine: VirtualRig) -> tuple[float, float, float, float]:

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import plotly.graph_objects as go
 
 from matrix_hil.control.counterweight import wanted_tension
-from matrix_hil.fidelity.measures import PHASES, torque_profile
-from matrix_hil.fidelity.table import figure_rows
-from matrix_hil.replay.look.compare import table_page
+from matrix_hil.fidelity.measures import PHASES, Outcome, figure_rows, torque_profile
+from matrix_hil.replay.look.page import table_page
 from matrix_hil.replay.look.plots import Plot, add_line, new_figure
 from sim.spec.gravity import MOON
-
-if TYPE_CHECKING:
-    from matrix_hil.fidelity.cli import FidelityConfig, Outcome
 
 _COLORS = {
     "moon": "#30343b", "active": "#2563a8", "ideal": "#3a8f5c", "passive_1": "#c0392b", "passive_0.5": "#d97a1e",
@@ -30,18 +25,13 @@ _BEFORE, _AFTER = 0.4, 3.2  # s around a lift-off that are drawn
 _BAR = 0.05  # the errors that count as small
 
 
-def fidelity_page(cfg: FidelityConfig, outcomes: Sequence[Outcome]) -> str:
+def fidelity_page(intro: str, outcomes: Sequence[Outcome]) -> str:
     """The whole document; the Moon's outcome comes first."""
     results = {o.scheme.name: o.figures for o in outcomes}
-    c = cfg.command
-    intro = (
-        f"{cfg.policy}, told {c.vx:g} m/s and an apex gain of {c.apex_gain:g} m on {cfg.terrain.kind} ground. Every "
-        "scheme starts from the same state with the same commands; brackets hold the error against the Moon."
-    )
     notes = [f"{o.scheme.name} ended early: {o.figures['reason']}" for o in outcomes if o.figures["reason"]]
     makers = (_accelerations, _throws, _heights, _errors, _tensions, _torques)
     plots = [plot for maker in makers if (plot := maker(outcomes)) is not None]
-    return table_page("Fidelity of lunar gravity", intro, notes, figure_rows(results), ["figure", *results], plots)
+    return table_page("Fidelity of lunar gravity", intro, notes, ["figure", *results], figure_rows(results), plots)
 
 
 def _bars(unit: str, names: Sequence[str], groups: dict[str, tuple[Sequence[float], str]]) -> go.Figure:

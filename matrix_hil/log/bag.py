@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import yaml
+from mcap.writer import CompressionType, Writer
 
+from matrix_hil.log.scan import EPOCH
 from matrix_hil.log.topics import TOPICS, typestore
 
 METADATA = "metadata.yaml"
@@ -66,14 +68,25 @@ class Span:
 class BagTopic:
     """A row of ``topics_with_message_count``."""
 
-    name: str
     ros_type: str
     messages: int
-    qos: list[dict[str, Any]]
     type_hash: str
 
 
-def write_metadata(folder: Path, files: Sequence[Span], topics: Sequence[BagTopic]) -> None:
+def open_writer(
+    stream: BinaryIO, epoch: int | None, attachments: Mapping[str, bytes], now: int, chunk_size: int
+) -> Writer:
+    """Begin a file at ``now``, in ns since the Unix epoch, of a log whose time zero is ``epoch``."""
+    writer = Writer(stream, chunk_size=chunk_size, compression=CompressionType.ZSTD)
+    writer.start(profile="ros2", library="lunar")
+    if epoch is not None:
+        writer.add_metadata(EPOCH, {"nanoseconds": str(epoch)})
+    for name, data in attachments.items():
+        writer.add_attachment(now, now, name, "application/octet-stream", data)
+    return writer
+
+
+def write_metadata(folder: Path, files: Sequence[Span], topics: Mapping[str, BagTopic]) -> None:
     """Write ``metadata.yaml`` as rosbag2 does; replaced as a whole, so that a kill leaves the old or the new."""
 
     def span(start: int, end: int, messages: int) -> dict[str, Any]:
@@ -91,15 +104,15 @@ def write_metadata(folder: Path, files: Sequence[Span], topics: Sequence[BagTopi
         "topics_with_message_count": [
             {
                 "topic_metadata": {
-                    "name": t.name,
+                    "name": name,
                     "type": t.ros_type,
                     "serialization_format": "cdr",
-                    "offered_qos_profiles": t.qos,
+                    "offered_qos_profiles": qos_profile(TOPICS[name].qos) if name in TOPICS else [],
                     "type_description_hash": t.type_hash,
                 },
                 "message_count": t.messages,
             }
-            for t in topics
+            for name, t in topics.items()
         ],
         "compression_format": "",
         "compression_mode": "",

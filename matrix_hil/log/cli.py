@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sim.errors import LunarError
 
@@ -13,23 +13,33 @@ TOOLS = {
     "export": ("matrix_hil.log.export", ("log",), "one Parquet or CSV file per topic"),
     "diff": ("matrix_hil.log.diff", ("a", "b"), "compare two runs topic by topic; exit status 1 if they differ"),
 }
+"""By name: module, options that may stand first without their names, and a line of help."""
 
 
 def main(argv: Sequence[str]) -> None:
     """Entry of ``lunar log``."""
+    dispatch("lunar log", TOOLS, argv)
+
+
+def dispatch(
+    prog: str, tools: Mapping[str, tuple[str, tuple[str, ...], str]], argv: Sequence[str], default: str = ""
+) -> None:
+    """Call ``main`` of the tool that comes first in ``argv``, or of ``default``.
+
+    Raises:
+        LunarError: no tool is named and there is no default.
+    """
     argv = list(argv)
-    if not argv or argv[0] not in TOOLS:
-        if argv and argv[0] in ("-h", "--help"):
-            lines = "".join(f"\n  {name:8} {' '.join(p).upper():4} {text}" for name, (_, p, text) in TOOLS.items())
-            print(f"usage: lunar log TOOL LOG [--key value ...]\n{lines}")
-            return
-        raise LunarError(f"name a tool: {', '.join(TOOLS)}")
-    module, positional, _ = TOOLS[argv[0]]
-    rest = argv[1:]
+    if argv in (["-h"], ["--help"]):
+        lines = "".join(f"\n  {name:8} {text}" for name, (_, _, text) in tools.items())
+        print(f"usage: {prog} TOOL LOG [--key value ...]\n{lines}\n\n'{prog} TOOL --help' lists its options.")
+        return
+    name = argv.pop(0) if argv and argv[0] in tools else default
+    if not name:
+        raise LunarError(f"name a tool: {', '.join(tools)}")
+    module, options, _ = tools[name]
     named: list[str] = []
-    for option in positional:
-        if rest and not rest[0].startswith("-"):
-            named += [f"--{option}", rest.pop(0)]
-    if not named and not any(a in ("-h", "--help", "--config") or a.startswith(f"--{positional[0]}") for a in rest):
-        raise LunarError(f"no log is named; give the folder that 'lunar hil' wrote: lunar log {argv[0]} LOG")
-    importlib.import_module(module).main([*named, *rest])
+    for option in options:
+        if argv and not argv[0].startswith("-"):
+            named += [f"--{option}", argv.pop(0)]
+    importlib.import_module(module).main([*named, *argv])

@@ -1,4 +1,4 @@
-"""What one cycle of the bridge was given, as one flat record that a log keeps bit by bit, and back again."""
+"""The inputs of one cycle of the bridge, as one flat record that a log keeps bit by bit, and back again."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class CycleInput:
     now: float
     """s, the same, exact."""
     orders: tuple[str, ...]
-    """Asked of sync and supervisor since the cycle before, in order; see ``matrix_hil.run.loop.ORDERS``."""
+    """Orders to sync and supervisor since the cycle before, in order; see ``matrix_hil.run.loop.ORDERS``."""
     command: np.ndarray
-    """(5,) what the operator asked of the robot, in SI units."""
+    """(5,) the operator's command to the robot, in SI units."""
     patch_time: float
     """s, of the ground that was used; NaN without one."""
     heard: np.ndarray
@@ -71,7 +71,7 @@ def cycle_input(
     patch_time: float | None,
 ) -> CycleInput:
     """The record of a cycle at ``now`` s; ``patch_time`` is None without ground."""
-    given: list[Any] = [getattr(states, name) for name in MACHINES]
+    reported: list[Any] = [getattr(states, name) for name in MACHINES]
     p, t, c, tracker, r = states.platform, states.treadmill, states.counterweight, states.tracker, states.robot
     zero3 = np.zeros(3)
     return CycleInput(
@@ -81,9 +81,9 @@ def cycle_input(
         orders=orders,
         command=command.array(),
         patch_time=math.nan if patch_time is None else patch_time,
-        heard=np.array([s is not None for s in given]),
-        received=np.array([0.0 if s is None else s.time for s in given]),
-        fault=np.array([0 if s is None else s.fault for s in given]),
+        heard=np.array([s is not None for s in reported]),
+        received=np.array([0.0 if s is None else s.time for s in reported]),
+        fault=np.array([0 if s is None else s.fault for s in reported]),
         platform=np.zeros(12) if p is None else np.concatenate([p.pose, p.velocity]),
         treadmill=np.zeros(2) if t is None else np.array([t.speed, t.position]),
         counterweight=zero3 if c is None else np.array([c.tension, c.length, c.speed]),
@@ -97,7 +97,7 @@ def cycle_input(
 
 
 def machine_states(inputs: Any, k: int) -> MachineStates:
-    """The states of the ``k``-th record of a log's ``/sync/input`` series, bit by bit what the cycle was given."""
+    """The states of the ``k``-th record of a log's ``/sync/input`` series, bit by bit those of the cycle."""
     heard = inputs.heard[k]
     time, fault = inputs.received[k].tolist(), inputs.fault[k].tolist()
     p, t, c, tracker = (

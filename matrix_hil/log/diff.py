@@ -87,7 +87,7 @@ def _topic(a: Series, b: Series, begin_a: float, begin_b: float, tolerance: floa
         x, y = a.columns[name][at_a], b.columns[name][at_b]
         if name == "time":
             x, y = x - begin_a, y - begin_b
-        fields[name] = _field(x, y, time_a[at_a], tolerance, relative)
+        fields[name] = compare(x, y, time_a[at_a], tolerance, relative)
     return {
         "matched": len(at_a),
         "unmatched_a": len(time_a) - len(at_a),
@@ -108,7 +108,15 @@ def _pairs(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return near, nearest[near]
 
 
-def _field(x: np.ndarray, y: np.ndarray, time: np.ndarray, tolerance: float, relative: float) -> dict[str, Any]:
+def compare(
+    x: np.ndarray, y: np.ndarray, time: np.ndarray, tolerance: float = 0.0, relative: float = 0.0
+) -> dict[str, Any]:
+    """Compare values (n, ...) that belong together, of messages at ``time`` (n,) s; NaN equals NaN.
+
+    Returns:
+        ``largest`` and ``rms`` difference over all values, None for what is no number; ``differing`` messages, and
+        ``first_s``, when the first of them came.
+    """
     largest = rms = None
     if x.dtype == object or y.dtype == object or x.shape != y.shape:
         off = np.array([not np.array_equal(p, q) for p, q in zip(x, y, strict=True)], dtype=bool)

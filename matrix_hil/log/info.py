@@ -44,7 +44,7 @@ def info(path: str | Path) -> dict[str, Any]:
     Raises:
         LunarError: there is no such log, or it holds no message.
     """
-    scans = scan_log(Path(path))
+    scans = scan_log(path)
     found: dict[str, list[np.ndarray]] = {}
     types: dict[str, str] = {}
     trips: list[tuple[int, int, str]] = []

@@ -89,7 +89,7 @@ def read_log(path: str | Path) -> Log:
     Raises:
         LunarError: there is no such log, it is empty, it is not MCAP, or not even its first chunk is whole.
     """
-    scans = scan_log(Path(path))
+    scans = scan_log(path)
     rows: dict[str, list[tuple[int, bytes]]] = {}
     attachments: dict[str, bytes] = {}
     unknown: dict[str, str] = {}

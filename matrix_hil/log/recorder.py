@@ -8,10 +8,7 @@ import struct
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from mcap.writer import CompressionType, Writer
-
-from matrix_hil.log.bag import BagTopic, Span, channel_metadata, qos_profile, write_metadata
-from matrix_hil.log.scan import EPOCH
+from matrix_hil.log.bag import BagTopic, Span, channel_metadata, open_writer, write_metadata
 from matrix_hil.log.topics import TOPICS, Codec, Fault, FootContacts, ImuSample, JointSample, definition
 from matrix_hil.messages import MachineCommands, MachineStates
 from sim.errors import LunarError
@@ -71,11 +68,7 @@ class Recorder:
         name = self.folder.resolve().name
         self.path = self.folder / (f"{name}_{len(self._spans)}.mcap" if self._spans else f"{name}.mcap")
         self._stream = open(self.path, "xb")
-        self._writer = Writer(self._stream, chunk_size=_CHUNK_SIZE, compression=CompressionType.ZSTD)
-        self._writer.start(profile="ros2", library="lunar")
-        self._writer.add_metadata(EPOCH, {"nanoseconds": str(self._epoch)})
-        for name, data in self._attachments.items():
-            self._writer.add_attachment(now, now, name, "application/octet-stream", data)
+        self._writer = open_writer(self._stream, self._epoch, self._attachments, now, _CHUNK_SIZE)
         schemas: dict[str, int] = {}
         self._channels: dict[str, int] = {}
         for topic, row in TOPICS.items():
@@ -169,7 +162,7 @@ class Recorder:
             self._write_fault("/tracker/fault", states.tracker.fault, time)
 
     def write_commands(self, commands: MachineCommands, time: float) -> None:
-        """Take what every machine is told in a cycle."""
+        """Take a cycle's commands to all machines."""
         self.write("/platform/command", commands.platform, time)
         self.write("/treadmill/command", commands.treadmill, time)
         self.write("/counterweight/command", commands.counterweight, time)
@@ -225,10 +218,8 @@ class Recorder:
                 stream.raw.close()  # type: ignore[attr-defined]
 
     def _write_metadata(self) -> None:
-        topics = [
-            BagTopic(
-                topic, row.ros_type, self._counts[topic], qos_profile(row.qos), self._metadata[topic]["topic_type_hash"]
-            )
+        topics = {
+            topic: BagTopic(row.ros_type, self._counts[topic], self._metadata[topic]["topic_type_hash"])
             for topic, row in TOPICS.items()
-        ]
+        }
         write_metadata(self.folder, self._spans, topics)

@@ -7,12 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mcap.writer import CompressionType, Writer
-
-from matrix_hil.log.bag import BagTopic, Span, qos_profile, write_metadata
+from matrix_hil.log.bag import BagTopic, Span, open_writer, write_metadata
 from matrix_hil.log.reader import loss, lost
-from matrix_hil.log.scan import EPOCH, Row, Scan, scan_log
-from matrix_hil.log.topics import TOPICS
+from matrix_hil.log.scan import Row, Scan, scan_log
 from sim.config import parse
 from sim.errors import LunarError
 from sim.results import write_results
@@ -41,11 +38,11 @@ def recover(path: str | Path, out: str | Path = "") -> dict[str, Any]:
     Raises:
         LunarError: there is no such log, nothing of it is whole, or ``out`` holds a log or cannot be written.
     """
+    scans = scan_log(path)
     path = Path(path)
     here = path if path.name else path.resolve()
     name = here.name if path.is_dir() else here.stem
     folder = Path(out) if out else here.with_name(f"{name}_recovered")
-    scans = scan_log(path)
     kept = [(scan, chunks) for scan in scans if any(chunks := list(scan.chunks()))]
     if not kept:
         raise LunarError(f"log {path} cannot be recovered: not one whole chunk of messages is left in it")
@@ -69,12 +66,7 @@ def _copy(scan: Scan, chunks: list[list[Row]], path: Path, counts: Counter[str])
     """Write one file; adds to the messages counted by topic."""
     span = Span(path.name, next(chunk[0][2] for chunk in chunks if chunk))
     with open(path, "xb") as stream:
-        writer = Writer(stream, chunk_size=_UNBOUNDED, compression=CompressionType.ZSTD)
-        writer.start(profile="ros2", library="lunar")
-        if scan.epoch is not None:
-            writer.add_metadata(EPOCH, {"nanoseconds": str(scan.epoch)})
-        for name, data in scan.attachments.items():
-            writer.add_attachment(span.start, span.start, name, "application/octet-stream", data)
+        writer = open_writer(stream, scan.epoch, scan.attachments, span.start, _UNBOUNDED)
         schemas = {k: writer.register_schema(s.name, s.encoding, s.data) for k, s in scan.schemas.items()}
         channels = {
             k: writer.register_channel(c.topic, c.message_encoding, schemas.get(c.schema_id, 0), c.metadata)
@@ -92,20 +84,13 @@ def _copy(scan: Scan, chunks: list[list[Row]], path: Path, counts: Counter[str])
     return span
 
 
-def _topics(scans: list[Scan], counts: Counter[str]) -> list[BagTopic]:
+def _topics(scans: list[Scan], counts: Counter[str]) -> dict[str, BagTopic]:
     topics: dict[str, BagTopic] = {}
     for scan in scans:
         for channel in scan.channels.values():
-            schema = scan.schemas.get(channel.schema_id)
-            row = TOPICS.get(channel.topic)
-            topics[channel.topic] = BagTopic(
-                channel.topic,
-                schema.name if schema else "",
-                counts[channel.topic],
-                qos_profile(row.qos) if row else [],
-                channel.metadata.get("topic_type_hash", ""),
-            )
-    return list(topics.values())
+            schema, type_hash = scan.schemas.get(channel.schema_id), channel.metadata.get("topic_type_hash", "")
+            topics[channel.topic] = BagTopic(schema.name if schema else "", counts[channel.topic], type_hash)
+    return topics
 
 
 def main(argv: list[str]) -> None:

@@ -220,13 +220,16 @@ class Scan:
             self.epoch = int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
 
 
-def scan_log(path: Path) -> list[Scan]:
+def scan_log(path: str | Path) -> list[Scan]:
     """Scan the files of a log in their order: all ``.mcap`` files of a folder, or one file. What else lies there, such
     as ``metadata.yaml``, is not looked at.
 
     Raises:
         LunarError: there is none, all are empty, one is no log, or they are of more than one run.
     """
+    if path == "":
+        raise LunarError("no log is named; give the folder that 'lunar hil' wrote")
+    path = Path(path)
     files = sorted(path.glob("*.mcap"), key=_order) if path.is_dir() else [path]
     if not files:
         raise LunarError(f"log folder {path} holds no .mcap files; 'lunar hil' makes one")

@@ -161,9 +161,9 @@ TOPICS: dict[str, Topic] = {
     "/robot/fault": Topic(Fault, "std_msgs/msg/UInt8", qos="state"),
     "/tracker/fault": Topic(Fault, "std_msgs/msg/UInt8", qos="state"),
     **{
-        f"/wire/{device}/{way}": Topic(WireBytes, "std_msgs/msg/UInt8MultiArray")
+        f"/wire/{device}/{direction}": Topic(WireBytes, "std_msgs/msg/UInt8MultiArray")
         for device in DEVICES
-        for way in ("rx", "tx")
+        for direction in ("rx", "tx")
     },
 }
 

@@ -1,7 +1,7 @@
 """``lunar distill``: what a policy saw and did in a HIL log, as demonstrations for a student, and the command itself.
 
-``/sync/input`` holds the robot's state that a cycle was given, bit by bit; ``/hop_command`` what the policy was told;
-``/robot/command`` what the robot was told to do. The frames of ``/robot/joint_states`` and ``/robot/imu`` are of the
+``/sync/input`` holds the robot's state that a cycle worked on, bit by bit; ``/hop_command`` the policy's command;
+``/robot/command`` the robot's. The frames of ``/robot/joint_states`` and ``/robot/imu`` are of the
 same states, the latter without gravity's length.
 """
 
@@ -75,16 +75,17 @@ def _card(log: Log) -> Card:
 
 def _steps(log: Log, card: Card) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Observation (size,) and action (12,) of each control step, in order; it comes when sync has the policy act."""
-    inputs, sent, told = (log[topic] for topic in ("/sync/input", "/robot/command", "/hop_command"))
+    inputs, sent, hop_commands = (log[topic] for topic in ("/sync/input", "/robot/command", "/hop_command"))
     cfg = logged_config(log).sync
     relief = LegRelief(card.robot) if cfg.leg_relief else None
     period, stack = 1.0 / card.observation.rate, FrameStack(card.observation)
     # a cycle writes all three at the same moment; where a log was cut, one may be missing
     time, of_input, of_sent = np.intersect1d(inputs.log_time, sent.log_time, return_indices=True)
-    time, shared, of_told = np.intersect1d(time, told.log_time, return_indices=True)
-    command = np.stack([getattr(told, name) for name in ("vx", "vy", "yaw_rate", "apex_gain", "economy")], axis=1)
+    time, shared, of_hop = np.intersect1d(time, hop_commands.log_time, return_indices=True)
+    names = ("vx", "vy", "yaw_rate", "apex_gain", "economy")
+    command = np.stack([getattr(hop_commands, name) for name in names], axis=1)
     robot, acted, action = None, -math.inf, np.zeros(card.action_size)
-    for k, s, t, now in zip(of_input[shared], of_sent[shared], of_told, time, strict=True):
+    for k, s, t, now in zip(of_input[shared], of_sent[shared], of_hop, time, strict=True):
         state = machine_states(inputs, k).robot
         robot = state if state is not None and is_finite(state) else robot
         if sent.mode[s] != "run":

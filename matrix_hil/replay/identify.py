@@ -142,14 +142,14 @@ class _Problem:
         residual, weight = residual.reshape(len(self.starts), -1), weight.reshape(len(self.starts), -1)
         curvature = np.einsum("wri,wr,wrj->ij", jacobian, weight, jacobian)
         scores = np.einsum("wri,wr->wi", jacobian, weight * residual)
-        told = np.diag(curvature) > 1e-9 * np.diag(curvature).max(initial=1e-12)
+        observable = np.diag(curvature) > 1e-9 * np.diag(curvature).max(initial=1e-12)
         out = np.full(len(names), np.inf)
-        both = np.ix_(told, told)
-        if np.linalg.matrix_rank(curvature[both]) == told.sum() > 0:
+        both = np.ix_(observable, observable)
+        if np.linalg.matrix_rank(curvature[both]) == observable.sum() > 0:
             inverse = np.linalg.inv(curvature[both])
-            clusters = len(self.starts) / max(1, len(self.starts) - told.sum())
-            scatter = scores[:, told].T @ scores[:, told]
-            out[told] = np.sqrt(np.diag(inverse + clusters * inverse @ scatter @ inverse))
+            clusters = len(self.starts) / max(1, len(self.starts) - observable.sum())
+            scatter = scores[:, observable].T @ scores[:, observable]
+            out[observable] = np.sqrt(np.diag(inverse + clusters * inverse @ scatter @ inverse))
         return out * np.array([UNKNOWNS[n].step for n in names])
 
     def cost(self, body: Body) -> float:

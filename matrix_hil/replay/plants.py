@@ -1,4 +1,4 @@
-"""A robot in the simulator that starts where a log's robot was and does what it was told: on the rig, or on the Moon.
+"""A robot in the simulator that starts where a log's robot was and gets the same commands: on the rig, or on the Moon.
 
 ``RigPlant`` is the whole virtual rig with rope and winch, one stretch at a time: its gap to the log is the rig's too.
 ``Robots`` steps many stretches of many candidate robots at once in C++ threads. There the rope pulls as the load cell
@@ -110,7 +110,7 @@ class RigPlant:
             rate = (path.platform_pose[i + 1] - path.platform_pose[i]) / DT
             for t in range(_TICKS):
                 tension, speed = self.rig.rope.tension, self.rig.rope.speed
-                force = self._winch(force, float(path.wanted[i]), tension, speed, bool(path.brake[i]))
+                force = self._winch(force, float(path.tension_command[i]), tension, speed, bool(path.brake[i]))
                 inputs = RigInputs(
                     platform_pose=path.platform_pose[i] + rate * (t * TICK),
                     platform_velocity=rate,
@@ -137,17 +137,17 @@ class RigPlant:
         begin = max(0, first - _WARM_UP)
         at = np.arange(begin * _TICKS, first * _TICKS + 1) / _TICKS
         tension, speed = (np.interp(at, np.arange(len(path)), v) for v in (path.tension, path.rope_speed))
-        force = float(path.wanted[begin]) - self.rig.rope.parameters.passive_force
+        force = float(path.tension_command[begin]) - self.rig.rope.parameters.passive_force
         for t, s, sample in zip(tension.tolist(), speed.tolist(), at.astype(int), strict=True):
-            force = self._winch(force, float(path.wanted[sample]), t, s, bool(path.brake[sample]))
+            force = self._winch(force, float(path.tension_command[sample]), t, s, bool(path.brake[sample]))
         return force
 
-    def _winch(self, force: float, wanted: float, tension: float, speed: float, brake: bool) -> float:
+    def _winch(self, force: float, commanded: float, tension: float, speed: float, brake: bool) -> float:
         if brake:
             return force
         limit = self.setup.winch.winch_force
-        asked = self._trim.step(wanted, tension, speed, TICK)
-        return force + (min(max(asked, -limit), limit) - force) * self._lag
+        target = self._trim.step(commanded, tension, speed, TICK)
+        return force + (min(max(target, -limit), limit) - force) * self._lag
 
 
 class Robots:

@@ -37,7 +37,7 @@ def raw_messages(log: str | Path) -> Iterator[RawMessage]:
     Raises:
         LunarError: there is no such log, or it is not MCAP.
     """
-    for scan in scan_log(Path(log)):
+    for scan in scan_log(log):
         for chunk in scan.chunks():
             for number, _, time, _, data in chunk:
                 channel = scan.channels.get(number)
@@ -105,7 +105,7 @@ def main(argv: Sequence[str]) -> None:
     arguments = pairs(argv)
     if "bag" not in arguments:
         raise LunarError("no log is named; give the folder that 'lunar hil' wrote: lunar replay drive LOG")
-    scan_log(Path(arguments["bag"]))
+    scan_log(arguments["bag"])
     try:
         Schedule(*(float(arguments.get(name, default)) for name, default in (("rate", 1), ("start", 0), ("end", 0))))
     except ValueError as error:

@@ -1,6 +1,6 @@
 """``lunar replay rerun``: a log's inputs through this policy, sync and safety again; every difference is reported.
 
-Sync and supervisor are pure functions of what a cycle gave them (``/sync/input``), their configuration and the policy.
+Sync and supervisor are pure functions of the inputs of a cycle (``/sync/input``), their configuration and the policy.
 So the same code and settings on their own log give the same commands bit by bit, and a difference is a change.
 The loop is open: what the machines did stays as logged, also where other commands would have moved them elsewhere.
 """
@@ -8,9 +8,10 @@ The loop is open: what the machines did stays as logged, also where other comman
 from __future__ import annotations
 
 import argparse
+import functools
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,11 @@ from rich.table import Column, Table
 from matrix_hil.control.sync import Sync
 from matrix_hil.log import Log, read_log
 from matrix_hil.log.cycle_input import machine_states
+from matrix_hil.log.diff import compare
 from matrix_hil.messages import MachineCommands, TwinPatch
 from matrix_hil.operate.cli import HilConfig
-from matrix_hil.replay.look.compare import Curve, comparison_page
+from matrix_hil.replay.look.page import table_page
+from matrix_hil.replay.look.plots import Plot, curves
 from matrix_hil.run.loop import ORDERS, give_order
 from matrix_hil.run.run_log import policy_digest
 from matrix_hil.safety.supervisor import Supervisor, SupervisorState
@@ -71,10 +74,6 @@ class Difference:
     """Largest magnitude over the channel's components; None for text."""
     rms: float | None
     """Over cycles and components; None for text."""
-
-    def row(self) -> dict[str, Any]:
-        """As data."""
-        return dict(vars(self))
 
 
 @dataclass(frozen=True)
@@ -132,8 +131,8 @@ def rerun(log: Log, sync: Sync, supervisor: Supervisor) -> Rerun:
             give_order(order, sync, supervisor, now[k])
         states = machine_states(inputs, k)
         patch = patches(patch_time[k])
-        wanted, world, info = sync.step(states, patch, HopCommand(*commands[k]), now[k])
-        sent, judged = supervisor.step(states, wanted, now[k], patch)
+        proposed, world, info = sync.step(states, patch, HopCommand(*commands[k]), now[k])
+        sent, judged = supervisor.step(states, proposed, now[k], patch)
         decided.append((sent, judged, info.command, world))
     seconds = time.perf_counter() - began
     columns = {(topic, name): np.array([_pick(d, topic, name) for d in decided]) for topic, name, _ in CHANNELS}
@@ -147,14 +146,9 @@ def differences(log: Log, again: Rerun) -> list[Difference]:
 
 def _compare(log: Log, again: Rerun, topic: str, name: str, unit: str) -> Difference:
     logged, new, at = matched(log, again, topic, name)
-    wrong = _differs(logged, new)
-    first = float(at[wrong][0] - again.time[0]) if wrong.any() else None
-    largest = rms = None
-    if new.dtype.kind in "fiu":
-        gap = np.abs(new[wrong].astype(float) - logged[wrong].astype(float))
-        largest = float(gap.max(initial=0.0))
-        rms = float(np.sqrt(np.sum(gap**2) / max(1, new.size)))
-    return Difference(f"{topic[1:]}.{name}", unit, len(at), int(wrong.sum()), first, largest, rms)
+    found = compare(logged, new, at - again.time[0])
+    largest, rms = (found["largest"], found["rms"]) if new.dtype.kind in "fiu" else (None, None)
+    return Difference(f"{topic[1:]}.{name}", unit, len(at), found["differing"], found["first_s"], largest, rms)
 
 
 def matched(log: Log, again: Rerun, topic: str, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -165,14 +159,6 @@ def matched(log: Log, again: Rerun, topic: str, name: str) -> tuple[np.ndarray, 
     return getattr(series, name)[both], again.columns[topic, name][place[both]], series.time[both]
 
 
-def _differs(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """(n,) whether row i differs in any bit that means something; NaN equals NaN."""
-    if b.dtype.kind != "f":
-        return np.array([x != y for x, y in zip(a.tolist(), b.tolist(), strict=True)], dtype=bool)
-    same = (a == b) | (np.isnan(a) & np.isnan(b))
-    return ~same.reshape(len(b), -1).all(axis=1)
-
-
 def _pick(decided: tuple[MachineCommands, SupervisorState, HopCommand, np.ndarray], topic: str, name: str) -> Any:
     sent, judged, command, world = decided
     sources = {"/supervisor/state": judged, "/hop_command": command}
@@ -181,25 +167,18 @@ def _pick(decided: tuple[MachineCommands, SupervisorState, HopCommand, np.ndarra
     return getattr(sources.get(topic) or getattr(sent, topic.split("/")[1]), name)
 
 
-def _patches(log: Log) -> Any:
-    """Finds the ground by its time, as exact as a cycle gave it; stamps in the log are rounded to ns."""
+def _patches(log: Log) -> Callable[[float], TwinPatch | None]:
+    """Finds the ground by its time, as exact as a cycle had it; stamps in the log are rounded to ns."""
     series = log["/twin/patch"] if "/twin/patch" in log else None
 
-    def find(at: float) -> TwinPatch | None:
+    @functools.lru_cache(maxsize=1)
+    def patch(at: float) -> TwinPatch | None:
         if np.isnan(at):
             return None
         k = int(np.abs(series.time - at).argmin()) if series is not None else -1
         if series is None or abs(series.time[k] - at) > 1e-6:
             raise LunarError(f"log {log.path} lacks the ground of {at:.3f} s that a cycle used; it is not whole")
         return TwinPatch(at, series.origin[k], float(series.resolution[k]), np.asarray(series.heights[k], dtype=float))
-
-    newest: tuple[float, TwinPatch | None] = (np.nan, None)
-
-    def patch(at: float) -> TwinPatch | None:
-        nonlocal newest
-        if at != newest[0]:
-            newest = (at, find(at))
-        return newest[1]
 
     return patch
 
@@ -246,16 +225,16 @@ def run(log_path: str, argv: Sequence[str] = (), out: str = "", console: Console
         "realtime_factor": duration / again.seconds,
         "realtime_factor_with_reading": duration / (time.perf_counter() - began),
         "notes": notes,
-        "channels": [d.row() for d in found],
+        "channels": [vars(d) for d in found],
     }
     _show(console or Console(), log, found, results)
     if out:
-        page = comparison_page(
+        page = table_page(
             f"re-run · {log.path.stem}",
             "What was logged (blue) and what the same inputs give now (orange); channels that differ.",
             notes,
-            [list(_cells(d)) for d in found],
             _HEADINGS,
+            [_cells(d) for d in found],
             _curves(log, again, found),
         )
         try:
@@ -287,9 +266,9 @@ def _show(console: Console, log: Log, found: list[Difference], results: dict[str
         console.print(note)
 
 
-def _curves(log: Log, again: Rerun, found: list[Difference]) -> list[Curve]:
+def _curves(log: Log, again: Rerun, found: list[Difference]) -> list[Plot]:
     """The component of every differing channel that differs most; text becomes its number in order of appearance."""
-    curves = []
+    plots = []
     for (topic, name, unit), d in zip([c for c in CHANNELS if c[0] in log], found, strict=True):
         if not d.differing:
             continue
@@ -302,10 +281,9 @@ def _curves(log: Log, again: Rerun, found: list[Difference]) -> list[Curve]:
         elif new.ndim > 1:
             worst = int(np.nanargmax(np.abs(new - logged).max(axis=0)))
             logged, new, label = logged[:, worst], new[:, worst], f"{label}[{worst}]"
-        curves.append(
-            Curve(label, unit, at - again.time[0], {"logged": logged.astype(float), "again": new.astype(float)})
-        )
-    return curves
+        values = {"logged": logged.astype(float), "again": new.astype(float)}
+        plots.append(curves(label, unit, at - again.time[0], values))
+    return plots
 
 
 def main(argv: Sequence[str]) -> None:
@@ -319,14 +297,10 @@ def main(argv: Sequence[str]) -> None:
     if {"-h", "--help"} & set(argv):
         print(_USAGE)
         return
-    if argv and not argv[0].startswith("-"):
-        argv.insert(0, "--log")
     try:
         own, settings = parser.parse_known_args(argv)
     except SystemExit:
         raise LunarError("--log, --out and --json each need a path behind them") from None
-    if not own.log:
-        raise LunarError("no log is named; give the folder that 'lunar hil' wrote: lunar replay rerun LOG")
     results = run(own.log, settings, own.out)
     if own.json:
         write_results(own.json, "replay rerun", 0, results)

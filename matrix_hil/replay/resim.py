@@ -20,7 +20,8 @@ from rich.table import Column, Table
 
 from matrix_hil.log import Log, read_log
 from matrix_hil.replay.identify import UNKNOWNS, Fit, fit
-from matrix_hil.replay.look.compare import Curve, comparison_page
+from matrix_hil.replay.look.page import table_page
+from matrix_hil.replay.look.plots import curves
 from matrix_hil.replay.plants import (
     Body,
     Motion,
@@ -130,8 +131,6 @@ def run(cfg: ResimConfig, console: Console | None = None) -> dict[str, Any]:
     Raises:
         LunarError: the log cannot be read or lacks what is needed, or a file cannot be written.
     """
-    if not cfg.log:
-        raise LunarError("no log is named; give the folder that 'lunar hil' wrote: lunar replay resim LOG")
     if not (4 * DT <= cfg.window <= 10.0 and 4 * DT <= cfg.fit_window <= 2.0):
         raise LunarError("window must lie between 0.02 and 10 s, fit_window between 0.02 and 2 s")
     if cfg.ranges and not cfg.fit:
@@ -251,33 +250,27 @@ def _page(log: Log, path: Trajectory, gaps: dict[str, Gap], results: dict[str, A
     headings, rows = _rows(results)
     window = results["window_s"]
     lag = np.arange(round(window / DT) + 1) * DT
-    curves = []
     lines = {"logged": path.base_position[:, 2]}
     for name, g in gaps.items():
         line = np.full(len(path), np.nan)
         for start, height in zip(g.starts, g.motion.base_position[:, :, 2], strict=True):
             line[start : start + len(height) - 1] = height[:-1]
         lines[name] = line
-    curves.append(Curve("Base height; the simulation starts anew every stretch", "m", path.time, lines))
-    for channel, unit in CHANNELS.items():
-        if channel in gaps["model"].channels:
-            values = {name: np.sqrt(np.mean(g.channels[channel] ** 2, axis=0)) for name, g in gaps.items()}
-            curves.append(Curve(f"Gap over a stretch: {channel}", unit, lag, values))
-    for channel, unit in CHANNELS.items():
-        if channel in gaps["model"].channels:
-            at = path.time[gaps["model"].starts] + window
-            values = {name: g.channels[channel][:, -1] for name, g in gaps.items()}
-            curves.append(Curve(f"Gap at the end of every stretch: {channel}", unit, at, values))
+    plots = [curves("Base height; the simulation starts anew every stretch", "m", path.time, lines)]
+    ends = path.time[gaps["model"].starts] + window
+    for channel in gaps["model"].channels:
+        values = {name: np.sqrt(np.mean(g.channels[channel] ** 2, axis=0)) for name, g in gaps.items()}
+        plots.append(curves(f"Gap over a stretch: {channel}", CHANNELS[channel], lag, values))
+    for channel in gaps["model"].channels:
+        values = {name: g.channels[channel][:, -1] for name, g in gaps.items()}
+        plots.append(curves(f"Gap at the end of every stretch: {channel}", CHANNELS[channel], ends, values))
     notes = [f"Device states are taken as {1e3 * path.age:.1f} ms old when the loop read them"]
     if found is not None:
         notes += [f"{r[0]}: {r[2]} {r[1]} ± {r[3]}; range {r[4]}" for r in _fit_rows(found)]
     intro = f"The simulator from {len(gaps['model'].starts)} logged states with the logged actions; RMS after a while."
-    return comparison_page(f"re-simulation · {log.path.stem}", intro, notes, rows, headings, curves)
+    return table_page(f"re-simulation · {log.path.stem}", intro, notes, headings, rows, plots)
 
 
 def main(argv: Sequence[str]) -> None:
     """``lunar replay resim LOG [--fit] [--out FILE] [--json FILE] [--ranges FILE]``."""
-    argv = list(argv)
-    if argv and not argv[0].startswith("-"):
-        argv.insert(0, "--log")
     run(parse(ResimConfig, argv, "lunar replay resim"))

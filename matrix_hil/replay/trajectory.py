@@ -56,7 +56,7 @@ class Trajectory:
     """(n,) N, measured."""
     rope_speed: np.ndarray
     """(n,) m/s, paying out, measured."""
-    wanted: np.ndarray
+    tension_command: np.ndarray
     """(n,) N, commanded."""
     brake: np.ndarray
     """(n,) bool, commanded."""
@@ -98,10 +98,10 @@ def trajectory(log: Log, tracker_latency: float = 0.010) -> Trajectory:
             return np.zeros((n, width) if width else n)
         return interpolated(late, log[topic].time, getattr(log[topic], name))
 
-    def asked(topic: str, name: str) -> np.ndarray:
+    def commanded(topic: str, name: str) -> np.ndarray:
         return held(time + _TOLERANCE, log[topic].time, getattr(log[topic], name))
 
-    mode = asked("/robot/command", "mode")
+    mode = commanded("/robot/command", "mode")
     return Trajectory(
         time=time - min(float(s.log_time[0]) for s in log.series.values()),
         on_rig=on_rig,
@@ -112,16 +112,16 @@ def trajectory(log: Log, tracker_latency: float = 0.010) -> Trajectory:
         angular_velocity=interpolated(late, imu.time, imu.angular_velocity),
         joint_position=interpolated(late, joints.time, joints.position),
         joint_velocity=interpolated(late, joints.time, joints.velocity),
-        targets=asked("/robot/command", "targets"),
-        kp=asked("/robot/command", "kp"),
-        kd=asked("/robot/command", "kd"),
+        targets=commanded("/robot/command", "targets"),
+        kp=commanded("/robot/command", "kp"),
+        kd=commanded("/robot/command", "kd"),
         running=np.array(mode == "run", dtype=bool),
         platform_pose=measured("/platform/state", "pose", 6),
         belt_speed=measured("/treadmill/state", "speed"),
         tension=measured("/counterweight/state", "tension"),
         rope_speed=measured("/counterweight/state", "speed"),
-        wanted=asked("/counterweight/command", "tension") if on_rig else np.zeros(n),
-        brake=asked("/counterweight/command", "brake").astype(bool) if on_rig else np.zeros(n, dtype=bool),
+        tension_command=commanded("/counterweight/command", "tension") if on_rig else np.zeros(n),
+        brake=commanded("/counterweight/command", "brake").astype(bool) if on_rig else np.zeros(n, dtype=bool),
     )
 
 
@@ -129,7 +129,7 @@ def windows(path: Trajectory, length: float) -> np.ndarray:
     """First samples of stretches of ``length`` s in which the policy drives at constant gains, one after the other.
 
     Each begins where the base accelerates least within its first fifth, as velocities taken from positions are right
-    there and wrong in the middle of a landing's blow.
+    there and wrong in the middle of a landing's impact.
 
     Raises:
         LunarError: there is none.

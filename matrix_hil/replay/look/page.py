@@ -1,12 +1,12 @@
-"""Puts figures, 3-D replay and plots into one HTML file that needs nothing else."""
+"""Puts key figures, tables, a 3-D replay and plots into one HTML file that needs nothing else."""
 
 from __future__ import annotations
 
-import html
 import json
 import time
+from collections.abc import Sequence
+from html import escape
 from pathlib import Path
-from string import Template
 from typing import Any
 
 import plotly.io
@@ -14,60 +14,75 @@ import plotly.offline
 
 from matrix_hil.replay.look.measure import Run
 from matrix_hil.replay.look.plots import Plot, trips
+from sim import html_page
 
-_TEMPLATE = Path(__file__).with_name("page.html")
 _SCRIPT = Path(__file__).with_name("page.js")
 
 
-def page(run: Run, results: dict[str, Any], curves: list[Plot], replay: str | None) -> str:
-    """The whole document.
+def run_page(run: Run, results: dict[str, Any], plots: Sequence[Plot], replay: str | None) -> str:
+    """The report of one run.
 
     Args:
         run: what the page is about.
         results: as ``Run.results`` gives them.
-        curves: plots in the order of the page.
+        plots: in the order of the page.
         replay: a self-contained HTML document with the 3-D replay; None leaves it out and says so.
     """
-    figures = [{"figure": json.loads(plotly.io.to_json(p.figure)), "timed": p.timed} for p in curves]
-    sections = "\n".join(
-        f"<section{' class=wide' if p.wide else ''}><h2>{html.escape(p.title)}</h2>"
-        f'<div class="plot" id="plot{i}"></div>'
-        f"<p>{html.escape(p.caption)}</p></section>"
-        for i, p in enumerate(curves)
-    )
+    frame = [] if replay is None else [_frame(replay)]
+    sections = [_cards(results), "<main>", *frame, *map(_section, plots, range(len(plots))), "</main>"]
+    sections.append(_scripts(plots, run.log.duration))
+    return html_page.page(f"HIL run · {run.log.path.stem}", _made(run), _notes(run, replay), sections)
+
+
+def table_page(
+    title: str,
+    intro: str,
+    notes: Sequence[str],
+    headings: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    plots: Sequence[Plot],
+) -> str:
+    """A table and plots below it, whose time axes are not linked."""
+    table = html_page.section("", html_page.table(headings, rows))
+    sections = [table, *map(_section, plots, range(len(plots))), _scripts(plots, None)]
+    return html_page.page(title, intro, [f"{note}." for note in notes], sections)
+
+
+def _section(plot: Plot, number: int) -> str:
+    section = html_page.section(plot.title, f'<div class="plot" id="plot{number}"></div>', plot.caption)
+    return f'<div class="wide">{section}</div>' if plot.wide else section
+
+
+def _scripts(plots: Sequence[Plot], duration: float | None) -> str:
+    """Plotly, the figures and what draws them; without a ``duration`` in s their time axes are not linked."""
+    figures = [
+        {"figure": json.loads(plotly.io.to_json(p.figure)), "timed": p.timed and duration is not None} for p in plots
+    ]
     # "</" would end the script element that the text stands in
-    data = json.dumps({"figures": figures, "duration": run.log.duration}).replace("</", "<\\/")
-    return Template(_TEMPLATE.read_text()).substitute(
-        title=html.escape(run.log.path.stem),
-        made=_made(run),
-        notes=_notes(run, replay),
-        cards=_cards(results),
-        replay="" if replay is None else _frame(replay),
-        sections=sections,
-        plotly=plotly.offline.get_plotlyjs(),
-        data=data,
-        script=_SCRIPT.read_text(),
+    data = json.dumps({"figures": figures, "duration": duration}).replace("</", "<\\/")
+    return (
+        f"<script>{plotly.offline.get_plotlyjs()}</script>\n"
+        f'<script type="application/json" id="data">{data}</script>\n<script>\n{_SCRIPT.read_text()}\n</script>'
     )
 
 
 def _frame(document: str) -> str:
-    return (
-        '<section class="wide"><h2>Replay</h2>'
-        f'<iframe id="replay" title="3-D replay" srcdoc="{html.escape(document, quote=True)}"></iframe>'
-        "<p>Front: the robot on the rig, its rope, belt and platform. Behind: the robot where MATRIX places it on the "
-        "Moon, its ground sliding by. Drag to turn, scroll to zoom; a click in a plot goes to that moment.</p>"
-        "</section>"
+    frame = f'<iframe id="replay" title="3-D replay" srcdoc="{escape(document)}"></iframe>'
+    caption = (
+        "Front: the robot on the rig, its rope, belt and platform. Behind: the robot where MATRIX places it on the "
+        "Moon, its ground sliding by. Drag to turn, scroll to zoom; a click in a plot goes to that moment."
     )
+    return f'<div class="wide">{html_page.section("Replay", frame, caption)}</div>'
 
 
 def _made(run: Run) -> str:
     when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(run.log.start_wall_time))
     revision = run.log.attachments.get("revision.txt", b"").decode(errors="replace").strip()[:60]
     parts = [when, f"{run.log.messages:,} messages".replace(",", " "), f"revision {revision}" if revision else ""]
-    return html.escape(" · ".join(p for p in parts if p))
+    return " · ".join(p for p in parts if p)
 
 
-def _notes(run: Run, replay: str | None) -> str:
+def _notes(run: Run, replay: str | None) -> list[str]:
     notes = [run.log.lost.text] if run.log.lost else []
     notes += [f"{topic} is left out: {reason}" for topic, reason in run.log.skipped.items()]
     notes += [f"At {at:.2f} s the supervisor tripped: {reason}" for at, reason in trips(run)]
@@ -75,7 +90,7 @@ def _notes(run: Run, replay: str | None) -> str:
         notes.append("There is no 3-D replay: the log holds no joint states or no pose of the base")
     if run.hops is None:
         notes.append("Hops are not counted: the log holds no base height or no foot forces at 100 Hz or more")
-    return "".join(f'<p class="note">{html.escape(note)}.</p>' for note in notes)
+    return [f"{note}." for note in notes]
 
 
 def _cards(results: dict[str, Any]) -> str:
@@ -90,9 +105,8 @@ def _cards(results: dict[str, Any]) -> str:
         ("duration", _number(results["duration_s"], 1), "s"),
         ("lost", _number(results["lost_bytes"]), "bytes"),
     ]
-    return "".join(
-        f'<div class="card"><b>{value}<i>{unit}</i></b><span>{name}</span></div>' for name, value, unit in rows
-    )
+    cards = (f'<div class="card"><b>{value}<i>{unit}</i></b><span>{name}</span></div>' for name, value, unit in rows)
+    return f'<div class="cards">{"".join(cards)}</div>'
 
 
 def _number(value: float | None, digits: int = 0) -> str:

@@ -4,18 +4,37 @@ from __future__ import annotations
 
 import html
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 
-from matrix_hil.log import Series
 from matrix_hil.replay.look.measure import Run
 from sim.spec.joints import LEGS
 
 MAX_POINTS = 8000  # per curve; a longer run shows the lowest and highest value of each interval
 BLUE, ORANGE, GREEN, RED, GREY = "#2563a8", "#d97a1e", "#3a8f5c", "#c0392b", "#8a8f98"
+_COLORS = {"logged": BLUE, "again": ORANGE, "model": ORANGE, "fitted": GREEN}
 _STATES = ("idle", "armed", "run", "hold", "safe", "estop")
+_PAIRS: tuple[dict[str, Any], ...] = (
+    {
+        "machine": "/counterweight", "name": "tension", "unit": "N", "title": "Rope tension",
+        "caption": "Upward force at the harness: as commanded to the counterweight and as its load cell "
+        "measured, in N.",
+    },
+    {
+        "machine": "/treadmill", "name": "speed", "unit": "m/s", "title": "Treadmill speed",
+        "caption": "Belt speed commanded and measured, in m/s; in flight it should hardly change.",
+    },
+    {
+        "machine": "/platform", "name": "pose", "unit": "mm", "title": "Platform heave", "column": 2, "scale": 1000.0,
+        "caption": "Height of the platform against its home, commanded and measured, in mm; it moves only while the "
+        "robot is in the air.",
+    },
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -33,7 +52,15 @@ class Plot:
 
 def plots(run: Run) -> list[Plot]:
     """Every plot that the log has data for."""
-    makers = (_height, _contacts, _supervisor, _tension, _belt, _heave, _attitude, _timing, _timing_counts)
+    makers: tuple[Callable[[Run], Plot | None], ...] = (
+        _height,
+        _contacts,
+        _supervisor,
+        *(partial(_pair, **pair) for pair in _PAIRS),
+        _attitude,
+        _timing,
+        _timing_counts,
+    )
     made = [plot for maker in makers if (plot := maker(run)) is not None]
     for plot in made:
         if plot.timed:
@@ -88,6 +115,14 @@ def add_line(
     shape = "hv" if steps else "linear"
     line = {"color": color, "width": 1.4, "dash": dash, "shape": shape}
     figure.add_scatter(x=x, y=y, name=name, mode="lines", line=line, showlegend=dash == "solid")
+
+
+def curves(title: str, unit: str, time: np.ndarray, values: dict[str, np.ndarray]) -> Plot:
+    """A plot of ``values`` (n,) by name over ``time`` (n,) s, drawn in their order."""
+    figure = new_figure(unit)
+    for name, line in values.items():
+        add_line(figure, time, line, name, _COLORS.get(name, GREY))
+    return Plot(title, "", figure)
 
 
 def _mark(figure: go.Figure, run: Run) -> None:
@@ -182,29 +217,6 @@ def _bands(time: np.ndarray, on: np.ndarray, label: str) -> tuple[list[float | N
     return x, y
 
 
-def _tension(run: Run) -> Plot | None:
-    return _pair(
-        run, "/counterweight", "tension", 1.0, "N", "Rope tension",
-        "Upward force at the harness: what the counterweight was told to hold and what its load cell measured, in N.",
-    )  # fmt: skip
-
-
-def _belt(run: Run) -> Plot | None:
-    return _pair(
-        run, "/treadmill", "speed", 1.0, "m/s", "Treadmill speed",
-        "Belt speed commanded and measured, in m/s; in flight it should hardly change.",
-    )  # fmt: skip
-
-
-def _heave(run: Run) -> Plot | None:
-    plot = _pair(
-        run, "/platform", "pose", 1000.0, "mm", "Platform heave",
-        "Height of the platform against its home, commanded and measured, in mm; it moves only while the robot is in "
-        "the air.", column=2,
-    )  # fmt: skip
-    return plot
-
-
 def _attitude(run: Run) -> Plot | None:
     figure = new_figure("degrees")
     for topic, dash in (("/platform/command", "dot"), ("/platform/state", "solid")):
@@ -219,20 +231,23 @@ def _attitude(run: Run) -> Plot | None:
 
 
 def _pair(
-    run: Run, machine: str, name: str, scale: float, unit: str, title: str, caption: str, column: int | None = None
+    run: Run,
+    machine: str,
+    name: str,
+    unit: str,
+    title: str,
+    caption: str,
+    column: int | None = None,
+    scale: float = 1.0,
 ) -> Plot | None:
+    """What a machine was commanded and what it measured."""
     figure = new_figure(unit)
-    parts = ((f"{machine}/state", "measured", BLUE, "solid"), (f"{machine}/command", "commanded", ORANGE, "solid"))
-    for topic, word, color, dash in parts:
+    for topic, word, color in ((f"{machine}/state", "measured", BLUE), (f"{machine}/command", "commanded", ORANGE)):
         if topic in run.log:
-            values = _values(run.log[topic], name, column)
-            add_line(figure, run.time(topic), scale * values, word, color, dash, steps=word == "commanded")
+            values = getattr(run.log[topic], name)
+            values = values if column is None else values[:, column]
+            add_line(figure, run.time(topic), scale * values, word, color, steps=word == "commanded")
     return Plot(title, caption, figure) if figure.data else None
-
-
-def _values(series: Series, name: str, column: int | None) -> np.ndarray:
-    values = getattr(series, name)
-    return values if column is None else values[:, column]
 
 
 def _timing(run: Run) -> Plot | None:

@@ -9,8 +9,15 @@ import numpy as np
 import pytest
 
 from matrix_hil.fidelity.closed_loop import Recording
-from matrix_hil.fidelity.measures import COMPARED, find_hops, measure, relative_errors, torque_profile
-from matrix_hil.fidelity.table import figure_rows, scheme_rows
+from matrix_hil.fidelity.measures import (
+    COMPARED,
+    figure_rows,
+    find_hops,
+    measure,
+    relative_errors,
+    scheme_rows,
+    torque_profile,
+)
 from sim.spec.gravity import EARTH, MOON, lunar_weight
 
 DT, MASS, STANCE = 0.001, 15.0, 0.2

@@ -12,6 +12,7 @@ import pytest
 
 from matrix_hil.log import Pose, Recorder, SyncStamp, read_log
 from matrix_hil.replay import cli as replay
+from matrix_hil.replay.look import cli as look
 from matrix_hil.replay.look.measure import Run, measure, rotations
 from matrix_hil.replay.look.plots import MAX_POINTS, plots, thin, trips
 from sim.errors import LunarError
@@ -92,7 +93,7 @@ def test_a_log_with_one_topic_still_makes_a_page(tmp_path: Path, capsys: pytest.
     with Recorder(tmp_path / "<b>odd", {}, 0.0) as log:
         for k in range(100):
             log.write("/tracker/pose", Pose(k / 100, np.zeros(3), np.array([1.0, 0, 0, 0])), k / 100)
-    results = replay.run(replay.ReplayConfig(log=str(tmp_path / "<b>odd"), quick=True))
+    results = look.run(look.ReplayConfig(log=str(tmp_path / "<b>odd"), quick=True))
     page = tmp_path / "<b>odd" / "report.html"
     assert capsys.readouterr().out.strip() == str(page)
     text = page.read_text()
@@ -104,7 +105,7 @@ def test_a_log_with_one_topic_still_makes_a_page(tmp_path: Path, capsys: pytest.
 def test_a_cut_log_is_reported_as_cut(log_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = (log_folder / "pronks.mcap").read_bytes()
     (tmp_path / "cut.mcap").write_bytes(data[: len(data) // 2])
-    results = replay.run(replay.ReplayConfig(log=str(tmp_path / "cut.mcap"), out=str(tmp_path / "r.html"), quick=True))
+    results = look.run(look.ReplayConfig(log=str(tmp_path / "cut.mcap"), out=str(tmp_path / "r.html"), quick=True))
     assert "was cut off" in capsys.readouterr().out and "was cut off" in (tmp_path / "r.html").read_text()
     assert results["lost_bytes"] > 0 and results["hops"] < HOPS
 
@@ -117,7 +118,7 @@ def test_bad_input_is_refused(tmp_path: Path) -> None:
     with pytest.raises(LunarError, match="did you mean 'frame_rate'"):
         replay.main(["--fram_rate", "3"])
     with pytest.raises(LunarError, match="frame_rate"):
-        replay.run(replay.ReplayConfig(log="x", frame_rate=0.0))
+        look.run(look.ReplayConfig(log="x", frame_rate=0.0))
 
 
 def test_thinning_keeps_the_extremes() -> None:

@@ -1,0 +1,70 @@
+"""``lunar replay LOG``: one self-contained HTML report of a log: a 3-D replay, linked plots and key figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from matrix_hil.log import read_log
+from matrix_hil.replay.look.measure import measure
+from matrix_hil.replay.look.page import run_page
+from matrix_hil.replay.look.plots import plots
+from matrix_hil.replay.look.scene import RigShape, replay_html
+from sim.config import parse
+from sim.errors import LunarError
+from sim.results import write_results
+from sim.robots.load import robot_spec
+
+
+@dataclass(frozen=True)
+class ReplayConfig:
+    """Make an HTML report of a HIL log."""
+
+    log: str = ""
+    """Folder that ``lunar hil`` wrote, or the .mcap file in it; may also be given as the first argument."""
+    out: str = ""
+    """HTML file to write; report.html beside the log when empty."""
+    json: str = ""
+    """File for the results as data; none when empty."""
+    quick: bool = False
+    """Draw the replay with 8 frames per second."""
+    robot: str = "go2"
+    """Name of an MJCF in sim/robots/, or the path of the one that was on the rig."""
+    frame_rate: float = 25.0
+    """Hz. Frames per second of the replay; lowered for runs of over a minute."""
+    rig: RigShape = field(default_factory=RigShape)
+
+
+def run(cfg: ReplayConfig) -> dict[str, Any]:
+    """Write the report and, if asked for, the JSON file; return the results.
+
+    Raises:
+        LunarError: no log is named, it cannot be read, or the report cannot be written.
+    """
+    if not 0.1 <= cfg.frame_rate <= 100.0:
+        raise LunarError(f"frame_rate is {cfg.frame_rate}, it must lie between 0.1 and 100 Hz")
+    log = read_log(cfg.log)
+    model = robot_spec(cfg.robot).compile()
+    report = measure(log, float(model.body_mass.sum()))
+    results = report.results()
+    rate = min(cfg.frame_rate, 8.0) if cfg.quick else cfg.frame_rate
+    document = run_page(report, results, plots(report), replay_html(report, model, cfg.rig, rate))
+    out = Path(cfg.out) if cfg.out else log.path.parent / "report.html"
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(document, encoding="utf-8")
+        if cfg.json:
+            write_results(cfg.json, "replay", 0, results)
+    except OSError as error:
+        raise LunarError(f"{error.filename or out} cannot be written: {error.strerror or error}") from None
+    if log.lost:
+        print(log.lost.text)
+    print(out)
+    return results
+
+
+def main(argv: Sequence[str]) -> None:
+    """``lunar replay [look] LOG [--out FILE] [--json FILE]``."""
+    run(parse(ReplayConfig, argv, "lunar replay"))
