@@ -175,7 +175,7 @@ def run(cfg: Config) -> dict[str, Any]:
     """Measure; keys as in the README's table."""
     actor, _ = load_actor(ZOO / "pronk")
     rounds, seconds = (3, 0.4) if cfg.quick else (cfg.rounds, cfg.seconds)
-    counts = cfg.robots[1:3] if cfg.quick else cfg.robots
+    counts = cfg.robots[2:3] if cfg.quick else cfg.robots
     makers = [maker(cfg.world)] * PEER_ENVS
     mode = AutoresetMode.SAME_STEP
     peers: dict[str, Any] = {
@@ -197,7 +197,7 @@ def run(cfg: Config) -> dict[str, Any]:
     ours = {n: speed[f"ours_{n}"] for n in counts}
     best = max(ours, key=lambda n: ours[n])
     ceiling = max(speed[f"ceiling_{n}"] for n in counts)
-    scaling = cfg.scaling[::2] if cfg.quick else cfg.scaling
+    scaling = cfg.scaling[::3] if cfg.quick else cfg.scaling
     table = [_scale(replace(cfg.world, num_envs=n), cfg, actor, seconds) for n in scaling]
     return {
         "ceiling_steps_per_s": ceiling,
