@@ -27,12 +27,12 @@ from rosbags.rosbag2 import Reader, StoragePlugin
 from rosbags.rosbag2 import Writer as BagWriter
 
 from benchmarks.harness import by_turns, medians, ratio, seconds, show_table, timed
+from matrix_hil.config import HilConfig
 from matrix_hil.log.info import info
 from matrix_hil.log.reader import read_log
 from matrix_hil.log.recorder import Recorder
 from matrix_hil.log.topics import TOPICS, Codec, FootContacts, ImuSample, JointSample, Pose, SyncStamp, typestore
 from matrix_hil.messages import CounterweightState, PlatformState, RobotCommand, TreadmillState
-from matrix_hil.operate.cli import HilConfig
 from matrix_hil.operate.cli import run as hil
 from matrix_hil.replay.look.cli import ReplayConfig
 from matrix_hil.replay.look.cli import run as report

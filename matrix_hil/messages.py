@@ -157,6 +157,18 @@ class MachineStates:
     robot: RobotState | None = None
 
 
+@dataclass(frozen=True)
+class RigTruth:
+    """What the physics knows better than any sensor."""
+
+    base_position: np.ndarray
+    """(3,) m, rig frame."""
+    base_quaternion: np.ndarray
+    """(4,) w, x, y, z."""
+    vertical_speed: float
+    """m/s, of the robot's centre of mass."""
+
+
 def is_finite(message: Any) -> bool:
     """Whether no number in a message is a NaN or infinite."""
     return all(np.isfinite(value).all() for value in vars(message).values() if not isinstance(value, str))

@@ -17,13 +17,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from matrix_hil.config import HilConfig, RunPlan, Twin
 from matrix_hil.faults.catalogue import PATCH_PERIOD, Fault, catalogue
 from matrix_hil.faults.trial import Trial
 from matrix_hil.faults.verdict import REACTION, Outcome, judge_machines
 from matrix_hil.link import DEVICES
-from matrix_hil.log import read_log
-from matrix_hil.operate import cli as hil
-from matrix_hil.run.loop import RunPlan
+from matrix_hil.log import Recorder, read_log
+from matrix_hil.rig import open_rig
 from matrix_hil.virtual.unreal import Misbehaviour, ServerConfig, TwinServer
 from sim.config import parse
 from sim.errors import LunarError
@@ -96,11 +96,11 @@ def trial(cfg: FaultsConfig, fault: Fault, server: TwinServer, folder: Path) -> 
     log = folder / re.sub(r"\W+", "-", fault.name)
     shutil.rmtree(log, ignore_errors=True)
     subject = Trial(fault.inject, fault.when, server, fault.after)
-    setup = hil.HilConfig(
+    setup = HilConfig(
         policy=_policy(cfg.policy, fault.policy, folder),
         command=cfg.command,
         plan=RunPlan(duration=20.0, stand=0.3, down=1.0),
-        twin=hil.Twin(
+        twin=Twin(
             host="127.0.0.1",
             port=server.port,
             timeout=10.0,
@@ -112,10 +112,13 @@ def trial(cfg: FaultsConfig, fault: Fault, server: TwinServer, folder: Path) -> 
         seed=cfg.seed,
     )
     try:
-        results = hil.run(setup, Console(quiet=True), subject.drive)
+        with open_rig(setup, record=lambda kept: Recorder(log, kept, time.time())) as rig:
+            subject.run(rig)
     finally:
         server.misbehave(Misbehaviour("drop", times=0))
-    return judge(fault, subject, results["reason"], _log_problems(log, results["reason"]), setup.sync.mass)
+    assert rig.loop.last is not None
+    reason = rig.loop.last.supervisor.reason
+    return judge(fault, subject, reason, _log_problems(log, reason), setup.sync.mass)
 
 
 def judge(fault: Fault, subject: Trial, reason: str, problems: list[str], mass: float) -> Outcome:
@@ -144,8 +147,8 @@ def _log_problems(folder: Path, reason: str) -> list[str]:
     """Whether the log can be read to its end and says why the rig stopped."""
     log = read_log(folder)
     problems = [] if log.lost is None and not log.skipped else ["the log is not whole"]
-    said = log["/supervisor/state"].reason
-    if not reason or set(said) != {"", reason}:
+    reasons = log["/supervisor/state"].reason
+    if not reason or set(reasons) != {"", reason}:
         problems.append("the log does not hold one reason, latched to its end")
     return problems
 

@@ -18,14 +18,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from matrix_hil.config import HilConfig
 from matrix_hil.faults.trial import Recording
 from matrix_hil.faults.verdict import REACTION, Outcome, judge_machines
 from matrix_hil.link import DEVICES, PollThread
 from matrix_hil.link.calibration import figures
+from matrix_hil.link.threads import real_time
 from matrix_hil.log import read_log
-from matrix_hil.operate.calibrate import virtual_calibration
-from matrix_hil.operate.cli import HilConfig
-from matrix_hil.run.clocks import real_time
+from matrix_hil.rig import virtual_calibration
 from matrix_hil.virtual.rig import VirtualMachines
 from sim.config import parse
 
@@ -100,10 +100,7 @@ class Rig:
     """Machines in a thread of their own, with what they do noted once ``note`` is called."""
 
     def __init__(self, seed: int) -> None:
-        cfg = HilConfig()
-        self.machines = VirtualMachines(
-            cfg.rig, cfg.trim, cfg.platform, cfg.treadmill, cfg.counterweight, cfg.tracker, cfg.robot, seed
-        )
+        self.machines = VirtualMachines(HilConfig(), seed)
         self.machines.on_wall(time.monotonic)
         self.recording = Recording()
         self._running_for = 0.0

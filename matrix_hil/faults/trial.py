@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 
 from matrix_hil.faults.alterations import Alteration
 from matrix_hil.faults.cable import Cable, lockstep_through
-from matrix_hil.run.clocks import Bench
-from matrix_hil.virtual.emulator import Lockstep
+from matrix_hil.rig import Rig, leave_safe
+from matrix_hil.run.clocks import SimulatedClock, drive
+from matrix_hil.run.loop import Loop
 from matrix_hil.virtual.rig import VirtualMachines
 from matrix_hil.virtual.unreal import Misbehaviour, TwinServer
 from sim.rig import RigOutputs
@@ -59,7 +60,7 @@ class Recording:
 
 
 class Trial:
-    """Drives a run of ``lunar hil``: pass ``drive`` as its argument of that name, then read the fields.
+    """Drives a rig: ``run`` it, then read the fields.
 
     Args:
         inject: makes the fault, given this trial.
@@ -83,6 +84,7 @@ class Trial:
         self.tripped: float | None = None
         """s, when the supervisor latched."""
         self.recording = Recording()
+        self._started: float | None = None
         self._seen: list[str] = []
 
     # ---- what a fault may do ----------------------------------------------------------------------------------------
@@ -101,61 +103,37 @@ class Trial:
 
     # ---- the run ----------------------------------------------------------------------------------------------------
 
-    def drive(self, bench: Bench) -> None:
+    def run(self, rig: Rig) -> None:
         """Run to the end. Machines go in ticks of a millisecond, the host once per cycle, nobody is ever late."""
-        assert bench.machines is not None
-        machines, loop = bench.machines, bench.loop
+        loop, clock = rig.loop, _HostClock(self, rig)
+
+        def after(now: float, duration: float, lateness: float) -> None:
+            if self.tripped is None and loop.supervisor.state in ("safe", "estop"):
+                self.tripped = now - self.jump
+            assert loop.last is not None and rig.log is not None
+            rig.log.timed(loop.last, 0.0, 0.0)
+
         try:
-            links = self._wire(bench)
-            period, cycle = 1.0 / loop.sync.cfg.rate, 0
-            ticks = round(period / machines.tick)
-            started = None
-            while not loop.done:
-                now = cycle * period
-                for k in range(ticks - 1, -1, -1):
-                    machines.poll(now - k * machines.tick)
-                    if self.injected is not None:
-                        self.recording.add(now - k * machines.tick, machines)
-                if started is None and loop.phase == "run":
-                    started = now
-                if self.injected is None and started is not None and now >= started + self._after:
-                    if self._when is None or self._is_phase(machines.outputs):
-                        self.injected = now
-                        self._inject(self)
-                        self.recording.add(now, machines)
-                    elif now > started + _LATEST:
-                        loop.stop(now)
-                if self.injected is not None and self.tripped is None and now > self.injected + _AFTER:
-                    loop.stop(now)
-                host = now + self.jump
-                patch = bench.ground(loop.world, loop.velocity, host)
-                for link in links.values():
-                    link.poll_device(host)
-                loop.cycle(host, loop.newest(), patch)
-                for device in bench.devices.values():
-                    device.poll(host)
-                if self.tripped is None and loop.supervisor.state in ("safe", "estop"):
-                    self.tripped = now
-                bench.timed(0.0, 0.0)
-                cycle += 1
+            with clock:
+                drive(loop, clock, rig.ground, lambda now: None, after)
         finally:
-            for device in bench.devices.values():
-                device.disconnect()
+            leave_safe(rig.drivers.values())
             for cable in self.cables.values():
                 cable.close()
 
-    def _wire(self, bench: Bench) -> dict[str, Lockstep]:
-        """Put a cable between every driver and its device."""
-        assert bench.machines is not None
-        for name, device in bench.devices.items():
-            device.disconnect()
-            bench.machines.emulators[name].poll(0.0, 30.0, device.bytes_sent)  # what it said in leaving is no surprise
-            self.cables[name] = cable = Cable(device.port)
-            device.port = cable.port
-            device.connect()
-        return bench.machines.lockstep(
-            bench.devices, lambda device, emulator: lockstep_through(self.cables[device.spec.name], device, emulator)
-        )
+    def strike(self, now: float, loop: Loop, machines: VirtualMachines) -> None:
+        """The turn of the fault, s on the machines' clock."""
+        if self._started is None and loop.phase == "run":
+            self._started = now
+        if self.injected is None and self._started is not None and now >= self._started + self._after:
+            if self._when is None or self._is_phase(machines.outputs):
+                self.injected = now
+                self._inject(self)
+                self.recording.add(now, machines)
+            elif now > self._started + _LATEST:
+                loop.stop(now)
+        if self.injected is not None and self.tripped is None and now > self.injected + _AFTER:
+            loop.stop(now)
 
     def _is_phase(self, o: RigOutputs) -> bool:
         """Whether the hop has just come to the phase that was asked for, the ones before it having been seen."""
@@ -171,3 +149,40 @@ class Trial:
         if not self._seen or self._seen[-1] != phase:
             self._seen.append(phase)
         return phase == self._when and len(set(self._seen)) > 2
+
+
+class _HostClock(SimulatedClock):
+    """Simulated time on a host whose clock a fault may let jump, with a cable between every driver and its device."""
+
+    def __init__(self, trial: Trial, rig: Rig) -> None:
+        assert isinstance(rig.machines, VirtualMachines)
+        super().__init__(rig.machines, rig.drivers, 1.0 / rig.cfg.sync.rate)
+        self._trial, self._loop = trial, rig.loop
+
+        def watch(now: float) -> None:
+            if trial.injected is not None:
+                trial.recording.add(now, self.machines)
+
+        rig.machines.watch = watch
+
+    def __enter__(self) -> Self:
+        cables = self._trial.cables
+        for name, device in self.devices.items():
+            device.disconnect()
+            self.machines.emulators[name].poll(0.0, 30.0, device.bytes_sent)  # what it said in leaving is no surprise
+            cables[name] = cable = Cable(device.port)
+            device.port = cable.port
+            device.connect()
+        self.links = self.machines.lockstep(
+            self.devices, lambda device, emulator: lockstep_through(cables[device.spec.name], device, emulator)
+        )
+        return self
+
+    def wait(self) -> float:
+        """Move the machines; then the fault may strike."""
+        self._trial.strike(super().wait(), self._loop, self.machines)
+        return self.now()
+
+    def now(self) -> float:
+        """s on the host's clock."""
+        return super().now() + self._trial.jump

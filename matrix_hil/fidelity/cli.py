@@ -12,11 +12,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from matrix_hil.fidelity.closed_loop import RigSetup, run_scheme
+from matrix_hil.config import RigSetup, RunPlan
+from matrix_hil.fidelity.closed_loop import run_scheme
 from matrix_hil.fidelity.measures import HEADINGS, Outcome, find_hops, measure, relative_errors, scheme_rows
 from matrix_hil.fidelity.open_loop import throw
 from matrix_hil.fidelity.schemes import SCHEMES, Scheme, chosen
-from matrix_hil.run.loop import RunPlan
 from sim.config import parse
 from sim.results import write_results
 from sim.spec.command import HopCommand

@@ -5,46 +5,26 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable
-from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from matrix_hil.control.counterweight import TrimConfig
-from matrix_hil.control.sync import Sync, SyncConfig
+from matrix_hil.config import HilConfig, RigSetup, RunPlan
+from matrix_hil.control.sync import SyncConfig
 from matrix_hil.fidelity.schemes import Scheme
 from matrix_hil.link import DEVICES
 from matrix_hil.messages import TwinPatch
-from matrix_hil.run.clocks import Bench, GroundSource, run_simulated
-from matrix_hil.run.loop import Cycle, Loop, RunPlan
-from matrix_hil.safety.supervisor import SafetyConfig, Supervisor
-from matrix_hil.virtual.machine_config import CounterweightConfig, PlatformConfig, RobotConfig, TrackerConfig
-from matrix_hil.virtual.rig import Treadmill, VirtualMachines, driver
-from policy.runtime.onnx_policy import OnnxPolicy
-from sim.rig import RigConfig, VirtualRig
+from matrix_hil.rig import exact_calibration, open_rig
+from matrix_hil.run.clocks import GroundSource, drive
+from matrix_hil.run.loop import Cycle
+from matrix_hil.virtual.rig import VirtualMachines
+from sim.rig import VirtualRig
 from sim.spec.command import HopCommand
 from sim.terrain.height_field import HeightField
 
 _PATCH_RATE, _PATCH_EXTENT, _PATCH_RESOLUTION = 10.0, 1.5, 0.05  # Hz, m around the robot, m
 _NO_PULL = 60.0  # m, height of a pulley whose sideways pull is next to nothing
 _RECENT = 100  # ticks in which a state that the policy acts on must have been measured
-
-
-@dataclass(frozen=True)
-class RigSetup:
-    """The rig with all its machines, as ``lunar hil`` has them."""
-
-    rig: RigConfig = field(default_factory=RigConfig)
-    """Mechanics."""
-    trim: TrimConfig = field(default_factory=TrimConfig)
-    """Force loop of the winch's drive; only the scheme ``active`` turns it on."""
-    platform: PlatformConfig = field(default_factory=PlatformConfig)
-    treadmill: Treadmill = field(default_factory=Treadmill)
-    counterweight: CounterweightConfig = field(default_factory=CounterweightConfig)
-    tracker: TrackerConfig = field(default_factory=TrackerConfig)
-    robot: RobotConfig = field(default_factory=RobotConfig)
-    sync: SyncConfig = field(default_factory=SyncConfig)
-    safety: SafetyConfig = field(default_factory=SafetyConfig)
 
 
 @dataclass(frozen=True)
@@ -104,28 +84,22 @@ def run_scheme(
         seed: of sensor noise and of the robot's first pose.
         tick: called with the simulated time now and then, s.
     """
-    safety, bridge = setup.safety, _knowing(scheme, setup)
+    safety = setup.safety
     if scheme.ropeless:
         # a rope that is not there is not slack, and nobody falls off the Moon's edge
         safety = replace(safety, slack_tension=-math.inf, drift=math.inf)
-    machines = VirtualMachines(
-        scheme.rig_config(setup.rig), replace(setup.trim, enabled=scheme.trim), setup.platform, setup.treadmill,
-        setup.counterweight, setup.tracker, setup.robot, seed,
+    machines = {name: getattr(setup, name) for name in DEVICES}
+    cfg = HilConfig(
+        rig=scheme.rig_config(setup.rig), trim=replace(setup.trim, enabled=scheme.trim), **machines,
+        sync=_knowing(scheme, setup), safety=safety, policy=policy, command=command, plan=plan, seed=seed,
     )  # fmt: skip
-    sync = Sync(bridge, OnnxPolicy(policy))
-    trace = _Trace(machines, ground)
-    machines.watch = trace.tick
-    with ExitStack() as stack:
-        stack.enter_context(machines)
-        devices = {
-            name: stack.enter_context(driver(name, getattr(setup, name), machines.emulators[name].port))
-            for name in DEVICES
-        }
-        loop = Loop(sync, Supervisor(safety), devices, command, plan, trace.cycle)
-        run_simulated(Bench(
-            loop, devices, machines, _ground_source(ground), timed=lambda duration, lateness: None,
-            interrupted=lambda: False, show=lambda loop, now: tick(now),
-        ))  # fmt: skip
+    with open_rig(cfg, ground=_ground_source(ground), calibration=exact_calibration(cfg)) as rig:
+        assert isinstance(rig.machines, VirtualMachines)
+        trace = _Trace(rig.machines, ground)
+        rig.machines.watch = trace.tick
+        rig.takers.append(trace.cycle)
+        with rig.clock() as clock:
+            drive(rig.loop, clock, rig.ground, lambda now: None, lambda now, *_: tick(now))
     return trace.recording()
 
 

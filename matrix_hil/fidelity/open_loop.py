@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from matrix_hil.config import Winch
 from matrix_hil.control.counterweight import TrimConfig, WinchTrim, wanted_tension
 from matrix_hil.fidelity.schemes import Scheme
-from matrix_hil.virtual.machine_config import CounterweightConfig
 from sim.rig import RigConfig, RigInputs, VirtualRig
 from sim.spec.gravity import MOON
 from sim.spec.joints import NOMINAL_POSE
@@ -48,9 +48,7 @@ class Flight:
         return float((self.speed[self.apex] - self.speed[-1]) / (self.time[-1] - self.time[self.apex]))
 
 
-def throw(
-    scheme: Scheme, rig: RigConfig, trim: TrimConfig, winch: CounterweightConfig, apex_gain: float, seed: int
-) -> Flight:
+def throw(scheme: Scheme, rig: RigConfig, trim: TrimConfig, winch: Winch, apex_gain: float, seed: int) -> Flight:
     """Throw the robot up as for a hop of ``apex_gain`` m on the Moon; the same launch for every scheme.
 
     Robot and rope start at the same speed, the rope with the force that its passive side has at rest, the winch idle.

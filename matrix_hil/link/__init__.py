@@ -5,9 +5,10 @@ hardware are in ``matrix_hil.virtual``.
 """
 
 from matrix_hil.link.devices import COUNTERWEIGHT, DEVICES, PLATFORM, ROBOT, TRACKER, TREADMILL, DeviceSpec
-from matrix_hil.link.driver import BAUD, DeviceThread, LinkStats, PollThread, SerialDevice
+from matrix_hil.link.driver import BAUD, LinkStats, SerialDevice
+from matrix_hil.link.threads import PollThread
 
 __all__ = [
     "BAUD", "COUNTERWEIGHT", "DEVICES", "PLATFORM", "ROBOT", "TRACKER", "TREADMILL",
-    "DeviceSpec", "DeviceThread", "LinkStats", "PollThread", "SerialDevice",
+    "DeviceSpec", "LinkStats", "PollThread", "SerialDevice",
 ]  # fmt: skip

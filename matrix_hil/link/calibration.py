@@ -1,7 +1,8 @@
 """What the machines' numbers mean on this rig today: offsets and scales that were measured, for whom, and when.
 
-``lunar hil calibrate`` measures a ``Calibration``; a run refuses to arm without one that is fresh and fits its config,
-and corrects states and commands by it. docs/panel.md says how a rig is calibrated.
+``lunar hil calibrate`` measures a ``Calibration``; no rig is armed without one that is fresh and fits its config. It
+turns what machines report into true units, and commands into the units that machines count in. docs/panel.md says how a
+rig is calibrated.
 """
 
 from __future__ import annotations
@@ -19,46 +20,20 @@ from typing import Any
 import numpy as np
 import serial.tools.list_ports
 
-from matrix_hil.link import SerialDevice
-from matrix_hil.messages import (
-    CounterweightCommand,
-    CounterweightState,
-    TrackerState,
-    TreadmillCommand,
-    TreadmillState,
-)
+from matrix_hil.link import DEVICES
+from matrix_hil.messages import MachineCommands, MachineStates
 from sim.errors import LunarError
 
 SCHEMA = 1
-_MACHINES = ("platform", "treadmill", "counterweight", "tracker", "robot")
 _PORTS = ("port", "line", "modbus")  # how a machine is reached says nothing of what it measures
 _CLOCKS_APART = 60.0  # s that the file may be from the future
 
-
-@dataclass(frozen=True)
-class CalibrationConfig:
-    """Where the calibration is kept, how long it holds, and how it is measured."""
-
-    file: str = "runs/hil/calibration.json"
-    """File that ``lunar hil calibrate`` writes and a run with real machines reads."""
-    max_age: float = 43200.0
-    """s. An older calibration is refused."""
-    load: float = 0.0
-    """N that hang on the load cell while it is tared; 0 is the open hook."""
-    marker_height: float = 0.01
-    """m, tracked point of the marker above the belt."""
-    average: float = 0.5
-    """s over which a reading is averaged."""
-    belt_travel: float = 0.3
-    """m that the marker rides on the belt, each way, with the way to a stop."""
-    belt_speed: float = 0.25
-    """m/s."""
-    platform_step: float = 0.03
-    """m along each axis that the platform moves under the tracker's eyes; 0 leaves that out."""
-    platform_speed: float = 0.05
-    """m/s of homing and of those steps."""
-    timeout: float = 20.0
-    """s for each part."""
+BELT_SCALES = (0.8, 1.25)
+"""True metres per reported one that can be; outside, something is the wrong way round or in another unit."""
+LARGEST_ZERO = 50.0
+"""N that a load cell may report without load; a harness weighs less."""
+FARTHEST_ORIGIN = 0.5
+"""m, along each axis, that a tracker may report of the rig's origin."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +70,26 @@ class Calibration:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(self.document())
 
+    def true_states(self, states: MachineStates) -> MachineStates:
+        """What is so, from what the machines report."""
+        rope, belt, tracker = states.counterweight, states.treadmill, states.tracker
+        if rope is not None:
+            rope = replace(rope, tension=rope.tension - self.load_cell_offset)
+        if belt is not None:
+            belt = replace(belt, speed=belt.speed * self.belt_scale, position=belt.position * self.belt_scale)
+        if tracker is not None:
+            tracker = replace(tracker, position=tracker.position - np.array(self.tracker_origin))
+        return replace(states, counterweight=rope, treadmill=belt, tracker=tracker)
+
+    def reported(self, commands: MachineCommands) -> MachineCommands:
+        """What the machines must be told, in the units that they count in, for ``commands`` in true units."""
+        belt, rope = commands.treadmill, commands.counterweight
+        return replace(
+            commands,
+            treadmill=replace(belt, speed=belt.speed / self.belt_scale),
+            counterweight=replace(rope, tension=rope.tension + self.load_cell_offset),
+        )
+
     def misfit(self, figures: Mapping[str, Any], devices: Mapping[str, str]) -> str:
         """Why it does not fit a rig of these ``figures`` and ``devices``; empty when it does."""
         for name, device in devices.items():
@@ -113,35 +108,58 @@ class Calibration:
         return "" if age <= max_age else f"it is {age / 3600:.1f} h old, calibration.max_age is {max_age / 3600:.1f} h"
 
 
+SOUND = Calibration(0.0, {}, {})
+"""Machines report what is so."""
+
+
 def load(file: str | Path) -> Calibration:
     """Read a calibration.
 
     Raises:
-        LunarError: no such file, or it is none.
+        LunarError: no such file, it is no calibration, or a value of it cannot be of any rig.
     """
     try:
-        document = json.loads(Path(file).read_text())
+        text = Path(file).read_text()
+    except OSError as error:
+        raise LunarError(
+            f"there is no calibration {file} ({error.strerror}); make one by 'lunar hil calibrate' with the same config"
+        ) from None
+    except ValueError as error:
+        raise LunarError(f"{file} is not a calibration ({error}); make one with 'lunar hil calibrate'") from None
+    return from_document(text, file)
+
+
+def from_document(text: str, file: str | Path) -> Calibration:
+    """The calibration that ``document`` wrote, found in ``file``. Raises LunarError as ``load``."""
+    try:
+        document = json.loads(text)
         if document.get("schema") != SCHEMA:
             raise ValueError(f"schema {document.get('schema')} instead of {SCHEMA}")
         values = {f.name: document[f.name] for f in fields(Calibration)}
         values["tracker_origin"] = tuple(float(v) for v in values["tracker_origin"])
         found = Calibration(**values)
         numbers = (found.time, found.load_cell_offset, found.belt_scale, *found.tracker_origin)
-        if len(found.tracker_origin) != 3 or not all(math.isfinite(v) for v in numbers) or not found.belt_scale > 0.0:
+        if len(found.tracker_origin) != 3 or not all(math.isfinite(v) for v in numbers):
             raise ValueError("a value is no finite number")
-        return found
-    except OSError as error:
-        raise LunarError(
-            f"there is no calibration {file} ({error.strerror}); make one by 'lunar hil calibrate' with the same config"
-        ) from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise LunarError(f"{file} is not a calibration ({error}); make one with 'lunar hil calibrate'") from None
+    for name, value, low, high in (
+        ("belt_scale", found.belt_scale, *BELT_SCALES),
+        ("load_cell_offset", found.load_cell_offset, -LARGEST_ZERO, LARGEST_ZERO),
+        *(("tracker_origin", v, -FARTHEST_ORIGIN, FARTHEST_ORIGIN) for v in found.tracker_origin),
+    ):
+        if not low <= value <= high:
+            raise LunarError(
+                f"{file} is not a calibration: {name} is {value:g}, which no rig has (it must lie within {low:g} to"
+                f" {high:g}); make one with 'lunar hil calibrate'"
+            )
+    return found
 
 
 def figures(cfg: Any) -> dict[str, Any]:
     """What of a HIL config a calibration depends on, by dotted name."""
     values: dict[str, Any] = {}
-    for machine in _MACHINES:
+    for machine in DEVICES:
         own = {k: v for k, v in asdict(getattr(cfg, machine)).items() if k not in _PORTS}
         values |= {f"{machine}.{key}": value for key, value in own.items()}
     values["calibration.marker_height"] = cfg.calibration.marker_height
@@ -157,75 +175,29 @@ def device_id(port: str) -> str:
     return port
 
 
-def identity(device: SerialDevice, port: str) -> str:
-    """What a calibration knows a device by; an emulated one by the name of its port."""
+def identity(device: Any, port: str) -> str | None:
+    """What a calibration knows a driver's device by: the name of its port for an emulated one; None if it is not known
+    here, where another process drives it."""
     own = getattr(device, "identity", "")
+    if own is None:
+        return None
     return f"{device_id(port)}, {own}" if own else device_id(port)
 
 
-def arming_objection(calibration: Calibration, cfg: Any, devices: Mapping[str, SerialDevice]) -> Callable[[], str]:
-    """Why a rig must not be armed now: its calibration has aged, or another device answers than was calibrated.
+def misfitting(calibration: Calibration, ports: Mapping[str, str], devices: Mapping[str, Any]) -> str:
+    """Whether another device answers than was calibrated, and which; empty when none does.
 
     A device of which nothing has been heard is left to the supervisor, which objects to it by itself.
     """
+    heard = {name: identity(device, ports[name]) for name, device in devices.items() if device.state is not None}
+    return calibration.misfit({}, {name: known for name, known in heard.items() if known is not None})
+
+
+def arming_objection(calibration: Calibration, cfg: Any, devices: Mapping[str, Any]) -> Callable[[], str]:
+    """Why a rig must not be armed now: its calibration has aged, or another device answers than was calibrated."""
 
     def objection() -> str:
-        heard = {name: identity(d, cfg.ports[name]) for name, d in devices.items() if d.state is not None}
-        why = calibration.misfit({}, heard) or calibration.stale(time.time(), cfg.calibration.max_age)
+        why = misfitting(calibration, cfg.ports, devices) or calibration.stale(time.time(), cfg.calibration.max_age)
         return f"calibration {cfg.calibration.file}: {why}; run 'lunar hil calibrate'" if why else ""
 
     return objection
-
-
-class CorrectedDevice:
-    """A driver whose states and commands are in true units. What the loop needs of a driver, nothing else."""
-
-    def __init__(self, device: SerialDevice, state: Callable[[Any], Any], command: Callable[[Any], Any]) -> None:
-        self._device = device
-        self._state = state
-        self._command = command
-
-    @property
-    def state(self) -> Any:
-        """The newest state; None before the first."""
-        state = self._device.state
-        return None if state is None else self._state(state)
-
-    def send(self, command: Any, expires: float = math.inf) -> None:
-        """As ``SerialDevice.send``."""
-        self._device.send(self._command(command), expires)
-
-    def reset(self) -> None:
-        """As ``SerialDevice.reset``."""
-        self._device.reset()
-
-
-def corrected(devices: Mapping[str, SerialDevice], calibration: Calibration) -> dict[str, Any]:
-    """The same devices in true units."""
-    offset, scale = calibration.load_cell_offset, calibration.belt_scale
-    origin = np.array(calibration.tracker_origin)
-
-    def rope(state: CounterweightState) -> CounterweightState:
-        return replace(state, tension=state.tension - offset)
-
-    def pull(command: CounterweightCommand) -> CounterweightCommand:
-        return replace(command, tension=command.tension + offset)
-
-    def belt(state: TreadmillState) -> TreadmillState:
-        return replace(state, speed=state.speed * scale, position=state.position * scale)
-
-    def carry(command: TreadmillCommand) -> TreadmillCommand:
-        return replace(command, speed=command.speed / scale)
-
-    def pose(state: TrackerState) -> TrackerState:
-        return replace(state, position=state.position - origin)
-
-    def same(message: Any) -> Any:
-        return message
-
-    ways: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
-        "counterweight": (rope, pull),
-        "treadmill": (belt, carry),
-        "tracker": (pose, same),
-    }
-    return {name: CorrectedDevice(device, *ways[name]) if name in ways else device for name, device in devices.items()}

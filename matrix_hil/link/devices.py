@@ -42,40 +42,40 @@ class DeviceSpec(Generic[S, C]):
 
 
 PLATFORM_LAG = np.array([0.04] * 3 + [0.08] * 3)
-"""(6,) m and rad by which a sound platform may be behind what it was told."""
+"""(6,) m and rad by which a sound platform may be behind what it was commanded."""
 
 
-def safe_platform(state: PlatformState | None, told: PlatformCommand | None, now: float) -> PlatformCommand | None:
-    """Freeze at the pose measured last; at the one it was told where that measurement cannot be believed.
+def safe_platform(state: PlatformState | None, commanded: PlatformCommand | None, now: float) -> PlatformCommand | None:
+    """Freeze at the pose measured last; at the one it was commanded where that measurement cannot be believed.
 
-    A measurement that is no number, or far from what the platform was told, may be a sensor's error: it sends the
+    A measurement that is no number, or far from what the platform was commanded, may be a sensor's error: it sends the
     platform nowhere. Without either no pose is known to be safe: say nothing.
     """
     measured = state.pose if state is not None and np.isfinite(state.pose).all() else None
-    if told is not None and (measured is None or not (np.abs(measured - told.pose) <= PLATFORM_LAG).all()):
-        return PlatformCommand(now, told.pose)
+    if commanded is not None and (measured is None or not (np.abs(measured - commanded.pose) <= PLATFORM_LAG).all()):
+        return PlatformCommand(now, commanded.pose)
     return None if measured is None else PlatformCommand(now, measured)
 
 
-def safe_treadmill(state: TreadmillState | None, told: TreadmillCommand | None, now: float) -> TreadmillCommand:
+def safe_treadmill(state: TreadmillState | None, commanded: TreadmillCommand | None, now: float) -> TreadmillCommand:
     """Stop; the drive ramps down at its own limit."""
     return TreadmillCommand(now, 0.0)
 
 
 def safe_counterweight(
-    state: CounterweightState | None, told: CounterweightCommand | None, now: float
+    state: CounterweightState | None, commanded: CounterweightCommand | None, now: float
 ) -> CounterweightCommand:
     """Brake with the last tension: the drum takes up slack and pays nothing out."""
     known = state is not None and np.isfinite(state.tension)
     return CounterweightCommand(now, state.tension if state is not None and known else 0.0, brake=True)
 
 
-def safe_robot(state: RobotState | None, told: RobotCommand | None, now: float) -> RobotCommand:
+def safe_robot(state: RobotState | None, commanded: RobotCommand | None, now: float) -> RobotCommand:
     """Damp: no stiffness, so that a fallen or hanging robot cannot push."""
     return RobotCommand(now, NOMINAL_POSE, kp=0.0, kd=2.0, mode="damp")
 
 
-def _nothing(state: TrackerState | None, told: None, now: float) -> None:
+def _nothing(state: TrackerState | None, commanded: None, now: float) -> None:
     return None
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 import termios
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -59,7 +58,7 @@ class SerialDevice(Generic[S, C]):
     """Driver of one device on any port that pyserial opens (``/dev/tty*``, ``socket://``, ``rfc2217://``, ``loop://``).
 
     ``poll`` is the whole of it: it never blocks (unless told to wait), never raises for what a cable or a device does,
-    and is called once per period by a loop or a ``DeviceThread``. As a context manager it connects, and on the way
+    and is called once per period by a loop or a ``PollThread``. As a context manager it connects, and on the way
     out, also after an error, sends the device's safe command and closes the port.
     """
 
@@ -85,7 +84,8 @@ class SerialDevice(Generic[S, C]):
         self._order = FrameOrder()
         self._state: S | None = None
         self._pending: C | None = None
-        self._told: C | None = None
+        self._commanded: C | None = None
+        self._left = False  # its safe command was the last word
         self._expires = math.inf
         self._reset_wanted = True
         self._now = 0.0
@@ -115,15 +115,23 @@ class SerialDevice(Generic[S, C]):
             ) from None
         self._clear()
 
-    def disconnect(self) -> None:
-        """Send the safe command and close the port. Does nothing when not connected."""
-        if self._serial is None:
+    def leave_safe(self) -> None:
+        """Write the safe command without waiting for it to leave; the last thing that is said before ``disconnect``."""
+        if self._serial is None or self._left:
             return
+        self._left = True
         safe = self.safe_command(self._now)
-        with contextlib.suppress(serial.SerialException, OSError, termios.error):
-            if safe is not None:
+        if safe is not None:
+            with contextlib.suppress(serial.SerialException, OSError, termios.error):
                 for _ in range(SAFE_REPEATS):
                     self._write(safe)
+
+    def disconnect(self) -> None:
+        """Send the safe command and close the port. Does nothing when not connected."""
+        self.leave_safe()
+        if self._serial is None:
+            return
+        with contextlib.suppress(serial.SerialException, OSError, termios.error):
             self._serial.flush()
         self._close("")
 
@@ -166,8 +174,8 @@ class SerialDevice(Generic[S, C]):
         )
 
     def safe_command(self, now: float) -> C | None:
-        """What leaves the device safe, given what it was told and measured last; None when there is nothing to say."""
-        return self.spec.safe(self._state, self._told, now)
+        """What leaves the device safe, given its newest command and state; None when there is nothing to say."""
+        return self.spec.safe(self._state, self._commanded, now)
 
     def age(self, now: float) -> float:
         """s since the newest state was received; infinite before the first."""
@@ -207,7 +215,7 @@ class SerialDevice(Generic[S, C]):
             received: with ``wait``: wait for this many ``bytes_received`` in total instead; if just these have come
                 already, no more are looked for.
         """
-        if self._serial is None:
+        if self._serial is None or self._left:
             return 0
         self._now = now
         fresh = 0
@@ -266,7 +274,7 @@ class SerialDevice(Generic[S, C]):
         spaced = command is not None and command.time - self._vouched >= spacing
         if command is not None and (spaced or not -_SLACK < since_command < spacing):
             self._pending = None
-            self._last_command, self._vouched, self._told = now, command.time, command
+            self._last_command, self._vouched, self._commanded = now, command.time, command
             self._write(command)
             self.wired = command.time, now if self.clock is None else self.clock()
         # A driver's own thread must not vouch for a control loop that has died: no commands, no heartbeats.
@@ -296,73 +304,3 @@ class SerialDevice(Generic[S, C]):
         if port is not None:
             with contextlib.suppress(serial.SerialException, OSError):
                 port.close()
-
-
-class PollThread:
-    """Calls ``poll(now)`` every period of the wall clock in its own thread, until ``stop`` or the end of a ``with``.
-
-    ``wake`` brings a call in between, so that a command need not wait for the period's end.
-    An exception in ``poll`` ends the thread and is raised again by ``stop``.
-    """
-
-    def __init__(self, name: str, poll: Callable[[float], object], period: float) -> None:
-        self.name = name
-        self._poll = poll
-        self._period = period
-        self._end = threading.Event()
-        self._bell = threading.Event()
-        self._error: Exception | None = None
-        self._thread: threading.Thread | None = None
-
-    def start(self) -> None:
-        """Start polling."""
-        self._end.clear()
-        self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
-        self._thread.start()
-
-    def wake(self) -> None:
-        """Poll now, whatever the period; the regular polls stay where they are."""
-        self._bell.set()
-
-    def stop(self) -> None:
-        """Stop, and wait until the last poll has ended."""
-        self._end.set()
-        self._bell.set()
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
-        if self._error is not None:
-            error, self._error = self._error, None
-            raise error
-
-    def __enter__(self) -> PollThread:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
-    def _run(self) -> None:
-        due = time.monotonic()
-        try:
-            while True:
-                woken = self._bell.wait(max(0.0, due - time.monotonic()))
-                if self._end.is_set():
-                    return
-                self._bell.clear()
-                self._poll(time.monotonic())
-                if not woken:
-                    # After a hiccup carry on from now: catching up would only poll an empty port.
-                    due = max(due + self._period, time.monotonic())
-        except Exception as error:
-            self._error = error
-
-
-class DeviceThread(PollThread):
-    """Polls a driver at its ``poll_period``. Enter it after the driver, so that it ends before the safe command."""
-
-    def __init__(self, device: SerialDevice) -> None:
-        device.clock = time.monotonic
-        super().__init__(device.spec.name, device.poll, device.poll_period)

@@ -20,7 +20,6 @@ from matrix_hil.link import SerialDevice
 from matrix_hil.operate.gauges import readings
 from matrix_hil.operate.keyboard import Keyboard
 from matrix_hil.run.loop import Loop
-from matrix_hil.run.operated import OperatedLoop
 
 ORDERS = ("estop", "quit", "hold", "reset", "arm", "run")
 """What can be asked for, the most urgent first."""
@@ -80,7 +79,7 @@ class Desk:
 class Panel:
     """Carries out what page and keyboard ask for. ``step`` once per cycle, in the loop's thread.
 
-    A loop that follows a plan takes an e-stop and the end from here; the rest needs an ``OperatedLoop``.
+    A loop that follows a plan takes an e-stop and the end from here; the rest needs one that is operated.
 
     Args:
         desk: shared with the page; None without a page.
@@ -144,14 +143,14 @@ class Panel:
             done, text = True, "going down"
         elif order == "estop":
             done, text = loop.estop(now)
-        elif isinstance(loop, OperatedLoop):
+        elif loop.operated:
             done, text = getattr(loop, order)(now)
         else:
             done, text = False, "this run follows a plan; start it with --panel to operate it"
         self.message = f"{order}: done" if done else f"{order}: refused, {text}"
 
     def _watch_page(self, loop: Loop, now: float) -> None:
-        if self._desk is None or not isinstance(loop, OperatedLoop):
+        if self._desk is None or not loop.operated:
             return
         wall, alive = self._clock(), self._page_lives()
         if (beats := self._desk.beats()) != self._beats:

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from mujoco.batch import Batch
 
+from matrix_hil.config import Winch
 from matrix_hil.control.counterweight import TrimConfig, WinchTrim
 from matrix_hil.replay.trajectory import DT, Trajectory
-from matrix_hil.virtual.machine_config import CounterweightConfig
 from sim.physics.actuator import motor_parameters
 from sim.physics.payload import bare_trunk, loaded_trunk
 from sim.physics.scene import PhysicsConfig, build_scene
@@ -51,7 +51,7 @@ class Setup:
 
     rig: RigConfig = field(default_factory=RigConfig)
     trim: TrimConfig = field(default_factory=TrimConfig)
-    winch: CounterweightConfig = field(default_factory=CounterweightConfig)
+    winch: Winch = field(default_factory=Winch)
 
 
 @dataclass(frozen=True)

@@ -20,12 +20,13 @@ import numpy as np
 from rich.console import Console
 from rich.table import Column, Table
 
+from matrix_hil.config import HilConfig
 from matrix_hil.control.sync import Sync
+from matrix_hil.link.calibration import SOUND, from_document
 from matrix_hil.log import Log, read_log
 from matrix_hil.log.cycle_input import machine_states
 from matrix_hil.log.diff import compare
 from matrix_hil.messages import MachineCommands, TwinPatch
-from matrix_hil.operate.cli import HilConfig
 from matrix_hil.replay.look.page import table_page
 from matrix_hil.replay.look.plots import Plot, curves
 from matrix_hil.run.loop import ORDERS, give_order
@@ -208,7 +209,9 @@ def run(log_path: str, argv: Sequence[str] = (), out: str = "", console: Console
     log = read_log(log_path)
     cfg = logged_config(log, argv)
     notes = [log.lost.text] if log.lost else []
-    supervisor, sync = Supervisor(cfg.safety), Sync(cfg.sync, OnnxPolicy(cfg.policy))
+    kept = log.attachments.get("calibration.json")
+    calibration = from_document(kept.decode(), f"calibration.json of {log.path.name}") if kept else SOUND
+    supervisor, sync = Supervisor(cfg.safety, calibration), Sync(cfg.sync, OnnxPolicy(cfg.policy))
     if log.attachments.get("policy.sha256", b"").decode() != policy_digest(cfg.policy):
         notes.append(f"{cfg.policy}/policy.onnx is not the network that was logged")
     again = rerun(log, sync, supervisor)

@@ -2,136 +2,173 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
-import os
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from typing import Any, Protocol, Self
 
 import numpy as np
 
 from matrix_hil.link import PollThread, SerialDevice
 from matrix_hil.messages import TwinPatch
 from matrix_hil.run.loop import Loop
-from matrix_hil.virtual.rig import VirtualMachines
 
 GroundSource = Callable[[np.ndarray, np.ndarray, float], TwinPatch | None]
 """(world position (3,) m, world velocity (2,) m/s, now) -> newest patch of the virtual ground."""
-_PRIORITY = 20  # of 1 to 99; above everything of an ordinary desktop, below the kernel's own threads
-_CLASS = os.SCHED_RR  # takes turns of 100 ms: one thread that is busy for long does not stop all others of the class
 
 
-@dataclass(frozen=True)
-class Bench:
-    """Everything that takes part in a run."""
+class Clock(Protocol):
+    """The parts of a cycle that depend on whose time it is. A context manager around all cycles."""
 
-    loop: Loop
-    devices: Mapping[str, SerialDevice]
-    """Connected drivers by name."""
-    machines: VirtualMachines | None
-    """The virtual rig, in simulated time; in wall time it has a process of its own."""
-    ground: GroundSource
-    timed: Callable[[float, float], None]
-    """Takes a cycle's computing time and its lateness, s."""
-    interrupted: Callable[[], bool]
-    """Whether the operator asked for the end."""
-    show: Callable[[Loop, float], None]
-    """Tells the operator how far it is, once per cycle."""
+    def wait(self) -> float:
+        """Wait for the next cycle; returns when it is due, s."""
+
+    def receive(self) -> None:
+        """Read what has come from the machines."""
+
+    def now(self) -> float:
+        """s, read after the states were taken."""
+
+    def send(self) -> None:
+        """Write what was queued for the machines."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *error: object) -> None: ...
 
 
-def run_simulated(bench: Bench) -> None:
+def drive(
+    loop: Loop,
+    clock: Clock,
+    ground: GroundSource,
+    before: Callable[[float], None],
+    after: Callable[[float, float, float], None],
+) -> None:
+    """Cycle until the loop is done. ``clock`` has been entered.
+
+    Args:
+        loop: the bridge.
+        clock: simulated or wall time.
+        ground: the newest ground of the virtual world.
+        before: the operator's turn before each cycle, at its time in s.
+        after: takes a cycle's time, its computing time and its lateness, all in s. The computing time is that of the
+            bridge: without physics and Unreal, which have processes of their own on a real rig.
+    """
+    while not loop.done:
+        due = clock.wait()
+        patch = ground(loop.world, loop.velocity, due)
+        begin = time.perf_counter()
+        clock.receive()
+        states = loop.newest()
+        now = clock.now()
+        before(now)
+        loop.cycle(now, states, patch)
+        clock.send()
+        after(now, time.perf_counter() - begin, now - due)
+
+
+class SimulatedClock:
     """One thread: physics and emulators up to the cycle's time, then the bridge. Deterministic; nobody is ever late.
 
-    The computing time is that of the bridge: reading, sync, safety, log and writing, without physics and Unreal, which
-    have processes of their own on a real rig.
+    Args:
+        machines: emulated; ``poll(now)`` moves them, ``lockstep(devices)`` joins them to their drivers.
+        devices: connected drivers by name.
+        period: s from cycle to cycle.
+        first: number of the first cycle, which is at ``first * period``.
     """
-    assert bench.machines is not None
-    loop = bench.loop
-    links = bench.machines.lockstep(bench.devices)
-    period = 1.0 / loop.sync.cfg.rate
-    cycle = 0
-    while not loop.done:
-        now = cycle * period
-        bench.machines.poll(now)
-        patch = bench.ground(loop.world, loop.velocity, now)
-        begin = time.perf_counter()
-        for link in links.values():
-            link.poll_device(now)
-        if bench.interrupted():
-            loop.stop(now)
-        loop.cycle(now, loop.newest(), patch)
-        for device in bench.devices.values():
-            device.poll(now)
-        bench.timed(time.perf_counter() - begin, 0.0)
-        bench.show(loop, now)
-        cycle += 1
+
+    def __init__(self, machines: Any, devices: Mapping[str, SerialDevice], period: float, first: int = 0) -> None:
+        self.machines, self.devices, self.period = machines, devices, period
+        self.links: Mapping[str, Any] = {}
+        self._cycle = first
+        self._now = 0.0
+
+    def __enter__(self) -> Self:
+        self.links = self.machines.lockstep(self.devices)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Nothing runs by itself."""
+
+    def wait(self) -> float:
+        """Move the machines."""
+        self._now = self._cycle * self.period
+        self._cycle += 1
+        self.machines.poll(self._now)
+        return self._now
+
+    def receive(self) -> None:
+        """Every driver reads all that its machine has written."""
+        for link in self.links.values():
+            link.poll_device(self.now())
+
+    def now(self) -> float:
+        """s, the time of the cycle."""
+        return self._now
+
+    def send(self) -> None:
+        """Every driver writes."""
+        for device in self.devices.values():
+            device.poll(self.now())
 
 
-def run_wall(bench: Bench, clock: Callable[[], float]) -> None:
-    """A thread per device and this loop, which keeps its own deadlines on ``clock``, s, and wakes them to write."""
-    loop = bench.loop
-    period = 1.0 / loop.sync.cfg.rate
-    loop.sync.policy.infer(np.zeros((1, loop.sync.policy.card.observation.size)))  # the first call is slow
-    with ExitStack() as stack:
-        stack.callback(gc.unfreeze)
+class WallClock:
+    """A thread per device, and a loop that keeps its own deadlines and wakes them to write.
+
+    Args:
+        devices: connected drivers by name; those that are polled here.
+        period: s from cycle to cycle.
+        clock: s.
+        machines: emulated ones that this thread moves; None where they move by themselves.
+    """
+
+    def __init__(
+        self,
+        devices: Mapping[str, SerialDevice],
+        period: float,
+        clock: Callable[[], float],
+        machines: Any = None,
+    ) -> None:
+        self.now = clock
+        """s."""
+        self._devices, self._period, self._machines = devices, period, machines
+        self._threads: list[PollThread] = []
+        self._stack = ExitStack()
+        self._due = 0.0
+
+    def __enter__(self) -> Self:
         gc.collect()
         gc.freeze()  # no long collections over what lives as long as the run
-        threads = [
-            stack.enter_context(PollThread(device.spec.name, _poll(device, clock), device.poll_period))
-            for device in bench.devices.values()
-        ]
-        due = clock() + period
-        while not loop.done:
-            time.sleep(max(0.0, due - clock()))
-            states = loop.newest()
-            now = clock()
-            if bench.interrupted():
-                loop.stop(now)
-            loop.cycle(now, states, bench.ground(loop.world, loop.velocity, now))
-            for thread in threads:
-                thread.wake()
-            end = clock()
-            bench.timed(end - now, now - due)
-            bench.show(loop, now)
-            due = max(due + period, end)  # after a hiccup carry on from now instead of hurrying
+        self._stack.callback(gc.unfreeze)
+        for device in self._devices.values():
+            device.clock = self.now
+            thread = PollThread(device.spec.name, _poll(device, self.now), device.poll_period)
+            self._threads.append(self._stack.enter_context(thread))
+        self._due = self.now() + self._period
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._threads.clear()
+        self._stack.close()
+
+    def wait(self) -> float:
+        """Sleep until the next cycle is due."""
+        due = self._due
+        time.sleep(max(0.0, due - self.now()))
+        if self._machines is not None:
+            self._machines.poll(self.now())
+        return due
+
+    def receive(self) -> None:
+        """The threads do."""
+
+    def send(self) -> None:
+        """Wake the threads. Raises what has ended one of them."""
+        for thread in self._threads:
+            thread.wake()
+        self._due = max(self._due + self._period, self.now())  # after a hiccup carry on from now instead of hurrying
 
 
 def _poll(device: SerialDevice, clock: Callable[[], float]) -> Callable[[float], int]:
-    device.clock = clock
     return lambda _: device.poll(clock())
-
-
-@contextlib.contextmanager
-def real_time() -> Iterator[None]:
-    """The kernel's real-time class where that is allowed, and threads that hand over the interpreter quickly.
-
-    What computes without a pause does not belong here: the kernel stops the whole class on a core for 50 ms in each
-    second that it fills. Threads started inside inherit it. Start all of a run's threads inside: others put an ordinary
-    one to sleep while it holds the interpreter that the loop waits for.
-    """
-    interval = sys.getswitchinterval()
-    scheduler, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
-    with contextlib.suppress(PermissionError):
-        os.sched_setscheduler(0, _CLASS, os.sched_param(_PRIORITY))
-    sys.setswitchinterval(2e-4)
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(interval)
-        with contextlib.suppress(PermissionError):
-            os.sched_setscheduler(0, scheduler, parameters)
-
-
-@contextlib.contextmanager
-def ordinary_time() -> Iterator[None]:
-    """For this thread the ordinary class again: inside ``real_time``, for what computes before anything moves."""
-    scheduler, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
-    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
-    try:
-        yield
-    finally:
-        with contextlib.suppress(PermissionError):
-            os.sched_setscheduler(0, scheduler, parameters)

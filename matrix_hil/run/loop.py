@@ -1,18 +1,20 @@
 """One cycle of the bridge: newest states, sync, safety, commands out, a record of it; and the order of a run.
 
-Nothing here reads a clock or waits: ``matrix_hil.operate.cli`` calls ``cycle`` in simulated or in wall time.
+Nothing here reads a clock or waits: ``run.clocks.drive`` calls ``cycle`` in simulated or in wall time.
 """
 
 from __future__ import annotations
 
+import functools
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 
+from matrix_hil.config import RunPlan
 from matrix_hil.control.sync import Sync, SyncInfo
-from matrix_hil.link import SerialDevice
 from matrix_hil.messages import MachineCommands, MachineStates, TwinPatch
 from matrix_hil.safety.supervisor import Supervisor, SupervisorState
 from sim.errors import LunarError
@@ -20,6 +22,9 @@ from sim.spec.command import HopCommand
 
 ORDERS = ("arm", "run", "hold", "reset", "estop", "start", "stop")
 """What can be asked of supervisor (the first five) and sync between two cycles."""
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def give_order(order: str, sync: Sync, supervisor: Supervisor, now: float) -> bool:
@@ -54,40 +59,43 @@ class Cycle:
     """What was asked of sync and supervisor since the cycle before; see ``ORDERS``."""
 
 
-@dataclass(frozen=True)
-class RunPlan:
-    """How long each part of a run takes."""
+def _alone(method: Callable[Concatenate[Loop, P], R]) -> Callable[Concatenate[Loop, P], R]:
+    """An operator's order and a cycle never overlap, whichever thread each comes from."""
 
-    duration: float = 20.0
-    """s with the policy driving."""
-    stand: float = 1.5
-    """s of standing between arming and the start."""
-    arm_timeout: float = 5.0
-    """s within which the rig must agree to be armed."""
-    down: float = 0.5
-    """s of safe commands at the end, also after Ctrl-C or a trip."""
+    @functools.wraps(method)
+    def locked(self: Loop, *arguments: P.args, **named: P.kwargs) -> R:
+        with self._lock:
+            return method(self, *arguments, **named)
+
+    return locked
 
 
 class Loop:
     """Runs a plan: wait until every machine reports and no rule objects, arm, stand, run, and go down safely.
 
+    Operated, it waits for orders instead: ``arm``, ``run``, ``hold`` and ``reset``, which return (done, sentence).
+    E-stop and end come from outside in either case.
+
     Args:
         sync: decides.
-        supervisor: permits.
-        devices: connected drivers by name, in the names of ``MachineStates``.
-        command: what the robot is asked to do.
-        plan: times.
+        supervisor: permits; knows what the machines' units mean.
+        devices: connected drivers by name, in the names of ``MachineStates``; each has ``state``,
+            ``send(command, expires)`` and ``reset()``, as ``SerialDevice``.
+        command: what the robot is asked to do; may be set at any time.
+        plan: times. Operated, the robot must have stood for ``plan.stand`` since it was armed or held before it runs.
         sink: takes the record of every cycle.
+        operated: whether orders come from outside.
     """
 
     def __init__(
         self,
         sync: Sync,
         supervisor: Supervisor,
-        devices: Mapping[str, SerialDevice],
+        devices: Mapping[str, Any],
         command: HopCommand,
         plan: RunPlan,
         sink: Callable[[Cycle], None],
+        operated: bool = False,
     ) -> None:
         self.sync = sync
         self.supervisor = supervisor
@@ -95,6 +103,7 @@ class Loop:
         self.command = command
         self.plan = plan
         self.sink = sink
+        self.operated = operated
         self.objection: Callable[[], str] = str
         """Why the rig must not be armed, besides what the supervisor says; an empty sentence permits it."""
         self.phase = "wait"
@@ -107,6 +116,8 @@ class Loop:
         """(2,) m/s, of the robot over the virtual ground."""
         self._number = 0
         self._orders: list[str] = []
+        self._estop_held = False
+        self._lock = threading.RLock()
 
     @property
     def done(self) -> bool:
@@ -117,6 +128,13 @@ class Loop:
         """s since the present phase began."""
         return 0.0 if self._since is None else now - self._since
 
+    # ---- orders -----------------------------------------------------------------------------------------------------
+
+    def restart(self) -> None:
+        """Wait to be armed again, after an end."""
+        self.phase, self._since = "wait", None
+
+    @_alone
     def stop(self, now: float) -> None:
         """Go down now: the policy stops, the rig gets its safe commands for ``plan.down`` seconds."""
         if self.phase not in ("down", "done"):
@@ -125,16 +143,65 @@ class Loop:
                 self._order("reset", now)
             self._enter("down", now)
 
+    @_alone
     def estop(self, now: float) -> tuple[bool, str]:
         """From anywhere: safe commands from the next cycle on, latched. Returns (done, the supervisor's state)."""
         self._order("estop", now)
         self._order("stop", now)
         return self.supervisor.state == "estop", self.supervisor.state
 
-    def newest(self) -> MachineStates:
-        """The newest state of every machine. Take it before reading the clock, or a state may be newer than now."""
-        return MachineStates(**{name: device.state for name, device in self.devices.items()})
+    def estop_input(self, held: bool, now: float) -> None:
+        """State of an e-stop that can be held, such as a panel's button. Let go, it stays latched until ``reset``."""
+        self._estop_held = held
+        if held:
+            self.estop(now)
 
+    @_alone
+    def arm(self, now: float) -> tuple[bool, str]:
+        """From ``idle``: the robot stands, the rope carries it."""
+        if self.supervisor.state != "armed" and self._order("arm", now):
+            self._enter("stand", now)
+        why = self.objection() or self.supervisor.blocked if self.supervisor.state == "idle" else ""
+        return self._answer("armed", why)
+
+    @_alone
+    def run(self, now: float) -> tuple[bool, str]:
+        """From ``armed`` or ``hold``: the policy drives."""
+        if self.supervisor.state in ("armed", "hold") and (left := self.plan.stand - self.elapsed(now)) > 0.0:
+            return False, f"the robot must stand for {left:.1f} s more"
+        if self.supervisor.state in ("armed", "hold") and self._order("run", now):
+            self._order("start", now)
+            self._enter("run", now)
+        return self._answer("run")
+
+    @_alone
+    def hold(self, now: float) -> tuple[bool, str]:
+        """From ``armed`` or ``run``: the robot stands, belt and platform stop."""
+        if self._order("hold", now):
+            self._order("stop", now)
+            self._enter("stand", now)
+        return self._answer("hold")
+
+    @_alone
+    def reset(self, now: float) -> tuple[bool, str]:
+        """Back to ``idle``, latches cleared here and in the devices. Refused while the e-stop is held."""
+        if self._estop_held:
+            return False, "the e-stop is still held"
+        self._order("stop", now)
+        self._order("reset", now)
+        for device in self.devices.values():
+            device.reset()
+        self._enter("wait", now)
+        return self._answer("idle")
+
+    # ---- cycles -----------------------------------------------------------------------------------------------------
+
+    def newest(self) -> MachineStates:
+        """The newest state of every machine in true units. Take it before reading the clock, or one may be newer."""
+        reported = MachineStates(**{name: device.state for name, device in self.devices.items()})
+        return self.supervisor.calibration.true_states(reported)
+
+    @_alone
     def cycle(self, now: float, states: MachineStates, patch: TwinPatch | None) -> None:
         """One cycle at ``now`` with the machines' ``states`` over the newest ``patch`` of the virtual ground.
 
@@ -146,10 +213,7 @@ class Loop:
         wanted, self.world, info = self.sync.step(states, patch, self.command, now)
         self.velocity = _turned(info.speed_over_belt, float(info.velocity[1]), self.sync.cfg.heading)
         sent, judged = self.supervisor.step(states, wanted, now, patch)
-        for name, device in self.devices.items():
-            command: Any = getattr(sent, name, None)
-            if command is not None and getattr(states, name) is not None:
-                device.send(command, self.supervisor.expires)
+        send(self.devices, states, self.supervisor)
         orders = tuple(self._orders)
         self._orders.clear()
         self.last = Cycle(
@@ -162,22 +226,29 @@ class Loop:
     def _advance(self, now: float) -> None:
         if self._since is None:
             self._since = now
+        tripped = self.supervisor.state in ("safe", "estop")
+        if self.operated:
+            if tripped and self.sync.running:
+                self._order("stop", now)
+        else:
+            self._follow_plan(now, tripped)
+        if self.phase == "down" and self.elapsed(now) >= self.plan.down:
+            self._enter("done", now)
+
+    def _follow_plan(self, now: float, tripped: bool) -> None:
         if self.phase == "wait":
             if self._order("arm", now):
                 self._enter("stand", now)
             elif self.elapsed(now) > self.plan.arm_timeout:
                 why = self.objection() or self.supervisor.blocked
                 raise LunarError(f"the rig cannot be armed: {why}; it has been left still")
-        elif self.supervisor.state in ("safe", "estop"):
-            if self.phase in ("stand", "run"):
-                self.stop(now)
+        elif tripped and self.phase in ("stand", "run"):
+            self.stop(now)
         if self.phase == "stand" and self.elapsed(now) >= self.plan.stand and self._order("run", now):
             self._order("start", now)
             self._enter("run", now)
         elif self.phase == "run" and self.elapsed(now) >= self.plan.duration:
             self.stop(now)
-        if self.phase == "down" and self.elapsed(now) >= self.plan.down:
-            self._enter("done", now)
 
     def _order(self, order: str, now: float) -> bool:
         """Carry out one of ``ORDERS`` and keep it for the record of the next cycle."""
@@ -189,6 +260,20 @@ class Loop:
     def _enter(self, phase: str, now: float) -> None:
         self.phase = phase
         self._since = now
+
+    def _answer(self, wanted: str, why: str = "") -> tuple[bool, str]:
+        state, text = self.supervisor.state, why or self.supervisor.reason
+        if state == wanted:
+            return True, state
+        return False, f"the rig is in '{state}'" + (f": {text}" if text else "")
+
+
+def send(devices: Mapping[str, Any], states: MachineStates, supervisor: Supervisor) -> None:
+    """Queue what the supervisor has just let through with the driver of every machine that has been heard."""
+    for name, device in devices.items():
+        command: Any = getattr(supervisor.wire, name, None)
+        if command is not None and getattr(states, name) is not None:
+            device.send(command, supervisor.expires)
 
 
 def _turned(x: float, y: float, angle: float) -> np.ndarray:

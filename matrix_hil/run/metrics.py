@@ -10,9 +10,8 @@ import numpy as np
 from matrix_hil.control.counterweight import wanted_tension
 from matrix_hil.control.platform import HopHeights
 from matrix_hil.control.sync import SyncConfig
-from matrix_hil.messages import MachineStates
+from matrix_hil.messages import MachineStates, RigTruth
 from matrix_hil.run.loop import Cycle
-from matrix_hil.virtual.rig import RigTruth
 
 _SHORTEST = 0.08  # s of rising or falling from which an acceleration can be fitted
 _TURN = 0.05  # m/s of vertical speed around the apex that belong to neither

@@ -17,8 +17,8 @@ import numpy as np
 
 from matrix_hil.log import Pose, Recorder, SyncStamp, WireBytes
 from matrix_hil.log.cycle_input import cycle_input
+from matrix_hil.messages import RigTruth
 from matrix_hil.run.loop import Cycle
-from matrix_hil.virtual.rig import RigTruth
 from sim.results import revision
 
 

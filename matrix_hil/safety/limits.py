@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -30,11 +30,11 @@ class SafetyConfig:
     platform_turn_jerk: float = math.radians(1e5)
     """rad/s^3 about each axis."""
     platform_astray: float = 0.04
-    """m along an axis between where the platform was told to be and where it is measured."""
+    """m along an axis between where the platform was commanded to be and where it is measured."""
     platform_turn_astray: float = 0.08
     """rad, likewise."""
     belt_astray: float = 0.15
-    """m/s between the belt's speed as told and as measured."""
+    """m/s between the belt's speed as commanded and as measured."""
     astray_time: float = 0.15
     """s that a machine may be astray."""
     belt_speed: float = 3.0
@@ -148,6 +148,21 @@ class SafetyConfig:
     def platform_errors(self) -> np.ndarray:
         """(6,) m and rad that the platform may be astray."""
         return np.array([self.platform_astray] * 3 + [self.platform_turn_astray] * 3)
+
+
+def tightened(cfg: SafetyConfig, belt_scale: float, load_cell_offset: float) -> SafetyConfig:
+    """Limits in true units that also hold for what is commanded in the machines' own units, which are these:
+
+    a true speed is ``belt_scale`` reported ones, a reported tension is a true one plus ``load_cell_offset`` N.
+    """
+    share = min(1.0, belt_scale)
+    return replace(
+        cfg,
+        belt_speed=cfg.belt_speed * share,
+        belt_acceleration=cfg.belt_acceleration * share,
+        belt_jerk=cfg.belt_jerk * share,
+        tension_max=cfg.tension_max - max(0.0, load_cell_offset),
+    )
 
 
 # ---- clamps --------------------------------------------------------------------------------------------------------

@@ -1,5 +1,8 @@
 """The safety supervisor: the last thing that sees a command before a driver sends it. Pure: time is an argument.
 
+It judges in true units, by limits that hold in true units and in those that the machines count in, and hands out what
+goes onto the wire itself: nothing changes a command after it.
+
 It is not a safety function in the sense of ISO 13849-1 or IEC 61508; docs/safety.md says which hardware must exist.
 """
 
@@ -7,11 +10,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
 
+from matrix_hil.link.calibration import SOUND, Calibration
 from matrix_hil.link.devices import safe_platform, safe_robot
 from matrix_hil.messages import (
     CounterweightCommand,
@@ -29,6 +33,7 @@ from matrix_hil.safety.limits import (
     limit_range,
     limit_rate,
     limit_speed,
+    tightened,
 )
 from matrix_hil.safety.rules import CLOCK_TOLERANCE, OPERATOR, Cycle, first_violation, stale_limits
 from matrix_hil.safety.trends import TrendWatch
@@ -67,10 +72,18 @@ class Supervisor:
     e-stop to ``estop``; both are latched until ``reset`` leads to ``idle``, from where the rig must be armed again.
     In ``idle``, ``safe`` and ``estop`` the rig gets its safe commands: platform frozen where it was measured, belt
     ramped to zero, rope braked, robot hold, stand, damp.
+
+    Args:
+        cfg: limits, for true values and for what the machines are commanded in their own units.
+        calibration: what the machines' units mean.
     """
 
-    def __init__(self, cfg: SafetyConfig) -> None:
-        self.cfg = cfg
+    def __init__(self, cfg: SafetyConfig, calibration: Calibration = SOUND) -> None:
+        self.calibration = calibration
+        self.cfg = tightened(cfg, calibration.belt_scale, calibration.load_cell_offset)
+        self.wire = MachineCommands(None, None, None, None)  # type: ignore[arg-type]
+        """The last step's commands as the machines count: what drivers send, bit by bit."""
+        self._belt_limit, self._tension_limit = cfg.belt_speed, cfg.tension_max
         self.state = "idle"
         self.reason = ""
         self.blocked = "no step has been made"
@@ -85,7 +98,7 @@ class Supervisor:
         self._sent: MachineCommands | None = None
         self._platform_motion = Motion(np.zeros(6), np.zeros(6))  # of what is commanded
         self._belt_gain = np.zeros(())  # m/s^2, of what is commanded
-        self._trends = TrendWatch(cfg)
+        self._trends = TrendWatch(self.cfg)
         self._refused = False
         self._safe_for = np.inf  # s in a safe state; from the start the robot is to be damped
         self._refuge: dict[str, np.ndarray] = {}  # pose, tension and joints where a retreat began
@@ -126,10 +139,12 @@ class Supervisor:
     def step(
         self, states: MachineStates, wanted: MachineCommands, now: float, patch: TwinPatch | None = None
     ) -> tuple[MachineCommands, SupervisorState]:
-        """The commands that may be sent now, and the supervisor's state. Never raises on values.
+        """What the machines may do now, in true units, and the supervisor's state; ``wire`` is what to send for it.
+
+        Never raises on values.
 
         Args:
-            states: newest state of every machine; drivers send nothing to a device whose state is None.
+            states: newest true state of every machine; drivers send nothing to a device whose state is None.
             wanted: what sync asks for, ``time`` being when it was made.
             now: s, the clock of all time stamps.
             patch: newest virtual ground; None where there is no twin.
@@ -152,9 +167,21 @@ class Supervisor:
             commands = self._retreat(sent, states, now, dt)
             self._safe_for += forward
         self._sent = commands
+        self.wire = self._to_wire(commands)
         heard = [s.time + limit for _, s, limit in stale_limits(self.cfg, states) if s is not None]
         self.expires = min(heard, default=math.inf) if self.state in _ACTIVE else math.inf
         return commands, SupervisorState(now, self.state, self.reason, self._trips, self._stale_commands)
+
+    def _to_wire(self, commands: MachineCommands) -> MachineCommands:
+        """``commands`` as the machines count, within the limits there too, whatever the calibration says."""
+        reported = self.calibration.reported(commands)
+        speed = float(limit_range(reported.treadmill.speed, 0.0, -self._belt_limit, self._belt_limit))
+        tension = float(limit_range(reported.counterweight.tension, 0.0, 0.0, self._tension_limit))
+        return replace(
+            reported,
+            treadmill=replace(reported.treadmill, speed=speed),
+            counterweight=replace(reported.counterweight, tension=tension),
+        )
 
     def _judge(self, cycle: Cycle) -> None:
         violation = first_violation(cycle)
@@ -197,8 +224,8 @@ class Supervisor:
 
     def _retreat(self, sent: MachineCommands, states: MachineStates, now: float, dt: float) -> MachineCommands:
         """Safe commands. What to freeze at is taken once, on the way in, so that noise does not move it."""
-        told = sent.platform if math.isfinite(self._safe_for) else None  # before it was armed nobody told it anything
-        if "pose" not in self._refuge and (frozen := safe_platform(states.platform, told, now)) is not None:
+        commanded = sent.platform if math.isfinite(self._safe_for) else None  # before it was armed nobody commanded it
+        if "pose" not in self._refuge and (frozen := safe_platform(states.platform, commanded, now)) is not None:
             self._refuge["pose"] = frozen.pose
         for name, value in _measured(states).items():
             self._refuge.setdefault(name, value)

@@ -34,9 +34,9 @@ class Trends:
     frozen_for: dict[str, float] = field(default_factory=dict)
     """By device: its ``WATCHED`` values have repeated themselves, while running."""
     platform_astray_for: float = 0.0
-    """The platform has not been where it was told to be."""
+    """The platform has not been where it was commanded to be."""
     belt_astray_for: float = 0.0
-    """The belt has not run as it was told to."""
+    """The belt has not run as it was commanded to."""
     tilts_apart_for: float = 0.0
     """Robot and tracker have reported different tilts."""
     travel_error: float = 0.0

@@ -19,15 +19,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from matrix_hil.config import LineConfig
 from matrix_hil.link.devices import DeviceSpec
-from matrix_hil.link.driver import BAUD, SerialDevice
+from matrix_hil.link.driver import SerialDevice
 from matrix_hil.link.framing import OVERHEAD, FrameDecoder
 from matrix_hil.link.order import FrameOrder
 from matrix_hil.link.protocol import (
     FAULT_ESTOP,
     FAULT_LIMIT,
     FAULT_WATCHDOG,
-    HOST_SILENCE,
     Heartbeat,
     Message,
     Reset,
@@ -40,18 +40,6 @@ BITS_PER_BYTE = 10  # start bit, eight data bits, stop bit
 TRANSMIT_BUFFER = 1024  # bytes; a frame that does not fit is not sent
 COMMAND_AGE = 0.05
 """s that a command may have taken longer than the fastest frame of late; an older one is dropped."""
-
-
-@dataclass(frozen=True)
-class LineConfig:
-    """The device's end of the serial line."""
-
-    baud: int = BAUD
-    """bit/s."""
-    tick: float = 0.001
-    """s. Step of the device's firmware."""
-    watchdog: float = HOST_SILENCE
-    """s of silence from the host after which the device makes itself safe."""
 
 
 @dataclass

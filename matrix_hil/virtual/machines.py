@@ -12,6 +12,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from matrix_hil.config import (
+    Counterweight,
+    Platform,
+    Robot,
+    Tracker,
+    Treadmill,
+)
 from matrix_hil.link.devices import COUNTERWEIGHT, PLATFORM, ROBOT, TRACKER, TREADMILL
 from matrix_hil.link.protocol import FAULT_ESTOP, FAULT_WATCHDOG
 from matrix_hil.messages import (
@@ -26,13 +33,6 @@ from matrix_hil.messages import (
     TreadmillState,
 )
 from matrix_hil.virtual.emulator import Emulator
-from matrix_hil.virtual.machine_config import (
-    CounterweightConfig,
-    PlatformConfig,
-    RobotConfig,
-    TrackerConfig,
-    TreadmillConfig,
-)
 from sim.spec.joints import NOMINAL_POSE
 
 
@@ -75,7 +75,7 @@ class PlatformEmulator(Emulator):
 
     spec = PLATFORM
 
-    def __init__(self, cfg: PlatformConfig, seed: int) -> None:
+    def __init__(self, cfg: Platform, seed: int) -> None:
         super().__init__(cfg.line, seed)
         self.cfg = cfg
         self.dead_time = cfg.dead_time
@@ -117,7 +117,7 @@ class TreadmillEmulator(Emulator):
 
     spec = TREADMILL
 
-    def __init__(self, cfg: TreadmillConfig, seed: int) -> None:
+    def __init__(self, cfg: Treadmill, seed: int) -> None:
         super().__init__(cfg.line, seed)
         self.cfg = cfg
         self.dead_time = cfg.dead_time
@@ -159,7 +159,7 @@ class CounterweightEmulator(Emulator):
 
     def __init__(
         self,
-        cfg: CounterweightConfig,
+        cfg: Counterweight,
         seed: int,
         drive: Callable[[float, float, float, float], float] | None = None,
     ) -> None:
@@ -212,7 +212,7 @@ class TrackerEmulator(Emulator):
 
     spec = TRACKER
 
-    def __init__(self, cfg: TrackerConfig, seed: int) -> None:
+    def __init__(self, cfg: Tracker, seed: int) -> None:
         super().__init__(cfg.line, seed)
         self.cfg = cfg
         self._latest = (np.zeros(3), np.array([1.0, 0.0, 0.0, 0.0]))
@@ -241,7 +241,7 @@ class RobotEmulator(Emulator):
 
     spec = ROBOT
 
-    def __init__(self, cfg: RobotConfig, seed: int) -> None:
+    def __init__(self, cfg: Robot, seed: int) -> None:
         super().__init__(cfg.line, seed)
         self.cfg = cfg
         self.dead_time = cfg.dead_time

@@ -10,6 +10,7 @@ import struct
 from collections import deque
 from dataclasses import replace
 
+from matrix_hil.config import Treadmill
 from matrix_hil.link.modbus import (
     CONTROL,
     CONTROL_COUNT,
@@ -26,7 +27,6 @@ from matrix_hil.link.modbus import (
 from matrix_hil.link.protocol import Reset
 from matrix_hil.messages import TreadmillCommand
 from matrix_hil.virtual.emulator import BITS_PER_BYTE
-from matrix_hil.virtual.machine_config import TreadmillConfig
 from matrix_hil.virtual.machines import TreadmillEmulator
 
 MODEL, NUMBER = 1, 1
@@ -43,7 +43,7 @@ class ModbusTreadmillEmulator(TreadmillEmulator):
 
     spec = MODBUS_TREADMILL
 
-    def __init__(self, cfg: TreadmillConfig, seed: int, modbus: ModbusConfig | None = None) -> None:
+    def __init__(self, cfg: Treadmill, seed: int, modbus: ModbusConfig | None = None) -> None:
         self.modbus = modbus or ModbusConfig()
         line = replace(cfg.line, baud=self.modbus.baud, watchdog=self.modbus.watchdog)
         super().__init__(replace(cfg, line=line), seed)

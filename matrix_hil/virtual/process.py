@@ -12,16 +12,17 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from multiprocessing.sharedctypes import RawArray
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 
-from matrix_hil.run.clocks import real_time
-from matrix_hil.virtual.rig import RigTruth, VirtualMachines
+from matrix_hil.config import RigSetup
+from matrix_hil.link.threads import real_time
+from matrix_hil.messages import RigTruth
+from matrix_hil.virtual.rig import VirtualMachines
 from matrix_hil.virtual.unreal import ServerConfig, TwinServer
 from sim.errors import LunarError
 from sim.terrain.generators import TerrainConfig, make_terrain
@@ -46,7 +47,7 @@ class Beside:
         self.process = self._context.Process(
             target=_run, args=(serve, self._far, arguments), name=name, daemon=True
         )  # fmt: skip
-        self.said: Any = None
+        self.address: Any = None
         """Where it serves."""
 
     def __enter__(self) -> Self:
@@ -59,12 +60,10 @@ class Beside:
         if isinstance(answer, str) or answer is None:
             self._end()
             raise LunarError(answer or f"the process '{self.process.name}' ended before it could serve; see above")
-        (self.said,) = answer
+        (self.address,) = answer
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         with contextlib.suppress(OSError):
             self._line.send(None)
         self._end()
@@ -81,19 +80,20 @@ class RigProcess(Beside):
     """The virtual rig, in the kernel's real-time class where that is allowed.
 
     Args:
-        parts: keyword arguments of ``VirtualMachines``.
+        setup: the rig.
+        seed: of sensor noise and of the robot's first pose.
         began: s of ``time.monotonic`` at which the run's clock is zero; both processes read the same clock.
     """
 
-    def __init__(self, parts: Mapping[str, Any], began: float) -> None:
+    def __init__(self, setup: RigSetup, seed: int, began: float) -> None:
         self._count = RawArray("q", 1)  # odd while the truth is being written
         self._truth = RawArray("d", _TRUTH)
-        super().__init__("virtual-rig", _serve_rig, dict(parts), began, self._count, self._truth)
+        super().__init__("virtual-rig", _serve_rig, setup, seed, began, self._count, self._truth)
 
     @property
     def ports(self) -> dict[str, str]:
         """Path of each device's pseudo-terminal."""
-        return self.said
+        return self.address
 
     def truth(self) -> RigTruth:
         """What the physics is doing, at most one tick old."""
@@ -113,7 +113,7 @@ class TwinProcess(Beside):
     @property
     def port(self) -> int:
         """TCP port on 127.0.0.1."""
-        return self.said
+        return self.address
 
 
 def _run(serve: Callable[..., None], line: Connection, arguments: tuple[Any, ...]) -> None:
@@ -124,9 +124,9 @@ def _run(serve: Callable[..., None], line: Connection, arguments: tuple[Any, ...
         line.send(str(error))
 
 
-def _serve_rig(line: Connection, parts: dict[str, Any], began: float, count: Any, truth: Any) -> None:
+def _serve_rig(line: Connection, setup: RigSetup, seed: int, began: float, count: Any, truth: Any) -> None:
     """Tick by tick on wall time."""
-    with VirtualMachines(**parts) as machines, real_time():
+    with VirtualMachines(setup, seed) as machines, real_time():
         values = np.frombuffer(truth)
         gc.collect()
         gc.freeze()

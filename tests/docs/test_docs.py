@@ -21,7 +21,7 @@ import pytest
 from benchmarks.cli import BENCHES
 from matrix_hil.bringup.tables import TABLES, arguments_of
 from matrix_hil.cli import COMMANDS, main
-from matrix_hil.operate.cli import HilConfig
+from matrix_hil.config import HilConfig
 from matrix_hil.virtual.unreal.server import Misbehaviour
 from policy.evaluation.suites import SuiteConfig
 from sim.config import ROOT, parse

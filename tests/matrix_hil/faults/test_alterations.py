@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from matrix_hil.config import Treadmill
 from matrix_hil.faults import alterations as alter
 from matrix_hil.faults.cable import Cable, lockstep_through
 from matrix_hil.link import TREADMILL, SerialDevice
 from matrix_hil.link.framing import Frame, FrameDecoder
 from matrix_hil.link.protocol import FAULT_ESTOP, pack, unpack
 from matrix_hil.messages import TreadmillCommand, TreadmillState
-from matrix_hil.virtual.machine_config import TreadmillConfig
 from matrix_hil.virtual.machines import TreadmillEmulator
 
 DT = 0.005
@@ -72,7 +72,7 @@ def test_what_is_delayed_comes_later_in_order() -> None:
 
 
 def test_a_sound_cable_changes_nothing_and_a_pulled_plug_is_noticed() -> None:
-    with TreadmillEmulator(TreadmillConfig(), 0) as emulator:
+    with TreadmillEmulator(Treadmill(), 0) as emulator:
         cable = Cable(emulator.port)
         with SerialDevice(TREADMILL, cable.port) as device:
             link = lockstep_through(cable, device, emulator)

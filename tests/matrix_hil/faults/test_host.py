@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from matrix_hil.config import RunPlan
 from matrix_hil.faults.cli import FaultsConfig
 from matrix_hil.faults.process import signals
 from matrix_hil.log import read_log
 from matrix_hil.operate import cli as hil
-from matrix_hil.run.loop import RunPlan
 from sim.terrain.generators import TerrainConfig
 
 pytestmark = pytest.mark.wall_clock

@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from matrix_hil.config import Counterweight
 from matrix_hil.control.counterweight import TrimConfig
 from matrix_hil.fidelity.open_loop import Flight, throw
 from matrix_hil.fidelity.schemes import SCHEMES, chosen
-from matrix_hil.virtual.machine_config import CounterweightConfig
 from sim.errors import LunarError
 from sim.rig import RigConfig
 from sim.spec.gravity import MOON
 
-RIG, WINCH = RigConfig(pulley_mass=0.5), CounterweightConfig()
+RIG, WINCH = RigConfig(pulley_mass=0.5), Counterweight()
 
 
 @pytest.fixture(scope="module")

@@ -14,18 +14,18 @@ import numpy as np
 import pytest
 import serial
 
-from matrix_hil.link import COUNTERWEIGHT, PLATFORM, ROBOT, TRACKER, TREADMILL, DeviceThread, PollThread, SerialDevice
+from matrix_hil.config import (
+    Counterweight,
+    Platform,
+    Robot,
+    Tracker,
+    Treadmill,
+)
+from matrix_hil.link import COUNTERWEIGHT, PLATFORM, ROBOT, TRACKER, TREADMILL, PollThread, SerialDevice
 from matrix_hil.link.framing import FrameDecoder
 from matrix_hil.link.protocol import Reset, pack, unpack
 from matrix_hil.messages import CounterweightCommand, PlatformCommand, RobotCommand, TreadmillCommand, TreadmillState
 from matrix_hil.virtual.emulator import Emulator, Lockstep
-from matrix_hil.virtual.machine_config import (
-    CounterweightConfig,
-    PlatformConfig,
-    RobotConfig,
-    TrackerConfig,
-    TreadmillConfig,
-)
 from matrix_hil.virtual.machines import (
     CounterweightEmulator,
     PlatformEmulator,
@@ -38,11 +38,11 @@ from sim.spec.joints import NOMINAL_POSE
 
 DT = 0.005
 MACHINES = {
-    "platform": (PLATFORM, lambda: PlatformEmulator(PlatformConfig(), 1)),
-    "treadmill": (TREADMILL, lambda: TreadmillEmulator(TreadmillConfig(), 1)),
-    "counterweight": (COUNTERWEIGHT, lambda: CounterweightEmulator(CounterweightConfig(), 1)),
-    "tracker": (TRACKER, lambda: TrackerEmulator(TrackerConfig(), 1)),
-    "robot": (ROBOT, lambda: RobotEmulator(RobotConfig(), 1)),
+    "platform": (PLATFORM, lambda: PlatformEmulator(Platform(), 1)),
+    "treadmill": (TREADMILL, lambda: TreadmillEmulator(Treadmill(), 1)),
+    "counterweight": (COUNTERWEIGHT, lambda: CounterweightEmulator(Counterweight(), 1)),
+    "tracker": (TRACKER, lambda: TrackerEmulator(Tracker(), 1)),
+    "robot": (ROBOT, lambda: RobotEmulator(Robot(), 1)),
 }
 
 
@@ -173,7 +173,7 @@ def test_a_period_carries_one_command_and_it_is_the_newest(bench: Bench) -> None
 
 
 def test_a_device_never_heard_from_is_not_commanded() -> None:
-    with PlatformEmulator(PlatformConfig(), 0) as emulator, SerialDevice(PLATFORM, emulator.port) as device:
+    with PlatformEmulator(Platform(), 0) as emulator, SerialDevice(PLATFORM, emulator.port) as device:
         for k in range(50):
             device.send(PlatformCommand(k * DT, np.full(6, 0.1)))
             device.poll(k * DT)
@@ -253,7 +253,7 @@ def test_an_unplugged_cable_is_reported_not_raised(bench: Bench) -> None:
 
 
 def test_leaving_a_device_that_was_just_unplugged_raises_nothing() -> None:
-    with TreadmillEmulator(TreadmillConfig(), 0) as emulator:
+    with TreadmillEmulator(Treadmill(), 0) as emulator:
         device = SerialDevice(TREADMILL, emulator.port)
         device.connect()
         emulator.close()
@@ -277,7 +277,7 @@ def test_a_device_that_reads_nothing_cannot_stop_the_loop() -> None:
 
 
 def test_a_clock_that_jumps_back_does_not_silence_the_line() -> None:
-    with TreadmillEmulator(TreadmillConfig(), 0) as emulator, SerialDevice(TREADMILL, emulator.port) as device:
+    with TreadmillEmulator(Treadmill(), 0) as emulator, SerialDevice(TREADMILL, emulator.port) as device:
         emulator.poll(100.0)
         emulator.poll(100.02)
         device.poll(100.02, 1.0)
@@ -325,9 +325,10 @@ def test_a_loop_port_counts_what_no_device_would_send() -> None:
 
 @pytest.mark.wall_clock
 def test_threads_poll_on_the_wall_clock_and_end_cleanly() -> None:
-    with TreadmillEmulator(TreadmillConfig(), 0) as emulator:
+    with TreadmillEmulator(Treadmill(), 0) as emulator:
         device = SerialDevice(TREADMILL, emulator.port)
-        with PollThread("emulator", emulator.poll, 0.002), device, DeviceThread(device):
+        polled = PollThread("treadmill", device.poll, device.poll_period)
+        with PollThread("emulator", emulator.poll, 0.002), device, polled:
             deadline = time.monotonic() + 20.0
             while time.monotonic() < deadline and emulator.actuated.speed < 0.2:
                 device.send(TreadmillCommand(time.monotonic(), 0.5))
@@ -365,7 +366,7 @@ def test_a_heartbeat_goes_out_every_20_ms(bench: Bench) -> None:
 
 @pytest.mark.timeout(20)
 def test_lockstep_may_begin_when_both_have_already_spoken() -> None:
-    with TreadmillEmulator(TreadmillConfig(), 0) as emulator:
+    with TreadmillEmulator(Treadmill(), 0) as emulator:
         emulator.poll(0.0)
         emulator.poll(0.1)  # nobody listens yet: the port drops this when it is opened
         with SerialDevice(TREADMILL, emulator.port) as device:

@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pymodbus.client import ModbusSerialClient
 
+from matrix_hil.config import Treadmill
 from matrix_hil.link import PollThread
 from matrix_hil.link.modbus import MODBUS_TREADMILL, ModbusConfig, ModbusTreadmill, signed
 from matrix_hil.link.protocol import FAULT_ESTOP, FAULT_WATCHDOG
 from matrix_hil.messages import TreadmillCommand
 from matrix_hil.virtual.emulator import Lockstep
-from matrix_hil.virtual.machine_config import TreadmillConfig
 from matrix_hil.virtual.modbus import ModbusTreadmillEmulator, crc16
 from sim.config import ROOT
 
@@ -29,7 +29,7 @@ class Line:
     """Driver and emulator on one clock."""
 
     def __init__(self, cfg: ModbusConfig | None = None) -> None:
-        self.emulator = ModbusTreadmillEmulator(TreadmillConfig(), 0, cfg)
+        self.emulator = ModbusTreadmillEmulator(Treadmill(), 0, cfg)
         self.driver = ModbusTreadmill(self.emulator.port)
         self.driver.connect()
         self.link = Lockstep(self.driver, self.emulator)
@@ -152,7 +152,7 @@ def test_a_command_of_a_stalled_loop_is_not_sent(line: Line) -> None:
 
 
 def test_a_drive_that_is_never_heard_is_told_nothing() -> None:
-    emulator = ModbusTreadmillEmulator(TreadmillConfig(), 0, ModbusConfig(unit=9))
+    emulator = ModbusTreadmillEmulator(Treadmill(), 0, ModbusConfig(unit=9))
     driver = ModbusTreadmill(emulator.port)  # asks unit 1
     driver.connect()
     try:
@@ -217,7 +217,7 @@ def test_noise_costs_answers_but_is_never_taken_for_one(noise: list[tuple[int, b
 @pytest.mark.wall_clock
 def test_the_drive_answers_pymodbus_own_client() -> None:
     """A stock master on the wall clock: reads, writes, and what is refused."""
-    emulator = ModbusTreadmillEmulator(TreadmillConfig(), 0, ModbusConfig(watchdog=5.0))
+    emulator = ModbusTreadmillEmulator(Treadmill(), 0, ModbusConfig(watchdog=5.0))
     with PollThread("drive", lambda _: emulator.poll(time.monotonic()), 0.001):
         client = ModbusSerialClient(emulator.port, baudrate=115200, timeout=1.0, retries=2)
         try:
@@ -254,7 +254,7 @@ def test_the_drive_gives_the_documented_answers() -> None:
     assert len(asked) == len(answered) == 3
     for question, answer in zip(asked, answered, strict=True):
         with (
-            ModbusTreadmillEmulator(TreadmillConfig(), 0) as drive,
+            ModbusTreadmillEmulator(Treadmill(), 0) as drive,
             serial.serial_for_url(drive.port, timeout=1.0) as host,
         ):
             drive.poll(0.0)

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from matrix_hil.config import Treadmill
 from matrix_hil.link import TREADMILL, SerialDevice
 from matrix_hil.link.framing import Frame
 from matrix_hil.link.order import CLOCK_JUMP, RESYNC, WINDOW, FrameOrder
 from matrix_hil.messages import TreadmillCommand
-from matrix_hil.virtual.machine_config import TreadmillConfig
 from matrix_hil.virtual.machines import TreadmillEmulator
 
 PERIOD = 0.005
@@ -111,7 +111,7 @@ def test_the_offset_is_unknown_before_the_first_frame() -> None:
 
 
 def test_a_command_is_sent_until_its_data_expire_and_not_after() -> None:
-    with TreadmillEmulator(TreadmillConfig(), 0) as emulator, SerialDevice(TREADMILL, emulator.port) as device:
+    with TreadmillEmulator(Treadmill(), 0) as emulator, SerialDevice(TREADMILL, emulator.port) as device:
         emulator.poll(0.0)
         emulator.poll(0.01)
         device.poll(0.01, wait=5.0)
@@ -130,7 +130,7 @@ def test_a_rig_that_was_held_up_takes_the_commands_that_follow() -> None:
     """Wall time: the rig makes up 0.15 s tick by tick, and at the first of them reads what was written during all of
     it. What comes afterwards is not old, and the device does not trip."""
     clock = [0.0]
-    with TreadmillEmulator(TreadmillConfig(), 0) as belt, SerialDevice(TREADMILL, belt.port) as host:
+    with TreadmillEmulator(Treadmill(), 0) as belt, SerialDevice(TREADMILL, belt.port) as host:
         belt.clock = lambda: clock[0]
         held_up = range(1500, 1650)
         for k in range(3000):

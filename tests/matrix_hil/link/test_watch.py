@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from matrix_hil.config import Platform, Treadmill
 from matrix_hil.link import PLATFORM, TREADMILL, SerialDevice
 from matrix_hil.link.watch import WatchedDevice
 from matrix_hil.messages import PlatformCommand, PlatformState, TreadmillCommand
 from matrix_hil.virtual.emulator import Lockstep
-from matrix_hil.virtual.machine_config import PlatformConfig, TreadmillConfig
 from matrix_hil.virtual.machines import PlatformEmulator, TreadmillEmulator
 
 DT, TIMEOUT = 0.005, 0.06
@@ -38,13 +38,13 @@ class Bench:
 
 @pytest.fixture
 def belt() -> Iterator[Bench]:
-    with TreadmillEmulator(TreadmillConfig(), 1) as emulator, SerialDevice(TREADMILL, emulator.port) as device:
+    with TreadmillEmulator(Treadmill(), 1) as emulator, SerialDevice(TREADMILL, emulator.port) as device:
         yield Bench(device, emulator)
 
 
 @pytest.fixture
 def plate() -> Iterator[Bench]:
-    with PlatformEmulator(PlatformConfig(), 1) as emulator, SerialDevice(PLATFORM, emulator.port) as device:
+    with PlatformEmulator(Platform(), 1) as emulator, SerialDevice(PLATFORM, emulator.port) as device:
         yield Bench(device, emulator)
 
 

@@ -13,20 +13,31 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from matrix_hil import rig as rigs
+from matrix_hil.config import CalibrationConfig, Counterweight, HilConfig, LineConfig, RunPlan, Tracker, Treadmill, Twin
 from matrix_hil.link import PollThread
-from matrix_hil.link.calibration import Calibration, CalibrationConfig, corrected, figures, load
+from matrix_hil.link.calibration import Calibration, arming_objection, figures, load
 from matrix_hil.log import read_log
-from matrix_hil.messages import CounterweightCommand, CounterweightState, TrackerState, TreadmillCommand, TreadmillState
+from matrix_hil.messages import (
+    CounterweightCommand,
+    CounterweightState,
+    MachineCommands,
+    MachineStates,
+    PlatformCommand,
+    PlatformState,
+    RobotCommand,
+    TrackerState,
+    TreadmillCommand,
+    TreadmillState,
+)
 from matrix_hil.operate import calibrate
 from matrix_hil.operate import cli as hil
-from matrix_hil.operate.calibration_stand import CalibrationStand
-from matrix_hil.operate.cli import HilConfig, run
-from matrix_hil.run.loop import RunPlan
-from matrix_hil.virtual.emulator import Emulator, LineConfig
-from matrix_hil.virtual.rig import Counterweight, Tracker, Treadmill
+from matrix_hil.operate.cli import run
+from matrix_hil.virtual.calibration_stand import CalibrationStand
+from matrix_hil.virtual.emulator import Emulator
 from sim.config import parse
 from sim.errors import LunarError
-from tests.matrix_hil.run.test_operated import Rig
+from tests.matrix_hil.run.test_loop import Rig
 
 QUIET = Console(quiet=True)
 SICK = HilConfig(
@@ -42,7 +53,7 @@ def silent(text: str) -> None:
 
 @pytest.fixture(scope="module")
 def measured() -> Calibration:
-    return calibrate.calibrate(replace(SICK, calibration=BRISK), silent)
+    return rigs.calibrate(replace(SICK, calibration=BRISK), silent)
 
 
 def test_every_error_of_the_rig_is_found(measured: Calibration) -> None:
@@ -58,7 +69,7 @@ def test_every_error_of_the_rig_is_found(measured: Calibration) -> None:
 def test_a_modbus_belt_is_measured_too() -> None:
     treadmill = Treadmill(scale=1.05, protocol="modbus")
     cfg = replace(HilConfig(), treadmill=treadmill, safety=replace(HilConfig().safety, treadmill_stale=0.15))
-    found = calibrate.virtual_calibration(cfg)
+    found = rigs.virtual_calibration(cfg)
     assert found.belt_scale == pytest.approx(1.05, abs=0.02)
     assert found.devices["treadmill"] == "emulated, model 1, number 1"
     assert "treadmill" not in (found.clock_offset or {}), "Modbus has no clock"
@@ -83,13 +94,33 @@ def test_what_is_no_calibration_is_refused(tmp_path: Path, text: str) -> None:
 
 @pytest.mark.parametrize(("name", "value"), [
     ("belt_scale", 0.0), ("belt_scale", float("nan")), ("tracker_origin", [0.0, 1.0]), ("load_cell_offset", "3"),
-    ("time", None),
+    ("time", None), ("belt_scale", 0.79), ("belt_scale", 1.26), ("load_cell_offset", -50.1),
+    ("tracker_origin", [0.0, 0.51, 0.0]),
 ])  # fmt: skip
 def test_values_that_cannot_be_are_refused(measured: Calibration, tmp_path: Path, name: str, value: Any) -> None:
     file = tmp_path / "calibration.json"
     file.write_text(json.dumps(json.loads(measured.document()) | {name: value}))
     with pytest.raises(LunarError, match="not a calibration"):
         load(file)
+
+
+@pytest.mark.parametrize(("name", "value"), [
+    ("belt_scale", 0.01), ("load_cell_offset", 400.0), ("tracker_origin", [0.0, 0.0, -3.0]),
+])  # fmt: skip
+def test_a_value_that_no_rig_has_is_named(measured: Calibration, tmp_path: Path, name: str, value: Any) -> None:
+    file = tmp_path / "calibration.json"
+    file.write_text(json.dumps(json.loads(measured.document()) | {name: value}))
+    with pytest.raises(LunarError, match=rf"calibration\.json is not a calibration: {name} is .*must lie within"):
+        load(file)
+
+
+@pytest.mark.parametrize(("name", "value"), [
+    ("belt_scale", 0.8), ("belt_scale", 1.25), ("load_cell_offset", 50.0), ("tracker_origin", [0.5, -0.5, 0.5]),
+])  # fmt: skip
+def test_a_value_that_can_just_be_is_taken(measured: Calibration, tmp_path: Path, name: str, value: Any) -> None:
+    file = tmp_path / "calibration.json"
+    file.write_text(json.dumps(json.loads(measured.document()) | {name: value}))
+    assert getattr(load(file), name) == (tuple(value) if isinstance(value, list) else value)
 
 
 # ---- what goes wrong while it is measured: one sentence, machines left safe --------------------------------------
@@ -111,7 +142,7 @@ def spoiled(monkeypatch: pytest.MonkeyPatch, spoil: Callable[[CalibrationStand],
 
 def calibrated_with(monkeypatch: pytest.MonkeyPatch, spoil: Callable[[CalibrationStand], None]) -> CalibrationStand:
     made = spoiled(monkeypatch, spoil)
-    calibrate.calibrate(replace(HilConfig(), calibration=BRISK), silent)
+    rigs.calibrate(replace(HilConfig(), calibration=BRISK), silent)
     return made[0]
 
 
@@ -125,7 +156,7 @@ def test_a_load_on_the_hook_is_not_taken_for_the_zero(monkeypatch: pytest.Monkey
 
 def test_a_marker_that_lies_elsewhere_is_refused() -> None:
     with pytest.raises(LunarError, match="belt's centre"):
-        calibrate.calibrate(replace(HilConfig(), tracker=Tracker(origin=(0.7, 0.0, 0.0)), calibration=BRISK), silent)
+        rigs.calibrate(replace(HilConfig(), tracker=Tracker(origin=(0.7, 0.0, 0.0)), calibration=BRISK), silent)
 
 
 def test_a_marker_that_the_belt_does_not_carry_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,7 +172,7 @@ def test_a_marker_that_the_belt_does_not_carry_is_refused(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(CalibrationStand, "poll", poll)
     with pytest.raises(LunarError, match="positive speed"):
-        calibrate.calibrate(replace(HilConfig(), calibration=replace(BRISK, platform_step=0.0)), silent)
+        rigs.calibrate(replace(HilConfig(), calibration=replace(BRISK, platform_step=0.0)), silent)
 
 
 def test_a_tracker_with_other_axes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,7 +207,7 @@ def test_an_estop_stops_it(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(Emulator, "close", stop)
     with pytest.raises(LunarError, match="S01 platform reports its e-stop"):
-        calibrate.calibrate(replace(HilConfig(), calibration=replace(BRISK, platform_step=0.0)), silent)
+        rigs.calibrate(replace(HilConfig(), calibration=replace(BRISK, platform_step=0.0)), silent)
     assert closed == [0.0]
 
 
@@ -192,34 +223,33 @@ def test_a_silent_machine_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_states_and_commands_are_corrected(measured: Calibration) -> None:
-    class Device:
-        state: Any = None
-        sent: Any = None
-
-        def send(self, command: Any, expires: float) -> None:
-            self.sent = (command, expires)
-
     calibration = replace(measured, load_cell_offset=2.0, belt_scale=1.25, tracker_origin=(1.0, 2.0, 3.0))
-    raw: dict[str, Any] = {name: Device() for name in ("counterweight", "treadmill", "tracker", "platform")}
-    true = corrected(raw, calibration)
-    assert true["counterweight"].state is None
-    assert true["platform"] is raw["platform"]
-    raw["counterweight"].state = CounterweightState(0.0, 102.0, 1.0, 0.1, fault=1)
-    raw["treadmill"].state = TreadmillState(0.0, 0.8, 4.0)
-    raw["tracker"].state = TrackerState(0.0, np.array([1.5, 2.0, 3.3]), np.array([1.0, 0.0, 0.0, 0.0]))
-    assert true["counterweight"].state == CounterweightState(0.0, 100.0, 1.0, 0.1, fault=1)
-    assert true["treadmill"].state == TreadmillState(0.0, 1.0, 5.0)
-    np.testing.assert_allclose(true["tracker"].state.position, (0.5, 0.0, 0.3))
-    true["counterweight"].send(CounterweightCommand(0.0, 100.0, True), 1.0)
-    assert raw["counterweight"].sent == (CounterweightCommand(0.0, 102.0, True), 1.0)
-    true["treadmill"].send(TreadmillCommand(0.0, 1.0), 1.0)
-    assert raw["treadmill"].sent[0].speed == pytest.approx(0.8)
+    assert calibration.true_states(MachineStates()) == MachineStates()
+    platform = PlatformState(0.0, np.zeros(6), np.zeros(6))
+    tracker = TrackerState(0.0, np.array([1.5, 2.0, 3.3]), np.array([1.0, 0.0, 0.0, 0.0]))
+    reported = MachineStates(
+        platform, TreadmillState(0.0, 0.8, 4.0), CounterweightState(0.0, 102.0, 1.0, 0.1, fault=1), tracker
+    )
+    true = calibration.true_states(reported)
+    assert true.platform is platform and true.robot is None
+    assert true.counterweight == CounterweightState(0.0, 100.0, 1.0, 0.1, fault=1)
+    assert true.treadmill == TreadmillState(0.0, 1.0, 5.0)
+    assert true.tracker is not None
+    np.testing.assert_allclose(true.tracker.position, (0.5, 0.0, 0.3))
+    robot = RobotCommand(0.0, np.zeros(12), 0.0, 0.0)
+    commands = MachineCommands(
+        PlatformCommand(0.0, np.zeros(6)), TreadmillCommand(0.0, 1.0), CounterweightCommand(0.0, 100.0, True), robot
+    )
+    sent = calibration.reported(commands)
+    assert sent.counterweight == CounterweightCommand(0.0, 102.0, True)
+    assert sent.treadmill.speed == pytest.approx(0.8)
+    assert sent.platform is commands.platform and sent.robot is robot
 
 
 def test_a_sick_rig_runs_like_a_sound_one(standing_policy: Path, tmp_path: Path) -> None:
     cfg = replace(
         SICK, policy=str(standing_policy), log=str(tmp_path / "log"), plan=RunPlan(0.4, 0.8, down=0.1),
-        twin=hil.Twin(timeout=20.0, deadline=10.0),
+        twin=Twin(timeout=20.0, deadline=10.0),
     )  # fmt: skip
     assert run(cfg, QUIET)["trips"] == 0
     log = read_log(tmp_path / "log")
@@ -237,7 +267,7 @@ def real(standing_policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     def refuse(*_: object) -> None:
         raise AssertionError("the loop was started")
 
-    monkeypatch.setattr(hil, "run_wall", refuse)
+    monkeypatch.setattr(hil, "drive", refuse)
     cfg = HilConfig(
         policy=str(standing_policy), log=str(tmp_path / "log"), clock="wall",
         calibration=CalibrationConfig(file=str(tmp_path / "calibration.json")),
@@ -282,7 +312,7 @@ def test_another_device_on_the_port_is_not_armed(real: HilConfig) -> None:
         state: Any = None
 
     device: Any = Device()
-    objection = hil.arming_objection(calibration, real, {"tracker": device})
+    objection = arming_objection(calibration, real, {"tracker": device})
     assert objection() == "", "nothing heard yet: the supervisor says so itself"
     device.state = "something"
     assert "not '/dev/ttyNOTHERE'" in objection()
@@ -302,7 +332,7 @@ def test_an_objection_keeps_the_rig_from_being_armed(standing_policy: Path) -> N
 def test_the_command_writes_the_file_and_says_what_it_found(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(calibrate, "calibrate", lambda cfg, say: Calibration(1.8e9, dict(cfg.ports), figures(cfg)))
+    monkeypatch.setattr(calibrate, "calibrate", lambda cfg, show: Calibration(1.8e9, dict(cfg.ports), figures(cfg)))
     file = tmp_path / "calibration.json"
     hil.main(["calibrate", "--calibration.file", str(file), "--terrain.kind", "flat", "--twin.timeout", "20"])
     out = capsys.readouterr().out
@@ -327,7 +357,7 @@ def test_machines_are_calibrated_over_real_time_and_threads(tmp_path: Path) -> N
         ports = {name: emulator.port for name, emulator in stand.emulators.items()}
         cfg = replace(cfg, safety=safety, **{n: replace(getattr(cfg, n), port=p) for n, p in ports.items()})  # type: ignore[arg-type]
         with PollThread("stand", lambda now: stand.poll(now - began), 0.001):
-            found = calibrate.calibrate(cfg, silent)
+            found = rigs.calibrate(cfg, silent)
     assert found.devices == ports
     assert found.load_cell_offset == pytest.approx(-4.0, abs=0.5)
     assert found.tracker_origin[0] == pytest.approx(0.12, abs=5e-3)

@@ -17,17 +17,17 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from matrix_hil.config import CalibrationConfig, HilConfig, RunPlan, Treadmill, Twin
 from matrix_hil.link import DEVICES
-from matrix_hil.link.calibration import CalibrationConfig
 from matrix_hil.link.framing import FrameDecoder
 from matrix_hil.link.protocol import unpack
 from matrix_hil.log import Log, read_log
 from matrix_hil.messages import PlatformCommand, PlatformState
 from matrix_hil.operate import cli as hil
-from matrix_hil.operate.cli import HilConfig, run
-from matrix_hil.run.clocks import run_simulated
-from matrix_hil.run.loop import Loop, RunPlan
-from matrix_hil.virtual.rig import Treadmill, VirtualMachines
+from matrix_hil.operate.cli import run
+from matrix_hil.run.clocks import drive
+from matrix_hil.run.loop import Loop
+from matrix_hil.virtual.rig import VirtualMachines
 from policy.networks.policy_file import ZOO
 from sim.config import ROOT
 from sim.errors import LunarError
@@ -36,6 +36,7 @@ from sim.spec.observation import PRONK_OBSERVATION
 from sim.terrain.generators import TerrainConfig
 
 QUIET = Console(quiet=True)
+REAL_BELT = Treadmill(port="/dev/ttyNOTHERE")
 SHORT = RunPlan(duration=0.6, stand=0.3, down=0.3)
 TOPICS_OF_EVERY_RUN = (
     "/robot/joint_states", "/robot/imu", "/robot/foot_contacts", "/robot/command", "/hop_command", "/platform/state",
@@ -258,13 +259,12 @@ def no_machine_moves(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("the loop was started")
 
-    monkeypatch.setattr(hil, "run_simulated", refuse)
-    monkeypatch.setattr(hil, "run_wall", refuse)
+    monkeypatch.setattr(hil, "drive", refuse)
 
 
 @pytest.mark.usefixtures("no_machine_moves")
 def test_unreal_that_does_not_answer(standing_policy: Path, tmp_path: Path, silent_server: int) -> None:
-    twin = hil.Twin(host="127.0.0.1", port=silent_server, timeout=0.3)
+    twin = Twin(host="127.0.0.1", port=silent_server, timeout=0.3)
     with pytest.raises(LunarError, match="UnrealCV"):
         run(config(standing_policy, tmp_path / "log", twin=twin), QUIET)
     assert not (tmp_path / "log").exists()
@@ -273,7 +273,7 @@ def test_unreal_that_does_not_answer(standing_policy: Path, tmp_path: Path, sile
 @pytest.mark.usefixtures("no_machine_moves")
 def test_a_machine_that_was_never_calibrated(standing_policy: Path, tmp_path: Path) -> None:
     cfg = config(
-        standing_policy, tmp_path / "log", clock="wall", treadmill=Treadmill(port="/dev/ttyNOTHERE"),
+        standing_policy, tmp_path / "log", clock="wall", treadmill=Treadmill(port="/dev/ttyNOTHERE"), allow_mixed=True,
         calibration=CalibrationConfig(file=str(tmp_path / "none.json")),
     )  # fmt: skip
     with pytest.raises(LunarError, match=r"no calibration .*none.json.*lunar hil calibrate"):
@@ -283,7 +283,20 @@ def test_a_machine_that_was_never_calibrated(standing_policy: Path, tmp_path: Pa
 @pytest.mark.usefixtures("no_machine_moves")
 def test_real_ports_need_real_time(standing_policy: Path, tmp_path: Path) -> None:
     with pytest.raises(LunarError, match=r"treadmill\.port.*wall"):
-        run(config(standing_policy, tmp_path / "log", treadmill=Treadmill(port="/dev/ttyUSB0")), QUIET)
+        run(config(standing_policy, tmp_path / "log", treadmill=REAL_BELT, allow_mixed=True), QUIET)
+
+
+@pytest.mark.usefixtures("no_machine_moves")
+def test_emulated_machines_beside_real_ones_must_be_wanted(standing_policy: Path, tmp_path: Path) -> None:
+    """One port forgotten, and a real robot would hop before a tracker that knows nothing of it."""
+    cfg = config(
+        standing_policy, tmp_path / "log", clock="wall", treadmill=REAL_BELT,
+        calibration=CalibrationConfig(file=str(tmp_path / "none.json")),
+    )  # fmt: skip
+    with pytest.raises(LunarError, match=r"platform, counterweight, tracker and robot would be emulated.*allow_mixed"):
+        run(cfg, QUIET)
+    with pytest.raises(LunarError, match="no calibration"):
+        run(replace(cfg, allow_mixed=True), QUIET)
 
 
 @pytest.mark.usefixtures("no_machine_moves")
@@ -302,14 +315,14 @@ def test_a_rig_that_objects_is_not_armed(
     """The treadmill's e-stop is pressed from the start."""
     modes: list[str] = []
 
-    def press(bench: Any) -> None:
-        bench.machines.treadmill.estop(True)
+    def press(loop: Loop, clock: Any, *rest: Any) -> None:
+        clock.machines.treadmill.estop(True)
         try:
-            run_simulated(bench)
+            drive(loop, clock, *rest)
         finally:
-            modes.append(bench.machines.robot.actuated.mode)
+            modes.append(clock.machines.robot.actuated.mode)
 
-    monkeypatch.setattr(hil, "run_simulated", press)
+    monkeypatch.setattr(hil, "drive", press)
     plan = RunPlan(duration=1.0, stand=0.2, arm_timeout=0.5)
     with pytest.raises(LunarError, match="cannot be armed"):
         run(config(standing_policy, tmp_path / "log", plan=plan), QUIET)

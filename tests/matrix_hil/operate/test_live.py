@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from matrix_hil.config import HilConfig, RunPlan
 from matrix_hil.control.sync import Sync, SyncConfig
 from matrix_hil.messages import MachineStates, PlatformState, RobotState, TrackerState, TreadmillState, TwinPatch
 from matrix_hil.operate import cli as hil
 from matrix_hil.operate import live
-from matrix_hil.operate.cli import HilConfig
 from matrix_hil.operate.live import Board, LiveView, Page
-from matrix_hil.run.loop import Cycle, Loop, RunPlan
+from matrix_hil.run.loop import Cycle, Loop
 from matrix_hil.safety.supervisor import SafetyConfig, Supervisor
 from policy.runtime.onnx_policy import OnnxPolicy
 from sim.errors import LunarError

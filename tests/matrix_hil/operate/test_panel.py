@@ -18,12 +18,12 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from matrix_hil.config import HilConfig, RunPlan
 from matrix_hil.control.sync import Sync, SyncConfig
 from matrix_hil.link import LinkStats
 from matrix_hil.log import read_log
 from matrix_hil.messages import MachineStates
 from matrix_hil.operate import cli as hil
-from matrix_hil.operate.cli import HilConfig
 from matrix_hil.operate.gauges import readings, to_html
 from matrix_hil.operate.keyboard import Keyboard
 from matrix_hil.operate.panel import (
@@ -34,13 +34,13 @@ from matrix_hil.operate.panel import (
     Panel,
     pace,
 )
-from matrix_hil.run.loop import Cycle, Loop, RunPlan
+from matrix_hil.run.loop import Cycle, Loop
 from matrix_hil.safety.supervisor import SafetyConfig, Supervisor
 from policy.runtime.onnx_policy import OnnxPolicy
 from sim.spec.command import HopCommand
 from sim.terrain.generators import TerrainConfig
 from tests.browser import needs_chromium, open_tab, until
-from tests.matrix_hil.run.test_operated import Rig
+from tests.matrix_hil.run.test_loop import Rig
 from tests.matrix_hil.safety.examples import DT, good_states
 
 GOOD = LinkStats(connected=True, frames=100)

@@ -11,12 +11,12 @@ import pytest
 from rich.console import Console
 
 from matrix_hil.cli import main as lunar
+from matrix_hil.config import HilConfig, RunPlan
 from matrix_hil.log import read_log
 from matrix_hil.log.reader import Series
-from matrix_hil.operate.cli import HilConfig, run
+from matrix_hil.operate.cli import run
 from matrix_hil.replay import demonstrations
 from matrix_hil.replay.demonstrations import AGES, from_log
-from matrix_hil.run.loop import RunPlan
 from policy.distill.teachers import Demonstrations, columns
 from policy.networks.policy_file import ZOO, load_actor
 from policy.runtime.onnx_policy import OnnxPolicy

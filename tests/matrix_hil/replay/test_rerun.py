@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from matrix_hil.config import HilConfig, RunPlan
 from matrix_hil.log import Log, Recorder, read_log
 from matrix_hil.log.cycle_input import CycleInput, cycle_input, machine_states
 from matrix_hil.log.topics import Codec
@@ -26,10 +27,9 @@ from matrix_hil.messages import (
     TreadmillState,
     TwinPatch,
 )
-from matrix_hil.operate.cli import HilConfig, run
+from matrix_hil.operate.cli import run
 from matrix_hil.replay import cli as replay
 from matrix_hil.replay import rerun
-from matrix_hil.run.loop import RunPlan
 from policy.networks.policy_file import ZOO
 from sim.errors import LunarError
 from sim.spec.command import HopCommand

@@ -13,16 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from matrix_hil.config import HilConfig, Robot, RunPlan
 from matrix_hil.log import FootContacts, ImuSample, JointSample, Log, Pose, Recorder, read_log
 from matrix_hil.messages import RobotCommand
-from matrix_hil.operate.cli import HilConfig, run
+from matrix_hil.operate.cli import run
 from matrix_hil.replay import cli as replay
 from matrix_hil.replay import resim
 from matrix_hil.replay.identify import Fit, fit
 from matrix_hil.replay.plants import TICK, Body, Robots, Setup, targets_at
 from matrix_hil.replay.trajectory import DT, Trajectory, trajectory, windows
-from matrix_hil.run.loop import RunPlan
-from matrix_hil.virtual.rig import Robot
 from policy.networks.policy_file import ZOO
 from sim.config import load
 from sim.errors import LunarError

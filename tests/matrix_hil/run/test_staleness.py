@@ -15,21 +15,21 @@ from typing import Any
 import numpy as np
 import pytest
 
+from matrix_hil.config import (
+    Counterweight,
+    Platform,
+    Robot,
+    RunPlan,
+    Tracker,
+    Treadmill,
+)
 from matrix_hil.control.sync import Sync, SyncConfig
 from matrix_hil.link import DEVICES, SerialDevice
 from matrix_hil.link.framing import FrameDecoder
 from matrix_hil.link.protocol import unpack
-from matrix_hil.run.loop import Cycle
-from matrix_hil.run.operated import OperatedLoop
+from matrix_hil.run.loop import Cycle, Loop
 from matrix_hil.safety.supervisor import SafetyConfig, Supervisor
 from matrix_hil.virtual.emulator import Emulator, Lockstep
-from matrix_hil.virtual.machine_config import (
-    CounterweightConfig,
-    PlatformConfig,
-    RobotConfig,
-    TrackerConfig,
-    TreadmillConfig,
-)
 from matrix_hil.virtual.machines import (
     CounterweightEmulator,
     PlatformEmulator,
@@ -84,9 +84,9 @@ def turns(random: np.random.Generator, period: float, longest: float, end: float
 
 def emulators() -> dict[str, Emulator]:
     """The five devices; the robot stands in its harness."""
-    platform, belt = PlatformEmulator(PlatformConfig(), 1), TreadmillEmulator(TreadmillConfig(), 2)
-    rope, tracker = CounterweightEmulator(CounterweightConfig(), 3), TrackerEmulator(TrackerConfig(), 4)
-    robot = RobotEmulator(RobotConfig(), 5)
+    platform, belt = PlatformEmulator(Platform(), 1), TreadmillEmulator(Treadmill(), 2)
+    rope, tracker = CounterweightEmulator(Counterweight(), 3), TrackerEmulator(Tracker(), 4)
+    robot = RobotEmulator(Robot(), 5)
     rope.measure(124.5, 3.7, 0.0)
     tracker.measure(np.array([0.0, 0.0, 0.3]), np.array([1.0, 0.0, 0.0, 0.0]))
     robot.measure(NOMINAL_POSE, np.zeros(12), np.zeros(3), np.array([0.0, 0.0, -1.0]), np.full(4, 6.0))
@@ -111,7 +111,7 @@ def test_no_command_is_written_from_data_older_than_their_stale_limit(standing_p
             devices[name].tap = wires[name].listen(devices[name])
         links = {name: Lockstep(devices[name], machines[name]) for name in DEVICES}
         sync = Sync(SyncConfig(), OnnxPolicy(standing_policy))
-        loop = OperatedLoop(sync, Supervisor(SAFE), devices, HopCommand(0.1), 0.0, keep)
+        loop = Loop(sync, Supervisor(SAFE), devices, HopCommand(0.1), RunPlan(stand=0.0), keep, operated=True)
         loop_turns = turns(random, 0.005, 0.08, end)
         device_turns = {name: turns(random, spec.period, 0.08, end) for name, spec in DEVICES.items()}
         for k in range(round(end / TICK)):

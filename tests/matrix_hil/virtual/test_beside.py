@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
 
-from matrix_hil.control.counterweight import TrimConfig
+from matrix_hil.config import RigSetup
 from matrix_hil.link import DEVICES, TREADMILL, SerialDevice
 from matrix_hil.messages import TreadmillCommand
 from matrix_hil.twin import TwinClient, TwinConfig, height_at
 from matrix_hil.virtual.process import RigProcess, TwinProcess
-from matrix_hil.virtual.rig import Counterweight, Platform, Robot, Tracker, Treadmill
 from sim.errors import LunarError
 from sim.rig import RigConfig
 from sim.terrain.generators import TerrainConfig, make_terrain
@@ -22,16 +19,9 @@ from sim.terrain.generators import TerrainConfig, make_terrain
 pytestmark = pytest.mark.wall_clock
 
 
-def parts(**changes: Any) -> dict[str, Any]:
-    return {
-        "rig": RigConfig(), "trim": TrimConfig(), "platform": Platform(), "treadmill": Treadmill(),
-        "counterweight": Counterweight(), "tracker": Tracker(), "robot": Robot(), "seed": 0,
-    } | changes  # fmt: skip
-
-
 def test_machines_answer_and_obey_from_another_process() -> None:
     began = time.monotonic()
-    with RigProcess(parts(), began) as rig:
+    with RigProcess(RigSetup(), 0, began) as rig:
         assert set(rig.ports) == set(DEVICES)
         first = rig.truth()
         with SerialDevice(TREADMILL, rig.ports["treadmill"]) as belt:
@@ -51,8 +41,8 @@ def test_machines_answer_and_obey_from_another_process() -> None:
 
 
 def test_a_rig_that_cannot_be_built_says_why() -> None:
-    broken = parts(rig=replace(RigConfig(), robot="no-such-robot"))
-    with pytest.raises(LunarError, match="no-such-robot"), RigProcess(broken, time.monotonic()):
+    broken = RigSetup(rig=RigConfig(robot="no-such-robot"))
+    with pytest.raises(LunarError, match="no-such-robot"), RigProcess(broken, 0, time.monotonic()):
         pass
 
 

@@ -11,17 +11,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from matrix_hil.config import (
+    Counterweight,
+    LineConfig,
+    Platform,
+    Robot,
+    Tracker,
+    Treadmill,
+)
 from matrix_hil.link.framing import FrameDecoder
 from matrix_hil.link.protocol import Heartbeat, Message, Reset, pack, unpack
 from matrix_hil.messages import CounterweightCommand, PlatformCommand, RobotCommand, TreadmillCommand
-from matrix_hil.virtual.emulator import Emulator, LineConfig
-from matrix_hil.virtual.machine_config import (
-    CounterweightConfig,
-    PlatformConfig,
-    RobotConfig,
-    TrackerConfig,
-    TreadmillConfig,
-)
+from matrix_hil.virtual.emulator import Emulator
 from matrix_hil.virtual.machines import (
     CounterweightEmulator,
     PlatformEmulator,
@@ -85,7 +86,7 @@ def pose(*values: float) -> PlatformCommand:
 @settings(max_examples=15, deadline=None)
 @given(st.lists(st.lists(st.floats(-0.5, 0.5), min_size=6, max_size=6), min_size=1, max_size=6))
 def test_the_platform_never_leaves_its_range_rate_or_acceleration(targets: list[list[float]]) -> None:
-    cfg = PlatformConfig()
+    cfg = Platform()
     reach = np.array([cfg.travel] * 3 + [cfg.tilt] * 3)
     rate = np.array([cfg.speed] * 3 + [cfg.turn_rate] * 3)
     acceleration = np.array([cfg.acceleration] * 3 + [cfg.turn_acceleration] * 3)
@@ -104,7 +105,7 @@ def test_the_platform_never_leaves_its_range_rate_or_acceleration(targets: list[
 
 
 def test_the_platform_reaches_its_target_after_the_dead_time_without_overshoot() -> None:
-    cfg = PlatformConfig(dead_time=0.02)
+    cfg = Platform(dead_time=0.02)
     with PlatformEmulator(cfg, 0) as emulator:
         host = Host(emulator)
         host.run(0.020, pose(0.1, 0, 0, 0, 0.2, 0), every=0.001)
@@ -120,7 +121,7 @@ def test_the_platform_reaches_its_target_after_the_dead_time_without_overshoot()
 
 
 def test_a_command_beyond_the_range_is_clipped_and_reported() -> None:
-    with PlatformEmulator(PlatformConfig(), 0) as emulator:
+    with PlatformEmulator(Platform(), 0) as emulator:
         host = Host(emulator)
         host.run(2.0, pose(0.3, 0, 0, 0, 0, 0))
         assert emulator.actuated.pose[0] == pytest.approx(0.18, abs=1e-4)
@@ -130,7 +131,7 @@ def test_a_command_beyond_the_range_is_clipped_and_reported() -> None:
 
 
 def test_the_belt_speeds_up_at_its_limit_after_the_dead_time() -> None:
-    with TreadmillEmulator(TreadmillConfig(dead_time=0.05), 0) as emulator:
+    with TreadmillEmulator(Treadmill(dead_time=0.05), 0) as emulator:
         host = Host(emulator)
         host.run(0.55, TreadmillCommand(0.0, 5.0))
         assert emulator.actuated.speed == pytest.approx(1.0, abs=0.01)  # 0.5 s at 2 m/s^2
@@ -142,7 +143,7 @@ def test_the_belt_speeds_up_at_its_limit_after_the_dead_time() -> None:
 
 
 def test_stiction_holds_the_belt_and_speeds_are_quantised() -> None:
-    with TreadmillEmulator(TreadmillConfig(resolution=0.005, breakaway=0.02), 0) as emulator:
+    with TreadmillEmulator(Treadmill(resolution=0.005, breakaway=0.02), 0) as emulator:
         host = Host(emulator)
         host.run(0.2, TreadmillCommand(0.0, 0.015))
         assert emulator.actuated.speed == 0.0
@@ -151,7 +152,7 @@ def test_stiction_holds_the_belt_and_speeds_are_quantised() -> None:
 
 
 def test_the_winch_follows_with_its_time_constant_and_saturates() -> None:
-    cfg = CounterweightConfig(passive_tension=100.0)
+    cfg = Counterweight(passive_tension=100.0)
     with CounterweightEmulator(cfg, 0) as emulator:
         host = Host(emulator)
         host.run(0.011, CounterweightCommand(0.0, 200.0), every=0.001)  # in the first ms the command is on the line
@@ -163,7 +164,7 @@ def test_the_winch_follows_with_its_time_constant_and_saturates() -> None:
 
 
 def test_the_load_cell_has_the_stated_noise_and_steps() -> None:
-    cfg = CounterweightConfig()
+    cfg = Counterweight()
     with CounterweightEmulator(cfg, 5) as emulator:
         host = Host(emulator)
         emulator.measure(124.0, 2.5, -0.25)
@@ -180,7 +181,7 @@ def test_the_load_cell_has_the_stated_noise_and_steps() -> None:
 
 
 def test_the_tracker_reports_the_past_with_noise_at_120_hz() -> None:
-    with TrackerEmulator(TrackerConfig(latency=0.05), 2) as emulator:
+    with TrackerEmulator(Tracker(latency=0.05), 2) as emulator:
         host = Host(emulator)
         for _ in range(2000):  # the robot moves at 1 m/s
             emulator.measure(np.array([host.now + 0.001, 0.0, 0.3]), np.array([1.0, 0.0, 0.0, 0.0]))
@@ -197,7 +198,7 @@ def test_the_tracker_reports_the_past_with_noise_at_120_hz() -> None:
 
 def test_bytes_leave_at_the_baud_rate() -> None:
     """A RobotState is 157 bytes or so: at 9600 baud one takes 0.16 s, so that 200 of them a second cannot pass."""
-    with RobotEmulator(RobotConfig(line=LineConfig(baud=9600)), 0) as emulator:
+    with RobotEmulator(Robot(line=LineConfig(baud=9600)), 0) as emulator:
         host = Host(emulator)
         for _ in range(1000):
             host.step(0.005)
@@ -209,7 +210,7 @@ def test_bytes_leave_at_the_baud_rate() -> None:
 def test_how_often_it_is_polled_does_not_change_what_is_sent() -> None:
     sent = []
     for every in (0.001, 0.005, 0.02):
-        with CounterweightEmulator(CounterweightConfig(), 9) as emulator:
+        with CounterweightEmulator(Counterweight(), 9) as emulator:
             host = Host(emulator)
             while host.now < 0.5 - 1e-9:
                 host.step(every)
@@ -218,7 +219,7 @@ def test_how_often_it_is_polled_does_not_change_what_is_sent() -> None:
 
 
 def test_a_clock_that_stands_or_jumps_back_moves_nothing() -> None:
-    with TreadmillEmulator(TreadmillConfig(), 0) as emulator:
+    with TreadmillEmulator(Treadmill(), 0) as emulator:
         host = Host(emulator)
         host.run(0.5, TreadmillCommand(0.0, 1.0))
         position = emulator.actuated.position
@@ -229,10 +230,10 @@ def test_a_clock_that_stands_or_jumps_back_moves_nothing() -> None:
 # ---- safe by themselves ----------------------------------------------------------------------------------
 
 ACTIVE = {
-    "platform": (lambda: PlatformEmulator(PlatformConfig(), 0), pose(0.15, 0, 0.1, 0.2, 0, 0)),
-    "treadmill": (lambda: TreadmillEmulator(TreadmillConfig(), 0), TreadmillCommand(0.0, 2.0)),
-    "counterweight": (lambda: CounterweightEmulator(CounterweightConfig(), 0), CounterweightCommand(0.0, 150.0)),
-    "robot": (lambda: RobotEmulator(RobotConfig(), 0), RobotCommand(0.0, NOMINAL_POSE + 0.2, 30.0, 0.75)),
+    "platform": (lambda: PlatformEmulator(Platform(), 0), pose(0.15, 0, 0.1, 0.2, 0, 0)),
+    "treadmill": (lambda: TreadmillEmulator(Treadmill(), 0), TreadmillCommand(0.0, 2.0)),
+    "counterweight": (lambda: CounterweightEmulator(Counterweight(), 0), CounterweightCommand(0.0, 150.0)),
+    "robot": (lambda: RobotEmulator(Robot(), 0), RobotCommand(0.0, NOMINAL_POSE + 0.2, 30.0, 0.75)),
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import numpy as np
@@ -14,12 +14,14 @@ from std_msgs.msg import UInt8
 from std_srvs.srv import Trigger
 
 from matrix_bridge.node import ERROR, OK, WARN, BridgeNode, Health, Parameter, run
-from matrix_bridge.places import port_of, rig_config
+from matrix_bridge.places import port_of, rig_setup
 from matrix_hil.bringup.tables import MACHINES
-from matrix_hil.link import DEVICES, PollThread, SerialDevice
+from matrix_hil.link import DEVICES, PollThread
+from matrix_hil.link.calibration import Calibration, misfitting
 from matrix_hil.link.watch import WatchedDevice
 from matrix_hil.log import FootContacts, ImuSample, JointSample
 from matrix_hil.messages import RobotState
+from matrix_hil.rig import driver, find_calibration
 from sim.errors import LunarError
 from sim.spec.gravity import lunar_weight
 from sim.spec.hops import LOAD_FRACTION
@@ -41,6 +43,7 @@ class DriverNode(BridgeNode):
         self._stack, self._threads = ExitStack(), ExitStack()
         self._lock = threading.Lock()
         self._watched: WatchedDevice | None = None
+        self._calibration: Calibration | None = None
         self._fault: int | None = None
         self._refused = 0
         self._states = 0
@@ -51,11 +54,16 @@ class DriverNode(BridgeNode):
         if machine not in DEVICES:
             raise LunarError(f"machine is '{machine}'; it must be one of: {', '.join(DEVICES)}")
         self.role = f"{machine}_driver"
-        cfg = rig_config(self.value("config"))
-        watchdog = getattr(cfg, machine).line.watchdog
+        cfg = rig_setup(self.value("config"), self.value("rig"))
+        self._machine, self._ports = machine, cfg.ports
+        self._calibration = None
+        if self.value("rig") == "serial":
+            with suppress(LunarError):  # without one it is sync that does not arm
+                self._calibration = find_calibration(cfg)
+        watchdog = cfg.treadmill.watchdog if machine == "treadmill" else getattr(cfg, machine).line.watchdog
         if not self.value("timeout") < watchdog:
             raise LunarError(f"timeout is {self.value('timeout')} s; it must be below the {machine}'s own {watchdog} s")
-        device: SerialDevice = SerialDevice(DEVICES[machine], port_of(machine, self.value("rig"), cfg))
+        device = driver(cfg, machine, port_of(machine, cfg))
         device.clock = self.now
         self._stack.enter_context(device)
         self._watched = WatchedDevice(device, self.value("timeout"))
@@ -81,7 +89,7 @@ class DriverNode(BridgeNode):
         assert watched is not None
         watched.device.connect()
         poll = self.guarded(lambda _: self._poll(watched))
-        self._threads.enter_context(PollThread(self.role, poll, watched.device.spec.period))
+        self._threads.enter_context(PollThread(self.role, poll, watched.device.poll_period))
 
     def deactivate(self) -> None:
         """Stop polling, say the safe command and close the port."""
@@ -118,6 +126,10 @@ class DriverNode(BridgeNode):
             fresh = watched.poll(now)
             state = watched.device.state
         if fresh and state is not None:
+            if self._calibration is not None:
+                why = misfitting(self._calibration, self._ports, {self._machine: watched.device})
+                if why:
+                    raise LunarError(f"this is not the rig's {self._machine}: {why}; run 'lunar hil calibrate'")
             self._states += fresh
             self._publish(state, now)
 
@@ -132,7 +144,7 @@ class DriverNode(BridgeNode):
             return publish
         fault = self.publisher(f"{machine}/fault")  # the standard messages of these two have no place for it
 
-        def tell(state: Any) -> None:
+        def publish_fault(state: Any) -> None:
             if state.fault != self._fault:
                 self._fault = state.fault
                 fault.publish(UInt8(data=state.fault))
@@ -141,7 +153,7 @@ class DriverNode(BridgeNode):
             pose = self.sender("tracker/pose")
 
             def publish_pose(state: Any, now: float) -> None:
-                tell(state)
+                publish_fault(state)
                 pose(state, now)
 
             return publish_pose
@@ -150,7 +162,7 @@ class DriverNode(BridgeNode):
 
         def publish_robot(s: RobotState, now: float) -> None:
             nonlocal before
-            tell(s)
+            publish_fault(s)
             over = s.foot_force > LOAD_FRACTION * weight
             joints(JointSample(s.time, s.joint_position, s.joint_velocity), now)
             imu(ImuSample(s.time, s.angular_velocity, s.projected_gravity), now)

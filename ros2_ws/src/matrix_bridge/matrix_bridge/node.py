@@ -20,8 +20,8 @@ from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 
 from matrix_bridge.graph import GRAPH
 from matrix_bridge.qos import PROFILES
+from matrix_hil.link.threads import ordinary_time, real_time
 from matrix_hil.log.topics import Codec
-from matrix_hil.run.clocks import ordinary_time, real_time
 
 try:  # a third less computing for the same messages
     from rclpy.experimental.events_executor import EventsExecutor as Executor

@@ -12,10 +12,10 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from matrix_hil.operate.cli import HilConfig
-from matrix_hil.virtual.rig import EMULATED
+from matrix_hil.config import EMULATED, HilConfig
 from sim.config import parse
 from sim.errors import LunarError
 
@@ -27,6 +27,21 @@ PORT_TIMEOUT = 20.0  # s that a driver waits for the virtual rig to have made it
 def rig_config(file: str) -> HilConfig:
     """The rig as ``lunar hil --config`` reads it; an empty name is configs/hil/virtual.yaml."""
     return parse(HilConfig, ["--config", file] if file else [], prog="config", default="hil/virtual.yaml")
+
+
+def rig_setup(file: str, rig: str) -> HilConfig:
+    """As ``rig_config``, for a ``virtual`` rig with every machine emulated, for a ``serial`` one with none.
+
+    Raises:
+        LunarError: a machine of a serial rig has no port.
+    """
+    cfg = rig_config(file)
+    if rig == "virtual":
+        return replace(cfg, **{name: replace(getattr(cfg, name), port=EMULATED) for name in cfg.ports})
+    for name, port in cfg.ports.items():
+        if port == EMULATED:
+            raise LunarError(f"{name}.port is 'emulated'; name its port in the configuration, or set rig to virtual")
+    return cfg
 
 
 def line_folder() -> Path:
@@ -66,17 +81,14 @@ def lines(ports: Mapping[str, str]) -> Iterator[None]:
         yield
 
 
-def port_of(machine: str, rig: str, config: HilConfig) -> str:
-    """What pyserial shall open for a machine of a ``virtual`` or ``serial`` rig.
+def port_of(machine: str, cfg: HilConfig) -> str:
+    """What pyserial shall open for a machine.
 
     Raises:
-        LunarError: no port is configured, or the virtual rig does not appear.
+        LunarError: the virtual rig does not appear.
     """
-    if rig == "serial":
-        port = config.ports[machine]
-        if port == EMULATED:
-            raise LunarError(f"{machine}.port is 'emulated'; name its port in the configuration, or set rig to virtual")
-        return port
+    if cfg.ports[machine] != EMULATED:
+        return cfg.ports[machine]
     link = line_folder() / machine
     deadline = time.monotonic() + PORT_TIMEOUT
     while not (_held(link.with_name(_READY)) and link.exists()):

@@ -38,7 +38,7 @@ class TopicLog:
         self._send: dict[str, Callable[[Any, float], None]] = {GRAPH[name].log: node.sender(name) for name in names}
         self._newest: dict[str, float] = {}
         self._faults: dict[str, int] = {}
-        self._told: tuple[float, str, str] = (-math.inf, "", "")
+        self._published: tuple[float, str, str] = (-math.inf, "", "")
         self._command: Any = None
         self._heard: dict[str, bool] = {}
 
@@ -48,9 +48,9 @@ class TopicLog:
         if send is None:
             return  # another node's: the ground is twin's, the true pose virtual_rig's
         if topic == "/supervisor/state":
-            if (message.state, message.reason) == self._told[1:] and time - self._told[0] < _STATE_PERIOD:
+            if (message.state, message.reason) == self._published[1:] and time - self._published[0] < _STATE_PERIOD:
                 return
-            self._told = (time, message.state, message.reason)
+            self._published = (time, message.state, message.reason)
         elif topic == "/hop_command":
             if message is self._command:
                 return

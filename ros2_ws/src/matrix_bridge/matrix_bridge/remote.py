@@ -23,6 +23,8 @@ class RemoteDevice:
 
     def __init__(self, node: BridgeNode, machine: str) -> None:
         self.spec = DEVICES[machine]
+        self.identity = None
+        """Its driver compares which device it is with the calibration."""
         self.state: Any = None
         self._node = node
         self._fault = 0

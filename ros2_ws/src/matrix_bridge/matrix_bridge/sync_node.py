@@ -5,13 +5,12 @@ The loop has a thread of its own with its own deadlines; messages, services and 
 
 from __future__ import annotations
 
-import gc
 import math
 import sys
 import threading
-import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,16 +18,15 @@ from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
 from matrix_bridge.node import ERROR, OK, WARN, BridgeNode, Health, Parameter, run
-from matrix_bridge.places import port_of, rig_config
+from matrix_bridge.places import port_of, rig_setup
 from matrix_bridge.publish import TopicLog
 from matrix_bridge.remote import RemoteDevice
-from matrix_hil.control.sync import Sync
-from matrix_hil.link import DEVICES, PollThread, SerialDevice
+from matrix_hil.config import EMULATED
+from matrix_hil.link import DEVICES
 from matrix_hil.messages import TwinPatch
-from matrix_hil.run.operated import OperatedLoop
-from matrix_hil.run.run_log import Background, RunLog
-from matrix_hil.safety.supervisor import Supervisor
-from policy.runtime.onnx_policy import OnnxPolicy
+from matrix_hil.rig import Rig, leave_safe, open_rig
+from matrix_hil.run.clocks import drive
+from matrix_hil.run.loop import Loop
 from sim.errors import LunarError
 from sim.spec.command import HopCommand
 
@@ -50,10 +48,9 @@ class SyncNode(BridgeNode):
 
     def __init__(self) -> None:
         super().__init__("sync")
-        self._stack, self._threads = ExitStack(), ExitStack()
-        self._lock = threading.Lock()
-        self._end = threading.Event()
-        self._loop: OperatedLoop | None = None
+        self._stack = ExitStack()
+        self._rig: Rig | None = None
+        self._loop: Loop | None = None
         self._patch: TwinPatch | None = None
         self._ordered = -math.inf
         self._lateness: list[float] = []
@@ -61,26 +58,32 @@ class SyncNode(BridgeNode):
 
     def configure(self) -> None:
         """Load the policy, then open every line."""
-        cfg = rig_config(self.value("config"))
+        cfg = rig_setup(self.value("config"), self.value("rig"))
         if not self.value("policy"):
             raise LunarError("parameter 'policy' is empty; give the folder that 'lunar export' wrote")
-        policy = OnnxPolicy(self.value("policy"))
-        policy.infer(np.zeros((1, policy.card.observation.size)))  # the first call is slow
         if self.value("drivers") not in ("inline", "nodes"):
             raise LunarError(f"drivers is '{self.value('drivers')}'; it must be inline or nodes")
-        self._inline = self.value("drivers") == "inline"
-        devices: dict[str, Any] = {}
-        for name, spec in DEVICES.items():
-            if self._inline:
-                port = port_of(name, self.value("rig"), cfg)
-                devices[name] = self._stack.enter_context(SerialDevice(spec, port))
-            else:
-                devices[name] = RemoteDevice(self, name)
-        do = self._stack.enter_context(Background(_BACKLOG))
-        topics: Any = TopicLog(self, self._inline)
-        self._show = RunLog(topics, cfg.sync.heading, None, do)
-        sync, supervisor = Sync(cfg.sync, policy), Supervisor(cfg.safety)
-        self._loop = OperatedLoop(sync, supervisor, devices, cfg.command, self.value("stand"), self._show.add)
+        inline = self.value("drivers") == "inline"
+        plan = replace(cfg.plan, stand=self.value("stand"))
+        cfg = replace(cfg, policy=self.value("policy"), plan=plan, clock="wall")
+        virtual = {name: port_of(name, cfg) for name, port in cfg.ports.items() if inline and port == EMULATED}
+        self._rig = self._stack.enter_context(
+            open_rig(
+                cfg,
+                record=lambda kept: nullcontext(TopicLog(self, inline)),
+                backlog=_BACKLOG,
+                ground=lambda *_: self._patch,
+                operated=True,
+                began=0.0,
+                ports=virtual,
+                remote=None if inline else {name: RemoteDevice(self, name) for name in DEVICES},
+                refuse=False,
+                show=self.get_logger().info,
+            )
+        )
+        self._loop = self._rig.loop
+        if why := self._loop.objection():
+            self.get_logger().warning(f"the rig will not be armed: {why}")
         self._default, self._timeout = cfg.command, self.value("command_timeout")
         self.subscribe("hop_command", self._on_hop_command)
         self.subscribe("estop", self._on_estop)
@@ -90,38 +93,25 @@ class SyncNode(BridgeNode):
 
     def activate(self) -> None:
         """Start the loop; the rig is idle and gets safe commands until it is armed."""
-        loop = self._loop
-        assert loop is not None
-        gc.collect()
-        gc.freeze()  # no long collections over what lives as long as the node
-        self._end.clear()
-        for device in loop.devices.values():
-            if isinstance(device, SerialDevice):
-                device.connect()
-                device.clock = self.now
-                poll = self.guarded(device.poll)
-                self._threads.enter_context(PollThread(device.spec.name, poll, device.poll_period))
-        thread = threading.Thread(target=self.guarded(self._run), args=(loop,), name="sync", daemon=True)
-        thread.start()
-        self._threads.callback(thread.join)
-        self._threads.callback(self._end.set)
+        rig = self._rig
+        assert rig is not None
+        for device in rig.drivers.values():
+            device.connect()
+        rig.loop.restart()
+        self._thread = threading.Thread(target=self.guarded(self._run), args=(rig,), name="sync", daemon=True)
+        self._thread.start()
 
     def deactivate(self) -> None:
-        """Go down safely, then end the loop; the drivers say the safe commands."""
-        loop = self._loop
-        if loop is not None:
-            with self._lock:
-                loop.stop(self.now())
-            self._end.wait(loop.plan.down)
-        self._threads.close()
-        if self._inline and loop is not None:
-            for device in loop.devices.values():
-                device.disconnect()
-        gc.unfreeze()
+        """Go down safely, which ends the loop; the drivers say the safe commands."""
+        rig = self._rig
+        if rig is not None:
+            rig.loop.stop(self.now())
+            self._thread.join()
+            leave_safe(rig.drivers.values())
 
     def release(self) -> None:
         """Close lines and topics."""
-        self._loop = None
+        self._loop = self._rig = None
         self._stack.close()
 
     def health(self) -> Health:
@@ -144,32 +134,29 @@ class SyncNode(BridgeNode):
             return Health(ERROR, text, values)
         return Health(WARN if late > 1.0 / loop.sync.cfg.rate else OK, text, values)
 
-    def _run(self, loop: OperatedLoop) -> None:
-        period = 1.0 / loop.sync.cfg.rate
-        due = self.now() + period
-        while not self._end.is_set():
-            time.sleep(max(0.0, due - self.now()))
-            with self._lock:
-                states = loop.newest()
-                now = self.now()
-                if now - self._ordered > self._timeout:
-                    loop.command = HopCommand(0.0, 0.0, 0.0, self._default.apex_gain, self._default.economy)
-                loop.cycle(now, states, self._patch)
-            cycle, end = loop.last, self.now()
-            assert cycle is not None
-            lateness, duration = now - due, end - now
+    def _run(self, rig: Rig) -> None:
+        loop, log = rig.loop, rig.log
+        assert log is not None
+
+        def before(now: float) -> None:
+            if now - self._ordered > self._timeout:
+                loop.command = HopCommand(0.0, 0.0, 0.0, self._default.apex_gain, self._default.economy)
+
+        def after(now: float, duration: float, lateness: float) -> None:
+            assert loop.last is not None
             self._lateness.append(lateness)
             self._duration.append(duration)
-            self._show.timed(cycle, duration, lateness)
-            due = max(due + period, end)  # after a hiccup carry on from now instead of hurrying
+            log.timed(loop.last, duration, lateness)
+
+        with rig.clock() as clock:
+            drive(loop, clock, rig.ground, before, after)
 
     def _order(self, name: str) -> Callable[[Trigger.Request, Trigger.Response], Trigger.Response]:
         def serve(request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
             if self._loop is None or not self.active:
                 response.success, response.message = False, "the node is not active"
                 return response
-            with self._lock:
-                response.success, response.message = getattr(self._loop, name)(self.now())
+            response.success, response.message = getattr(self._loop, name)(self.now())
             self.get_logger().info(f"{name}: {response.message}")
             return response
 
@@ -183,8 +170,7 @@ class SyncNode(BridgeNode):
 
     def _on_estop(self, message: Bool) -> None:
         if self._loop is not None:
-            with self._lock:
-                self._loop.estop_input(message.data, self.now())
+            self._loop.estop_input(message.data, self.now())
 
     def _on_patch(self, fields: dict[str, Any], stamp: float) -> None:
         self._patch = TwinPatch(time=self.measured(stamp), **fields)

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import sys
 from contextlib import ExitStack
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from matrix_bridge.node import OK, WARN, BridgeNode, Health, Parameter, run
 from matrix_bridge.places import rig_config
-from matrix_hil.operate.cli import EMBEDDED
-from matrix_hil.twin import TwinClient, TwinConfig
-from matrix_hil.virtual.unreal import ServerConfig, TwinServer
-from sim.terrain.generators import make_terrain
+from matrix_hil.run.ground import reachable
+from matrix_hil.twin import TwinClient
 
 _SMOOTH = 0.2  # s over which the robot's speed over the ground is averaged
 
@@ -38,10 +35,7 @@ class TwinNode(BridgeNode):
     def configure(self) -> None:
         """Connect and calibrate."""
         cfg = rig_config(self.value("config"))
-        twin: TwinConfig = cfg.twin
-        if twin.host == EMBEDDED:
-            server = self._stack.enter_context(TwinServer(make_terrain(cfg.terrain, cfg.seed), ServerConfig(port=0)))
-            twin = replace(cfg.twin, host="127.0.0.1", port=server.port)
+        twin = self._stack.enter_context(reachable(cfg))
         self._client = self._stack.enter_context(TwinClient(twin, self.now))
         self._place = (self.now(), np.array([cfg.sync.start_x, cfg.sync.start_y]))
         self._patch = self.sender("twin/patch")

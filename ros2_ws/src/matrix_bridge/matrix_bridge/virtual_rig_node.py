@@ -30,9 +30,7 @@ class VirtualRigNode(BridgeNode):
     def configure(self) -> None:
         """Make machines and links."""
         cfg = rig_config(self.value("config"))
-        self._machines = VirtualMachines(
-            cfg.rig, cfg.trim, cfg.platform, cfg.treadmill, cfg.counterweight, cfg.tracker, cfg.robot, cfg.seed
-        )
+        self._machines = VirtualMachines(cfg, cfg.seed)
         self._machines.on_wall(self.now)
         self._lines.enter_context(lines(self._machines.ports))
         self._pose = self.sender("rig/base_pose")
@@ -52,8 +50,7 @@ class VirtualRigNode(BridgeNode):
         """Take the lines away."""
         self._lines.close()
         if self._machines is not None:
-            for emulator in self._machines.emulators.values():
-                emulator.close()
+            self._machines.close()
             self._machines = None
 
     def health(self) -> Health:

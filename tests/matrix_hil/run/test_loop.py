@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from matrix_hil.config import RunPlan
 from matrix_hil.control.sync import Sync, SyncConfig
-from matrix_hil.run.loop import Cycle
-from matrix_hil.run.operated import OperatedLoop
+from matrix_hil.run.loop import Cycle, Loop
 from matrix_hil.safety.supervisor import SafetyConfig, Supervisor
 from policy.runtime.onnx_policy import OnnxPolicy
 from sim.spec.command import HopCommand
@@ -45,7 +45,8 @@ class Rig:
         self.cycles: list[Cycle] = []
         sync = Sync(SyncConfig(), OnnxPolicy(policy))
         supervisor = Supervisor(SafetyConfig())
-        self.loop = OperatedLoop(sync, supervisor, self.devices, HopCommand(), 1.5, self.cycles.append)
+        plan = RunPlan(stand=1.5)
+        self.loop = Loop(sync, supervisor, self.devices, HopCommand(), plan, self.cycles.append, operated=True)
         self.now = 10.0
 
     def run(self, seconds: float) -> Rig:

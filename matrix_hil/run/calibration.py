@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from matrix_hil.config import CalibrationConfig
 from matrix_hil.link import SerialDevice
-from matrix_hil.link.calibration import CalibrationConfig
+from matrix_hil.link.calibration import BELT_SCALES, FARTHEST_ORIGIN, LARGEST_ZERO
 from matrix_hil.messages import (
     CounterweightCommand,
     MachineCommands,
@@ -19,6 +20,8 @@ from matrix_hil.messages import (
     RobotCommand,
     TreadmillCommand,
 )
+from matrix_hil.run.clocks import Clock
+from matrix_hil.run.loop import send
 from matrix_hil.safety.supervisor import SafetyConfig, Supervisor
 from sim.errors import LunarError
 from sim.spec.joints import NOMINAL_POSE
@@ -26,14 +29,11 @@ from sim.spec.joints import NOMINAL_POSE
 PERIOD = 0.005  # s between two cycles
 _BELT_GAIN = 0.5  # m/s^2
 _TURN_SPEED = 0.1  # rad/s of homing
-_SETTLED = (0.002, 0.01)  # m and rad from a target at which the platform is there
-_SETTLE = 0.2  # s of rest before anything is averaged: servo, belt and the tracker's latency
+_THERE = (0.002, 0.01)  # m and rad from a target at which the platform has arrived
+_REST = 0.2  # s of rest before anything is averaged: servo, belt and the tracker's latency
 _LAG = 0.2  # s from the end of the belt's ramp to a state that says so, on the slowest line
 _STEP_ERROR = 0.005  # m between a step of the platform and what the tracker saw of it
-_SCALES = (0.8, 1.25)  # belt scales that can be; outside, something is the wrong way round or in another unit
 _AGREEMENT = 0.02  # of the scale, between the belt's two directions
-_LARGEST_ZERO = 50.0  # N; a harness weighs less
-_FARTHEST_ORIGIN = 0.5  # m
 
 
 def relaxed(cfg: SafetyConfig) -> SafetyConfig:
@@ -45,22 +45,20 @@ def relaxed(cfg: SafetyConfig) -> SafetyConfig:
     )  # fmt: skip
 
 
-class Session:
-    """Machines under supervision, told what ``pose`` and ``belt`` say, one ``cycle`` at a time.
+class SlowMotion:
+    """Machines under supervision, commanded to ``pose`` and ``belt``, one ``cycle`` at a time.
 
     Args:
         devices: connected drivers by name.
         safety: limits.
-        begin: waits for the next cycle, reads all devices, and returns the time in s.
-        end: sends what was told, given the time.
+        clock: of the cycles, ``PERIOD`` s each; has been entered.
     """
 
     def __init__(
         self,
         devices: Mapping[str, SerialDevice],
         safety: SafetyConfig,
-        begin: Callable[[], float],
-        end: Callable[[float], None],
+        clock: Clock,
     ) -> None:
         self.devices = devices
         self.supervisor = Supervisor(relaxed(safety))
@@ -70,7 +68,7 @@ class Session:
         """m/s, where the belt's speed is being ramped to."""
         self._ramp = 0.0
         self.now = 0.0
-        self._begin, self._end = begin, end
+        self._clock = clock
 
     def cycle(self) -> MachineStates:
         """One cycle; the newest states.
@@ -78,22 +76,21 @@ class Session:
         Raises:
             LunarError: a rule of the supervisor tripped; the drivers' exit leaves the machines safe.
         """
-        self.now = now = self._begin()
-        step = _BELT_GAIN * PERIOD  # slow enough for a drive that is told 20 times per second
-        self._ramp += min(max(self.belt - self._ramp, -step), step)
+        self._clock.wait()
+        self._clock.receive()
         states = MachineStates(**{name: device.state for name, device in self.devices.items()})
+        self.now = now = self._clock.now()
+        step = _BELT_GAIN * PERIOD  # slow enough for a drive that is commanded 20 times per second
+        self._ramp += min(max(self.belt - self._ramp, -step), step)
         wanted = MachineCommands(
             PlatformCommand(now, self.pose.copy()),
             TreadmillCommand(now, self._ramp),
             CounterweightCommand(now, 0.0, brake=True),
             RobotCommand(now, NOMINAL_POSE, 0.0, 2.0, "damp"),
         )
-        sent, judged = self.supervisor.step(states, wanted, now)
-        for name, device in self.devices.items():
-            command: Any = getattr(sent, name, None)
-            if command is not None and getattr(states, name) is not None:
-                device.send(command, self.supervisor.expires)
-        self._end(now)
+        _, judged = self.supervisor.step(states, wanted, now)
+        send(self.devices, states, self.supervisor)
+        self._clock.send()
         if judged.state in ("safe", "estop"):
             raise LunarError(f"the calibration was stopped by {judged.reason}; the machines have been left safe")
         return states
@@ -128,7 +125,7 @@ class Session:
     def go(self, target: np.ndarray, speed: float, timeout: float) -> None:
         """Move the platform to ``target`` (6,) in m and rad and wait until it is there."""
         step = np.array([speed] * 3 + [_TURN_SPEED] * 3) * PERIOD
-        tolerance = np.array([_SETTLED[0]] * 3 + [_SETTLED[1]] * 3)
+        tolerance = np.array([_THERE[0]] * 3 + [_THERE[1]] * 3)
         until = self.now + timeout
         while True:
             self.pose = self.pose + np.clip(target - self.pose, -step, step)
@@ -142,48 +139,48 @@ class Session:
                     f"calibration: the platform was sent to {short(target)} and is {short(off)} off after"
                     f" {timeout:g} s (m, rad)"
                 )
-        self.rest(_SETTLE)
+        self.rest(_REST)
 
 
 def measure(
-    session: Session, cfg: CalibrationConfig, seen: Mapping[str, bool], say: Callable[[str], None]
+    machines: SlowMotion, cfg: CalibrationConfig, seen: Mapping[str, bool], show: Callable[[str], None]
 ) -> dict[str, Any]:
     """Run the procedure; values and checks by their name in ``Calibration``.
 
     Args:
-        session: connected.
+        machines: connected.
         cfg: speeds, distances and times.
         seen: whether the tracker sees what ``platform`` and ``treadmill`` do, which on a half emulated rig it may not.
-        say: told what is going on.
+        show: takes what is going on.
 
     Raises:
-        LunarError: a machine does not do what it is told, or measures what cannot be.
+        LunarError: a machine does not do what it is commanded, or measures what cannot be.
     """
-    session.start(cfg.timeout)
-    say("homing")
-    session.go(np.zeros(6), cfg.platform_speed, cfg.timeout)
-    say("load cell and tracker at rest")
-    tension, *marker = session.average(
+    machines.start(cfg.timeout)
+    show("homing")
+    machines.go(np.zeros(6), cfg.platform_speed, cfg.timeout)
+    show("load cell and tracker at rest")
+    tension, *marker = machines.average(
         cfg.average,
         lambda s: np.array([s.counterweight.tension, *s.tracker.position]),  # type: ignore[union-attr]
     )
     zero = float(tension) - cfg.load
-    if abs(zero) > _LARGEST_ZERO:
+    if abs(zero) > LARGEST_ZERO:
         raise LunarError(
             f"calibration: the load cell reads {tension:.1f} N where calibration.load says {cfg.load:g} N; take the"
             " harness off the hook, or say what hangs on it"
         )
     origin = np.array(marker) - [0.0, 0.0, cfg.marker_height]
-    if np.abs(origin).max() > _FARTHEST_ORIGIN:
+    if np.abs(origin).max() > FARTHEST_ORIGIN:
         raise LunarError(
             f"calibration: the tracker sees the marker at {short(np.array(marker))} m; put it on the belt's centre, or"
             " set the tracker's own origin nearer to it"
         )
     checks: dict[str, float] = {}
     if seen["platform"] and cfg.platform_step > 0.0:
-        checks |= _platform_steps(session, cfg, say)
-    scale = _belt(session, cfg, say) if seen["treadmill"] else 1.0
-    offsets = {name: device.stats.clock_offset for name, device in session.devices.items()}
+        checks |= _platform_steps(machines, cfg, show)
+    scale = _belt(machines, cfg, show) if seen["treadmill"] else 1.0
+    offsets = {name: device.stats.clock_offset for name, device in machines.devices.items()}
     return {
         "load_cell_offset": zero,
         "tracker_origin": tuple(float(v) for v in origin),
@@ -193,17 +190,17 @@ def measure(
     }
 
 
-def _platform_steps(session: Session, cfg: CalibrationConfig, say: Callable[[str], None]) -> dict[str, float]:
+def _platform_steps(machines: SlowMotion, cfg: CalibrationConfig, show: Callable[[str], None]) -> dict[str, float]:
     """Largest error in m of each step of the platform as the tracker saw it."""
     errors = {}
     for axis, name in enumerate("xyz"):
-        say(f"platform along {name}")
-        before = session.average(cfg.average, _marker)
+        show(f"platform along {name}")
+        before = machines.average(cfg.average, _marker)
         target = np.zeros(6)
         target[axis] = cfg.platform_step
-        session.go(target, cfg.platform_speed, cfg.timeout)
-        moved = session.average(cfg.average, _marker) - before
-        session.go(np.zeros(6), cfg.platform_speed, cfg.timeout)
+        machines.go(target, cfg.platform_speed, cfg.timeout)
+        moved = machines.average(cfg.average, _marker) - before
+        machines.go(np.zeros(6), cfg.platform_speed, cfg.timeout)
         errors[f"platform_{name}_m"] = error = float(np.abs(moved - target[:3]).max())
         if error > _STEP_ERROR:
             raise LunarError(
@@ -213,30 +210,30 @@ def _platform_steps(session: Session, cfg: CalibrationConfig, say: Callable[[str
     return errors
 
 
-def _belt(session: Session, cfg: CalibrationConfig, say: Callable[[str], None]) -> float:
+def _belt(machines: SlowMotion, cfg: CalibrationConfig, show: Callable[[str], None]) -> float:
     """True metres per reported metre, from a marker that rides on the belt there and back."""
     scales = []
     for way in (1.0, -1.0):
-        say("belt " + ("forward" if way > 0.0 else "back"))
-        before = session.average(cfg.average, _ride)
-        until = session.now + cfg.timeout
-        session.belt = way * cfg.belt_speed
+        show("belt " + ("forward" if way > 0.0 else "back"))
+        before = machines.average(cfg.average, _ride)
+        until = machines.now + cfg.timeout
+        machines.belt = way * cfg.belt_speed
         while True:
-            travel, ride = np.abs(_ride(session.cycle()) - before)
+            travel, ride = np.abs(_ride(machines.cycle()) - before)
             if travel >= cfg.belt_travel - 0.5 * cfg.belt_speed**2 / _BELT_GAIN:
                 break
-            if session.now > until or ride > _SCALES[1] * cfg.belt_travel + _FARTHEST_ORIGIN:
-                session.belt = 0.0
-                session.rest(_SETTLE)
+            if machines.now > until or ride > BELT_SCALES[1] * cfg.belt_travel + FARTHEST_ORIGIN:
+                machines.belt = 0.0
+                machines.rest(_REST)
                 raise LunarError(
-                    f"calibration: the belt was told {way * cfg.belt_speed:g} m/s, reports {travel:.3f} m of travel,"
-                    f" and the marker has moved by {ride:.3f} m"
+                    f"calibration: the belt was commanded {way * cfg.belt_speed:g} m/s, reports {travel:.3f} m of"
+                    f" travel, and the marker has moved by {ride:.3f} m"
                 )
-        session.belt = 0.0
-        session.rest(_SETTLE + cfg.belt_speed / _BELT_GAIN + _LAG)
-        reported, ridden = session.average(cfg.average, _ride) - before
+        machines.belt = 0.0
+        machines.rest(_REST + cfg.belt_speed / _BELT_GAIN + _LAG)
+        reported, ridden = machines.average(cfg.average, _ride) - before
         scales.append(float(ridden / reported))
-        if not _SCALES[0] <= scales[-1] <= _SCALES[1]:
+        if not BELT_SCALES[0] <= scales[-1] <= BELT_SCALES[1]:
             raise LunarError(
                 f"calibration: the marker rode {ridden:.3f} m where the belt reports {reported:.3f} m; is it on the"
                 " belt, does positive speed carry it towards -x, and is the drive set to m/s?"

@@ -1,0 +1,303 @@
+"""The rig put together, for every command and node alike: nothing else makes drivers into a rig that can be armed.
+
+``open_rig`` connects the machines in their protocols, reads or measures their calibration, and joins sync, supervisor
+and log to the loop that it yields. Leaving it, whatever happened inside, first makes every machine safe; everything
+else is closed afterwards, however long that takes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from matrix_hil.config import EMULATED, HilConfig
+from matrix_hil.control.sync import Sync
+from matrix_hil.link import DEVICES, SerialDevice
+from matrix_hil.link.calibration import (
+    SOUND,
+    Calibration,
+    arming_objection,
+    figures,
+    identity,
+    load,
+)
+from matrix_hil.link.modbus import MODBUS_TREADMILL, ModbusTreadmill
+from matrix_hil.log import Recorder
+from matrix_hil.messages import RigTruth
+from matrix_hil.run.calibration import PERIOD, SlowMotion, measure
+from matrix_hil.run.clocks import Clock, GroundSource, SimulatedClock, WallClock
+from matrix_hil.run.ground import virtual_ground
+from matrix_hil.run.loop import Cycle, Loop
+from matrix_hil.run.run_log import Background, RunLog, at_once, attachments
+from matrix_hil.safety.supervisor import Supervisor
+from matrix_hil.virtual.calibration_stand import CalibrationStand
+from matrix_hil.virtual.process import RigProcess
+from matrix_hil.virtual.rig import EmulatedMachines, VirtualMachines
+from policy.runtime.onnx_policy import OnnxPolicy
+from sim.errors import LunarError
+
+Record = Callable[[dict[str, bytes]], AbstractContextManager[Any]]
+"""Opens a log that holds these attachments; gives a ``Recorder``, or what looks like one."""
+
+
+@dataclass
+class Rig:
+    """An open rig."""
+
+    cfg: HilConfig
+    loop: Loop
+    devices: dict[str, Any]
+    """By name: the connected drivers, or what stands here for drivers in other processes."""
+    drivers: dict[str, SerialDevice]
+    """Those of ``devices`` whose ports this process has open."""
+    machines: VirtualMachines | RigProcess | None
+    """The emulated ones, where this process has them made."""
+    time: Callable[[], float]
+    """s, the clock of a run in wall time."""
+    ground: GroundSource
+    truth: Callable[[], RigTruth] | None
+    """What physics knows, of a rig that is emulated as a whole here."""
+    takers: list[Callable[[Cycle], None]] = field(default_factory=list)
+    """Who gets the record of every cycle."""
+    log: RunLog | None = None
+    recorder: Any = None
+
+    def clock(self) -> Clock:
+        """Whose time the loop runs in; enter it for the run."""
+        period = 1.0 / self.cfg.sync.rate
+        if self.cfg.clock == "wall":
+            return WallClock(self.drivers, period, self.time)
+        return SimulatedClock(self.machines, self.drivers, period)
+
+
+@contextlib.contextmanager
+def open_rig(
+    cfg: HilConfig,
+    *,
+    record: Record | None = None,
+    backlog: int | None = None,
+    ground: GroundSource | None = None,
+    operated: bool = False,
+    calibration: Calibration | None = None,
+    began: float | None = None,
+    ports: Mapping[str, str] | None = None,
+    remote: Mapping[str, Any] | None = None,
+    refuse: bool = True,
+    show: Callable[[str], None] = lambda text: None,
+) -> Iterator[Rig]:
+    """Open the rig of ``cfg``. Nothing moves before its loop is cycled, by ``run.clocks.drive``.
+
+    Args:
+        cfg: the configuration.
+        record: opens the log; None keeps none.
+        backlog: cycles that may wait to be logged in wall time; what comes while so many do is dropped. None: all wait.
+        ground: of the virtual world; by default what ``cfg.twin`` says.
+        operated: the loop waits for an operator's orders instead of following ``cfg.plan``.
+        calibration: of an emulated rig whose errors are known; measured by default.
+        began: s of ``time.monotonic`` at which the run's clock is zero; now by default.
+        ports: by device, where emulated machines are reached that another process has made.
+        remote: by device, what stands for drivers in other processes; no port is opened then.
+        refuse: whether a rig of real machines without a calibration that fits is refused at once. Else it can be
+            opened, and objects to being armed.
+        show: takes a sentence about what takes long.
+
+    Raises:
+        LunarError: policy missing or unfit, port absent, Unreal silent, or no calibration that fits; nothing has moved.
+    """
+    check(cfg)
+    wall = cfg.clock == "wall"
+    real = [name for name, port in cfg.ports.items() if port != EMULATED]
+    if real and not wall:
+        raise LunarError(f"{real[0]}.port is a real port, which needs real time; set clock to 'wall'")
+    policy = OnnxPolicy(cfg.policy)
+    sync = Sync(cfg.sync, policy)
+    if wall:
+        policy.infer(np.zeros((1, policy.card.observation.size)))  # the first call is slow
+    objection: str | Callable[[], str] = ""
+    if calibration is None or real:
+        try:
+            calibration = find_calibration(cfg, show)
+        except LunarError as error:
+            if refuse:
+                raise
+            calibration, objection = SOUND, str(error)
+    began = time.monotonic() if began is None else began
+
+    def clock() -> float:
+        return time.monotonic() - began
+
+    takers: list[Callable[[Cycle], None]] = []
+
+    def sink(cycle: Cycle) -> None:
+        for take in takers:
+            take(cycle)
+
+    with ExitStack() as stack:
+        if ground is None:
+            ground = stack.enter_context(virtual_ground(cfg, clock))
+        machines: VirtualMachines | RigProcess | None = None
+        if ports is None and remote is None and len(real) < len(DEVICES):
+            machines = RigProcess(cfg, cfg.seed, began) if wall else VirtualMachines(cfg, cfg.seed)
+            stack.enter_context(machines)
+        afterwards = stack.enter_context(ExitStack())  # closed once the machines are safe
+        drivers = {}
+        if remote is None:
+            drivers = stack.enter_context(connected(cfg, ports or (machines.ports if machines else {})))
+        devices = dict(remote or drivers)
+        supervisor = Supervisor(cfg.safety, calibration)
+        loop = Loop(sync, supervisor, devices, cfg.command, cfg.plan, sink, operated)
+        if objection:
+            loop.objection = lambda: str(objection)
+        elif real:
+            loop.objection = arming_objection(calibration, cfg, devices)
+        truth = machines.truth if machines is not None and not real else None
+        rig = Rig(cfg, loop, devices, drivers, machines, clock, ground, truth, takers)
+        if record is not None:
+            kept = attachments(cfg, cfg.policy) | {"calibration.json": calibration.document().encode()}
+            rig.recorder = afterwards.enter_context(record(kept))
+            do = afterwards.enter_context(Background(backlog)) if wall else at_once
+            rig.log = RunLog(rig.recorder, cfg.sync.heading, truth, do)
+            takers.append(rig.log.add)
+            if isinstance(rig.recorder, Recorder):
+                for name, device in drivers.items():
+                    device.tap = rig.log.wire(name)
+        yield rig
+
+
+def check(cfg: HilConfig) -> None:
+    """Refuse a rig that cannot work. Raises LunarError with the key to mend."""
+    emulated = [name for name, port in cfg.ports.items() if port == EMULATED]
+    if 0 < len(emulated) < len(DEVICES) and not cfg.allow_mixed:
+        names = " and ".join(", ".join(emulated).rsplit(", ", 1))
+        raise LunarError(
+            f"{names} would be emulated beside real machines, of which an emulator knows nothing; name"
+            f" {emulated[0]}.port too, or set allow_mixed"
+        )
+    if cfg.treadmill.protocol == "modbus" and cfg.safety.treadmill_stale < MODBUS_TREADMILL.stale_limit:
+        raise LunarError(
+            f"safety.treadmill_stale is {cfg.safety.treadmill_stale:g} s, but a Modbus treadmill reports every"
+            f" {MODBUS_TREADMILL.period:g} s; set it to {MODBUS_TREADMILL.stale_limit:g} (docs/modbus.md)"
+        )
+
+
+def driver(cfg: HilConfig, name: str, port: str) -> SerialDevice[Any, Any]:
+    """Driver of the device ``name`` on ``port``, in the protocol that its config says; not connected yet."""
+    if name == "treadmill" and cfg.treadmill.protocol == "modbus":
+        return ModbusTreadmill(port, cfg.treadmill.modbus)
+    return SerialDevice(DEVICES[name], port)
+
+
+@contextlib.contextmanager
+def connected(cfg: HilConfig, ports: Mapping[str, str]) -> Iterator[dict[str, SerialDevice]]:
+    """Inside, all drivers are connected: to the config's ports, emulated devices to their ``ports``.
+
+    On the way out every machine gets its safe command before anything waits: for bytes to leave, or for a log.
+    """
+    drivers = {name: driver(cfg, name, ports[name] if port == EMULATED else port) for name, port in cfg.ports.items()}
+    try:
+        for device in drivers.values():
+            device.connect()
+        yield drivers
+    finally:
+        leave_safe(drivers.values())
+
+
+def leave_safe(devices: Iterable[SerialDevice]) -> None:
+    """Write every machine's safe command, then wait until all have left, and close the ports.
+
+    What goes wrong with one, a second Ctrl-C too, is raised once all the others have been seen to.
+    """
+    errors: list[BaseException] = []
+    # a Modbus line must be waited for between two requests
+    ordered = sorted(devices, key=lambda device: isinstance(device, ModbusTreadmill))
+    for device in ordered:
+        device.tap = None  # a slow disk is not waited for
+    for step in (SerialDevice.leave_safe, SerialDevice.disconnect):
+        for device in ordered:
+            try:
+                step(device)
+            except BaseException as error:
+                errors.append(error)
+    if errors:
+        raise errors[0]
+
+
+# ---- calibration -----------------------------------------------------------------------------------------------------
+
+
+def find_calibration(cfg: HilConfig, show: Callable[[str], None] = lambda text: None) -> Calibration:
+    """The rig's calibration, from its file or, when everything is emulated, measured now.
+
+    Raises:
+        LunarError: there is none that is fresh and fits.
+    """
+    if all(port == EMULATED for port in cfg.ports.values()):
+        show("everything is emulated: the virtual rig calibrates itself first")
+        return virtual_calibration(cfg)
+    found = load(cfg.calibration.file)
+    if why := found.misfit(figures(cfg), {}) or found.stale(time.time(), cfg.calibration.max_age):
+        raise LunarError(f"calibration {cfg.calibration.file}: {why}; run 'lunar hil calibrate' with this config")
+    return found
+
+
+def exact_calibration(cfg: HilConfig) -> Calibration:
+    """Of a rig that is emulated as a whole: what its configuration says of its errors."""
+    w, t = cfg.counterweight, cfg.tracker
+    return Calibration(0.0, cfg.ports, figures(cfg), w.zero, cfg.treadmill.scale, t.origin)
+
+
+def calibrate(cfg: HilConfig, show: Callable[[str], None], now: float | None = None) -> Calibration:
+    """Measure on the machines that ``cfg`` names, emulated ones on a stand of their own; nothing is written.
+
+    Args:
+        cfg: the configuration.
+        show: takes what is going on.
+        now: s since 1970; the clock's by default.
+
+    Raises:
+        LunarError: see ``run.calibration.measure``.
+    """
+    check(cfg)
+    real = [name for name, port in cfg.ports.items() if port != EMULATED]
+    began = time.monotonic()
+    with ExitStack() as stack:
+        stand: EmulatedMachines | None = None
+        if len(real) < len(DEVICES):
+            stand = stack.enter_context(CalibrationStand(cfg, cfg.seed))
+        devices = stack.enter_context(connected(cfg, stand.ports if stand else {}))
+        clock: Clock
+        if real:
+            clock = WallClock(devices, PERIOD, lambda: time.monotonic() - began, stand)
+        else:
+            clock = SimulatedClock(stand, devices, PERIOD, first=1)
+        stack.enter_context(clock)
+        motion = SlowMotion(devices, cfg.safety, clock)
+        tracked = "tracker" in real
+        seen = {name: (name in real) == tracked for name in ("platform", "treadmill")}
+        found = measure(motion, cfg.calibration, seen, show)
+        identities = {name: identity(device, cfg.ports[name]) or "" for name, device in devices.items()}
+    return Calibration(time.time() if now is None else now, identities, figures(cfg), **found)
+
+
+def virtual_calibration(cfg: HilConfig) -> Calibration:
+    """Of a rig that is emulated as a whole: the same procedure, shorter, in simulated time.
+
+    The time of the result is 0: such a rig is calibrated anew by every program; runs of one program share it.
+    """
+    brief = replace(cfg.calibration, average=0.2, platform_step=0.0, belt_travel=0.15)
+    return _virtual_calibration(
+        cfg.platform, cfg.treadmill, cfg.counterweight, cfg.tracker, cfg.robot, cfg.safety, brief, cfg.seed
+    )
+
+
+@functools.lru_cache(maxsize=8)
+def _virtual_calibration(*parts: Any) -> Calibration:
+    names = ("platform", "treadmill", "counterweight", "tracker", "robot", "safety", "calibration", "seed")
+    return calibrate(HilConfig(**dict(zip(names, parts, strict=True))), lambda text: None, now=0.0)
