@@ -29,6 +29,7 @@ from matrix_hil.link.calibration import (
     load,
 )
 from matrix_hil.link.modbus import MODBUS_TREADMILL, ModbusTreadmill
+from matrix_hil.link.threads import real_time
 from matrix_hil.log import Recorder
 from matrix_hil.messages import RigTruth
 from matrix_hil.run.calibration import PERIOD, SlowMotion, measure
@@ -268,6 +269,8 @@ def calibrate(cfg: HilConfig, show: Callable[[str], None], now: float | None = N
     real = [name for name, port in cfg.ports.items() if port != EMULATED]
     began = time.monotonic()
     with ExitStack() as stack:
+        if real:
+            stack.enter_context(real_time())
         stand: EmulatedMachines | None = None
         if len(real) < len(DEVICES):
             stand = stack.enter_context(CalibrationStand(cfg, cfg.seed))

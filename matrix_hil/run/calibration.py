@@ -112,7 +112,10 @@ class SlowMotion:
         """Let everything come to rest."""
         until = self.now + seconds
         while self.now < until:
+            ramping = self._ramp != self.belt
             self.cycle()
+            if ramping:  # a loop that was held up takes longer to ramp down
+                until = max(until, self.now + _REST + _LAG - PERIOD)
 
     def average(self, seconds: float, of: Callable[[MachineStates], Any]) -> np.ndarray:
         """Mean of a reading over ``seconds``."""

@@ -19,7 +19,10 @@ import yaml
 
 from matrix_hil.bringup.runner import command_line
 from matrix_hil.bringup.tables import ARGUMENTS, TABLES
+from matrix_hil.config import RigSetup
+from matrix_hil.link import PollThread
 from matrix_hil.log import read_log
+from matrix_hil.virtual.rig import VirtualMachines
 from sim.config import ROOT
 from sim.spec.gravity import lunar_weight
 from sim.spec.hops import HopDetector
@@ -69,9 +72,9 @@ def start(
     """Start nodes of the table 'matrix' by name, without the runner that would stop the others when one is killed."""
     running: dict[str, subprocess.Popen] = {}
 
-    def go(drivers: str, *names: str) -> dict[str, subprocess.Popen]:
+    def go(drivers: str, *names: str, config: Path = patient, rig: str = "virtual") -> dict[str, subprocess.Popen]:
         values = {name: a.default or "" for name, a in ARGUMENTS.items()}
-        values |= {"drivers": drivers, "config": str(patient), "policy": str(standing_policy_folder)}
+        values |= {"drivers": drivers, "config": str(config), "rig": rig, "policy": str(standing_policy_folder)}
         values["log"] = str(tmp_path / "log")
         for process in TABLES["matrix"]:
             if process.name in names:
@@ -197,3 +200,43 @@ def test_a_killed_twin_and_a_killed_rig_are_noticed(start: Callable, operate: Ca
     )  # fmt: skip
     reasons = [reason[:3] for _, (state, reason) in seen["messages"]["supervisor/state"] if state == "safe"]
     assert list(dict.fromkeys(reasons[::-1]))[:2] == ["S05", "S28"], reasons
+
+
+def changed(patient: Path, tmp_path: Path, **machines: dict[str, object]) -> Path:
+    """The patient rig with other settings of some machines."""
+    content = yaml.safe_load(patient.read_text())
+    for name, values in machines.items():
+        content[name] = content.get(name, {}) | values
+    file = tmp_path / "changed.yaml"
+    file.write_text(yaml.safe_dump(content))
+    return file
+
+
+def test_real_machines_without_a_calibration_are_not_armed(
+    start: Callable, operate: Callable, patient: Path, tmp_path: Path
+) -> None:
+    """All machines report, no rule objects, and yet: nobody knows what their numbers mean."""
+    with VirtualMachines(RigSetup(), 0) as machines, PollThread("machines", machines.poll, machines.tick):
+        ports = {name: {"port": port} for name, port in machines.ports.items()}
+        missing = {"calibration": {"file": str(tmp_path / "none.json")}}
+        config = changed(patient, tmp_path, **ports, **missing)
+        start("inline", "sync", config=config, rig="serial")
+        seen = operate(
+            {"hear": "treadmill/state"},
+            {"call": "arm", "until": False, "seconds": 60},
+            {"call": "run", "until": False, "seconds": 10},
+        )
+    arm, run = (step["message"] for step in seen["steps"][1:])
+    assert "there is no calibration" in arm and "lunar hil calibrate" in arm
+    assert "the rig is in 'idle'" in run
+    assert {state for _, (state, _) in seen["messages"]["supervisor/state"]} <= {"idle"}
+
+
+@pytest.mark.parametrize("drivers", ["inline", "nodes"])
+def test_a_modbus_treadmill_is_driven(
+    start: Callable, operate: Callable, patient: Path, tmp_path: Path, drivers: str
+) -> None:
+    belt = {"treadmill": {"protocol": "modbus", "modbus": {"watchdog": 0.5}}}
+    more = [f"{m}_driver" for m in MACHINES] if drivers == "nodes" else []
+    start(drivers, "virtual_rig", "sync", *more, config=changed(patient, tmp_path, **belt))
+    operate(UP, {"see": {"robot mode": "run", "treadmill fault": "0"}})

@@ -78,7 +78,7 @@ def test_a_platform_that_is_not_where_it_was_told_to_be_is_not_sent_where_a_sens
     device = plate.watched.device
     assert isinstance(device.state, PlatformState)
     device._state = PlatformState(plate.now, device.state.pose + 0.2, np.zeros(6))
-    assert device.safe_command(plate.now) == PlatformCommand(plate.now, device._told.pose)  # type: ignore[union-attr]
+    assert device.safe_command(plate.now) == PlatformCommand(plate.now, device._commanded.pose)  # type: ignore[union-attr]
     device._state = PlatformState(plate.now, np.full(6, np.nan), np.zeros(6))
     assert device.safe_command(plate.now).pose[2] == pytest.approx(0.08, abs=0.002)  # type: ignore[union-attr]
 
