@@ -34,7 +34,7 @@ def main(argv: Sequence[str]) -> None:
         lines = "".join(f"\n  {name:9} {text}" for name, text in BENCHES.items())
         print(f"usage: lunar bench NAME [--quick] [--json FILE]\n{lines}")
     elif name == "faults":  # ships with the rig, whose safety it shows
-        importlib.import_module("matrix_hil.faults.cli").main(argv[1:])
+        importlib.import_module("benchmarks.faults.cli").main(argv[1:])
     elif name in BENCHES:
         bench = importlib.import_module(f"benchmarks.{name}")
         cfg = parse(bench.Config, argv[1:], f"lunar bench {name}", default=getattr(bench, "DEFAULT", None))

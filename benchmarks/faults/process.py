@@ -18,9 +18,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from benchmarks.faults.trial import Recording
+from benchmarks.faults.verdict import REACTION, Outcome, judge_machines
 from matrix_hil.config import HilConfig
-from matrix_hil.faults.trial import Recording
-from matrix_hil.faults.verdict import REACTION, Outcome, judge_machines
 from matrix_hil.link import DEVICES, PollThread
 from matrix_hil.link.calibration import figures
 from matrix_hil.link.threads import real_time

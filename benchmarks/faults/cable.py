@@ -10,7 +10,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Literal
 
-from matrix_hil.faults.alterations import Alteration
+from benchmarks.faults.alterations import Alteration
 from matrix_hil.link import SerialDevice
 from matrix_hil.link.framing import Frame, FrameDecoder
 from matrix_hil.virtual.emulator import Emulator, Lockstep

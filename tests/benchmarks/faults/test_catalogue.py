@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from matrix_hil.faults import cli as bench
-from matrix_hil.faults.catalogue import catalogue
-from matrix_hil.faults.trial import PHASES
-from matrix_hil.faults.verdict import REACTION
+from benchmarks.faults import cli as bench
+from benchmarks.faults.catalogue import catalogue
+from benchmarks.faults.trial import PHASES
+from benchmarks.faults.verdict import REACTION
 from matrix_hil.link import DEVICES
 from matrix_hil.safety.rules import RULES
 from sim.config import ROOT

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from matrix_hil.faults.trial import Recording
+from benchmarks.faults.trial import Recording
 from matrix_hil.link.protocol import HOST_SILENCE
 from sim.spec.gravity import EARTH
 

@@ -12,8 +12,8 @@ from typing import Literal, Self
 
 import numpy as np
 
-from matrix_hil.faults.alterations import Alteration
-from matrix_hil.faults.cable import Cable, lockstep_through
+from benchmarks.faults.alterations import Alteration
+from benchmarks.faults.cable import Cable, lockstep_through
 from matrix_hil.rig import Rig, leave_safe
 from matrix_hil.run.clocks import SimulatedClock, drive
 from matrix_hil.run.loop import Loop

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from matrix_hil.faults.trial import Recording
-from matrix_hil.faults.verdict import REACTION, SNAP, judge_machines
+from benchmarks.faults.trial import Recording
+from benchmarks.faults.verdict import REACTION, SNAP, judge_machines
 from sim.spec.gravity import EARTH
 
 MASS = 15.0

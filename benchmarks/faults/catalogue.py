@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from matrix_hil.faults import alterations as alter
-from matrix_hil.faults.trial import PHASES, Phase, Trial
-from matrix_hil.faults.verdict import REACTION
+from benchmarks.faults import alterations as alter
+from benchmarks.faults.trial import PHASES, Phase, Trial
+from benchmarks.faults.verdict import REACTION
 from matrix_hil.link import DEVICES
 from matrix_hil.safety.limits import SafetyConfig
 from matrix_hil.virtual.unreal import Misbehaviour

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from benchmarks.faults import alterations as alter
+from benchmarks.faults.cable import Cable, lockstep_through
 from matrix_hil.config import Treadmill
-from matrix_hil.faults import alterations as alter
-from matrix_hil.faults.cable import Cable, lockstep_through
 from matrix_hil.link import TREADMILL, SerialDevice
 from matrix_hil.link.framing import Frame, FrameDecoder
 from matrix_hil.link.protocol import FAULT_ESTOP, pack, unpack

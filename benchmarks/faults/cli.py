@@ -17,10 +17,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from benchmarks.faults.catalogue import PATCH_PERIOD, Fault, catalogue
+from benchmarks.faults.trial import Trial
+from benchmarks.faults.verdict import REACTION, Outcome, judge_machines
 from matrix_hil.config import HilConfig, RunPlan, Twin
-from matrix_hil.faults.catalogue import PATCH_PERIOD, Fault, catalogue
-from matrix_hil.faults.trial import Trial
-from matrix_hil.faults.verdict import REACTION, Outcome, judge_machines
 from matrix_hil.link import DEVICES
 from matrix_hil.log import Recorder, read_log
 from matrix_hil.rig import open_rig
@@ -72,7 +72,7 @@ def run(cfg: FaultsConfig, console: Console | None = None) -> dict[str, Any]:
             (f.name, partial(trial, cfg, f, server, folder)) for f in faults
         ]
         if cfg.processes and not cfg.quick:
-            from matrix_hil.faults.process import signals
+            from benchmarks.faults.process import signals
 
             rows += [(s.name, partial(s.run, cfg, folder)) for s in signals() if re.search(cfg.only, s.name)]
         if not rows:
@@ -156,7 +156,7 @@ def _log_problems(folder: Path, reason: str) -> list[str]:
 def _policy(folder: str, kind: str, scratch: Path) -> str:
     if kind != "nan":
         return folder
-    from matrix_hil.faults.broken_policy import write_broken
+    from benchmarks.faults.broken_policy import write_broken
 
     return str(write_broken(Path(folder), scratch / "broken-policy"))
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from benchmarks.faults.cli import FaultsConfig
+from benchmarks.faults.process import signals
 from matrix_hil.config import RunPlan
-from matrix_hil.faults.cli import FaultsConfig
-from matrix_hil.faults.process import signals
 from matrix_hil.log import read_log
 from matrix_hil.operate import cli as hil
 from sim.terrain.generators import TerrainConfig
