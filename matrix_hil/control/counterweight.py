@@ -69,7 +69,7 @@ class TrimConfig:
     friction_speed: float = 0.02
     """m/s. Speed over which the friction's sign changes."""
     acceleration_limit: float = 40.0
-    """m/s^2. Rope acceleration whose inertia force the feed-forward cancels; a landing's blow is clipped."""
+    """m/s^2. Rope acceleration whose inertia force the feed-forward cancels; a landing's spike is clipped."""
     acceleration_filter: float = 0.004
     """s. Time constant of the rope acceleration that is differentiated from the encoder."""
     gain: float = 12.0

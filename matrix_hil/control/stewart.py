@@ -1,4 +1,4 @@
-"""Kinematics of the motion platform, a Stewart platform: legs from pose and back, workspace, the plate as a plane.
+"""Kinematics of the motion platform, a Stewart platform: legs from pose, workspace, the plate as a plane.
 
 The top plate's frame is at home level with the rig; pose = x, y, z in m, roll, pitch, yaw in rad (turned x, then y,
 then z about fixed axes). Positive pitch lowers the front. Source: J.-P. Merlet, Parallel Robots, 2nd ed. 2006, ch. 3-5.
@@ -11,11 +11,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-
-from sim.errors import LunarError
-
-_ITERATIONS = 20  # Newton's; from home any reachable pose takes five at most
-_TOLERANCE = 1e-12  # m of leg length
 
 
 @dataclass(frozen=True)
@@ -55,34 +50,9 @@ class StewartGeometry:
 
 def leg_lengths(geometry: StewartGeometry, pose: np.ndarray) -> np.ndarray:
     """Inverse kinematics: lengths (6,) in m of the legs for ``pose`` (6,)."""
-    return np.linalg.norm(_legs(geometry, pose)[0], axis=1)
-
-
-def forward(geometry: StewartGeometry, lengths: np.ndarray, start: np.ndarray | None = None) -> np.ndarray:
-    """Forward kinematics: the pose (6,) at which the legs have ``lengths`` (6,) m, by Newton's method.
-
-    Up to forty poses share the same lengths; the one found is that of the branch of ``start``, home when absent.
-
-    Raises:
-        LunarError: no pose near ``start`` has these lengths.
-    """
-    pose = np.zeros(6) if start is None else np.array(start, dtype=float)
-    for _ in range(_ITERATIONS):
-        legs, arms = _legs(geometry, pose)
-        now = np.linalg.norm(legs, axis=1)
-        miss = np.asarray(lengths, dtype=float) - now
-        if np.abs(miss).max() < _TOLERANCE:
-            return pose
-        unit = legs / now[:, None]
-        # a leg's rate is its direction times the velocity of its upper joint, v + omega x arm
-        jacobian = np.hstack([unit, np.cross(arms, unit) @ _rates_to_omega(pose[3:])])
-        try:
-            pose = pose + np.linalg.solve(jacobian, miss)
-        except np.linalg.LinAlgError:
-            break
-        if not np.abs(pose).max() < 10.0:
-            break
-    raise LunarError("platform: no pose near home has these leg lengths; home the platform and check its leg encoders")
+    low, high = geometry.joints
+    arms = high @ rotation(pose[3:]).T  # upper joints about the plate's origin, rig axes
+    return np.linalg.norm(arms + pose[:3] + [0.0, 0.0, geometry.height] - low, axis=1)
 
 
 def reachable(geometry: StewartGeometry, pose: np.ndarray) -> bool:
@@ -133,17 +103,3 @@ def plane_slope(pose: np.ndarray) -> tuple[float, float]:
     """m/m, rise of the plate's plane along x and along y for ``pose`` (6,)."""
     x, y, z = (float(v) for v in rotation(pose[3:])[:, 2])
     return -x / z, -y / z
-
-
-def _legs(geometry: StewartGeometry, pose: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Leg vectors (6, 3) from lower to upper joints, and upper joints about the plate's origin (6, 3), rig axes, m."""
-    low, high = geometry.joints
-    arms = high @ rotation(pose[3:]).T
-    return arms + pose[:3] + [0.0, 0.0, geometry.height] - low, arms
-
-
-def _rates_to_omega(rpy: np.ndarray) -> np.ndarray:
-    """(3, 3) from rates of roll, pitch, yaw to the angular velocity in rig axes."""
-    _, pitch, yaw = (float(v) for v in rpy)
-    cp, sp, cy, sy = math.cos(pitch), math.sin(pitch), math.cos(yaw), math.sin(yaw)
-    return np.array([[cy * cp, -sy, 0.0], [sy * cp, cy, 0.0], [-sp, 0.0, 1.0]])

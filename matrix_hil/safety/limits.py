@@ -84,7 +84,7 @@ class SafetyConfig:
     joint_measured_margin: float = 0.35
     """rad beyond a joint's range that may be measured; mechanical stops give way, calibrations differ."""
     joint_speed: float = 80.0
-    """rad/s, fastest joint speed that may be measured; a landing's blow is faster than any motor."""
+    """rad/s, fastest joint speed that may be measured; a landing's spike is faster than any motor."""
     turn_rate: float = 35.0
     """rad/s about any axis of the robot's base that may be measured."""
     foot_force: float = 3000.0

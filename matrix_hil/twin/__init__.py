@@ -8,6 +8,6 @@ axes do not leave this package. docs/unreal.md tells how to prepare a real Unrea
 from matrix_hil.twin.calibration import Calibration
 from matrix_hil.twin.client import TwinClient
 from matrix_hil.twin.config import TwinConfig, TwinStats
-from matrix_hil.twin.height_map import fit_plane, height_at, to_height_field
+from matrix_hil.twin.height_map import height_at, to_height_field
 
-__all__ = ["Calibration", "TwinClient", "TwinConfig", "TwinStats", "fit_plane", "height_at", "to_height_field"]
+__all__ = ["Calibration", "TwinClient", "TwinConfig", "TwinStats", "height_at", "to_height_field"]

@@ -68,26 +68,6 @@ def height_at(patch: TwinPatch, x: float, y: float) -> float:
     return float(field.height(np.array(x), np.array(y)))
 
 
-def fit_plane(patch: TwinPatch, x: float, y: float, radius: float) -> tuple[float, np.ndarray]:
-    """Least-squares plane of the landing place within ``radius`` m of (x, y).
-
-    Returns:
-        The plane's height in m at (x, y) and its upward unit normal (3,). NaN height and a vertical normal when
-        fewer than six samples are known there, so that whoever commands a machine by it holds still.
-    """
-    rows, cols = patch.heights.shape
-    dx = patch.origin[0] + np.arange(cols) * patch.resolution - x
-    dy = patch.origin[1] + np.arange(rows) * patch.resolution - y
-    use = (dx[None, :] ** 2 + dy[:, None] ** 2 <= radius**2) & np.isfinite(patch.heights)
-    if use.sum() < 6:
-        return float("nan"), np.array([0.0, 0.0, 1.0])
-    row, col = np.nonzero(use)
-    design = np.stack([dx[col], dy[row], np.ones(len(row))], axis=1)
-    slope_x, slope_y, height = np.linalg.lstsq(design, patch.heights[use], rcond=None)[0]
-    normal = np.array([-slope_x, -slope_y, 1.0])
-    return float(height), normal / np.linalg.norm(normal)
-
-
 def _bilinear(image: np.ndarray, row: np.ndarray, col: np.ndarray) -> np.ndarray:
     """Values at fractional pixels; NaN more than half a pixel outside the outermost pixel centres."""
     rows, cols = image.shape

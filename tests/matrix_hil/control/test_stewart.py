@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from matrix_hil.control.stewart import (
     StewartGeometry,
-    forward,
     leg_lengths,
     plane_slope,
     plate_height,
@@ -19,7 +18,6 @@ from matrix_hil.control.stewart import (
     rotation,
     shrink_to_reach,
 )
-from sim.errors import LunarError
 
 GEOMETRY = StewartGeometry()
 RANGE = np.array([0.18] * 3 + [math.radians(22.0)] * 3)
@@ -33,26 +31,6 @@ def test_at_home_the_legs_are_equal_and_in_the_middle_of_their_stroke() -> None:
     # by hand: the horizontal run of a leg stays, its height grows by 10 mm
     run = math.sqrt(legs[0] ** 2 - GEOMETRY.height**2)
     assert rise == pytest.approx(math.hypot(run, GEOMETRY.height + 0.01) - legs[0], abs=1e-12)
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.tuples(*[share] * 6))
-def test_forward_of_inverse_is_the_pose(shares: tuple[float, ...]) -> None:
-    """Over the whole box of single-axis ranges, most of whose corners no leg could reach."""
-    pose = np.array(shares) * RANGE
-    assert forward(GEOMETRY, leg_lengths(GEOMETRY, pose)) == pytest.approx(pose, abs=1e-9)
-
-
-@settings(max_examples=30, deadline=None)
-@given(st.tuples(*[st.floats(-0.1, 0.1)] * 6))
-def test_inverse_of_forward_is_the_lengths(change: tuple[float, ...]) -> None:
-    lengths = GEOMETRY.home_lengths + np.array(change)
-    assert leg_lengths(GEOMETRY, forward(GEOMETRY, lengths)) == pytest.approx(lengths, abs=1e-9)
-
-
-def test_impossible_legs_are_refused() -> None:
-    with pytest.raises(LunarError, match="leg encoders"):
-        forward(GEOMETRY, GEOMETRY.home_lengths + [0.0, 0.0, 0.0, 0.0, 0.0, 5.0])
 
 
 def test_every_axis_alone_reaches_its_range_and_no_further_than_the_stroke() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from matrix_hil.messages import TwinPatch
 from matrix_hil.twin.camera import DOWN, Camera
-from matrix_hil.twin.height_map import fit_plane, height_at, patch_from_depth, to_height_field
+from matrix_hil.twin.height_map import height_at, patch_from_depth, to_height_field
 from matrix_hil.virtual.unreal.render import (
     FAR,
     SUN,
@@ -152,14 +152,3 @@ def test_what_the_image_does_not_show_is_unknown(grounds: dict[str, HeightField]
     assert np.isnan(height_at(patch, 40.0, 0.0))
     blind = patch_from_depth(np.full((96, 96), np.nan), view, 0.0, 0.0, 1.5, 0.05, 0.0)
     assert np.isnan(blind.heights).all()
-
-
-def test_the_landing_plane_is_the_slope(grounds: dict[str, HeightField]) -> None:
-    tilt = np.tan(np.radians(15.0))
-    view = camera(1.0, 2.0, 1.0 * tilt + 3.0)
-    patch = patch_from_depth(Scene(grounds["slope"]).trace(view).depth, view, 1.0, 2.0, 1.5, 0.05, 0.0)
-    height, normal = fit_plane(patch, 1.2, 1.9, radius=0.3)
-    assert height == pytest.approx(1.2 * tilt, abs=1e-4)
-    np.testing.assert_allclose(normal, [-np.sin(np.radians(15)), 0.0, np.cos(np.radians(15))], atol=1e-3)
-    unknown, up = fit_plane(patch, 30.0, 0.0, radius=0.3)
-    assert np.isnan(unknown) and list(up) == [0.0, 0.0, 1.0]
