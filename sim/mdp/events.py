@@ -45,7 +45,7 @@ class RandomisationConfig:
     """1. Share of robots on an ideal MATRIX rig: Earth's gravity, and a constant upward pull at the trunk that leaves
     ``gravity``. Their legs keep their Earth weight."""
     friction: tuple[float, float] | None = None
-    """1. Foot against ground; a range that holds ``physics.friction``, which all robots have without one."""
+    """1. Foot against ground, instead of ``physics.friction``, which it must hold if that was changed."""
     rig_inertia: tuple[float, float] = (0.0, 0.0)
     """1. On a rig: counterweight, pulleys and rope as the trunk feels them, over the robot's mass; 5k/6 for a passive
     counterweight at rope ratio k. The pull lags behind an accelerating trunk by that mass times its acceleration."""
@@ -168,7 +168,10 @@ def check_randomisation(cfg: RandomisationConfig, physics: PhysicsConfig) -> Non
         low, high = limits or (getattr(physics, name),) * 2
         if not least <= low <= high <= most:
             raise LunarError(f"{where}: [{low}, {high}] is not a range within [{least}, {most}]")
-        if name in ("gravity", "friction") and not low <= (usual := getattr(physics, name)) <= high:
+        usual = getattr(physics, name, low)
+        # a card tells the gravity, so that its range must always hold it; friction may be left at its default
+        asked = name == "gravity" or (name == "friction" and usual != PhysicsConfig.friction)
+        if asked and not low <= usual <= high:
             raise LunarError(f"{where}: [{low}, {high}] does not hold physics.{name} {usual}: change one of them")
 
 

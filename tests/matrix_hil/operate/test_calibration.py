@@ -343,6 +343,7 @@ def test_the_command_writes_the_file_and_says_what_it_found(
     assert found.misfit(figures(cfg), cfg.ports) == ""
 
 
+@pytest.mark.wall_clock
 def test_machines_are_calibrated_over_real_time_and_threads(tmp_path: Path) -> None:
     """The path of real hardware: every port is a pseudo-terminal that somebody else serves."""
     cfg = HilConfig(calibration=replace(BRISK, platform_step=0.0, belt_travel=0.08, timeout=20.0))

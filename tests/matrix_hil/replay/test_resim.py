@@ -90,7 +90,7 @@ def test_the_fit_closes_the_gap(made: tuple[dict[str, Any], Path]) -> None:
 
 def test_ranges_train_and_hold_the_truth(made: tuple[dict[str, Any], Path]) -> None:
     ranges = load(RandomisationConfig, made[1] / "ranges.yaml")
-    check_randomisation(ranges, 0.02)
+    check_randomisation(ranges, PhysicsConfig())
     for name, value in vars(PLANTED).items():
         low, high = getattr(ranges, name)
         assert low <= value <= high and high - low < 0.5 * value + 0.01, name
