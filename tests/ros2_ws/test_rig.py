@@ -132,8 +132,6 @@ def test_an_operators_day(ros: dict[str, str], operate: Callable, patient: Path,
     assert order[-7:] == ["idle", "armed", "run", "hold", "estop", "idle", "armed"]
     reasons = {reason for _, (state, reason) in seen["messages"]["supervisor/state"] if state == "estop"}
     assert reasons == {"S00 e-stop asked for by the operator"}
-    stamps = seen["messages"]["sync/stamp"]
-    assert len(stamps) > 100  # how many a second is for `lunar hil --clock wall` to report: two shared cores decide it
     assert len(seen["messages"]["twin/patch"]) > 5 and len(seen["messages"]["rig/base_pose"]) > 50
 
     recorded = read_log(log)
@@ -141,6 +139,9 @@ def test_an_operators_day(ros: dict[str, str], operate: Callable, patient: Path,
     assert {"config.json", "card.json", "revision.txt"} <= set(recorded.attachments)
     assert set(recorded["/supervisor/state"].state) >= {"idle", "armed", "run", "hold", "estop"}
     assert np.isfinite(recorded["/robot/joint_states"].position).all()
+    stamps = recorded["/sync/stamp"]  # by their numbers: those that a busy computer did not publish were cycles too
+    cycles = int(stamps.cycle[-1]) - int(stamps.cycle[0])
+    assert cycles / (stamps.time[-1] - stamps.time[0]) > 50.0  # 200 Hz on a machine that has the time
     # it hops: while the policy drives, all feet are in the air at once for longer than a stumble
     feet, height = recorded["/robot/foot_contacts"], recorded["/tracker/pose"]
     detector = HopDetector(np.array([lunar_weight(15.206)]), 0.005)
