@@ -10,16 +10,19 @@ from torch import Tensor
 
 from sim.errors import LunarError
 from sim.mdp import commands, events, observations
-from sim.mdp.curriculum import next_level
+from sim.mdp.curriculum import Curriculum
 from sim.mdp.events import Pushes
 from sim.mdp.state import State, heading, rotate_inverse, to_heading
 from sim.physics.backend import make_physics
 from sim.spec.gravity import lunar_weight
 from sim.spec.hops import LOAD_FRACTION, LOAD_TIME, HopDetector
 from sim.spec.observation import PRONK_OBSERVATION
-from sim.tasks.pronk import FALL_TILT, WorldConfig, check_terms, fallen, total
+from sim.tasks.pronk import TRUNK_LOAD, WorldConfig, check_terms, fallen, total
 from sim.terrain.generators import LEVELS, make_levels, make_terrain
 from sim.terrain.height_field import stack
+
+MAP_STRIDE = 1000
+"""Between the seeds of a terrain's maps."""
 
 
 @dataclass
@@ -47,34 +50,39 @@ class PronkWorld:
         cfg: the world.
         seed: reaches terrain, commands, resets, randomisation and sensor noise.
         device: ``cpu`` or ``cuda``: where physics and terms are computed and observations live.
-        training: end trials at the strict limits, else only at falls.
+        restart: start robots anew whose trial ends; without it they go on after a fall or the end of their time, so
+            that one sees what becomes of them, and only a diverged simulation is started anew.
         threads: C++ threads of physics on the CPU; 0 takes every core.
     """
 
     def __init__(
-        self, cfg: WorldConfig, seed: int, device: str = "cpu", training: bool = True, threads: int = 0
+        self, cfg: WorldConfig, seed: int, device: str = "cpu", restart: bool = True, threads: int = 0
     ) -> None:
         check_terms(cfg.rewards, "rewards")
         self.cfg = cfg
         self.device = torch.device(device)
-        self.training = training
+        self.restart = restart
         self.num_envs = n = cfg.num_envs
         if not 0.0 < cfg.physics.timestep <= LOAD_TIME:
             raise LunarError(f"physics.timestep is {cfg.physics.timestep} s; hops need one of at most {LOAD_TIME} s")
         events.check_randomisation(cfg.randomisation, cfg.physics)
-        self.spec = replace(PRONK_OBSERVATION, ages=cfg.ages)
+        self.spec = replace(PRONK_OBSERVATION, ages=cfg.ages, scan=cfg.scan)
         self.kinds = 1 + len(cfg.other_terrains)
         if cfg.curriculum.enabled:
             kinds = [cfg.terrain, *(replace(cfg.terrain, kind=kind) for kind in cfg.other_terrains)]
-            terrain = stack([make_levels(kind, seed) for kind in kinds])
+            terrain = stack([make_levels(kind, seed + MAP_STRIDE * k) for kind in kinds for k in range(cfg.maps)])
             self.physics = make_physics(cfg.physics, n, terrain, self.device, threads)
             robot = torch.arange(n, device=self.device)
-            first = robot // self.kinds % (cfg.curriculum.start + 1)
-            self.physics.level[:] = LEVELS * (robot % self.kinds) + first
+            grounds = self.kinds * cfg.maps
+            first = robot // grounds % (cfg.curriculum.start + 1)
+            self.physics.level[:] = LEVELS * (robot % grounds) + first
+            self.curriculum = Curriculum(cfg.curriculum, grounds, self.device)
         elif cfg.other_terrains:
             raise LunarError("world.other_terrains needs a curriculum: set curriculum.enabled, or name one terrain")
         else:
-            self.physics = make_physics(cfg.physics, n, make_terrain(cfg.terrain, seed), self.device, threads)
+            maps = [make_terrain(cfg.terrain, seed + MAP_STRIDE * k) for k in range(cfg.maps)]
+            self.physics = make_physics(cfg.physics, n, stack(maps), self.device, threads)
+            self.physics.level[:] = torch.arange(n, device=self.device) % cfg.maps
         self.everyone = torch.arange(n, device=self.device)
         self.dt = cfg.physics.control_dt
         self.max_steps = round(cfg.episode_length / self.dt)
@@ -99,8 +107,9 @@ class PronkWorld:
         self.liftoff_com_height = torch.zeros(n, device=self.device)
         self.sensor_bias = torch.zeros(n, self.spec.frame_size, device=self.device)
         self.friction = torch.zeros(n, device=self.device)
-        self._scan = torch.tensor(observations.SCAN, device=self.device)
-        self._contact = torch.zeros(n, 4, dtype=torch.bool, device=self.device)
+        self._scan = torch.tensor(observations.scanned(self.spec).points, device=self.device)
+        self._contact, self._limb_contact = torch.zeros(2, n, 4, dtype=torch.bool, device=self.device)
+        self._trunk_load, self.lying_time = torch.zeros(2, n, device=self.device)
         self.pushes = Pushes(cfg.pushes, n, self.dt, self.device)
         self.state: State
 
@@ -142,9 +151,7 @@ class PronkWorld:
         self.travelled += self.dt * torch.stack([along, speed], dim=1)
 
         cfg = self.cfg
-        limits = (cfg.max_tilt, cfg.min_height) if self.training else (FALL_TILT, self.physics.robot.lying_height)
-        failed = fallen(s, *limits)
-        terminated = failed | diverged
+        terminated = fallen(s, cfg.fall) | diverged
         truncated = (self.steps >= self.max_steps) & ~terminated
         reward = total(s, self.weights, cfg.shaping) * self.dt - cfg.fall_penalty * terminated
 
@@ -152,7 +159,7 @@ class PronkWorld:
         self._newest = (self._newest + 1) % len(self._frames)
         self._frames[self._newest] = self._frame(s)
         observations = self._observations(s, slice(None))
-        ended = (terminated | truncated).nonzero().squeeze(1)
+        ended = (terminated | truncated if self.restart else diverged).nonzero().squeeze(1)
         final = {name: value[ended] for name, value in observations.items()}
         if len(ended):
             if cfg.curriculum.enabled:
@@ -176,9 +183,10 @@ class PronkWorld:
         self.hops.reset(ids.cpu().numpy())
         self.steps[ids] = 0
         self.command[ids] = commands.draw(self.cfg.commands, len(ids), self.generator)
-        for tensor in (self.last_action, self._action_before, self.air_time, self.stance_time, self.travelled):
+        trial = (self.last_action, self._action_before, self.air_time, self.stance_time, self.travelled)
+        for tensor in (*trial, self._trunk_load, self.lying_time):
             tensor[ids] = 0.0
-        self._contact[ids] = False
+        self._contact[ids] = self._limb_contact[ids] = False
         self.liftoff_com_height[ids] = self.physics.robot.com_height  # where a hop begins until one is seen
 
     def _renew_commands(self) -> None:
@@ -190,7 +198,11 @@ class PronkWorld:
 
     def _update_timers(self) -> None:
         self._contact = self.physics.foot_force.amax(1) > LOAD_FRACTION * self.weight[:, None]
-        grounded = self._contact.any(1)
+        self._limb_contact = self.physics.limb_force.amax(1) > LOAD_FRACTION * self.weight[:, None]
+        self._trunk_load = self.physics.trunk_force.mean(1) / self.weight
+        lies = self._trunk_load >= TRUNK_LOAD
+        self.lying_time = torch.where(lies, self.lying_time + self.dt, torch.zeros_like(self.lying_time))
+        grounded = (self._contact | self._limb_contact).any(1) | (self._trunk_load > LOAD_FRACTION)
         self.air_time = torch.where(grounded, torch.zeros_like(self.air_time), self.air_time + self.dt)
         self.stance_time = torch.where(grounded, self.stance_time + self.dt, torch.zeros_like(self.stance_time))
 
@@ -225,9 +237,14 @@ class PronkWorld:
             total_force=force.sum(2).amax(1),
             foot_height=pick(physics.foot_position[..., 2]) - foot_ground,
             contact=pick(self._contact),
+            limb_contact=pick(self._limb_contact),
+            trunk_load=pick(self._trunk_load),
+            lying_time=pick(self.lying_time),
             air_time=pick(self.air_time),
             stance_time=pick(self.stance_time),
-            com_height=pick(physics.com[:, 2]) - base_ground,
+            # the sensors' moment is one physics step before that of positions and velocities
+            com_height=pick(physics.com[:, 2] + self.cfg.physics.timestep * physics.com_velocity[:, -1, 2])
+            - base_ground,
             com_vertical_velocity=pick(physics.com_velocity[:, -1, 2]),
             liftoff_com_height=pick(self.liftoff_com_height),
             angular_momentum=pick(physics.angular_momentum),
@@ -252,12 +269,13 @@ class PronkWorld:
         self.liftoff_com_height = torch.where(s.in_flight, self.liftoff_com_height, s.com_height)
         physics = self.physics
         ground = physics.ground[:, :4]
-        spread = (ground.amax(1) - ground.amin(1)).cpu().numpy()
-        tilt = s.tilt.cpu().numpy()
-        force, height = physics.foot_force.cpu().numpy(), physics.base_height.cpu().numpy()
-        speed = physics.com_velocity[:, :, 2].cpu().numpy()
-        for k in range(self.cfg.physics.substeps):
-            self.hops.update(force[:, k], height[:, k], speed[:, k], tilt, spread)
+        still = torch.stack([s.tilt, ground.amax(1) - ground.amin(1)])
+        other = physics.limb_force.sum(2) + physics.trunk_force
+        single = torch.stack([physics.base_height, physics.com_velocity[:, :, 2], other], dim=2)
+        moving = torch.cat([physics.foot_force, single], dim=2)
+        tilt, spread = still.cpu().numpy()
+        for sample in moving.transpose(0, 1).contiguous().cpu().numpy():
+            self.hops.update(sample[:, :4], sample[:, 4], sample[:, 5], tilt, spread, sample[:, 6])
 
     def _frame(self, s: State) -> Tensor:
         return observations.frame(s, self.cfg.noise, self.generator)
@@ -266,16 +284,15 @@ class PronkWorld:
         """Groups of the robots ``rows``, whose state is ``s``; frames newest first."""
         past = (self._newest - self._ages) % len(self._frames)
         frames = self._frames[past][:, rows].transpose(0, 1)
-        policy = torch.cat([frames.flatten(1), observations.scaled_command(s, self.spec)], dim=1)
+        seen = [observations.scan(s, self.spec)] if self.spec.scan else []
+        policy = torch.cat([frames.flatten(1), observations.scaled_command(s, self.spec), *seen], dim=1)
         return {"policy": policy, "critic": observations.critic(s, self.spec)}
 
     def _promote(self, ended: Tensor, fell: Tensor) -> None:
         """Choose the terrain levels of the robots whose trial ended."""
         way = self.travelled[ended]
         hops = torch.as_tensor(self.hops.hops, device=self.device)[ended]
-        level = self.physics.level[ended]
-        kind = LEVELS * (level // LEVELS)
-        self.physics.level[ended] = kind + next_level(
-            self.cfg.curriculum, level - kind, LEVELS - 1, self.steps[ended] * self.dt,
-            self.max_steps * self.dt, fell[ended], hops, way[:, 0], way[:, 1], self.generator,
+        self.physics.level[ended] = self.curriculum.next(
+            self.physics.level[ended], self.steps[ended] * self.dt, self.max_steps * self.dt, fell[ended], hops,
+            way[:, 0], way[:, 1], self.generator,
         )  # fmt: skip

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sim.tensors import constant
+
 
 @dataclass(frozen=True)
 class CommandConfig:
@@ -40,5 +42,5 @@ class CommandConfig:
 def draw(cfg: CommandConfig, count: int, generator: torch.Generator) -> Tensor:
     """(count, 5) commands, on the generator's device."""
     device = generator.device
-    low, high = torch.tensor(cfg.low(), device=device), torch.tensor(cfg.high(), device=device)
+    low, high = constant(cfg.low(), device), constant(cfg.high(), device)
     return low + (high - low) * torch.rand((count, 5), generator=generator, device=device)

@@ -13,8 +13,12 @@ from sim.errors import LunarError
 from sim.physics.base import Physics
 from sim.physics.scene import PhysicsConfig
 from sim.spec.gravity import EARTH
+from sim.tensors import constant
 
 CLEARANCE = 0.02  # m between the feet of a standing start and the ground
+KNEELING = (0.0, 0.6, -2.6)  # rad, of a leg folded so that its knee is the lowest point
+KNEELING_HEIGHT = 0.22  # m, base above the ground
+UNFAIR = 1e3  # m, more than any ground rises
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,18 @@ class ResetConfig:
     """rad, half width around the nominal pose."""
     tilt_noise: float = 0.08
     """rad, half width of roll and pitch."""
+    trouble_fraction: float = 0.0
+    """1. Share of trials that start in trouble: tilted, spinning, and half of them kneeling, just above the ground."""
+    trouble_tilt: float = 0.44
+    """rad, half width of roll and pitch of those."""
+    trouble_spin: float = 1.5
+    """rad/s, half width of each angular velocity of those."""
+    fair_ground: float = 0.15
+    """m. Feet start on ground that differs by no more than that, if one of ``candidates`` places has it."""
+    obstacle_fraction: float = 0.0
+    """1. Share of trials that start where, of the fair candidates, the ground 0.3 to 0.6 m ahead rises most."""
+    candidates: int = 8
+    """Places that are looked at for each start."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +79,12 @@ class RandomisationConfig:
     """1. Factor of ``physics.kd``."""
     strength: tuple[float, float] = (1.0, 1.0)
     """1. Factor of the motors' torque at every speed."""
+    joint_friction: tuple[float, float] = (0.0, 0.0)
+    """N*m. Coulomb friction of every joint, besides what the robot's file has."""
+    joint_friction_share: float = 1.0
+    """1. Share of robots that have it: physics of those costs half as much again."""
+    joint_damping: tuple[float, float] = (0.0, 0.0)
+    """N*m*s/rad. Viscous friction of every joint, besides what the robot's file has."""
     delay: tuple[float, float] = (0.0, 0.0)
     """s, at most one control step, until a target reaches the servos; rounded to physics steps."""
 
@@ -93,6 +115,8 @@ class Pushes:
         self.cfg = cfg
         self.dt = dt
         self.enabled = cfg.impulse[1] > 0.0
+        self.factor = 1.0
+        """1. Of the impulses, which training stages change."""
         self.kind = torch.zeros(count, dtype=torch.uint8, device=device)
         """(N,) of the push in the newest control step: IN_STANCE, IN_FLIGHT, or 0 for none."""
         self._wait = torch.zeros(count, device=device)
@@ -118,7 +142,7 @@ class Pushes:
         self.kind = self._next * hit
         self._wait = torch.where(hit, wait, self._wait)
         self._next = torch.where(hit, self.IN_STANCE + self.IN_FLIGHT - self._next, self._next)
-        force = hit * impulse / self.dt
+        force = hit * self.factor * impulse / self.dt
         return torch.stack([force * direction.cos(), force * direction.sin()], dim=1)
 
 
@@ -129,26 +153,57 @@ def reset_states(
     count, device = len(level), generator.device
     qpos = torch.zeros(count, 19, device=device)
     qvel = torch.zeros(count, 18, device=device)
-    if not physics.terrain.is_flat:
-        x0, x1, y0, y1 = physics.terrain.extent
-        qpos[:, 0] = _uniform((0.7 * x0 + 0.3 * x1, 0.3 * x0 + 0.7 * x1), (count,), generator)
-        qpos[:, 1] = _uniform((0.7 * y0 + 0.3 * y1, 0.3 * y0 + 0.7 * y1), (count,), generator)
     yaw = _uniform((-math.pi, math.pi), (count,), generator)
-    nominal = torch.as_tensor(physics.robot.nominal_pose, dtype=torch.float32, device=device)
+    if not physics.terrain.is_flat:
+        qpos[:, :2] = _places(cfg, physics, level, yaw, generator)
+    nominal = constant(physics.robot.nominal_pose, device)
     qpos[:, 7:] = nominal + _uniform((-cfg.joint_noise, cfg.joint_noise), (count, 12), generator)
     ground = physics.terrain_height(qpos[:, None, :2] + _turned(physics.robot.hips, yaw), level).amax(1)
     air = _uniform((0.0, 1.0), (count,), generator) < cfg.air_fraction
     above = air * _uniform(cfg.air_height, (count,), generator)
     qpos[:, 2] = ground + physics.robot.standing_height + CLEARANCE + above
-    roll, pitch = (0.5 * _uniform((-cfg.tilt_noise, cfg.tilt_noise), (2, count), generator)).unbind(0)
-    c, s = torch.cos(yaw / 2), torch.sin(yaw / 2)
-    # yaw * (1, roll/2, pitch/2, 0), small angles
-    quaternion = torch.stack([c, c * roll - s * pitch, c * pitch + s * roll, s], dim=1)
-    qpos[:, 3:7] = quaternion / quaternion.norm(dim=1, keepdim=True)
+    lean = _uniform((-cfg.tilt_noise, cfg.tilt_noise), (2, count), generator)
+    if cfg.trouble_fraction:
+        trouble = _uniform((0.0, 1.0), (count,), generator) < cfg.trouble_fraction
+        kneels = trouble & (_uniform((0.0, 1.0), (count,), generator) < 0.5)
+        lean = torch.where(trouble, _uniform((-cfg.trouble_tilt, cfg.trouble_tilt), (2, count), generator), lean)
+        qvel[:, 3:6] = trouble[:, None] * _uniform((-cfg.trouble_spin, cfg.trouble_spin), (count, 3), generator)
+        qpos[:, 7:] += kneels[:, None] * (constant(KNEELING * 4, device) - nominal)
+        sinks = kneels * (physics.robot.standing_height - KNEELING_HEIGHT)
+        # the lower side must not start in the ground
+        qpos[:, 2] += trouble * (float(np.linalg.norm(physics.robot.hips, axis=1).max()) * lean.abs().sum(0)) - sinks
+    qpos[:, 3:7] = _turn(yaw, *lean)
     forward = air * _uniform(cfg.forward_speed, (count,), generator)
     qvel[:, 0], qvel[:, 1] = forward * torch.cos(yaw), forward * torch.sin(yaw)
     qvel[:, 2] = air * _uniform(cfg.air_speed, (count,), generator)
     return qpos, qvel
+
+
+def _turn(yaw: Tensor, roll: Tensor, pitch: Tensor) -> Tensor:
+    """(n, 4) quaternions w x y z: yaw, then pitch, then roll, each (n,) rad."""
+    (cy, sy), (cp, sp), (cr, sr) = ((torch.cos(a / 2), torch.sin(a / 2)) for a in (yaw, pitch, roll))
+    w, x = cy * cp * cr + sy * sp * sr, cy * cp * sr - sy * sp * cr
+    return torch.stack([w, x, cy * sp * cr + sy * cp * sr, sy * cp * cr - cy * sp * sr], dim=1)
+
+
+def _places(cfg: ResetConfig, physics: Physics, level: Tensor, yaw: Tensor, generator: torch.Generator) -> Tensor:
+    """(n, 2) m, where to start in the middle of the maps ``level``: on fair ground, some before an obstacle."""
+    shape = (len(level), cfg.candidates)
+    x0, x1, y0, y1 = physics.terrain.extent
+    x = _uniform((0.7 * x0 + 0.3 * x1, 0.3 * x0 + 0.7 * x1), shape, generator)
+    y = _uniform((0.7 * y0 + 0.3 * y1, 0.3 * y0 + 0.7 * y1), shape, generator)
+    places = torch.stack([x, y], dim=2)
+    front = float(physics.robot.hips[:, 0].max())
+    points = np.concatenate([physics.robot.hips, [[front + d, 0.0] for d in (0.3, 0.45, 0.6)]])
+    looked_at = places[:, :, None] + _turned(points, yaw)[:, None]
+    height = physics.terrain_height(looked_at.flatten(1, 2), level).unflatten(1, (cfg.candidates, len(points)))
+    feet, ahead = height[..., :4], height[..., 4:].amax(2)
+    spread = feet.amax(2) - feet.amin(2)
+    seeks = _uniform((0.0, 1.0), (len(level), 1), generator) < cfg.obstacle_fraction
+    first = torch.arange(cfg.candidates, 0, -1, device=yaw.device).expand(shape)
+    merit = torch.where(seeks, ahead - feet.mean(2), first.float())
+    merit = torch.where(spread <= cfg.fair_ground, merit + UNFAIR, -spread)
+    return places[torch.arange(len(level), device=yaw.device), merit.argmax(1)]
 
 
 def check_randomisation(cfg: RandomisationConfig, physics: PhysicsConfig) -> None:
@@ -160,7 +215,8 @@ def check_randomisation(cfg: RandomisationConfig, physics: PhysicsConfig) -> Non
     bounds = {
         "gravity": (0.0, math.inf), "friction": (0.0, math.inf), "rig_inertia": (0.0, math.inf),
         "rig_friction": (0.0, 0.99), "added_mass": (-math.inf, math.inf), "stiffness": (0.0, math.inf),
-        "damping": (0.0, math.inf), "strength": (0.01, math.inf), "delay": (0.0, physics.control_dt),
+        "damping": (0.0, math.inf), "joint_friction": (0.0, math.inf), "joint_damping": (0.0, math.inf),
+        "strength": (0.01, math.inf), "delay": (0.0, physics.control_dt),
     }  # fmt: skip
     for name, (least, most) in bounds.items():
         limits = getattr(cfg, name)
@@ -192,9 +248,16 @@ def randomise(cfg: RandomisationConfig, physics: Physics, ids: Tensor, generator
     motors = (cfg.stiffness, cfg.damping, cfg.strength, cfg.delay)
     if any(_varies(limits, usual) for limits, usual in zip(motors, (1.0, 1.0, 1.0, 0.0), strict=True)):
         physics.set_motors(ids, *(_uniform(limits, count, generator) for limits in motors))
+    if _varies(cfg.joint_friction, 0.0) or _varies(cfg.joint_damping, 0.0):
+        rubs = _uniform((0.0, 1.0), count, generator) < cfg.joint_friction_share
+        coulomb, viscous = (_uniform(limits, count, generator) for limits in (cfg.joint_friction, cfg.joint_damping))
+        physics.set_joints(ids, rubs * coulomb, viscous)
     soil = physics.cfg.soil
     if soil.kind == "regolith":
-        physics.set_soil_strength(ids, soil.spread ** _uniform((-1.0, 1.0), count, generator))
+        soft = torch.ones(count, device=generator.device)
+        if soil.share < 1.0:
+            soft = (_uniform((0.0, 1.0), count, generator) < soil.share).float()
+        physics.set_soil(ids, soft * soil.spread ** _uniform((-1.0, 1.0), count, generator))
     return friction
 
 
@@ -215,5 +278,5 @@ def _uniform(limits: tuple[float, float], shape: tuple[int, ...], generator: tor
 def _turned(points: np.ndarray, yaw: Tensor) -> Tensor:
     """(n, k, 2) m, horizontal ``points`` (k, 2) of the base frames of upright robots turned by ``yaw`` (n,)."""
     c, s = torch.cos(yaw)[:, None], torch.sin(yaw)[:, None]
-    x, y = torch.as_tensor(points, dtype=torch.float32, device=yaw.device).unbind(1)
+    x, y = constant(points, yaw.device).unbind(1)
     return torch.stack([c * x - s * y, s * x + c * y], dim=2)

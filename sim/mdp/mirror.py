@@ -11,7 +11,6 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from sim.mdp.observations import SCAN
 from sim.spec.observation import SENSORS, Channel
 from sim.spec.reflection import AXIAL, FEET, FLIPPED, JOINTS, POLAR, SAME, Reflection, pairs
 
@@ -24,7 +23,7 @@ REFLECTIONS: dict[str, Reflection] = {
     "foot_height": FEET,
     "foot_force": FEET,
     "contact": FEET,
-    "ground_ahead": pairs(len(SCAN) // 2),
+    "limb_contact": FEET,
     "vy": FLIPPED,
     "yaw_rate": FLIPPED,
 }
@@ -39,9 +38,12 @@ class Mirror:
         signs: list[float] = []
         for channel in channels:
             name = channel.name.partition("[")[0]
-            if name not in REFLECTIONS and channel.size != 1:
+            if name == "ground_ahead":
+                order, sign = pairs(channel.size // 2)
+            elif name not in REFLECTIONS and channel.size != 1:
                 raise KeyError(f"no mirror image is known of '{name}'")
-            order, sign = REFLECTIONS.get(name, SAME)
+            else:
+                order, sign = REFLECTIONS.get(name, SAME)
             places += [len(signs) + i for i in order]
             signs += sign
         self._places = torch.tensor(places, device=device)

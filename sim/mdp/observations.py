@@ -6,11 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import make_dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from sim.mdp.state import State, to_heading
-from sim.spec.observation import SENSORS, Channel, ObservationSpec, Sensor
+from sim.spec.observation import SENSORS, Channel, ObservationSpec, ScanGrid, Sensor
+from sim.tensors import constant
 
 
 def noise_config(sensors: Sequence[Sensor]) -> type:
@@ -66,22 +68,23 @@ def frame(
 
     Noise and the trial's bias are added when a generator, of the state's device, is given.
     """
-    device = s.joint_position.device
-    parts = []
-    for sensor in sensors:
-        offset = torch.as_tensor(sensor.offset, dtype=torch.float32, device=device)
-        parts.append((getattr(s, sensor.name) - offset) * sensor.scale)
-    clean = torch.cat(parts, dim=1)
+    read = torch.cat([getattr(s, sensor.name) for sensor in sensors], dim=1)
+    offset = np.concatenate([np.broadcast_to(sensor.offset, sensor.size) for sensor in sensors])
+    clean = (read - constant(offset, read.device)) * _per_value([sensor.scale for sensor in sensors], sensors, read)
     if generator is None:
         return clean
-    half = [w for w, sensor in zip(_widths(sensors, noise), sensors, strict=True) for _ in range(sensor.size)]
     uniform = torch.rand(clean.shape, generator=generator, device=clean.device)
-    return clean + s.sensor_bias + (2.0 * uniform - 1.0) * torch.tensor(half, device=clean.device)
+    return clean + s.sensor_bias + (2.0 * uniform - 1.0) * _per_value(_widths(sensors, noise), sensors, clean)
 
 
 def scaled_command(s: State, spec: ObservationSpec) -> Tensor:
     """(N, 5) command as the policy sees it."""
-    return s.command * torch.tensor([c.scale for c in spec.command], device=s.command.device)
+    return s.command * constant([c.scale for c in spec.command], s.command.device)
+
+
+def _per_value(numbers: Sequence[float], channels: Sequence[Channel | Sensor], like: Tensor) -> Tensor:
+    """(size,) the number of each channel at all of its values, on the device of ``like``."""
+    return constant(np.repeat(numbers, [c.size for c in channels]), like.device)
 
 
 def _energy_gain(s: State) -> Tensor:
@@ -89,8 +92,8 @@ def _energy_gain(s: State) -> Tensor:
     return s.com_height - s.liftoff_com_height + s.com_vertical_velocity.square() / (2.0 * s.gravity)
 
 
-# Points of the heading frame, m, at which a privileged policy sees the ground: pairs left and right of the way ahead.
-SCAN = tuple((x, y) for x in (-0.2, 0.0, 0.2, 0.4, 0.6) for y in (0.15, -0.15))
+NEAR = ScanGrid(x=(-0.2, 0.6), side=0.2, spacing=0.2)
+"""Where the critic of a blind policy sees the ground; of one that sees, it sees the same as the policy."""
 
 # Everything that helps to judge a state, exact; the scale brings it to about one.
 CRITIC: tuple[tuple[Channel, Callable[[State], Tensor]], ...] = (
@@ -104,6 +107,8 @@ CRITIC: tuple[tuple[Channel, Callable[[State], Tensor]], ...] = (
     (Channel("foot_height", 4, "m above ground", 2.0), lambda s: s.foot_height),
     (Channel("contact", 4, "bool", 1.0), lambda s: s.contact.float()),
     (Channel("foot_force", 4, "lunar body weights", 0.2), lambda s: s.foot_force / s.weight[:, None]),
+    (Channel("limb_contact", 4, "bool", 1.0), lambda s: s.limb_contact.float()),
+    (Channel("trunk_load", 1, "lunar body weights", 0.5), lambda s: s.trunk_load[:, None]),
     (Channel("air_time", 1, "s", 1.0), lambda s: s.air_time[:, None]),
     (Channel("stance_time", 1, "s", 5.0), lambda s: s.stance_time[:, None]),
     (Channel("com_height", 1, "m above ground", 2.0), lambda s: s.com_height[:, None]),
@@ -114,20 +119,33 @@ CRITIC: tuple[tuple[Channel, Callable[[State], Tensor]], ...] = (
     ),
     (Channel("gravity", 1, "m/s^2", 1.0), lambda s: s.gravity[:, None]),
     (Channel("friction", 1, "1", 1.0), lambda s: s.friction[:, None]),
-    (Channel("ground_ahead", len(SCAN), "m, base above ground", 2.0), lambda s: s.ground_ahead),
 )
 
 
+def scan(s: State, spec: ObservationSpec) -> Tensor:
+    """(N, K) scaled scan of the ground."""
+    return s.ground_ahead * scanned(spec).channel.scale
+
+
+def scanned(spec: ObservationSpec) -> ScanGrid:
+    """The policy's grid, or the one that its critic has alone."""
+    return spec.scan or NEAR
+
+
 def critic(s: State, spec: ObservationSpec) -> Tensor:
-    """(N, 82) ``CRITIC``'s channels, then the command."""
-    return torch.cat([*(read(s) * c.scale for c, read in CRITIC), scaled_command(s, spec)], dim=1)
+    """(N, 77 + K) ``CRITIC``'s channels, the scan, then the command."""
+    state = torch.cat([read(s) for _, read in CRITIC], dim=1)
+    channels = [channel for channel, _ in CRITIC]
+    scale = _per_value([channel.scale for channel in channels], channels, state)
+    return torch.cat([state * scale, scan(s, spec), scaled_command(s, spec)], dim=1)
 
 
 def group_specs(spec: ObservationSpec) -> dict[str, tuple[Channel, ...]]:
     """Channels of each observation group in their order: names, sizes, units and scales."""
+    seen = (spec.scan.channel,) if spec.scan else ()
     return {
-        "policy": tuple(_past(c, age) for age in spec.ages for c in spec.frame) + spec.command,
-        "critic": tuple(c for c, _ in CRITIC) + spec.command,
+        "policy": tuple(_past(c, age) for age in spec.ages for c in spec.frame) + spec.command + seen,
+        "critic": (*(c for c, _ in CRITIC), scanned(spec).channel, *spec.command),
     }
 
 

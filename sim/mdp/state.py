@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sim.spec.hops import LOAD_FRACTION
+
 
 @dataclass
 class State:
@@ -44,10 +46,16 @@ class State:
     """(N, 4) foot centre above the ground below it, m."""
     contact: Tensor
     """(N, 4) bool, foot loaded (over 5% of lunar body weight) at some time of the last control step."""
+    limb_contact: Tensor
+    """(N, 4) bool, knee or shin of a leg loaded likewise."""
+    trunk_load: Tensor
+    """(N,) force on trunk and hips, mean of the last control step, lunar body weights."""
+    lying_time: Tensor
+    """(N,) s for which the trunk has borne load (``sim.tasks.pronk.TRUNK_LOAD``) without a break."""
     air_time: Tensor
-    """(N,) s since the last foot left; 0 on the ground."""
+    """(N,) s since anything touched the ground; 0 on the ground."""
     stance_time: Tensor
-    """(N,) s since the first foot landed; 0 in the air."""
+    """(N,) s since something first touched it; 0 in the air."""
     com_height: Tensor
     """(N,) centre of mass above the ground below the base, m."""
     com_vertical_velocity: Tensor
@@ -65,14 +73,19 @@ class State:
     friction: Tensor
     """(N,) 1, feet against ground."""
     ground_ahead: Tensor
-    """(N, 10) m, base above the ground at the points ``observations.SCAN`` of the heading frame."""
+    """(N, K) m, base above the ground at the points of ``observations.scanned``'s grid."""
     sensor_bias: Tensor
     """(N, 42) of a scaled frame of proprioception, constant through a trial."""
 
     @property
     def in_flight(self) -> Tensor:
-        """(N,) bool, no foot loaded."""
-        return ~self.contact.any(dim=1)
+        """(N,) bool, nothing touches the ground: neither feet nor knees, shins, hips or trunk."""
+        return ~self.touching
+
+    @property
+    def touching(self) -> Tensor:
+        """(N,) bool, some part of the robot is loaded."""
+        return self.contact.any(dim=1) | self.limb_contact.any(dim=1) | (self.trunk_load > LOAD_FRACTION)
 
     @property
     def tilt(self) -> Tensor:

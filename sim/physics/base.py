@@ -10,11 +10,12 @@ from torch import Tensor
 from sim.physics.actuator import DAMPING, RESISTANCE, STIFFNESS
 from sim.physics.payload import bare_trunk, loaded_trunk
 from sim.physics.scene import PhysicsConfig, build_scene
-from sim.physics.soil import soft_pairs
+from sim.physics.soil import RIGID, soft_pairs
 from sim.robots.load import load_robot
 from sim.terrain.height_field import HeightField
 
 ROPE_CREEP = 0.05  # m/s of the trunk, over which the friction of a rig's rope changes sign
+JOINTS = 12
 FEET_AND_BASE = 5  # points under which the ground is known: FL, FR, RL, RR, base
 
 
@@ -64,7 +65,7 @@ class Physics(ABC):
         self._is_flat = self.terrain.is_flat
 
     def _bind_sensors(self, sensors: Tensor) -> None:
-        """Name the parts of ``sensors`` (N, S, 40 or 64), float32: ``scene.build_scene``'s at every physics step of the
+        """Name the parts of ``sensors`` (N, S, 45 or 69), float32: ``scene.build_scene``'s at every physics step of the
         last control step. The names are views: they change when it does."""
         self.sensors = sensors
         self.foot_force = sensors[:, :, 0:4]
@@ -81,10 +82,18 @@ class Physics(ABC):
         """(N, 4, 3) m, centres of the feet at the last physics step."""
         self.knee_position = sensors[:, -1, 28:40].unflatten(1, (4, 3))
         """(N, 4, 3) m, of the knees."""
-        self.joint_torque = sensors[:, :, 40:52]
+        self._calf_force = sensors[:, :, 40:44]
+        self.trunk_force = sensors[:, :, 44]
+        """(N, S) N, normal force on trunk and hips."""
+        self.joint_torque = sensors[:, :, 45:57]
         """(N, S, 12) N*m; (N, S, 0) without ``cfg.joint_sensors``."""
-        self.joint_speed = sensors[:, :, 52:64]
+        self.joint_speed = sensors[:, :, 57:69]
         """(N, S, 12) rad/s, of the same moments; (N, S, 0) without ``cfg.joint_sensors``."""
+
+    @property
+    def limb_force(self) -> Tensor:
+        """(N, S, 4) N, normal force on knee and shin of each leg."""
+        return (self._calf_force - self.foot_force).clamp(min=0.0)
 
     def _bind_engine(self, qvel: Tensor, external_force: Tensor) -> None:
         """Take hold of the engine's memory, in its precision: ``qvel`` (N, 18), ``external_force`` (N, bodies, 6)."""
@@ -162,7 +171,8 @@ class Physics(ABC):
             LunarError: a negative load leaves no trunk.
         """
         trunk = bare_trunk(self.model, self._trunk)
-        values = loaded_trunk(trunk, *(t.double().cpu().numpy() for t in (load, place, offset)))
+        drawn = torch.cat([load[:, None], place, offset], dim=1).double().cpu().numpy()
+        values = loaded_trunk(trunk, drawn[:, 0], drawn[:, 1:4], drawn[:, 4:])
         for name, value in zip(("body_mass", "body_ipos", "body_inertia", "body_iquat"), values, strict=True):
             own = self._own(name)
             own[ids, self._trunk] = torch.as_tensor(value).to(own)
@@ -183,13 +193,25 @@ class Physics(ABC):
         limits[ids] = torch.as_tensor(self.model.actuator_forcerange).to(limits) * s[..., None]
         self._delay[ids] = (delay / self.cfg.timestep).round().long()
 
+    def set_joints(self, ids: Tensor, friction: Tensor, damping: Tensor) -> None:
+        """Joints of robots ``ids`` rub: Coulomb ``friction`` (n,) N*m and viscous ``damping`` (n,) N*m*s/rad of every
+        joint, besides what the robot's file has."""
+        for name, value in (("dof_frictionloss", friction), ("dof_damping", damping)):
+            own = self._own(name)
+            own[ids, -JOINTS:] = torch.as_tensor(getattr(self.model, name)[-JOINTS:]).to(own) + value[:, None].to(own)
+
     def set_friction(self, ids: Tensor, friction: Tensor) -> None:
         """Sliding friction ``friction`` (n,) of robots ``ids`` against the ground; 1."""
         own = self._own("pair_friction")
         own[ids, :, :2] = friction[:, None, None].to(own)
 
-    def set_soil_strength(self, ids: Tensor, strength: Tensor) -> None:
-        """Regolith ``strength`` (n,) times as strong as ``cfg.soil`` under robots ``ids``; not for rigid ground."""
-        own = self._own("pair_solref")
-        stiffness = torch.as_tensor(self.model.pair_solref[:, 0]).to(own)[self._soft]
-        own[ids[:, None], self._soft, 0] = strength[:, None] * stiffness
+    def set_soil(self, ids: Tensor, strength: Tensor) -> None:
+        """Regolith ``strength`` (n,) times as strong as ``cfg.soil``, which must be soft, under robots ``ids``; rigid
+        ground where it is 0."""
+        strength = strength[:, None, None]
+        for name, rigid in zip(("pair_solref", "pair_solimp"), RIGID, strict=True):
+            own = self._own(name)
+            soft = torch.as_tensor(getattr(self.model, name)).to(own)[self._soft].expand(len(ids), -1, -1).clone()
+            if name == "pair_solref":
+                soft[..., :1] *= strength.to(own)
+            own[ids[:, None], self._soft] = torch.where(strength > 0.0, soft, own.new_tensor(rigid))

@@ -13,7 +13,7 @@ from sim.physics.ground import planes, points_below
 from sim.physics.scene import PhysicsConfig
 from sim.terrain.height_field import HeightField
 
-_FORCE = slice(0, 4)
+_FORCES = slice(0, 4), slice(40, 57)  # of feet, limbs and trunk, and the motors' torque
 
 
 class BatchPhysics(Physics):
@@ -98,7 +98,8 @@ class BatchPhysics(Physics):
         """Bring sensors of these robots up to their state, as if no force acted."""
         self.batch.forward(rows, stage=int(mujoco.mjtStage.mjSTAGE_VEL))
         self._record[rows] = self._sensordata[rows, None]
-        self._record[rows, :, _FORCE] = 0.0
+        for forces in _FORCES:
+            self._record[rows, :, forces] = 0.0
         self._read(rows)
 
     def _warnings(self) -> np.ndarray:

@@ -1,8 +1,8 @@
 """Build the MuJoCo model of one robot on terrain from any MJCF with the project's joint names.
 
-Ground is a mocap plane per foot and knee and one for the trunk, met only through explicit contact pairs. Small feet on
-a MuJoCo height field get ghost contacts with wrong normals; planes that ``ground.py`` lays on our own ``HeightField``
-do not, and on flat ground they are exactly the flat plane.
+Ground is a mocap plane per foot, knee and shin and one for trunk and hips, met only through explicit contact pairs.
+Small feet on a MuJoCo height field get ghost contacts with wrong normals; planes that ``ground.py`` lays on our own
+``HeightField`` do not, and on flat ground they are exactly the flat plane.
 """
 
 from __future__ import annotations
@@ -21,10 +21,18 @@ from sim.spec.gravity import MOON
 from sim.spec.joints import JOINT_NAMES, LEGS
 
 KNEES = tuple(f"{leg}_knee" for leg in LEGS)
-GROUNDS = tuple(f"ground_{name}" for name in (*LEGS, *KNEES, TRUNK))  # mocap order
+SHINS = tuple(f"{leg}_shin" for leg in LEGS)
+HIPS = tuple(f"{leg}_side" for leg in LEGS)
+GROUNDS = tuple(f"ground_{name}" for name in (*LEGS, *KNEES, *SHINS, TRUNK))  # mocap order
 KNEE_RADIUS = 0.024  # m, where the file has no knee
+SHIN_RADIUS = 0.018  # m, of the sphere half way between knee and foot
+EVERYWHERE = 1.0  # m, a site that no contact of its body misses
+HIP_RADIUS = 0.046  # m, of the abduction motors' housings
+GHOST: dict[str, Any] = {"contype": 0, "conaffinity": 0, "mass": 0, "group": 3}
 _SENSOR, _OF = mujoco.mjtSensor, mujoco.mjtObj
 FOOT_FORCES = [(f"{leg}_force", _SENSOR.mjSENS_TOUCH, _OF.mjOBJ_SITE, f"{leg}_touch") for leg in LEGS]
+LIMB_FORCES = [(f"{leg}_calf", _SENSOR.mjSENS_TOUCH, _OF.mjOBJ_SITE, f"{leg}_calf_touch") for leg in LEGS]
+TRUNK_FORCE = ("trunk_force", _SENSOR.mjSENS_TOUCH, _OF.mjOBJ_SITE, "trunk_touch")
 FOOT_POSITIONS = [(leg, _SENSOR.mjSENS_FRAMEPOS, _OF.mjOBJ_SITE, f"{leg}_touch") for leg in LEGS]
 
 
@@ -63,7 +71,8 @@ def build_scene(cfg: PhysicsConfig) -> mujoco.MjModel:
     """The model for training: reduced collision geometry, planes for the ground, sensors at the physics rate.
 
     ``sensordata`` holds, in order: foot force (4, N), centre of mass (3, m), its velocity (3, m/s), angular momentum
-    about it (3, kg*m^2/s), base position (3, m), positions of feet and knees (4 x 3 each, m); world frame. With
+    about it (3, kg*m^2/s), base position (3, m), positions of feet and knees (4 x 3 each, m), all forces on each calf,
+    its foot's among them (4, N), and on trunk and hips (1, N); world frame. Forces are normal to the ground. With
     ``joint_sensors`` also joint torques (12, N*m) and speeds (12, rad/s).
     """
     model = scene_spec(cfg).compile()
@@ -78,8 +87,11 @@ def scene_spec(cfg: PhysicsConfig) -> mujoco.MjSpec:
     for name in GROUNDS:
         body = spec.worldbody.add_body(name=name, mocap=True)
         body.add_geom(name=name, type=mujoco.mjtGeom.mjGEOM_PLANE, size=[0, 0, 1], contype=0, conaffinity=0, group=4)
-    for name in (*(n for limb in zip(LEGS, KNEES, strict=True) for n in limb), TRUNK):
+    _add_shins_and_hips(spec)
+    for name in (*(n for limb in zip(LEGS, KNEES, SHINS, strict=True) for n in limb), TRUNK):
         add_pair(spec, name, f"ground_{name}", cfg.friction)
+    for name in HIPS:
+        add_pair(spec, name, f"ground_{TRUNK}", cfg.friction)
     add_actuators(spec, robot, cfg.kp, cfg.kd)
     base = base_of(spec).name
     sensors = [
@@ -89,6 +101,7 @@ def scene_spec(cfg: PhysicsConfig) -> mujoco.MjSpec:
     ]
     sensors += [("base", _SENSOR.mjSENS_FRAMEPOS, _OF.mjOBJ_XBODY, base), *FOOT_POSITIONS]
     sensors += [(knee, _SENSOR.mjSENS_FRAMEPOS, _OF.mjOBJ_GEOM, knee) for knee in KNEES]
+    sensors += [*LIMB_FORCES, TRUNK_FORCE]
     if cfg.joint_sensors:
         sensors += [(f"{j}_torque", _SENSOR.mjSENS_ACTUATORFRC, _OF.mjOBJ_ACTUATOR, j) for j in JOINT_NAMES]
         sensors += [(f"{j}_speed", _SENSOR.mjSENS_JOINTVEL, _OF.mjOBJ_JOINT, j) for j in JOINT_NAMES]
@@ -97,9 +110,8 @@ def scene_spec(cfg: PhysicsConfig) -> mujoco.MjSpec:
 
 
 def bare_scene(name: str, robot: Robot, timestep: float, gravity: float) -> mujoco.MjSpec:
-    """The robot alone, as training and rig both take it from its file: our solver and integrator, no friction in the
-    joints, no contacts but the pairs that are added, a knee on each leg, a trunk, and a site ``<leg>_touch`` around
-    each foot.
+    """The robot alone, as training and rig both take it from its file: our solver, cone and integrator, no contacts but
+    the pairs that are added, a knee on each leg, a trunk, and a site ``<leg>_touch`` around each foot.
 
     Args:
         name: of the robot or its file.
@@ -111,26 +123,41 @@ def bare_scene(name: str, robot: Robot, timestep: float, gravity: float) -> mujo
     spec.option = mujoco.MjSpec().option  # the file's solver, cone or wind are not ours
     spec.option.timestep = timestep
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
+    spec.option.cone = (
+        mujoco.mjtCone.mjCONE_ELLIPTIC
+    )  # loaded feet creep on a pyramid, fastest at 45 degrees to its axes
     spec.option.gravity = [0.0, 0.0, -gravity]
     for geom in spec.geoms:
         geom.contype = geom.conaffinity = 0
     for element in (*spec.sensors, *spec.pairs, *spec.keys):
         spec.delete(element)
-    for joint in spec.joints:  # costs 40% of the speed; the randomised damping and gains cover it
-        joint.frictionloss = 0.0
     shapes = mujoco.mjtGeom
-    ghost: dict[str, Any] = {"contype": 0, "conaffinity": 0, "mass": 0, "group": 3}
     if spec.geom(TRUNK) is None:
         size, along_x = [TRUNK_RADIUS, robot.reach, 0], [0.7071068, 0, 0.7071068, 0]
-        base_of(spec).add_geom(name=TRUNK, type=shapes.mjGEOM_CAPSULE, size=size, quat=along_x, **ghost)
+        base_of(spec).add_geom(name=TRUNK, type=shapes.mjGEOM_CAPSULE, size=size, quat=along_x, **GHOST)
     for leg, knee in zip(LEGS, KNEES, strict=True):
         if spec.geom(knee) is None:
             calf = spec.joint(f"{leg}_calf_joint").parent
-            calf.add_geom(name=knee, type=shapes.mjGEOM_SPHERE, size=[KNEE_RADIUS, 0, 0], **ghost)
+            calf.add_geom(name=knee, type=shapes.mjGEOM_SPHERE, size=[KNEE_RADIUS, 0, 0], **GHOST)
         foot = spec.geom(leg)
         size = [1.5 * foot.size[0]] * 3
         foot.parent.add_site(name=f"{leg}_touch", type=shapes.mjGEOM_SPHERE, pos=foot.pos, size=size, group=5)
     return spec
+
+
+def _add_shins_and_hips(spec: mujoco.MjSpec) -> None:
+    """What else strikes the ground of a robot that falls or lands in a crouch; and touch sites of calves and trunk,
+    which count every contact of their bodies, so that a calf's less its foot's is that of knee and shin."""
+    sphere, base = mujoco.mjtGeom.mjGEOM_SPHERE, base_of(spec)
+    for leg, knee, shin, hip in zip(LEGS, KNEES, SHINS, HIPS, strict=True):
+        foot, calf = spec.geom(leg), spec.joint(f"{leg}_calf_joint").parent
+        middle = 0.5 * (foot.pos + spec.geom(knee).pos)
+        calf.add_geom(name=shin, type=sphere, size=[SHIN_RADIUS, 0, 0], pos=middle, **GHOST)
+        calf.add_site(name=f"{leg}_calf_touch", type=sphere, size=[EVERYWHERE, 0, 0], group=5)
+        thigh = calf.parent
+        place = thigh.parent.pos + 0.8 * thigh.pos  # on the trunk: the housings hardly move against it
+        base.add_geom(name=hip, type=sphere, size=[HIP_RADIUS, 0, 0], pos=place, **GHOST)
+    base.add_site(name="trunk_touch", type=sphere, size=[EVERYWHERE, 0, 0], group=5)
 
 
 def mass_sensors(base: str) -> list[tuple[str, Any, Any, str]]:

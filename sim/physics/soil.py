@@ -31,6 +31,8 @@ import numpy as np
 
 from sim.errors import LunarError
 
+RIGID = ((0.02, 1.0), (0.9, 0.95, 0.001, 0.5, 2.0))
+"""``solref`` and ``solimp`` of rigid ground, which are MuJoCo's defaults."""
 IMPRATIO = 10.0
 """1. How much stiffer friction is than the normal direction: else a foot on soft ground creeps sideways."""
 # the fit: minimum, maximum, width over radius, midpoint and power of the impedance, and K / (k R^2 A)
@@ -51,6 +53,8 @@ class SoilConfig:
     damping: float = 100.0
     """N*s/m of a deep foot. At 100 a landing's peak force is a seventh below that of soil which resists alike at any
     rate and never pushes back; less damping comes closer and bounces more."""
+    share: float = 1.0
+    """1. Share of the robots that stand on regolith, drawn anew at each reset; the others' ground is rigid."""
     spread: float = 2.0
     """1. Randomisation: a robot's soil is up to this many times stronger or weaker, log-uniform. 1 for none."""
 
@@ -77,8 +81,10 @@ def apply_soil(model: mujoco.MjModel, soil: SoilConfig) -> None:
     Raises:
         LunarError: a value out of range.
     """
-    if min(soil.k_phi, soil.k_c, soil.damping) < 0 or soil.k_phi == 0 or soil.spread < 1:
-        raise LunarError("physics.soil: k_phi must be positive, k_c and damping not negative, and spread at least 1")
+    if min(soil.k_phi, soil.k_c, soil.damping) < 0 or soil.k_phi == 0 or soil.spread < 1 or not 0 <= soil.share <= 1:
+        raise LunarError(
+            "physics.soil: k_phi must be positive, k_c and damping not negative, spread at least 1, share from 0 to 1"
+        )
     if soil.kind == "rigid":
         return
     model.opt.cone = mujoco.mjtCone.mjCONE_ELLIPTIC

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from sim.errors import LunarError
-from sim.physics.base import Physics
+from sim.physics.base import JOINTS, Physics
 from sim.physics.ground import planes, points_below
+from sim.physics.inverse_weight import InverseWeights
 from sim.physics.scene import PhysicsConfig
 from sim.terrain.height_field import HeightField
 
@@ -30,7 +31,8 @@ except ImportError:
 
 # fields of the model that robots have each their own values of, and constants that follow from them
 _OWN = (
-    "pair_friction", "pair_solref", "actuator_gainprm", "actuator_forcerange", "dof_armature",
+    "pair_friction", "pair_solref", "pair_solimp", "actuator_gainprm", "actuator_forcerange", "dof_armature",
+    "dof_frictionloss", "dof_damping",
     "body_mass", "body_ipos", "body_inertia", "body_iquat", "body_subtreemass", "body_invweight0", "dof_invweight0",
 )  # fmt: skip
 MOST = 1e10  # as MuJoCo's mjMAXVAL: a larger position or speed is a diverged simulation's
@@ -51,12 +53,14 @@ class WarpPhysics(Physics):
         model = self.model
         self._warp_device = wp.get_device(str(self.device))
         contacts = _most_contacts(model)
-        rows = 4 * contacts + int(model.jnt_limited.sum())  # of a friction pyramid; a cone has 3
+        rows_each = 3 if model.opt.cone == mujoco.mjtCone.mjCONE_ELLIPTIC else 4
+        rows = rows_each * contacts + int(model.jnt_limited.sum()) + JOINTS  # which may rub, see set_joints
         with wp.ScopedDevice(self._warp_device):
             self._model = mjw.put_model(model, batch_sizes=dict.fromkeys(_OWN, num_envs))
             self._model.opt.gravity = wp.full(num_envs, wp.vec3(0.0, 0.0, -cfg.gravity), dtype=wp.vec3)
             self._data = data = mjw.make_data(model, nworld=num_envs, nconmax=contacts, njmax=rows)
         record = torch.zeros(cfg.substeps, num_envs, model.nsensordata, device=self.device)
+        self._fields: dict[str, Tensor] = {}
         self._record: list[Any] = [wp.from_torch(step) for step in record]
         self._bind_sensors(record.transpose(0, 1))
         self._controls = torch.zeros(cfg.substeps, num_envs, model.nu, device=self.device)
@@ -70,6 +74,7 @@ class WarpPhysics(Physics):
         self._ground_pos, self._ground_quat = wp.to_torch(data.mocap_pos), wp.to_torch(data.mocap_quat)
         heights = torch.as_tensor(terrain.heights, dtype=torch.float32, device=self.device)
         self._terrain = replace(terrain, heights=heights)
+        self._inverse_weights = InverseWeights(model, self._trunk, self.device)
         start = self.qpos.clone()
         self._run_step, self._run_clear, self._run_kinematics = (
             self._capture(work) for work in (self._substeps, self._clear, self._kinematics)
@@ -99,6 +104,8 @@ class WarpPhysics(Physics):
         self._target[ids] = qpos[:, 7:]
         self.torque[ids] = 0.0
         self._refresh(ids)
+        if not self._is_flat:
+            self._place_ground(ids)
 
     def terrain_height(self, xy: Tensor, level: Tensor) -> Tensor:
         """See ``Physics``."""
@@ -109,19 +116,25 @@ class WarpPhysics(Physics):
         return self._terrain.height_and_slopes(xy[..., 0], xy[..., 1], level[:, None])
 
     def _own(self, field: str) -> Tensor:
-        return wp.to_torch(attrgetter(field)(self._model))
+        if field not in self._fields:
+            self._fields[field] = wp.to_torch(attrgetter(field)(self._model))
+        return self._fields[field]
 
     def _mass_changed(self, ids: Tensor) -> None:
-        with wp.ScopedDevice(self._warp_device), wp.ScopedStream(self._stream()):
-            mjw.set_const(self._model, self._data)
+        mass, com, inertia, quat = (
+            self._own(name)[ids, self._trunk] for name in ("body_mass", "body_ipos", "body_inertia", "body_iquat")
+        )
+        dofs, bodies = self._inverse_weights(mass, com, inertia, quat, self._own("dof_armature")[ids])
+        self._own("dof_invweight0")[ids], self._own("body_invweight0")[ids] = dofs.float(), bodies.float()
+        load = mass - float(self.model.body_mass[self._trunk])
+        for body in (0, self._trunk):  # with all that hangs on them
+            self._own("body_subtreemass")[ids, body] = float(self.model.body_subtreemass[body]) + load
         self._refresh(ids)
 
     def _refresh(self, ids: Tensor) -> None:
         """Bring sensors of robots ``ids`` up to their state, as if no force acted."""
         self._run_kinematics()
         self.sensors[ids] = self._sensordata[ids, None]
-        if not self._is_flat:
-            self._place_ground(ids)
 
     def _substeps(self) -> None:
         for control, record in zip(self._control, self._record, strict=True):

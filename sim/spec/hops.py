@@ -1,7 +1,8 @@
 """Hop words and metrics, defined once: training, evaluation, HIL reports and replay all count with this detector.
 
-*Loaded*: a foot force over 5% of lunar body weight for at least 10 ms. *Flight*: no foot loaded. *Hop*: a flight of at
-least 0.3 s with an apex gain of at least 0.05 m. *Pronk*: a hop whose four lift-offs fall within 60 ms and four
+*Loaded*: a foot force over 5% of lunar body weight for at least 10 ms. *Flight*: no foot loaded, and no knee, shin, hip
+or trunk either where their forces are known: a kneeling robot does not fly. *Hop*: a flight of at least 0.3 s with an
+apex gain of at least 0.05 m. *Pronk*: a hop whose four lift-offs fall within 60 ms and four
 touch-downs within 100 ms plus the ground-height difference under the feet divided by the vertical speed. *Peak force*:
 the maximum over the 200 ms after touch-down of the sum over feet, 20 ms moving mean, in lunar body weights.
 """
@@ -79,6 +80,7 @@ class HopDetector:
         self._pending = np.zeros(n, dtype=bool)
         self._pending_row = {f.name: np.zeros(n) for f in fields(HopTable)}
         self._touch_time = np.full((n, 4), np.inf)
+        self._landed = np.zeros(n)
         self._allowed_spread = np.zeros(n)
         self._recent = np.zeros((max(1, round(PEAK_MEAN / dt)), n))
         self._sample = 0
@@ -107,6 +109,7 @@ class HopDetector:
         vertical_velocity: np.ndarray,
         tilt: np.ndarray,
         ground_spread: np.ndarray | None = None,
+        other_force: np.ndarray | None = None,
     ) -> None:
         """Feed one sample.
 
@@ -116,6 +119,7 @@ class HopDetector:
             vertical_velocity: (N,) m/s, up.
             tilt: (N,) rad.
             ground_spread: (N,) metres, highest minus lowest ground under the feet; level ground when absent.
+            other_force: (N,) newtons, normal force on knees, shins, hips and trunk; none when absent.
         """
         self.time += self.dt
         raw = foot_force > (LOAD_FRACTION * self.weight)[:, None]
@@ -130,6 +134,8 @@ class HopDetector:
             self._touch_time[touched] = (self.time - self._loaded_for)[touched]
         self.loaded = loaded
         airborne = np.asarray(~loaded.any(axis=1))
+        if other_force is not None:
+            airborne &= other_force <= LOAD_FRACTION * self.weight
         started = np.flatnonzero(airborne & ~self._airborne)
         ended = np.flatnonzero(self._airborne & ~airborne)
         self._airborne = airborne
@@ -163,11 +169,11 @@ class HopDetector:
 
     def _land(self, ids: np.ndarray, velocity: np.ndarray, tilt: np.ndarray, ground_spread: np.ndarray) -> None:
         touch = np.where(self.loaded[ids], self.time - self._loaded_for[ids], np.inf)
-        first = touch.min(axis=1)
+        first = np.minimum(touch.min(axis=1), self.time)  # a knee may be first
         flight = first - self._liftoff_time[ids]
         gain = self._apex[ids] - self._liftoff_height[ids]
         is_hop = (flight >= MIN_FLIGHT - _EPS) & (gain >= MIN_APEX_GAIN)
-        ids, touch, flight, gain = ids[is_hop], touch[is_hop], flight[is_hop], gain[is_hop]
+        ids, touch, flight, gain, first = (a[is_hop] for a in (ids, touch, flight, gain, first))
         if not len(ids):
             return
         speed = np.maximum(-velocity[ids], 0.0)
@@ -183,6 +189,7 @@ class HopDetector:
         row["touchdown_speed"][ids] = speed
         row["peak_force"][ids] = 0.0
         self._touch_time[ids] = touch
+        self._landed[ids] = first
         self._allowed_spread[ids] = TOUCHDOWN_SPREAD + ground_spread[ids] / np.maximum(speed, 0.1)
         self._pending[ids] = True
 
@@ -190,12 +197,11 @@ class HopDetector:
         row = self._pending_row
         force = self._recent[:, ids].mean(axis=0) / self.weight[ids]
         row["peak_force"][ids] = np.maximum(row["peak_force"][ids], force)
-        first = self._touch_time[ids].min(axis=1)
-        done = ids[self.time - first >= PEAK_WINDOW - _EPS]
+        done = ids[self.time - self._landed[ids] >= PEAK_WINDOW - _EPS]
         if not len(done):
             return
         times = self._touch_time[done]
-        spread = times.max(axis=1) - times.min(axis=1)
+        spread = times.max(axis=1) - times.min(axis=1, initial=self.time, where=np.isfinite(times))
         row["touchdown_spread"][done] = spread
         row["pronk"][done] = (row["liftoff_spread"][done] <= LIFTOFF_SPREAD + _EPS) & (
             spread <= self._allowed_spread[done] + _EPS

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -29,8 +30,33 @@ class Channel:
 
 
 @dataclass(frozen=True)
+class ScanGrid:
+    """Points of the heading frame, below the base and ahead of it, at which the ground is looked up in a map."""
+
+    x: tuple[float, float] = (-0.4, 1.4)
+    """m, first and last row; forward is positive."""
+    side: float = 0.4
+    """m, how far to both sides. Columns lie half a spacing from the middle, one and a half, and so on."""
+    spacing: float = 0.1
+    """m between neighbours."""
+
+    @cached_property
+    def points(self) -> tuple[tuple[float, float], ...]:
+        """x and y, m, row by row in pairs, left before right."""
+        rows = round((self.x[1] - self.x[0]) / self.spacing) + 1
+        columns = round(self.side / self.spacing)
+        places = [(self.x[0] + self.spacing * i, self.spacing * (j + 0.5)) for i in range(rows) for j in range(columns)]
+        return tuple((x, sign * y) for x, y in places for sign in (1.0, -1.0))
+
+    @cached_property
+    def channel(self) -> Channel:
+        """What of it is seen: height of the base above the ground at each point."""
+        return Channel("ground_ahead", len(self.points), "m, base above ground", 2.0)
+
+
+@dataclass(frozen=True)
 class ObservationSpec:
-    """Frames of proprioception, newest first, and the command after them."""
+    """Frames of proprioception, newest first, the command after them, and at the end a scan of the ground if any."""
 
     frame: tuple[Channel, ...]
     ages: tuple[int, ...]
@@ -38,6 +64,8 @@ class ObservationSpec:
     command: tuple[Channel, ...]
     rate: float
     joints: tuple[str, ...] = JOINT_NAMES
+    scan: ScanGrid | None = None
+    """None for a blind policy; robots need a map, and their place on it, to provide one."""
 
     @property
     def frame_size(self) -> int:
@@ -46,8 +74,9 @@ class ObservationSpec:
 
     @property
     def size(self) -> int:
-        """Length of the whole observation: ``len(ages) * frame_size + 5``."""
-        return len(self.ages) * self.frame_size + sum(c.size for c in self.command)
+        """Length of the whole observation: ``len(ages) * frame_size + 5``, and the points of a scan."""
+        scan = self.scan.channel.size if self.scan else 0
+        return len(self.ages) * self.frame_size + sum(c.size for c in self.command) + scan
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for the card."""
@@ -63,6 +92,7 @@ class ObservationSpec:
                 command=tuple(Channel(**c) for c in data["command"]),
                 rate=float(data["rate"]),
                 joints=tuple(data["joints"]),
+                scan=scan_grid(data.get("scan")),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise LunarError(f"policy card: the observation specification cannot be read ({error})") from None
@@ -76,7 +106,20 @@ class ObservationSpec:
         for name in ("frame", "command", "rate", "joints"):
             if getattr(self, name) != getattr(other, name):
                 return f"'{name}' is {getattr(self, name)}, the other side has {getattr(other, name)}"
+        if self.scan and self.scan != other.scan:
+            return "it sees the ground ahead, for which a robot needs a map; distil it into a blind one"
         return ""
+
+
+def scan_grid(data: Mapping[str, Any] | None) -> ScanGrid | None:
+    """Of plain data. Raises TypeError and ValueError for what no grid has."""
+    if data is None:
+        return None
+    first, last = map(float, data["x"])
+    grid = ScanGrid((first, last), float(data["side"]), float(data["spacing"]))
+    if not (0.01 <= grid.spacing <= grid.side <= 5.0 and -5.0 <= first <= last <= 5.0):
+        raise ValueError(f"no scan has x {data['x']}, side {grid.side} and spacing {grid.spacing}")
+    return grid
 
 
 @dataclass(frozen=True, eq=False)

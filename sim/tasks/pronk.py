@@ -23,19 +23,22 @@ from sim.mdp.observations import NoiseConfig
 from sim.mdp.state import State
 from sim.physics.scene import PhysicsConfig
 from sim.robots.go2.facts import GO2
+from sim.spec.gravity import MOON
 from sim.spec.joints import NOMINAL_POSE
-from sim.spec.observation import PRONK_OBSERVATION
+from sim.spec.observation import PRONK_OBSERVATION, ScanGrid
+from sim.tensors import constant
 from sim.terrain.generators import TerrainConfig
 
-FALL_TILT = math.radians(60.0)  # a robot that leans further has fallen
+TRUNK_LOAD = 0.3  # lunar body weights on trunk and hips from which on the trunk bears load
 
 
 def default_rewards() -> dict[str, float]:
     """Weights per second of the last training stage."""
     return {
         "apex": 2.0, "velocity": 3.0, "yaw_rate": 0.5, "yaw_rate_error": -0.5, "push_off": 1.0,
-        "partial_contact": -3.0, "tilt": -3.0, "flight_momentum": -2.0, "impact": -0.5, "torque": -1e-4,
-        "action_rate": -0.03, "angular_rate": -0.02, "pose": -0.05,
+        "partial_contact": -3.0, "limb_contact": -2.0, "trunk_load": -2.0, "righting": 2.0, "tilt": -3.0,
+        "flight_momentum": -2.0, "impact": -0.5, "torque": -1e-4,
+        "power": -0.02,        "action_rate": -0.03, "angular_rate": -0.02, "pose": -0.05,
     }  # fmt: skip
 
 
@@ -53,10 +56,24 @@ class Shaping:
     """rad/s. Error at which ``yaw_rate`` has fallen to 1/e."""
     push_off_speed: float = 1.0
     """m/s. Upward speed up to which ``push_off`` grows."""
+    trunk_most: float = 2.0
+    """Lunar body weights up to which ``trunk_load`` grows."""
     soft_impact: float = 6.0
     """Lunar body weights that ``impact`` leaves free: what a stance of a 0.3 m hop needs anyway."""
     economy_gain: float = 2.0
     """1. An economy of 1 raises the cost of torque and impact by this times itself."""
+
+
+@dataclass(frozen=True)
+class FallConfig:
+    """When a robot has fallen. The defaults judge policies; training may be looser, so that getting up is practised."""
+
+    lying_time: float = 0.25
+    """s for which its trunk has borne 0.3 lunar body weights or more."""
+    tilt: float = math.radians(60.0)
+    """rad, while something touches the ground."""
+    tilt_in_flight: float = math.radians(90.0)
+    """rad, at any time."""
 
 
 @dataclass(frozen=True)
@@ -81,16 +98,17 @@ class WorldConfig:
     ages: tuple[int, ...] = PRONK_OBSERVATION.ages
     """Control steps back of the frames in the observation group ``policy``. Those that look back over a whole hop,
     1.6 s, take 0, 1, 2, 3, 4, 5, then every fifth up to 80."""
+    scan: ScanGrid | None = None
+    """Where the ground is seen in the observation group ``policy``; None: the policy is blind."""
     curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
     rewards: dict[str, float] = field(default_factory=default_rewards)
     """Weight per second of each reward term, by its name in sim/tasks/pronk.py."""
     shaping: Shaping = field(default_factory=Shaping)
     fall_penalty: float = 1.0
     """Taken off once when a trial ends by a fall."""
-    max_tilt: float = 0.785
-    """rad. A training trial ends beyond it."""
-    min_height: float = 0.12
-    """m. A training trial ends when the base is lower above the ground."""
+    fall: FallConfig = field(default_factory=FallConfig)
+    maps: int = 1
+    """Maps of each terrain, made with successive seeds, that the robots are spread over."""
 
 
 # Rewards. Each term returns a rate (N,), per second; the config gives its weight. Terms from Earth walking (a penalty
@@ -161,9 +179,37 @@ def flight_momentum(s: State, p: Shaping) -> Tensor:
 
 
 @reward
+def limb_contact(s: State, p: Shaping) -> Tensor:
+    """Legs whose knee or shin is on the ground."""
+    return s.limb_contact.sum(1).float()
+
+
+@reward
+def trunk_load(s: State, p: Shaping) -> Tensor:
+    """Force on trunk and hips, lunar body weights up to ``trunk_most``."""
+    return s.trunk_load.clamp(max=p.trunk_most)
+
+
+@reward
+def righting(s: State, p: Shaping) -> Tensor:
+    """How fast the trunk rights itself: rate of change of the cosine of its tilt, 1/s. Over a trial it adds up to the
+    difference between end and start, so that rocking earns nothing (Ng, Harada and Russell 1999)."""
+    (gx, gy, _), (wx, wy, _) = s.projected_gravity.unbind(1), s.angular_velocity.unbind(1)
+    return gy * wx - gx * wy
+
+
+@reward
+def power(s: State, p: Shaping) -> Tensor:
+    """Positive mechanical power of the joints, W, times the economy commanded."""
+    return (s.torque * s.joint_velocity).clamp(min=0.0).sum(1) * s.command[:, 4]
+
+
+@reward
 def impact(s: State, p: Shaping) -> Tensor:
-    """Total foot force over ``soft_impact``, in lunar body weights; economy raises it."""
-    excess = (s.total_force / s.weight - p.soft_impact).clamp(min=0.0)
+    """Total foot force over ``soft_impact``, in lunar body weights; economy raises it. Under another gravity force
+    counts in proportion to the speed of a landing from the same height: no robot is punished for where it is."""
+    force = s.total_force / (s.weight * (s.gravity / MOON).sqrt())
+    excess = (force - p.soft_impact).clamp(min=0.0)
     return excess * _economy(s, p)
 
 
@@ -188,8 +234,7 @@ def angular_rate(s: State, p: Shaping) -> Tensor:
 @reward
 def pose(s: State, p: Shaping) -> Tensor:
     """Squared distance of the joints from the nominal stance, rad^2."""
-    nominal = torch.as_tensor(NOMINAL_POSE, dtype=torch.float32, device=s.joint_position.device)
-    return (s.joint_position - nominal).square().sum(1)
+    return (s.joint_position - constant(NOMINAL_POSE, s.joint_position.device)).square().sum(1)
 
 
 def _economy(s: State, p: Shaping) -> Tensor:
@@ -216,9 +261,10 @@ def total(s: State, weights: dict[str, float], p: Shaping) -> Tensor:
     return rate
 
 
-# Ends. Training ends a trial at the config's ``max_tilt`` and ``min_height``, evaluation when the robot has fallen.
+# Ends.
 
 
-def fallen(s: State, max_tilt: float, min_height: float) -> Tensor:
-    """(N,) bool, tilt over ``max_tilt`` rad or base less than ``min_height`` m above the ground."""
-    return (s.tilt > max_tilt) | (s.height < min_height)
+def fallen(s: State, cfg: FallConfig) -> Tensor:
+    """(N,) bool, who lies or has tipped over."""
+    lies = s.lying_time >= cfg.lying_time - 1e-6
+    return lies | ((s.tilt > cfg.tilt) & s.touching) | (s.tilt > cfg.tilt_in_flight)

@@ -21,7 +21,7 @@ FLAT = HeightField(np.zeros((2, 2)), 100.0, (-50.0, -50.0))
 
 @pytest.fixture(scope="module")
 def blocky() -> Ground:
-    return Ground(TerrainConfig(kind="blocky", size=8.0), 0)
+    return Ground(TerrainConfig(kind="boulder", size=8.0), 0)
 
 
 @pytest.mark.parametrize("soil", ["rigid", "regolith"])

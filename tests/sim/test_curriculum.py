@@ -1,21 +1,24 @@
-"""Levels rise with success, fall with failure, and the best are spread over all of them."""
+"""Levels rise with success, fall with failure, and masters go where robots fall."""
 
 from __future__ import annotations
 
 import torch
 
-from sim.mdp.curriculum import CurriculumConfig, next_level
+from sim.mdp.curriculum import Curriculum, CurriculumConfig
+from sim.terrain.generators import LEVELS
 
 CFG = CurriculumConfig(enabled=True)
+TOP = LEVELS - 1
 
 
-def judge(level=4, seconds=20.0, fell=False, hops=14.0, distance=6.0, commanded=8.0, n=1, top=9):
+def judge(level=4, seconds=20.0, fell=False, hops=14.0, distance=6.0, commanded=8.0, n=1, curriculum=None):
     def column(value, dtype=torch.float32):
         return torch.full((n,), value, dtype=dtype)
 
-    return next_level(
-        CFG, column(level, torch.long), top, column(seconds), 20.0, column(fell, torch.bool), column(hops),
-        column(distance), column(commanded), torch.Generator().manual_seed(0),
+    curriculum = curriculum or Curriculum(CFG, 1, torch.device("cpu"))
+    return curriculum.next(
+        column(level, torch.long), column(seconds), 20.0, column(fell, torch.bool), column(hops), column(distance),
+        column(commanded), torch.Generator().manual_seed(0),
     )  # fmt: skip
 
 
@@ -28,10 +31,26 @@ def test_success_promotes_and_failure_demotes():
     assert judge(fell=True, seconds=10.1, hops=7.0).item() == 4
 
 
+def test_kinds_of_ground_keep_apart():
+    curriculum = Curriculum(CFG, 3, torch.device("cpu"))
+    assert judge(level=LEVELS + 4, curriculum=curriculum).item() == LEVELS + 5
+    assert judge(level=2 * LEVELS, fell=True, seconds=1.0, curriculum=curriculum).item() == 2 * LEVELS
+
+
 def test_levels_stay_in_range_and_masters_are_spread():
     assert judge(level=0, fell=True, seconds=1.0).item() == 0
-    spread = judge(level=9, n=500)
-    assert spread.min() == 0 and spread.max() == 9 and len(spread.unique()) == 10
+    spread = judge(level=TOP, n=500)
+    assert spread.min() == 0 and spread.max() == TOP and len(spread.unique()) == LEVELS
+
+
+def test_masters_return_to_hard_levels_and_most_where_robots_fall():
+    curriculum = Curriculum(CurriculumConfig(enabled=True, return_to=6), 2, torch.device("cpu"))
+    for _ in range(50):
+        judge(level=LEVELS + 8, fell=True, seconds=1.0, n=20, curriculum=curriculum)
+    drawn = judge(level=TOP, n=2000, curriculum=curriculum)
+    assert (drawn % LEVELS >= 6).all()
+    share = torch.bincount(drawn, minlength=2 * LEVELS) / len(drawn)
+    assert share[LEVELS + 8] > 0.5 and share[6] > 0.02, "one in ten of a sure fall's weight is kept for the rest"
 
 
 def test_a_robot_told_to_stay_is_not_demoted_for_staying():

@@ -38,7 +38,7 @@ def test_reward(state, name):
 def test_observations_and_terminations(state):
     assert observations.frame(state, observations.NoiseConfig(), None).shape == (3, SPEC.frame_size)
     assert observations.critic(state, SPEC).device.type == "meta"
-    assert pronk.fallen(state, 0.8, 0.1).device.type == "meta"
+    assert pronk.fallen(state, pronk.FallConfig()).device.type == "meta"
 
 
 def test_terrain():
@@ -49,4 +49,4 @@ def test_terrain():
         points, *HeightField(heights, 0.1, (0.0, 0.0)).height_and_slopes(points[..., 0], points[..., 1]), 0.17
     )
     assert all(part.device.type == "meta" for part in laid)
-    assert [tuple(part.shape) for part in laid] == [(3, 9, 3), (3, 9, 4), (3, 5)]
+    assert [tuple(part.shape) for part in laid] == [(3, 13, 3), (3, 13, 4), (3, 5)]

@@ -51,7 +51,7 @@ def test_on_a_slope_all_planes_are_the_slope():
     _, position, rotation, ground = laid(slope, np.array([[0.3, -0.2, 0.4], [-1.0, 0.5, 0.6]]))
     np.testing.assert_allclose(position[..., 2], 0.4 * position[..., 0] - 0.3 * position[..., 1], atol=1e-9)
     expected = np.array([-0.4, 0.3, 1.0]) / np.sqrt(1.25)
-    np.testing.assert_allclose(normal_of(rotation), np.broadcast_to(expected, (2, 9, 3)), atol=1e-9)
+    np.testing.assert_allclose(normal_of(rotation), np.broadcast_to(expected, (2, 13, 3)), atol=1e-9)
     np.testing.assert_allclose(ground, position[:, [0, 1, 2, 3, BASE], 2], atol=1e-9)
 
 

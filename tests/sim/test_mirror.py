@@ -12,7 +12,7 @@ from sim.spec.observation import Channel
 
 
 def test_twins_on_both_sides_of_the_mirror():
-    world = PronkWorld(WorldConfig(num_envs=2, noise=NoiseConfig(0.0, 0.0, 0.0, 0.0)), 0, training=False)
+    world = PronkWorld(WorldConfig(num_envs=2, noise=NoiseConfig(0.0, 0.0, 0.0, 0.0)), 0)
     world.reset()
     mirrors = {name: Mirror(channels) for name, channels in group_specs(world.spec).items()}
     exchange = Mirror([ACTION])

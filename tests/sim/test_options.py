@@ -17,10 +17,11 @@ import torch
 from sim.envs.world import PronkWorld
 from sim.errors import LunarError
 from sim.mdp.curriculum import CurriculumConfig
-from sim.mdp.events import PushConfig, RandomisationConfig
+from sim.mdp.events import PushConfig, RandomisationConfig, ResetConfig
 from sim.physics.scene import PhysicsConfig
 from sim.robots.load import ROBOTS
-from sim.tasks.pronk import WorldConfig
+from sim.spec.observation import ScanGrid
+from sim.tasks.pronk import FallConfig, WorldConfig
 from sim.terrain.craters import PlacedCrater
 from sim.terrain.dem import DemConfig
 from sim.terrain.generators import TerrainConfig, load_terrain, make_terrain
@@ -36,19 +37,23 @@ BUSY = WorldConfig(
     randomisation=RandomisationConfig(
         gravity=(1.4, 1.9), rig_share=0.5, friction=(0.5, 1.0), rig_inertia=(0.1, 0.3), rig_friction=(0.0, 0.05),
         added_mass=(0.0, 1.0), com_offset=(0.01, 0.01, 0.01), stiffness=(0.9, 1.1), damping=(0.9, 1.1),
-        strength=(0.9, 1.0), delay=(0.0, 0.01),
+        strength=(0.9, 1.0), joint_friction=(0.1, 0.3), joint_friction_share=0.5, joint_damping=(0.1, 0.3),
+        delay=(0.0, 0.01),
     ),
     pushes=PushConfig(impulse=(1.0, 5.0), period=(0.02, 0.06)),
     commands=replace(WorldConfig().commands, period=0.06),
     curriculum=CurriculumConfig(enabled=True, promote_hops=0.0, promote_distance=0.3, demote_distance=-1.0),
-    max_tilt=0.1,
+    fall=FallConfig(tilt=0.1, tilt_in_flight=0.1),
+    resets=ResetConfig(trouble_fraction=0.5),
 )  # fmt: skip
 NO_RANGES = replace(BUSY.randomisation, gravity=None, friction=None)
 STANDING = {
-    "terrain": TerrainConfig(), "curriculum.enabled": False, "resets.air_fraction": 0.0, "max_tilt": 1.0,
+    "terrain": TerrainConfig(), "curriculum.enabled": False, "resets": ResetConfig(air_fraction=0.0),
+    "fall": FallConfig(),
     "shaping.soft_impact": 0.0, "episode_length": 1.0, "randomisation": NO_RANGES, "physics.gravity": 9.81,
     "num_envs": 24, "resets.joint_noise": 0.0, "resets.tilt_noise": 0.0,
 }  # fmt: skip
+COLLAPSING = STANDING | {"physics.kp": 0.0, "physics.gravity": 30.0}
 # What must be so for an option to matter, by the beginning of its path.
 SETTINGS: dict[str, dict[str, Any]] = {
     "physics.gravity": {"randomisation": NO_RANGES},
@@ -56,10 +61,22 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "physics.soil.k_": {"physics.soil.kind": "regolith"},
     "physics.soil.damping": {"physics.soil.kind": "regolith"},
     "physics.soil.spread": {"physics.soil.kind": "regolith"},
+    "physics.soil.share": {"physics.soil.kind": "regolith"},
     "rewards.push_off": STANDING,
     "rewards.impact": STANDING,
     "shaping.push_off_speed": STANDING,
     "shaping.soft_impact": STANDING,
+    "rewards.limb_contact": COLLAPSING,
+    "rewards.trunk_load": COLLAPSING,
+    "shaping.trunk_most": COLLAPSING,
+    "curriculum.return_to": {
+        "num_envs": 12,
+        "curriculum.start": 9,
+        "curriculum.promote_distance": -10.0,
+        "fall": FallConfig(),
+    },
+    "fall.tilt_in_flight": {},
+    "fall.tilt": {"fall": FallConfig(tilt=0.05)},
 }
 HIGH = "high.xml"  # a robot that is not the Go2
 VALUES: dict[str, Any] = {
@@ -72,11 +89,19 @@ VALUES: dict[str, Any] = {
     "physics.friction": 0.1,
     "physics.backend": "warp",  # refused where Warp is not installed; it is not, for this test
     "physics.soil.kind": "regolith",
+    "physics.soil.share": 0.5,
+    "pushes.period": (0.0, 0.02),
     "ages": (0, 1, 3),
+    "scan": ScanGrid(),
     "curriculum.promote_hops": 100.0,
     "curriculum.promote_distance": 100.0,
     "curriculum.demote_distance": 100.0,
-    "min_height": 0.35,
+    "fall.lying_time": 0.0,
+    "curriculum.return_to": 9,
+    "resets.fair_ground": -1.0,
+    "resets.obstacle_fraction": 1.0,
+    "randomisation.joint_friction_share": 1.0,
+    "shaping.trunk_most": 0.001,
     "commands.period": 0.0,
     "shaping.soft_impact": 1.0,
     "shaping.push_off_speed": 0.01,

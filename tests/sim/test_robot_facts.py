@@ -56,7 +56,9 @@ def test_rig_and_training_take_the_same_robot_from_a_file(tmp_path):
     training, rig = build_scene(PhysicsConfig(robot=path)), build_model(RigConfig(robot=path))
     for name in ("cone", "impratio", "solver", "density", "disableflags", "integrator"):
         assert getattr(training.opt, name) == getattr(rig.opt, name), name
-    assert not rig.dof_frictionloss.any() and not training.dof_frictionloss.any()
+    for model in (rig, training):  # what the file says of its joints is kept
+        joints = [model.joint(name).dofadr[0] for name in JOINT_NAMES]
+        np.testing.assert_array_equal(model.dof_frictionloss[joints], 5.0)
     for name in ROBOT_GEOMS:
         for what in ("size", "pos", "quat", "type"):
             np.testing.assert_array_equal(getattr(training.geom(name), what), getattr(rig.geom(name), what))

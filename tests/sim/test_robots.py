@@ -126,7 +126,8 @@ def test_a_robot_of_another_style_stands_and_moves(tmp_path, foot):
     targets[1, ::3] = 0.2
     for _ in range(50):
         physics.step(targets)
-    assert (physics.qpos[1, 7::3] - 0.2).abs().max() < 0.05  # friction losses of 5 N*m are gone
+    rest = (physics.qpos[1, 7::3] - 0.2).abs()  # the file's friction of 5 N*m holds joints short of their targets
+    assert 0.05 < rest.min() and rest.max() < 5.0 / cfg.kp
 
 
 def test_files_do_not_choose_solver_gravity_contacts_or_motors(tmp_path):

@@ -135,7 +135,7 @@ def test_strength_is_one_entry_per_pair():
     np.testing.assert_allclose(soft.pair_solref[pairs, 0], 0.5 * firm.pair_solref[pairs, 0])
     np.testing.assert_array_equal(soft.pair_solref[pairs, 1], firm.pair_solref[pairs, 1])
     np.testing.assert_array_equal(soft.pair_solimp, firm.pair_solimp)
-    assert len(pairs) == 8
+    assert len(pairs) == 16  # feet, knees, shins and hips
 
 
 def test_a_hard_landing_is_stable():
@@ -153,15 +153,16 @@ def test_a_soil_that_cannot_carry_is_refused():
 
 def test_every_robot_of_a_batch_has_its_own_soil():
     flat = HeightField(np.zeros((2, 2)), 100.0, (-50.0, -50.0))
-    physics = BatchPhysics(PhysicsConfig(soil=REGOLITH), 3, flat)
-    qpos = torch.zeros(3, 19)
+    physics = BatchPhysics(PhysicsConfig(soil=REGOLITH), 4, flat)
+    qpos = torch.zeros(4, 19)
     qpos[:, 2], qpos[:, 3], qpos[:, 7:] = 0.30, 1.0, torch.as_tensor(NOMINAL_POSE)
-    physics.reset(torch.arange(3), qpos, torch.zeros(3, 18))
-    physics.set_soil_strength(torch.tensor([0, 2]), torch.tensor([0.5, 2.0]))
+    physics.reset(torch.arange(4), qpos, torch.zeros(4, 18))
+    physics.set_soil(torch.arange(4), torch.tensor([0.5, 1.0, 2.0, 0.0]))
     for _ in range(120):
         physics.step(qpos[:, 7:])
     depths = RADIUS - physics.foot_position[:, :, 2].mean(1)
-    for depth, strength in zip(depths, (0.5, 1.0, 2.0), strict=True):
+    assert abs(float(depths[3])) < 1e-3  # without strength, rigid ground
+    for depth, strength in zip(depths[:3], (0.5, 1.0, 2.0), strict=True):
         soil = SoilConfig("regolith", k_phi=820e3 * strength, k_c=1.4e3 * strength)
         assert float(depth) == pytest.approx(bekker_depth(physics.mass * 1.62 / 4, soil), rel=0.2)
 

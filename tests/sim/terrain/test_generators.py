@@ -25,7 +25,7 @@ from sim.terrain.measure import slopes_at
 from sim.terrain.rocks import RockConfig
 
 SMALL = {"size": 16.0, "resolution": 0.1}
-LUNAR = ["mare", "highland", "crater-field", "crater-rim", "blocky", "polar-rough"]
+LUNAR = ["mare", "highland", "crater-field", "crater-rim", "blocky", "boulder", "polar-rough"]
 
 
 @pytest.fixture(scope="module")
