@@ -38,7 +38,7 @@ class CellWorld(PronkWorld):
             cfg, rewards={}, commands=replace(cfg.commands, period=0.0),
             curriculum=replace(cfg.curriculum, enabled=True),
         )  # fmt: skip
-        super().__init__(cfg, seed, device, training=False, threads=threads)
+        super().__init__(cfg, seed, device, threads=threads)
         self.cells = self.kinds * LEVELS * SPEEDS
         self.cell = torch.zeros(self.num_envs, dtype=torch.long, device=self.device)
         self.choose = choose or self._any

@@ -90,7 +90,7 @@ def _student(cfg: DistillConfig, teacher: Teacher | Demonstrations) -> tuple[Stu
     """The network that learns, and its card."""
     if cfg.method == "opsdc":
         return copy.deepcopy(actor_of(teacher)).requires_grad_(True), teacher.card
-    spec = replace(teacher.card.observation, ages=cfg.student.ages)
+    spec = replace(teacher.card.observation, ages=cfg.student.ages, scan=None)
     card = replace(teacher.card, observation=spec, model={"student": asdict(cfg.student)})
     card = Card.from_json(json.loads(json.dumps(card.to_json())), "of the student")  # as it will be read
     student = network(card)

@@ -78,12 +78,14 @@ class Job:
         seen = tuple(sorted({*self.ages, *teacher.card.observation.ages}))
         card = teacher.card
         physics = replace(cfg.world.physics, kp=card.kp, kd=card.kd)
-        world = replace(cfg.world, ages=seen, physics=physics, action_scale=card.action_scale)
+        world = replace(
+            cfg.world, ages=seen, scan=card.observation.scan, physics=physics, action_scale=card.action_scale
+        )
         choose = self._by_weight if cfg.cells.use == "sampler" else None
         self.world = CellWorld(world, cfg.seed, cfg.device, cfg.threads, choose)
         self.rates = SuccessRates(cfg.cells, self.world.cells, self.device)
         self.view = columns(self.world.spec, self.ages).to(self.device)
-        self.asked = columns(self.world.spec, card.observation.ages).to(self.device)
+        self.asked = columns(self.world.spec, card.observation.ages, card.observation.scan).to(self.device)
         self.now = self.world.reset()
 
     def __enter__(self) -> Job:
@@ -126,11 +128,10 @@ class Job:
     def collect(self, teacher_acts: bool = False) -> Samples:
         """A rollout in which the student acts by its mean, as it will on a robot, or the teacher does."""
         assert isinstance(self.teacher, Teacher)
-        group = self.teacher.card.group
         parts: dict[str, list[Tensor]] = {name: [] for name in ("observation", "asked", "action", "cell")}
         for _ in range(self.cfg.rollout):
             seen = self.now["policy"][:, self.view]
-            asked = self.now["policy"][:, self.asked] if group == "policy" else self.now["critic"]
+            asked = self.now["policy"][:, self.asked]
             action = self.teacher(asked).mean if teacher_acts else self.student(seen).action
             for name, value in zip(parts, (seen, asked, action, self.world.cell.clone()), strict=True):
                 parts[name].append(value)

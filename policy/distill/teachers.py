@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from policy.networks.policy_file import load_actor
 from policy.runtime.card import Card
 from policy.runtime.onnx_policy import OnnxPolicy
 from sim.errors import LunarError
-from sim.spec.observation import PRONK_OBSERVATION, ObservationSpec
+from sim.spec.observation import PRONK_OBSERVATION, ObservationSpec, ScanGrid
 
 _LARGEST = 8 * 2**30  # bytes of a log's arrays
 
@@ -31,7 +31,7 @@ class Teacher:
     network: torch.nn.Module | OnnxPolicy
 
     def __call__(self, observation: Tensor) -> Gaussian:
-        """What it would do at observations (P, size) of the group ``card.group``; of an ONNX file that gives no spread,
+        """What it would do at observations (P, size); of an ONNX file that gives no spread,
         with one of zero, which a divergence refuses and ``mse`` and what needs actions alone do not look at."""
         if isinstance(self.network, OnnxPolicy):
             out = self.network.infer(observation.cpu().numpy())
@@ -88,9 +88,9 @@ def actor_of(teacher: Teacher | Demonstrations) -> Actor:
     """The network of a teacher that shall teach itself.
 
     Raises:
-        LunarError: there is none, it is a student already, or it sees what only a simulator knows.
+        LunarError: there is none, it is a student already, or it sees the ground ahead.
     """
-    if isinstance(teacher, Demonstrations) or not isinstance(teacher.network, Actor) or teacher.card.group != "policy":
+    if isinstance(teacher, Demonstrations) or not isinstance(teacher.network, Actor) or teacher.card.observation.scan:
         raise LunarError(
             f"method 'opsdc' trains the policy itself: {teacher.name} is not the folder of a trained one for robots"
         )
@@ -102,7 +102,7 @@ def check_fits(teacher: Teacher | Demonstrations, robot: str, ages: tuple[int, .
     card = teacher.card
     if card.robot != robot:
         raise LunarError(f"teacher {teacher.name} drives the robot '{card.robot}', the world's is '{robot}'")
-    if difference := card.observation.difference(PRONK_OBSERVATION):
+    if difference := card.observation.difference(replace(PRONK_OBSERVATION, scan=card.observation.scan)):
         raise LunarError(f"teacher {teacher.name} does not fit this robot's observation: {difference}")
     if list(ages) != sorted(set(ages)) or ages[:1] != (0,):
         raise LunarError(f"student.ages are {list(ages)}; they must rise from 0")
@@ -113,11 +113,12 @@ def check_fits(teacher: Teacher | Demonstrations, robot: str, ages: tuple[int, .
         )
 
 
-def columns(spec: ObservationSpec, ages: tuple[int, ...]) -> Tensor:
-    """Indices of the frames ``ages`` and of the command in an observation of ``spec``."""
-    frame, command = torch.arange(spec.frame_size), torch.arange(len(spec.command))
+def columns(spec: ObservationSpec, ages: tuple[int, ...], scan: ScanGrid | None = None) -> Tensor:
+    """Indices of the frames ``ages``, of the command and, if asked for, of the scan in an observation of ``spec``."""
+    frame = torch.arange(spec.frame_size)
     starts = [spec.ages.index(age) * spec.frame_size for age in ages]
-    return torch.cat([*(start + frame for start in starts), len(spec.ages) * spec.frame_size + command])
+    after = torch.arange(len(spec.ages) * spec.frame_size, spec.size)
+    return torch.cat([*(start + frame for start in starts), after if scan else after[: len(spec.command)]])
 
 
 def load_demonstrations(path: Path) -> Demonstrations:

@@ -86,13 +86,13 @@ def evaluate(
     results: dict[str, dict[str, Any]] = {}
     for name in suite_names(suites):
         suite = load_suite(name)
-        world = PronkWorld(world_for(suite, card, robots), suite.seed if seed is None else seed, device, training=False)
+        world = PronkWorld(world_for(suite, card, robots), suite.seed if seed is None else seed, device, restart=False)
         if difference := card.observation.difference(world.spec):
             raise LunarError(f"policy {policy} does not fit the environment's observation: {difference}")
         seconds = suite.duration if duration is None else duration
         steps = round(seconds / world.dt)
         progress = None if tick is None else partial(tick, name, steps)
-        trials = run_trials(actor, world, seconds, card.group, card.estimates, progress)
+        trials = run_trials(actor, world, seconds, card.estimates, progress)
         results[name] = summarise(trials)
         if look is not None:
             look(name, trials)

@@ -14,6 +14,8 @@ COUNT_TIME = 20.0  # s that counts are scaled to
 MOVING = 0.1  # m/s: robots commanded to go slower have no cost of transport
 TOUCHDOWN = 0.1  # s before touch-down over which estimates are judged apart
 RECOVERY = 2.0  # s that a robot must stay up after a push
+HOPPING = 2.5  # s before the end within which a robot that hops has landed
+UPRIGHT = math.radians(60.0)
 BINS = 4  # of gravity
 
 
@@ -31,6 +33,9 @@ def summarise(trials: Trials) -> dict[str, Any]:
         "survival": float(trials.survived.mean()),
         "survival_low": low,
         "survival_high": high,
+        **_by_map(trials),
+        **_at_end(trials),
+        "knee_strikes": float((trials.strikes * alive).sum()) * scale,
         "hops": len(t) * scale,
         "pronks": float(t.pronk.sum()) * scale,
         "longest_run": float(longest_run(t, n).mean()),
@@ -48,6 +53,20 @@ def summarise(trials: Trials) -> dict[str, Any]:
         **_pushes(trials),
         **_by_gravity(trials),
     }  # fmt: skip
+
+
+def _by_map(trials: Trials) -> dict[str, float]:
+    """How survival differs from map to map: standard deviation over maps, and the worst."""
+    shares = [float(trials.survived[trials.map == k].mean()) for k in np.unique(trials.map)]
+    if len(shares) < 2:
+        return {}
+    return {"survival_sd_maps": float(np.std(shares, ddof=1)), "survival_worst_map": min(shares)}
+
+
+def _at_end(trials: Trials) -> dict[str, float]:
+    """Who is upright and hopping at the end, and which of those who fell are."""
+    well = (trials.tilt[-1] <= UPRIGHT) & (trials.landings >= trials.duration - HOPPING)
+    return {"hopping_at_end": float(well.mean()), "recovered": _mean(well[~trials.survived])}
 
 
 def wilson(successes: int, trials: int, z: float = 1.96) -> tuple[float, float]:

@@ -11,7 +11,10 @@ from sim.envs.world import WorldConfig
 from sim.errors import LunarError
 
 FOLDER = CONFIGS / "eval"
-ALL = ("flat", "mare", "highland", "craters", "rim", "blocky", "gravity", "push", "payload")
+ALL = (
+    "flat", "mare", "highland", "craters", "rim", "blocky", "boulder", "regolith", "joints", "sensors", "delay",
+    "gravity", "push", "payload", "recover",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -61,5 +64,6 @@ def world_for(suite: SuiteConfig, card: Card, robots: int) -> WorldConfig:
     physics = replace(suite.world.physics, robot=card.robot, kp=card.kp, kd=card.kd, joint_sensors=True)
     return replace(
         suite.world, num_envs=robots, physics=physics, action_scale=card.action_scale, ages=card.observation.ages,
-        commands=replace(suite.world.commands, period=0.0), rewards={}, episode_length=2.0 * suite.duration,
+        scan=card.observation.scan, commands=replace(suite.world.commands, period=0.0), rewards={},
+        episode_length=2.0 * suite.duration,
     )  # fmt: skip

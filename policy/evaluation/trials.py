@@ -44,7 +44,7 @@ class Recording:
 class Trials:
     """T control steps of N trials. Row k of an array holds the state before step k, or what happened during it.
 
-    Rows after a robot's fall are another trial's, to be masked by ``alive``.
+    Robots go on after a fall; rows from then on are to be masked by ``alive``.
     """
 
     dt: float
@@ -57,6 +57,14 @@ class Trials:
     """kg, of the robot without a payload."""
     survived: np.ndarray
     """(N,) bool."""
+    map: np.ndarray
+    """(N,) whole numbers, which of the suite's maps each robot was on."""
+    tilt: np.ndarray
+    """(T, N) rad."""
+    strikes: np.ndarray
+    """(T, N) legs whose knee or shin struck the ground in the step."""
+    landings: np.ndarray
+    """(N,) s, the last touch-down of a hop, whether before or after a fall; -infinity without one."""
     hops: HopTable
     """Completed before the robot's fall."""
     alive: np.ndarray
@@ -142,7 +150,6 @@ def run_trials(
     actor: Actor | Student,
     world: PronkWorld,
     duration: float,
-    group: str = "policy",
     estimates: tuple[str, ...] = (),
     tick: Callable[[], None] | None = None,
 ) -> Trials:
@@ -152,7 +159,6 @@ def run_trials(
         actor: the policy; its mean actions are taken.
         world: fresh, with ``physics.joint_sensors``.
         duration: s.
-        group: of the observations that the actor is fed.
         estimates: names of the actor's estimates.
         tick: called after every control step.
     """
@@ -167,15 +173,18 @@ def run_trials(
     limits = MotorLimits(torque, speed, robot.corner)
     record = _Record(steps)
     alive = np.ones(n, dtype=bool)
+    down = torch.zeros(n, 4, dtype=torch.bool, device=world.device)
     lifetime = np.full(n, duration)
     obs = world.reset()
     world.hops.drain()
     command, gravity = world.command.cpu().numpy().copy(), world.state.gravity.cpu().numpy()  # a fall draws anew
     for k in range(steps):
         with torch.no_grad():
-            out = actor(obs[group])
+            out = actor(obs["policy"])
         record.keep(k, alive=alive, airborne=world.hops.airborne, estimate=out.estimate, **_seen(world.state))
         step = world.step(out.action)
+        before, down = down, world.state.limb_contact
+        record.keep(k, strikes=(down & ~before).sum(1), tilt=world.state.tilt)
         record.keep(k, foot_force=physics.foot_force.amax(1), pushed=world.pushes.kind)
         record.keep(k, **effort(physics.joint_torque, physics.joint_speed, limits))
         record.keep(
@@ -189,7 +198,10 @@ def run_trials(
         if tick is not None:
             tick()
     table = world.hops.table()
-    own = table.liftoff_time + table.flight_time <= lifetime[table.robot] + 1e-6
+    touchdown = table.liftoff_time + table.flight_time
+    landings = np.full(n, -np.inf)
+    np.maximum.at(landings, table.robot, touchdown)
+    own = touchdown <= lifetime[table.robot] + 1e-6
     qpos, height, force = (record.rows.pop(name) for name in ("qpos", "height", "every_force"))
     shown = int(np.argmax(alive[:CANDIDATES]))
     recording = Recording(
@@ -199,7 +211,7 @@ def run_trials(
     return Trials(
         dt=dt, command=command, gravity=gravity, mass=physics.mass, survived=alive, estimates=estimates,
         hops=HopTable(**{name: column[own] for name, column in vars(table).items()}),
-        recording=recording, **record.rows,
+        recording=recording, map=physics.level.cpu().numpy(), landings=landings, **record.rows,
     )  # fmt: skip
 
 

@@ -47,8 +47,8 @@ def write_header(folder: Path, out: Path, int8: bool = False) -> dict[str, Any]:
         LunarError: the policy cannot be read, does what C has no words for here, or the float header differs.
     """
     actor, card = load_actor(folder)
-    if card.group != "policy":
-        raise LunarError(f"policy {folder} sees what only a simulator knows; distil it into one that a robot can run")
+    if card.observation.scan:
+        raise LunarError(f"policy {folder} sees the ground ahead, for which a robot needs a map; distil it first")
     name = _identifier(f"{folder.resolve().name}{'_int8' if int8 else ''}")
     program = translate(actor, int8)
     out.write_text(header(name, card, program))

@@ -65,7 +65,7 @@ class _Writer:
         self.program, self.int8, self.layer_count = Program(size), int8, 0
 
     def actor(self, actor: Actor, observation: np.ndarray) -> None:
-        features = [observation[: actor.newest], observation[-actor.commands :]]
+        features = [observation[: actor.newest], observation[actor.after :]]
         if actor.encoders:
             estimate, latents = self._encoders(actor.encoders, observation)
             features += [estimate, *latents]

@@ -12,30 +12,28 @@ from policy.networks.distributions import Gaussian
 from policy.networks.encoder import ESTIMATES, EncoderConfig, Encoders
 from policy.networks.layers import mlp
 from sim.errors import LunarError
-from sim.mdp.observations import CRITIC
-from sim.spec.observation import ObservationSpec
+from sim.mdp.observations import CRITIC, group_specs
+from sim.spec.observation import ObservationSpec, ScanGrid
 
 # Truth of the estimates in the critic's observation: column and scale.
 _STARTS = {c.name: (sum(d.size for d, _ in CRITIC[:i]), c.scale) for i, (c, _) in enumerate(CRITIC)}
 _TRUTH = {f"v{axis}": (_STARTS["velocity"][0] + k, _STARTS["velocity"][1]) for k, axis in enumerate("xyz")} | {
     "height": _STARTS["com_height"]
 }
-CRITIC_SIZE = sum(c.size for c, _ in CRITIC)
-"""Values of the privileged state in the critic's observation, before the command."""
 
 
 @dataclass(frozen=True)
 class ModelConfig:
     """What a policy sees and how it is built; all of it stands in the policy's card."""
 
-    group: str = "policy"
-    """Observation group of the actor: ``policy``, or ``critic`` for a privileged teacher that no robot can run."""
     hidden: tuple[int, ...] = (256, 128)
     """Widths of the actor's hidden layers."""
     newest: int = 3
     """Newest frames that the actor sees as they are, besides what the encoders make of them."""
     encoders: dict[str, EncoderConfig] = field(default_factory=dict)
     """Horizons of the internal model by name; none for a plain policy."""
+    scan: ScanGrid | None = None
+    """Where it sees the ground; None: it is blind, as a robot without a map is."""
 
     @property
     def ages(self) -> tuple[int, ...]:
@@ -68,16 +66,18 @@ class Actor(nn.Module):
         super().__init__()
         _check(cfg, spec)
         self.cfg = cfg
-        self.size = spec.size if cfg.group == "policy" else CRITIC_SIZE + len(spec.command)
+        self.size = spec.size
         self.newest = cfg.newest * spec.frame_size
-        self.commands = len(spec.command)
+        self.after = len(spec.ages) * spec.frame_size
+        self.state_size = sum(c.size for c in group_specs(spec)["critic"]) - len(spec.command)
+        """Values of the privileged state in the critic's observation, before the command."""
         self.encoders = Encoders(cfg.encoders, spec.ages, spec.frame_size) if cfg.encoders else None
         names = self.encoders.names if self.encoders else ()
         self.estimates = names
         self.truth_columns = [_TRUTH[name][0] for name in names]
         self._scales: Tensor
         self.register_buffer("_scales", torch.tensor([_TRUTH[name][1] for name in names]), persistent=False)
-        plain = self.size if cfg.group == "critic" else self.newest + self.commands
+        plain = self.newest + spec.size - self.after
         self.feature_size = plain + len(names) + sum(e.latent for e in cfg.encoders.values())
         self.head = mlp(self.feature_size, cfg.hidden, actions)
         with torch.no_grad():  # the first policy stands still
@@ -86,7 +86,7 @@ class Actor(nn.Module):
         self.log_std = nn.Parameter(torch.full((actions,), initial_std).log())
 
     def features(self, observation: Tensor) -> Tensor:
-        """(N, F) what the head sees: newest frames, command, estimates, latents; or the critic's group as it is."""
+        """(N, F) what the head sees: newest frames, command, scan, estimates, latents."""
         return self._features(observation)[0]
 
     def forward(self, observation: Tensor) -> ActorOutput:
@@ -102,9 +102,7 @@ class Actor(nn.Module):
 
     def _features(self, observation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         nothing = observation[:, :0]
-        if self.cfg.group == "critic":
-            return observation, nothing, nothing
-        plain = torch.cat([observation[:, : self.newest], observation[:, -self.commands :]], dim=1)
+        plain = torch.cat([observation[:, : self.newest], observation[:, self.after :]], dim=1)
         if self.encoders is None:
             return plain, nothing, nothing
         estimate, latents = self.encoders(observation)
@@ -113,8 +111,8 @@ class Actor(nn.Module):
 
 
 def _check(cfg: ModelConfig, spec: ObservationSpec) -> None:
-    if cfg.group not in ("policy", "critic") or (cfg.group == "critic" and cfg.encoders):
-        raise LunarError(f"model.group is '{cfg.group}'; it must be policy, or critic without encoders")
+    if cfg.scan != spec.scan:
+        raise LunarError(f"model.scan is {cfg.scan}, the observation's is {spec.scan}: they must be the same")
     if not 0 < cfg.newest <= len(spec.ages):
         raise LunarError(f"model.newest is {cfg.newest}; the observation has {len(spec.ages)} frames")
     seen: list[str] = []

@@ -14,6 +14,7 @@ from policy.networks.encoder import EncoderConfig
 from policy.networks.student import Student, StudentConfig, joint_bins
 from policy.runtime.card import Card
 from sim.errors import LunarError
+from sim.spec.observation import scan_grid
 
 ZOO = Path(__file__).resolve().parent.parent / "zoo"
 
@@ -77,9 +78,9 @@ def network(card: Card) -> Actor | Student:
 
 def model_config(fields: dict[str, Any]) -> ModelConfig:
     """What a card's ``model`` says of the networks. Raises TypeError on a field that no model has."""
-    model = dict(fields)
+    model = {name: value for name, value in fields.items() if name != "scan"}
     encoders = {name: EncoderConfig(**_tuples(encoder)) for name, encoder in model.pop("encoders", {}).items()}
-    return ModelConfig(**_tuples(model), encoders=encoders)
+    return ModelConfig(**_tuples(model), encoders=encoders, scan=scan_grid(fields.get("scan")))
 
 
 def _tuples(fields: dict[str, Any]) -> dict[str, Any]:

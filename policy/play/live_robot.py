@@ -15,10 +15,10 @@ from sim.mdp.state import heading, rotate_inverse, to_heading
 from sim.physics.batch import BatchPhysics
 from sim.physics.scene import PhysicsConfig
 from sim.spec.gravity import lunar_weight
-from sim.spec.hops import HopDetector
+from sim.spec.hops import LOAD_FRACTION, HopDetector
 from sim.spec.joints import LEGS
 from sim.spec.observation import SENSORS
-from sim.tasks.pronk import FALL_TILT
+from sim.tasks.pronk import TRUNK_LOAD, FallConfig
 from sim.terrain.height_field import HeightField
 
 LYING_TIME = 2.0  # s between a fall and the next start
@@ -150,7 +150,7 @@ class LiveRobot:
         self._bias = {s.name: self._error(f"{s.name}_bias", s.size) for s in SENSORS}
         self._tally = Tally()
         self._lies_for = 0.0
-        self._lying = False
+        self._lying, self._lying_time = False, 0.0
 
     def step(self, command: np.ndarray) -> Moment:
         """One control step under ``command`` (5,), in the units and order of ``HopCommand``.
@@ -213,8 +213,9 @@ class LiveRobot:
         force, height = physics.foot_force.numpy(), physics.base_height.numpy()
         speed, spread = physics.com_velocity[:, :, 2].numpy(), np.ptp(physics.ground[:, :4].numpy(), axis=1)
         tilt = np.array([self._tilt()])
+        other = (physics.limb_force.sum(2) + physics.trunk_force).numpy()
         for k in range(self.cfg.substeps):
-            self._hops.update(force[:, k], height[:, k], speed[:, k], tilt, spread)
+            self._hops.update(force[:, k], height[:, k], speed[:, k], tilt, spread, other[:, k])
         new, t = self._hops.drain(), self._tally
         for k in range(len(new)):
             run = t.run + 1 if new.pronk[k] else 0
@@ -226,8 +227,12 @@ class LiveRobot:
 
     def _watch(self) -> None:
         """Let it go limp when it has fallen."""
-        height = float(self.physics.qpos[0, 2] - self.physics.ground[0, 4])
-        if self._tilt() > FALL_TILT or height < self.physics.robot.lying_height:
+        weight, fall = lunar_weight(self.physics.mass), FallConfig()
+        bears = float(self.physics.trunk_force.mean()) >= TRUNK_LOAD * weight
+        self._lying_time = self._lying_time + self.cfg.control_dt if bears else 0.0
+        touches = bool((self.physics.foot_force + self.physics.limb_force > LOAD_FRACTION * weight).any()) or bears
+        tilt = self._tilt()
+        if (self._lying_time >= fall.lying_time) or (tilt > fall.tilt and touches) or tilt > fall.tilt_in_flight:
             self._lying = True
             self._falls += 1
             self._set_stiffness(0.0)

@@ -43,7 +43,7 @@ class Card:
     default_command: list[float]
     """Command used when nobody gives one, shape (5,)."""
     model: dict[str, Any] = field(default_factory=dict)
-    """How the networks are built: ``group``, ``hidden``, ``newest``, ``encoders`` by name (policy/internal_model); or
+    """How the networks are built: ``hidden``, ``newest``, ``encoders`` by name (policy/internal_model); or
     ``student`` (policy/networks/student.py)."""
     training: dict[str, Any] = field(default_factory=dict)
     """``command``, ``steps``, ``seed``, ``revision``, ``minutes``."""
@@ -56,11 +56,6 @@ class Card:
         """Names of the policy's estimates, in order of its output: of vx, vy, vz (m/s, heading frame), height (m)."""
         named = [name for encoder in self.model.get("encoders", {}).values() for name in encoder["estimates"]]
         return tuple(name for name in ("vx", "vy", "vz", "height") if name in named)
-
-    @property
-    def group(self) -> str:
-        """Observation group that the policy sees: ``policy``, or ``critic``, which exists in simulation only."""
-        return self.model.get("group", "policy")
 
     @property
     def action_size(self) -> int:
@@ -147,8 +142,6 @@ def _ages_problem(ages: tuple[int, ...]) -> str:
 def _model_problem(model: object) -> str:
     if not isinstance(model, dict) or not isinstance(model.get("encoders", {}), dict):
         return f"model is {str(model)[:80]}"
-    if model.get("group", "policy") not in ("policy", "critic"):
-        return f"model.group is {str(model['group'])[:80]}"
     encoders = model.get("encoders", {})
     if len(encoders) > _MOST or not all(isinstance(e, dict) and _names(e.get("estimates")) for e in encoders.values()):
         return f"model.encoders is {str(encoders)[:80]}"

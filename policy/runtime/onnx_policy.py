@@ -71,10 +71,6 @@ class OnnxPolicy:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime raises its own private types
             raise LunarError(f"{path} is not a valid ONNX file: {error}") from None
-        if self.card.group != "policy":
-            raise LunarError(
-                f"policy {folder} sees what only a simulator knows; distil it into one that a robot can run"
-            )
         sizes = {
             value.name: list(value.shape)[-1] for value in (*self._session.get_inputs(), *self._session.get_outputs())
         }

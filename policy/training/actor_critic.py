@@ -46,13 +46,13 @@ class AsymmetricPolicy(ActorCriticPolicy):
 
     def forward(self, obs: dict[str, Tensor], deterministic: bool = False) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
         """SB3's interface: actions, values, log probabilities."""
-        said = self.distribution(self.actor.features(obs[self.model.group]))
+        said = self.distribution(self.actor.features(obs["policy"]))
         action = said.mean if deterministic else said.sample()
         return action, self.critic(obs["critic"]), said.log_prob(action)
 
     def evaluate_actions(self, obs: dict[str, Tensor], actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
         """SB3's interface: values, log probabilities, entropies."""
-        said = self.distribution(self.actor.features(obs[self.model.group]))
+        said = self.distribution(self.actor.features(obs["policy"]))
         return self.critic(obs["critic"]), said.log_prob(actions), said.entropy().expand(len(actions))
 
     def predict_values(self, obs: dict[str, Tensor]) -> Tensor:  # type: ignore[override]

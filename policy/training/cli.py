@@ -21,7 +21,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import CSVOutputFormat, Logger, configure
 
-from policy.networks.policy_file import save_policy
+from policy.networks.actor import Actor
+from policy.networks.policy_file import load_actor, save_policy
 from policy.runtime.card import Card
 from policy.training import checkpoint
 from policy.training.config import TrainConfig
@@ -50,8 +51,10 @@ def run(cfg: TrainConfig, command: str) -> dict[str, Any]:
         if threads:
             torch.set_num_threads(threads)
         seed = cfg.seed + SEED_STRIDE * group.rank
-        world = PronkWorld(replace(cfg.world, ages=cfg.ppo.model.ages), seed, device, threads=threads)
+        world = PronkWorld(cfg.seen_world, seed, device, threads=threads)
         model = LunarPPO(LunarVecEnv(world), cfg.ppo, cfg.seed, device, group)
+        if cfg.start:
+            _start(cfg, model)
         torch.manual_seed(seed)  # of the action noise; the networks are the same in all processes
         return _train(cfg, model, command)
 
@@ -83,6 +86,20 @@ def _train(cfg: TrainConfig, model: LunarPPO, command: str) -> dict[str, Any]:
         "diverged": model.env.world.diverged,  # type: ignore[union-attr]
         "policy": str(out),
     }
+
+
+def _start(cfg: TrainConfig, model: LunarPPO) -> None:
+    """Begin with the policy that ``cfg`` names.
+
+    Raises:
+        LunarError: it cannot be read, or has another observation or other networks than the training.
+    """
+    actor, _ = load_actor(cfg.start)
+    if not isinstance(actor, Actor) or actor.cfg != cfg.ppo.model:
+        raise LunarError(
+            f"start {cfg.start}: its networks are not those of ppo.model; name the config it was made with"
+        )
+    model.start_from(actor, cfg.warm_up)
 
 
 def _resume(cfg: TrainConfig, model: LunarPPO) -> dict[str, Any]:
@@ -129,7 +146,7 @@ def make_card(cfg: TrainConfig, training: dict[str, Any]) -> Card:
     """The card of a policy trained with ``cfg``."""
     physics = cfg.world.physics
     return Card(
-        observation=replace(PRONK_OBSERVATION, ages=cfg.ppo.model.ages),
+        observation=replace(PRONK_OBSERVATION, ages=cfg.ppo.model.ages, scan=cfg.ppo.model.scan),
         robot=physics.robot,
         action_scale=cfg.world.action_scale,
         default_pose=NOMINAL_POSE.tolist(),
@@ -171,6 +188,7 @@ class TrainingProgress(BaseCallback):
         self.stage = before["stage"] if before.get("stages") == self.stages else 0
         self.hops_per_20s = 0.0
         self.interrupted = self.stopping = False
+        self.share = 0.0
         self.bar = Progress(
             TextColumn("train"), BarColumn(), TextColumn("{task.percentage:3.0f}%"), TimeElapsedColumn(),
             TextColumn("ETA"), TimeRemainingColumn(), TextColumn("{task.fields[text]}"), console=Console(stderr=True),
@@ -208,20 +226,28 @@ class TrainingProgress(BaseCallback):
     def _on_training_start(self) -> None:
         if self.group.leads:
             self.bar.start()
+        self.share = self.num_timesteps / self.steps
         self._enter_stage()
 
     def _on_rollout_start(self) -> None:
         """All processes agree on what to do: an interruption of one ends all, and the leader's clock rules."""
         due = self.group.leads and self.clock() - self.saved >= 60.0 * self.cfg.checkpoint_minutes
-        flags = torch.tensor([float(due), float(self.interrupted)], device=self.model.device)
-        due, self.stopping = (bool(flag) for flag in self.group.max(flags).tolist())
+        flags = torch.tensor([float(due), float(self.interrupted), self._share()], device=self.model.device)
+        due, stopping, self.share = self.group.max(flags).tolist()
+        self.stopping = bool(stopping)
         if due:
             self.save()
 
     def _on_step(self) -> bool:
         # several processes can stop between rollouts only, or some would wait for the others for ever
         self.interrupted |= self.stopping
-        return not (self.interrupted if self.group.size == 1 else self.stopping)
+        return self.share < 1.0 and not (self.interrupted if self.group.size == 1 else self.stopping)
+
+    def _share(self) -> float:
+        """Of the training that is done, by its steps or its time."""
+        steps = self.num_timesteps / self.steps
+        limit = self.cfg.minutes
+        return max(steps, (self.before.get("minutes", 0.0) + self.seconds / 60.0) / limit) if limit else steps
 
     def _on_rollout_end(self) -> None:
         world, rollout = self.model.env.world, self.model.rollout  # type: ignore[union-attr, attr-defined]
@@ -233,6 +259,7 @@ class TrainingProgress(BaseCallback):
         record("hops/hops_per_20s", self.hops_per_20s)
         record("hops/pronks_per_20s", 20.0 * float(table.pronk.sum()) / seconds)
         record("hops/ends_per_20s", falls)
+        record("hops/limbs_down", float(world.state.limb_contact.float().mean()))
         record("train/reward", float(rollout.rewards.mean()) / world.dt)
         if len(table):
             record("hops/apex_gain", float(table.apex_gain.mean()))
@@ -241,7 +268,8 @@ class TrainingProgress(BaseCallback):
         record("time/steps", self.num_timesteps)
         self.logger.dump(self.num_timesteps)
         text = f"{self.num_timesteps / 1e6:.1f}M steps  {self.hops_per_20s:4.1f} hops/20 s  {falls:4.1f} ends/20 s"
-        self.bar.update(self.task, completed=min(self.num_timesteps, self.steps), text=text)
+        self.bar.update(self.task, completed=min(self._share(), 1.0) * self.steps, text=text)
+        self.share = max(self.share, self.num_timesteps / self.steps)
         self._enter_stage()
 
     def _on_training_end(self) -> None:
@@ -251,11 +279,12 @@ class TrainingProgress(BaseCallback):
         cfg, until = self.cfg, self.cfg.until
         if not until:
             return
-        due = next((i for i, share in enumerate(until) if self.num_timesteps < share * self.steps), len(until) - 1)
+        due = next((i for i, share in enumerate(until) if self.share < share), len(until) - 1)
         self.stage = max(self.stage, due)  # more steps than before do not lead back
         stage, rewards = cfg.stages[self.stage], cfg.world.rewards
         weights = {name: weight * stage.rewards.get(name, 1.0) for name, weight in rewards.items()}
-        self.model.env.world.weights = weights  # type: ignore[union-attr]
+        world = self.model.env.world  # type: ignore[union-attr]
+        world.weights, world.pushes.factor = weights, stage.pushes
         self.model.set_stage(stage.learning_rate, stage.entropy)  # type: ignore[attr-defined]
 
 

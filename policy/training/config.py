@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from policy.networks.actor import ModelConfig
 from sim.envs.world import WorldConfig
@@ -77,6 +77,8 @@ class Stage:
     """1. Factor of ``ppo.entropy``."""
     rewards: dict[str, float] = field(default_factory=dict)
     """1. Factors of weights in ``world.rewards``; 1 for those that are not named."""
+    pushes: float = 1.0
+    """1. Factor of the impulse of ``world.pushes``."""
 
 
 @dataclass(frozen=True)
@@ -88,8 +90,16 @@ class TrainConfig:
     """Folder for the policy."""
     steps: int = 10_000_000
     """Environment steps (control steps summed over robots), those before a resumption included."""
+    minutes: float = 0.0
+    """min after which a training ends whose steps are not done yet, those before a resumption included; its stages then
+    end at their shares of the time. 0 for no limit."""
     resume: str = ""
     """Folder of a training to continue, or its checkpoint. Its own config is taken unless ``--config`` names one."""
+    start: str = ""
+    """Folder of a policy to start from, of the same observation and networks, instead of from random weights."""
+    warm_up: int = 20
+    """Updates after such a start in which the critic alone learns: a policy comes without one, and a new one's advice
+    would ruin it."""
     checkpoint_minutes: float = 3.0
     """min between checkpoints; one more is written at the end."""
     seed: int = 1
@@ -104,7 +114,7 @@ class TrainConfig:
     quick: bool = False
     """A few updates only, to try the command."""
     world: WorldConfig = field(default_factory=WorldConfig)
-    """Its ``ages`` are those that the model sees."""
+    """Its ``ages`` and ``scan`` are those that the model sees."""
     ppo: PPOConfig = field(default_factory=PPOConfig)
     stages: list[Stage] = field(default_factory=list)
     """In order, or a file that lists them; as many are used as ``until`` ends."""
@@ -112,12 +122,21 @@ class TrainConfig:
     """1. Shares of the training's steps at which the first stages end, one for each that is used; after the last, its
     weights stay."""
 
+    @property
+    def seen_world(self) -> WorldConfig:
+        """The world with observations of what the model sees."""
+        return replace(self.world, ages=self.ppo.model.ages, scan=self.ppo.model.scan)
+
     def check(self) -> None:
-        """Raise LunarError for stages that do not fit the rest."""
+        """Raise LunarError for stages that do not fit the rest, and a time that is none."""
+        if not self.minutes >= 0.0:
+            raise LunarError(f"minutes is {self.minutes}; give the training's time, or 0 for no limit")
         if len(self.until) > len(self.stages) or list(self.until) != sorted(self.until):
             raise LunarError(f"until is {list(self.until)}: it must rise and end one of {len(self.stages)} stages each")
         if self.stages and not self.until:
             raise LunarError(f"until is empty, but {len(self.stages)} stages are named: say where each ends")
+        if self.start and self.resume:
+            raise LunarError("start and resume exclude each other: a checkpoint holds the policy that it goes on with")
         for i, stage in enumerate(self.stages):
             for name in stage.rewards:
                 if name not in self.world.rewards:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import log_softmax, normalize
 from torch.nn.utils import clip_grad_norm_
 
-from policy.networks.actor import CRITIC_SIZE, Actor
+from policy.networks.actor import Actor
 from policy.networks.layers import mlp
 from policy.training.config import EstimatorConfig
 from policy.training.distributed import ALONE, Group
@@ -25,7 +25,7 @@ class Targets(nn.Module):
     def __init__(self, actor: Actor, prototypes: int) -> None:
         super().__init__()
         sizes = {name: e.latent for name, e in actor.cfg.encoders.items()}
-        self.embeddings = nn.ModuleDict({name: mlp(CRITIC_SIZE, (128, 64), size) for name, size in sizes.items()})
+        self.embeddings = nn.ModuleDict({name: mlp(actor.state_size, (128, 64), size) for name, size in sizes.items()})
         self.prototypes = nn.ParameterDict(
             {name: nn.Parameter(normalize(torch.randn(prototypes, size), dim=1)) for name, size in sizes.items()}
         )
@@ -47,7 +47,7 @@ class EstimatorLearner:
         self.actor, self.encoders, self.cfg = actor, actor.encoders, cfg
         self.targets = Targets(actor, cfg.prototypes).to(device)
         self.parameters = [*self.encoders.parameters(), *self.targets.parameters()]
-        self.optimizer = torch.optim.Adam(self.parameters, lr=cfg.learning_rate)
+        self.optimizer = torch.optim.Adam(self.parameters, lr=cfg.learning_rate, eps=1e-5)
 
     def scale_rate(self, factor: float) -> None:
         """From now on learn at ``factor`` times the configured rate."""
@@ -67,13 +67,14 @@ class EstimatorLearner:
             ``estimate_loss`` and ``contrast_loss``.
         """
         estimate, latents = self.encoders(observation)
-        count = self.group.sum(torch.tensor(float(len(critic)), device=critic.device))
+        count = self.group.sum(torch.full((), float(len(critic)), device=critic.device))
         error = estimate - critic[:, self.actor.truth_columns]
         regression = error.square().sum() / (count * max(error.shape[1], 1))
         contrast = self.contrast(latents, successor, follows) if self.cfg.contrast else torch.zeros_like(regression)
         loss = regression + self.cfg.contrast * contrast
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        if loss.requires_grad:  # else the encoders rest, and without a contrast nothing learns
+            loss.backward()
         losses = self.group.sum_gradients(self.parameters, torch.stack([regression, contrast]).detach())
         clip_grad_norm_(self.parameters, 10.0)
         self.optimizer.step()
@@ -84,12 +85,13 @@ class EstimatorLearner:
 
     def contrast(self, latents: dict[str, Tensor], successor: Tensor, follows: Tensor) -> Tensor:
         """Scalar mean over the horizons of the swapped-prototype loss; this process's part of it."""
-        cfg, state = self.cfg, successor[follows, :CRITIC_SIZE]
+        cfg, rows = self.cfg, follows.nonzero().squeeze(1)
+        state = successor[rows, : self.actor.state_size]
         count = self.group.sum(follows.sum()).clamp(min=1)
         losses = []
         for name, latent in latents.items():
             prototypes = self.targets.prototypes[name].T
-            ours = latent[follows] @ prototypes
+            ours = latent[rows] @ prototypes
             theirs = normalize(self.targets.embeddings[name](state), dim=1, eps=1e-6) @ prototypes
             swapped = sinkhorn(theirs, cfg.sharpness, self.group) * log_softmax(ours / cfg.temperature, dim=1)
             swapped = swapped + sinkhorn(ours, cfg.sharpness, self.group) * log_softmax(theirs / cfg.temperature, dim=1)

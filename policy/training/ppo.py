@@ -19,6 +19,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
+from policy.networks.actor import Actor
 from policy.networks.distributions import Gaussian
 from policy.networks.policy_file import model_config
 from policy.training import checkpoint
@@ -54,6 +55,7 @@ class LunarPPO(PPO):
         self.config, self.group = config, group
         self.lr = self.max_lr = config.learning_rate
         self.entropy_weight = config.entropy
+        self.warm_up = 0
         super().__init__(
             AsymmetricPolicy,
             env,
@@ -68,6 +70,12 @@ class LunarPPO(PPO):
             device=device,
             **kwargs,
         )
+
+    def start_from(self, actor: Actor, warm_up: int) -> None:
+        """Take over the weights of ``actor``; for ``warm_up`` updates the critic and the internal model's targets alone
+        learn."""
+        self.policy.actor.load_state_dict(actor.state_dict())
+        self.warm_up = warm_up
 
     def set_stage(self, learning_rate: float, entropy: float) -> None:
         """From the next update on multiply the configured learning rates, the encoders' too, and entropy weight."""
@@ -100,7 +108,7 @@ class LunarPPO(PPO):
         data = self.rollout
         callback.on_rollout_start()
         for t in range(n_rollout_steps):
-            features = policy.actor.features(obs[policy.model.group])
+            features = policy.actor.features(obs["policy"])
             said = policy.distribution(features)
             action = said.sample()
             values = policy.critic(obs["critic"]).squeeze(1)
@@ -127,6 +135,8 @@ class LunarPPO(PPO):
     def train(self) -> None:
         """One update of the policy, then of the internal model, from the rollout."""
         cfg = self.config
+        self.policy.actor.requires_grad_(self.warm_up <= 0)
+        self.warm_up -= 1
         if cfg.mirror:
             self._mirror_half()
         columns = self._columns()
@@ -159,7 +169,7 @@ class LunarPPO(PPO):
         for name, mirror in self.mirrors.items():
             column = getattr(data, name)[:, robots]
             column[:] = mirror(column.flatten(0, 1)).unflatten(0, column.shape[:2])
-        seen = data.critic[:-1, robots] if actor.cfg.group == "critic" else data.policy[:, robots]
+        seen = data.policy[:, robots]
         features = actor.features(seen.flatten(0, 1))
         data.features[:, robots] = features.unflatten(0, seen.shape[:2])
         data.means[:, robots] = actor.head(features).unflatten(0, seen.shape[:2])

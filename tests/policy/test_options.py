@@ -32,13 +32,16 @@ from policy.training.vec_env import LunarVecEnv
 from sim.config import ROOT, load
 from sim.envs.world import PronkWorld, WorldConfig
 from sim.errors import LunarError
+from sim.mdp.events import PushConfig
+from sim.spec.observation import ScanGrid
 
 ENCODERS = {
     "long": EncoderConfig((0, 4, 8), ("vx", "height"), 4, frame=(4,), hidden=(8,)),
     "short": EncoderConfig((0, 1), ("vz",), 4, "long", frame=(4,), hidden=(8,)),
 }
 TRAIN = TrainConfig(
-    world=WorldConfig(num_envs=4), ppo=PPOConfig(4, 2, 8, model=ModelConfig(hidden=(8,), encoders=ENCODERS)),
+    world=WorldConfig(num_envs=4, pushes=PushConfig((5.0, 5.0), (0.01, 0.02))),
+    ppo=PPOConfig(4, 2, 8, model=ModelConfig(hidden=(8,), encoders=ENCODERS)),
     steps=3 * 4 * 4, stages=[Stage(0.8, 0.5, {"apex": 2.0}), Stage()], until=(0.6, 1.0),
 )  # fmt: skip
 STUDENT = StudentConfig(hidden=(8,), frame=(4,), ages=(0, 1, 2), bins=8)
@@ -51,7 +54,7 @@ DISTILL = DistillConfig(
 CHANGES: dict[str, Any] = {
     "ppo.clip": 1e-4, "ppo.target_kl": 1e-9, "ppo.max_grad_norm": 0.01,
     "ppo.model.encoders.long.estimates": ("vx",), "ppo.model.encoders.short.estimates": (),
-    "ppo.model.encoders.long.given": "short", "ppo.model.encoders.short.given": "", "ppo.model.group": "critic",
+    "ppo.model.encoders.long.given": "short", "ppo.model.encoders.short.given": "", "ppo.model.scan": ScanGrid(),
     "stages.0.rewards": {"apex": 1.0}, "stages.1.rewards": {"apex": 3.0}, "until": (0.1, 1.0),
     "device": "tpu", "teacher": "nowhere", "divergence.chunk": 8, "divergence.std_floor": 3.0,
     "learning.max_grad_norm": 0.01, "positions.quantile": 0.6, "cells.low": 0.5, "cells.high": 0.6,
@@ -133,7 +136,7 @@ def trained(cfg: TrainConfig) -> Any:
     """What three updates leave behind."""
     try:
         cfg.check()
-        world = PronkWorld(replace(cfg.world, ages=cfg.ppo.model.ages), cfg.seed, threads=1)
+        world = PronkWorld(cfg.seen_world, cfg.seed, threads=1)
         model = LunarPPO(LunarVecEnv(world), cfg.ppo, cfg.seed)
         model.set_logger(Logger(None, []))
         model.learn(cfg.steps, callback=TrainingProgress(cfg, cfg.steps, "", {}))
@@ -281,10 +284,8 @@ def only(stage: Stage, names: dict[str, float]) -> Stage:
 def stage_settings(cfg: TrainConfig, stage: int) -> dict[str, Any]:
     """What a stage sets in a training of four robots."""
     world = replace(cfg.world, num_envs=4, terrain=TRAIN.world.terrain, other_terrains=())
-    model = cfg.ppo.model
-    ppo = replace(cfg.ppo, rollout=4, minibatch=8)
-    cfg = replace(cfg, world=replace(world, ages=model.ages), ppo=ppo)
-    trained = LunarPPO(LunarVecEnv(PronkWorld(cfg.world, 1, threads=1)), ppo, 1)
+    cfg = replace(cfg, world=world, ppo=replace(cfg.ppo, rollout=4, minibatch=8))
+    trained = LunarPPO(LunarVecEnv(PronkWorld(cfg.seen_world, 1, threads=1)), cfg.ppo, 1)
     progress = TrainingProgress(cfg, 100, "", {})
     progress.init_callback(trained)
     progress.stage = stage

@@ -1,4 +1,4 @@
-"""Who may teach: policies, privileged ones, ONNX files and logs; and who may not, in one sentence."""
+"""Who may teach: policies, those that see, ONNX files and logs; and who may not, in one sentence."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from policy.networks.student import StudentConfig
 from policy.runtime.card import Card
 from sim.envs.world import WorldConfig
 from sim.errors import LunarError
+from sim.spec.observation import ScanGrid
 
 QUICK = [
     "--quick", "--world.num_envs", "8", "--world.other_terrains", "[]", "--world.terrain.kind", "flat", "--rollout",
@@ -32,13 +33,13 @@ QUICK = [
 
 
 @pytest.fixture(scope="module")
-def privileged(trained, tmp_path_factory) -> Path:
-    """Folder of a policy that sees what only a simulator knows."""
+def seeing(trained, tmp_path_factory) -> Path:
+    """Folder of a policy that sees the ground ahead."""
     torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("privileged")
+    folder = tmp_path_factory.mktemp("seeing")
     card = Card.load(trained / "card.json")
-    model = ModelConfig(group="critic", hidden=(16,))
-    save_policy(folder, Actor(model, card.observation), replace(card, model=asdict(model)))
+    model, spec = ModelConfig(scan=ScanGrid(), hidden=(16,)), replace(card.observation, scan=ScanGrid())
+    save_policy(folder, Actor(model, spec), replace(card, observation=spec, model=asdict(model)))
     return folder
 
 
@@ -77,10 +78,10 @@ def test_both_make_students(trained, config, name):
     assert ("params_ratio" in results) == (name == "")
 
 
-def test_a_privileged_teacher_makes_a_student_that_a_robot_can_run(privileged, config):
-    results = distill(config(privileged, updates=2), "test")
+def test_a_teacher_that_sees_makes_a_blind_student(seeing, config):
+    results = distill(config(seeing, updates=2), "test")
     student, card = load_actor(results["policy"])
-    assert card.group == "policy" and card.observation.ages == (0, 1, 2)
+    assert card.observation.scan is None and card.observation.ages == (0, 1, 2)
     assert student(torch.zeros(1, card.observation.size)).action.shape == (1, 12)
 
 
@@ -146,11 +147,11 @@ def arrays(log: Path, **changes: np.ndarray | None) -> Path:
         ),
         (["{log}"], "asks its teacher at every state"),
         (["{log}", "--method", "soda", "--positions.score", "soft_or"], "leave out positions and cells"),
-        (["{privileged}", "--method", "opsdc"], "method 'opsdc' trains the policy itself"),
+        (["{seeing}", "--method", "opsdc"], "method 'opsdc' trains the policy itself"),
     ],
 )
-def test_what_cannot_teach_is_refused_in_one_sentence(args, message, trained, privileged, log, tmp_path, capfd):
-    places = {"policy": trained, "privileged": privileged, "log": log}
+def test_what_cannot_teach_is_refused_in_one_sentence(args, message, trained, seeing, log, tmp_path, capfd):
+    places = {"policy": trained, "seeing": seeing, "log": log}
     if args and "units" in args[0]:
         places["units"] = edited(trained, tmp_path / "u", lambda c: c["observation"]["frame"][0].update(unit="deg/s"))
     if args and "robot" in args[0]:

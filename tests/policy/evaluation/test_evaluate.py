@@ -24,6 +24,7 @@ from policy.runtime.card import Card
 from sim.envs.world import PronkWorld
 from sim.errors import LunarError
 from sim.spec.gravity import MOON
+from sim.spec.observation import ScanGrid
 from sim.terrain.generators import make_terrain
 
 PRONK = ZOO / "pronk"
@@ -31,7 +32,7 @@ PRONK = ZOO / "pronk"
 
 def world_of(name: str, robots: int, seed: int = 1000) -> PronkWorld:
     cfg = world_for(load_suite(name), Card.load(PRONK / "card.json"), robots)
-    return PronkWorld(cfg, seed, training=False)
+    return PronkWorld(cfg, seed, restart=False)
 
 
 class Puppet(nn.Module):
@@ -54,9 +55,12 @@ def test_suites_ask_for_the_same_under_the_same_noise():
     flat = suites["flat"].world
     assert flat.commands.apex_gain == (0.15, 0.40) and flat.commands.period == 0.0 and flat.resets.air_fraction == 0.0
     for suite in suites.values():
-        assert suite.duration == 20.0 and suite.about
+        assert suite.duration == 20.0 or suite is suites["recover"]
         world = suite.world
-        assert (world.commands, world.noise, world.resets) == (flat.commands, flat.noise, flat.resets)
+        assert suite.about and world.commands == flat.commands
+        assert world.noise == flat.noise or suite is suites["sensors"]
+        assert world.resets == flat.resets or suite is suites["recover"]
+        assert world.maps == (1 if world.terrain.kind in ("flat", "rough") else 8)
 
 
 def test_the_gravity_suite_spans_its_range_and_tells_the_parts_apart():
@@ -139,13 +143,13 @@ def test_estimates_are_held_against_the_state_that_was_seen():
     assert (wrong["vxy_rmse"], wrong["vz_rmse"], wrong["height_rmse"]) == pytest.approx((0.5, 0.2, 0.05), abs=1e-6)
 
 
-def test_a_privileged_policy_is_fed_the_critics_group():
-    world = world_of("flat", 4)
-    teacher, student = Puppet(), Puppet()
-    run_trials(teacher, world, 0.1, group="critic")
-    run_trials(student, world, 0.1)
-    sizes = {name: value.shape[1] for name, value in world.reset().items()}
-    assert set(teacher.seen) == {sizes["critic"]} and set(student.seen) == {sizes["policy"]}
+def test_a_policy_that_sees_is_fed_the_scan_of_its_card():
+    card = Card.load(ZOO / "pronk" / "card.json")
+    seeing = replace(card, observation=replace(card.observation, scan=ScanGrid()))
+    for shown, size in ((card, card.observation.size), (seeing, card.observation.size + 152)):
+        puppet = Puppet()
+        run_trials(puppet, PronkWorld(world_for(load_suite("flat"), shown, 4), 0), 0.1)
+        assert set(puppet.seen) == {size}
 
 
 def test_robots_that_stand_make_no_hop_and_spend_little():
@@ -169,7 +173,7 @@ def test_who_falls_is_counted_until_then_and_not_after():
     trials = run_trials(Tripped(), world, 3.0)
     assert not trials.survived[:8].any() and trials.survived[8:].all()
     ends = trials.alive.sum(axis=0)
-    assert (ends[:8] == 51).all() and (ends[8:] == 150).all()
+    assert (ends[:8] > 51).all() and (ends[:8] < 110).all() and (ends[8:] == 150).all()  # on the ground, not in flight
     assert (np.diff(trials.alive.astype(int), axis=0) <= 0).all()  # nobody rises again
     assert summarise(trials)["survival"] == 0.5
     first = world_of("flat", 16)

@@ -23,7 +23,7 @@ from policy.runtime.card import Card
 from policy.runtime.onnx_policy import OnnxPolicy, Proprioception
 from sim.errors import LunarError
 from sim.spec.joints import NOMINAL_POSE
-from sim.spec.observation import PRONK_OBSERVATION
+from sim.spec.observation import PRONK_OBSERVATION, ScanGrid
 
 AGES = (0, 1, 2, 3, 5, 10)
 INT8_TOLERANCE = 0.05
@@ -212,9 +212,9 @@ def test_what_c_cannot_say_is_refused(policies, tmp_path):
     actor.head[1] = nn.Tanh()
     with pytest.raises(LunarError, match=r"does not know 'Tanh\(\)'"):
         translate(actor)
-    privileged = make_privileged(tmp_path / "privileged")
-    with pytest.raises(LunarError, match="only a simulator knows"):
-        write_header(privileged, tmp_path / "policy.h")
+    seeing = make_seeing(tmp_path / "seeing")
+    with pytest.raises(LunarError, match="for which a robot needs a map"):
+        write_header(seeing, tmp_path / "policy.h")
     actor, card = load_actor(policies["small"].folder)
     with torch.no_grad():
         actor.head[0].weight[0, 0] = torch.nan
@@ -224,8 +224,8 @@ def test_what_c_cannot_say_is_refused(policies, tmp_path):
             write_header(tmp_path / "nan", tmp_path / "policy.h", int8)
 
 
-def make_privileged(folder: Path) -> Path:
+def make_seeing(folder: Path) -> Path:
     card = Card.load(ZOO / "pronk" / "card.json")
-    model = ModelConfig(group="critic", hidden=(8,))
-    save_policy(folder, Actor(model, card.observation), replace(card, model=asdict(model)))
+    model, spec = ModelConfig(scan=ScanGrid(), hidden=(8,)), replace(card.observation, scan=ScanGrid())
+    save_policy(folder, Actor(model, spec), replace(card, observation=spec, model=asdict(model)))
     return folder

@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from policy.networks.actor import CRITIC_SIZE, Actor, ModelConfig
+from policy.networks.actor import Actor, ModelConfig
 from policy.networks.encoder import EncoderConfig
 from sim.errors import LunarError
-from sim.spec.observation import PRONK_OBSERVATION
+from sim.spec.observation import PRONK_OBSERVATION, ScanGrid
 
 LONG = EncoderConfig(ages=(0, 1, 2, 5, 10), estimates=("vx", "vy", "height"), latent=8)
 SHORT = EncoderConfig(ages=(0, 1), estimates=("vz",), latent=4)
@@ -65,10 +65,15 @@ def test_the_first_policy_stands_nearly_still():
     assert Actor(DUAL, SPEC)(torch.randn(100, SPEC.size)).action.abs().max() < 0.1
 
 
-def test_a_privileged_actor_sees_the_critics_group():
-    actor = Actor(ModelConfig(group="critic"), PRONK_OBSERVATION)
-    out = actor(torch.randn(2, CRITIC_SIZE + 5))
-    assert out.action.shape == (2, 12) and out.estimate.shape == (2, 0) and out.latent.shape == (2, 0)
+def test_an_actor_that_sees_is_given_the_ground_besides():
+    spec, model = replace(SPEC, scan=ScanGrid()), replace(DUAL, scan=ScanGrid())
+    actor = Actor(model, spec)
+    assert actor.size == SPEC.size + 152 and actor.feature_size == Actor(DUAL, SPEC).feature_size + 152
+    observation = torch.randn(2, spec.size)
+    elsewhere = observation.clone()
+    elsewhere[:, -152:] += 1.0  # the encoders are blind: only the head sees
+    one, other = actor(observation), actor(elsewhere)
+    assert torch.equal(one.estimate, other.estimate) and not torch.equal(one.action, other.action)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +82,7 @@ def test_a_privileged_actor_sees_the_critics_group():
         (ModelConfig(encoders={"long": replace(LONG, ages=(0, 7))}), "long sees the frame 7 steps back"),
         (ModelConfig(encoders={"a": SHORT, "b": SHORT}), "'vz' is not one of vx, vy, vz, height, each once"),
         (ModelConfig(encoders={"a": replace(SHORT, given="b"), "b": LONG}), "a.given is 'b'"),
-        (ModelConfig(group="critic", encoders={"a": SHORT}), "critic without encoders"),
+        (ModelConfig(scan=ScanGrid()), "model.scan is .* the observation's is None"),
         (ModelConfig(newest=9), "model.newest is 9"),
     ],
 )

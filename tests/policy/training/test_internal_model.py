@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from policy.networks.actor import CRITIC_SIZE, Actor, ModelConfig
+from policy.networks.actor import Actor, ModelConfig
 from policy.networks.distributions import Gaussian
 from policy.networks.encoder import EncoderConfig
 from policy.training.config import EstimatorConfig, PPOConfig
@@ -39,7 +39,7 @@ def test_regression_finds_what_the_observation_holds(contrast):
     actor = Actor(MODEL, SPEC)
     learner = EstimatorLearner(actor, EstimatorConfig(contrast=contrast), torch.device("cpu"))
     observation = torch.randn(512, SPEC.size)
-    critic = torch.randn(512, CRITIC_SIZE + 5)
+    critic = torch.randn(512, actor.state_size + 5)
     critic[:, 0], critic[:, 2] = observation[:, :3].sum(1), observation[:, 42:45].sum(1)
     follows = torch.ones(512, dtype=torch.bool)
     follows[::7] = False
@@ -57,14 +57,16 @@ def test_the_contrast_pulls_a_history_to_its_own_successor():
     kinds = torch.randint(0, 4, (256,))
     observation = 0.3 * torch.randn(256, SPEC.size)
     observation[torch.arange(256), kinds] += 2.0
-    successor = 0.3 * torch.randn(256, CRITIC_SIZE + 5)
+    successor = 0.3 * torch.randn(256, actor.state_size + 5)
     successor[torch.arange(256), 10 + kinds] += 2.0
     everyone = torch.ones(256, dtype=torch.bool)
     for _ in range(120):
         learner.step(observation, successor, successor, everyone)
     with torch.no_grad():
         ours = actor(observation).latent
-        theirs = torch.nn.functional.normalize(learner.targets.embeddings["short"](successor[:, :CRITIC_SIZE]), dim=1)
+        theirs = torch.nn.functional.normalize(
+            learner.targets.embeddings["short"](successor[:, : actor.state_size]), dim=1
+        )
     similarity = ours @ theirs.T
     same = kinds[:, None] == kinds[None]
     assert similarity[same].mean() > similarity[~same].mean() + 0.3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import pickle
 from dataclasses import replace
 from pathlib import Path
@@ -192,11 +193,52 @@ def test_checkpoints_are_written_every_few_minutes(tmp_path):
         return now[0]
 
     cfg = TrainConfig(out=str(tmp_path), checkpoint_minutes=3.0, world=WORLD, ppo=PPO)
-    progress = TrainingProgress(cfg, 4 * 96, "", {}, clock)
+    progress = TrainingProgress(cfg, 8 * 96, "", {}, clock)
     steps = []
     progress.save = lambda: steps.append(model.num_timesteps) or setattr(progress, "saved", now[0])
     model.learn(8 * 96, callback=progress)
     assert steps == [2 * 96, 5 * 96]  # at every third look at the clock, between updates
+
+
+def test_a_training_of_so_many_minutes_goes_through_its_stages_and_ends(tmp_path):
+    model, now = fresh(), [0.0]
+
+    def clock() -> float:
+        now[0] += 60.0
+        return now[0]
+
+    cfg = TrainConfig(
+        out=str(tmp_path), minutes=20.0, stages=[Stage(), Stage()], until=(0.5, 1.0), world=WORLD, ppo=PPO
+    )  # fmt: skip
+    progress = TrainingProgress(cfg, 1000 * 96, "", {}, clock)
+    model.learn(1000 * 96, callback=progress)
+    assert 20.0 <= now[0] / 60.0 <= 25.0 and 3 * 96 <= model.num_timesteps < 20 * 96
+    assert progress.stage == 1 and not progress.interrupted
+
+
+def test_a_policy_to_start_from_waits_until_the_critic_knows_it(tmp_path):
+    shipped = fresh(seed=5).policy.actor
+    model = fresh()
+    model.start_from(shipped, warm_up=2)
+    critics = [model.policy.critic[0].weight.detach().clone()]
+    weights = [{name: value.clone() for name, value in shipped.state_dict().items()}]
+    for _ in range(3):
+        model.learn(96, reset_num_timesteps=False)
+        critics.append(model.policy.critic[0].weight.detach().clone())
+        weights.append({name: value.clone() for name, value in model.policy.actor.state_dict().items()})
+    assert all(not torch.equal(a, b) for a, b in itertools.pairwise(critics))
+    for name, value in weights[0].items():
+        assert torch.equal(weights[1][name], value) and torch.equal(weights[2][name], value), name
+        assert not torch.equal(weights[3][name], value), name
+
+
+def test_a_start_from_other_networks_is_refused(trained, tmp_path):
+    cfg = replace(tiny(tmp_path), start=str(trained))
+    run(cfg, "test")
+    with pytest.raises(LunarError, match="its networks are not those of ppo"):
+        run(replace(cfg, ppo=replace(cfg.ppo, model=MODEL)), "test")
+    with pytest.raises(LunarError, match="start and resume exclude each other"):
+        run(replace(cfg, resume=str(trained)), "test")
 
 
 def test_sb3s_save_load_and_predict(saved, tmp_path):
