@@ -15,6 +15,7 @@ from sim.results import write_results
 
 BENCHES = {
     "sim": "environment steps per second against its ceiling and its peers",
+    "gpu": "MuJoCo Warp: the C engine's physics? steps per second by robots, the host's waits, an update",
     "train": "training end to end against stock SB3, and where the time goes",
     "contact": "contact models of uneven ground: speed against errors of normals and forces",
     "model": "simplifications of the model: speed against errors in a hop",

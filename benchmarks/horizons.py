@@ -30,7 +30,7 @@ def draw_horizons(policy: str | Path, path: Path, suite: str = "mare") -> None:
     if not isinstance(actor, Actor) or actor.encoders is None:
         raise LunarError(f"policy {policy} has no internal model: there are no horizons to draw")
     chosen = load_suite(suite)
-    world = PronkWorld(world_for(chosen, card, ROBOTS), chosen.seed, training=False)
+    world = PronkWorld(world_for(chosen, card, ROBOTS), chosen.seed)
     observation = world.reset()["policy"]
     rows = []
     for _ in range(round(SECONDS / world.dt)):

@@ -100,8 +100,8 @@ def _ours(cfg: WorldConfig, seed: int, device: str, actor: torch.nn.Module, step
 
 
 @torch.no_grad()
-def _ceiling(cfg: WorldConfig, seed: int, actor: torch.nn.Module) -> Step:
-    """``Batch.step`` replaying what the policy did in our environment."""
+def ceiling(cfg: WorldConfig, seed: int, actor: torch.nn.Module) -> Step:
+    """``Batch.step`` replaying what the policy did in our environment: physics alone."""
     world = PronkWorld(cfg, seed)
     assert isinstance(world.physics, BatchPhysics)
     batch: Batch = world.physics.batch
@@ -162,7 +162,7 @@ def _mj_step(cfg: WorldConfig) -> Step:
 
 
 @physics_first()
-def _speed(step: Step, seconds: float) -> float:
+def speed_of(step: Step, seconds: float) -> float:
     """Control steps per second over about ``seconds``."""
     step()
     count, start = 0, time.perf_counter()
@@ -187,23 +187,23 @@ def run(cfg: Config) -> dict[str, Any]:
         steps = {name: _peer(env) for name, env in peers.items()} | {"mj_step": _mj_step(cfg.world)}
         for n in counts:
             world = replace(cfg.world, num_envs=n)
-            steps[f"ceiling_{n}"] = _ceiling(world, cfg.seed, actor.to("cpu"))
+            steps[f"ceiling_{n}"] = ceiling(world, cfg.seed, actor.to("cpu"))
             steps[f"ours_{n}"] = _ours(world, cfg.seed, cfg.device, actor.to(cfg.device))
-        speed = medians(by_turns({n: partial(_speed, s, seconds) for n, s in steps.items()}, rounds, "bench sim"))
+        speed = medians(by_turns({n: partial(speed_of, s, seconds) for n, s in steps.items()}, rounds, "bench sim"))
     finally:
         for env in peers.values():
             env.close()
     steps.clear()
     ours = {n: speed[f"ours_{n}"] for n in counts}
     best = max(ours, key=lambda n: ours[n])
-    ceiling = max(speed[f"ceiling_{n}"] for n in counts)
+    highest = max(speed[f"ceiling_{n}"] for n in counts)
     scaling = cfg.scaling[::3] if cfg.quick else cfg.scaling
     table = [_scale(replace(cfg.world, num_envs=n), cfg, actor, seconds) for n in scaling]
     return {
-        "ceiling_steps_per_s": ceiling,
+        "ceiling_steps_per_s": highest,
         "env_steps_per_s": ours[best],
         "robots": best,
-        "env_over_ceiling": ours[best] / ceiling,
+        "env_over_ceiling": ours[best] / highest,
         "env_over_best_peer": ours[best] / max(speed[name] for name in peers),
         "env_over_mj_step": ours[best] / speed["mj_step"],
         "peers": {name: speed[name] for name in (*peers, "mj_step")},
@@ -217,7 +217,7 @@ def _scale(world: WorldConfig, cfg: Config, actor: torch.nn.Module, seconds: flo
     """Speed and resident memory that an environment of this size adds."""
     before = _resident()
     step = _ours(world, cfg.seed, cfg.device, actor, steps=4)
-    speed = statistics.median(_speed(step, seconds) for _ in range(3))
+    speed = statistics.median(speed_of(step, seconds) for _ in range(3))
     megabytes = (_resident() - before) / 1e6
     return {"robots": world.num_envs, "steps_per_s": speed, "mb_per_robot": megabytes / world.num_envs}
 

@@ -3,6 +3,10 @@
 The peers are SB3's own PPO on LunarPronk-v0, the same task with one robot per environment, in a DummyVecEnv and a
 SubprocVecEnv, with the networks, epochs, minibatch and other hyperparameters of ours. All train from scratch, by turns
 in one process; medians are reported.
+
+``over_floor`` holds a training against what nothing can pass that steps this physics and trains these networks on this
+machine: physics alone (``benchmarks.sim.ceiling``), and the networks' multiplications, counted by torch, at the rate of
+one large product of float32 matrices.
 """
 
 from __future__ import annotations
@@ -22,9 +26,12 @@ import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.logger import Logger, configure
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
+from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.harness import by_turns, medians, show_table
 from benchmarks.peer import maker
+from benchmarks.sim import ceiling, speed_of
+from policy.networks.policy_file import ZOO, load_actor
 from policy.training.cli import TrainingProgress
 from policy.training.config import TrainConfig
 from policy.training.ppo import LunarPPO
@@ -36,6 +43,10 @@ DEFAULT = "bench/train.yaml"
 PHASES = ("physics", "terms", "inference", "update", "estimator", "other")
 """Stepping and resetting robots; rewards, observations, hops and the rest of the world; networks, noise, advantages and
 log while robots run; gradients of actor and critic; of the internal model; what is left."""
+FLOOR_ROBOTS = 1024
+"""With which physics alone is fastest, or nearly."""
+GEMM = 2048
+"""Rows and columns of the large product."""
 
 
 @dataclass(frozen=True)
@@ -67,13 +78,13 @@ class Ours:
         cfg = replace(cfg, out=str(folder), checkpoint_minutes=float("inf"))
         if cfg.threads:
             torch.set_num_threads(cfg.threads)
-        world = PronkWorld(replace(cfg.world, ages=cfg.ppo.model.ages), seed, cfg.device, threads=cfg.threads)
+        world = PronkWorld(cfg.seen_world, seed, cfg.device, threads=cfg.threads)
         self.model = LunarPPO(LunarVecEnv(world), cfg.ppo, seed, cfg.device)
         self.model.set_logger(configure(cfg.out, ["csv", "tensorboard"]))
         self.progress = TrainingProgress(cfg, cfg.steps, "", {})
         self.progress.bar.disable = True
         self.samples = cfg.world.num_envs * cfg.ppo.rollout
-        self.warm = False
+        self.flops = 0.0
         self.seconds: defaultdict[str, float] = defaultdict(float)
         self._time(world.physics, "step", "physics")
         self._time(world.physics, "reset", "physics")
@@ -83,14 +94,21 @@ class Ours:
         self._time(self.model, "_train_estimator", "estimator")
 
     def update(self) -> int:
-        """One rollout and one update; returns environment steps."""
-        start = time.perf_counter()
-        self.model.learn(self.samples, self.progress, log_interval=sys.maxsize, reset_num_timesteps=False)
-        self.seconds["all"] += time.perf_counter() - start
-        if not self.warm:
-            self.warm = True
+        """One rollout and one update; returns environment steps. The first is not timed: its multiplications are
+        counted into ``flops``, floating-point operations per environment step."""
+        if not self.flops:
+            with FlopCounterMode(display=False) as counter:
+                self._learn()
+            self.flops = counter.get_total_flops() / self.samples
             self.seconds.clear()
+            return self.samples
+        start = time.perf_counter()
+        self._learn()
+        self.seconds["all"] += time.perf_counter() - start
         return self.samples
+
+    def _learn(self) -> None:
+        self.model.learn(self.samples, self.progress, log_interval=sys.maxsize, reset_num_timesteps=False)
 
     def shares(self) -> dict[str, float]:
         """Of the time of all updates after the first, by ``PHASES``."""
@@ -156,7 +174,11 @@ def run(cfg: Config) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as folder:
             ours = {name: Ours(getattr(cfg, name), cfg.seed, Path(folder) / name) for name in ("mlp", "dual")}
             subjects: dict[str, Ours | Peer] = {**ours, **peers}
-            speed = medians(by_turns({n: partial(_speed, s) for n, s in subjects.items()}, rounds, "bench train"))
+            world = replace(cfg.mlp.world, num_envs=FLOOR_ROBOTS)
+            physics = ceiling(world, cfg.seed, load_actor(ZOO / "pronk")[0])
+            turns: dict[str, Callable[[], float]] = {n: partial(_speed, s) for n, s in subjects.items()}
+            turns |= {"physics": partial(speed_of, physics, 1.0), "gemm": _gemm}
+            speed = medians(by_turns(turns, rounds, "bench train"))
             for subject in ours.values():
                 subject.model.logger.close()
     finally:
@@ -164,10 +186,26 @@ def run(cfg: Config) -> dict[str, Any]:
             peer.env.close()
     best = max(speed[name] for name in peers)
     mlp, dual = (
-        {"steps_per_s": speed[name], "over_sb3": speed[name] / best, "shares": subject.shares()}
+        {
+            "steps_per_s": speed[name],
+            "over_sb3": speed[name] / best,
+            "over_floor": speed[name] * (1.0 / speed["physics"] + subject.flops / speed["gemm"]),
+            "flops_per_step": subject.flops,
+            "shares": subject.shares(),
+        }
         for name, subject in ours.items()
     )
-    return {**mlp, "dual": dual, "sb3": {name: speed[name] for name in peers}, "rounds": rounds}
+    floor = {"physics_steps_per_s": speed["physics"], "gemm_flops_per_s": speed["gemm"]}
+    return {**mlp, "floor": floor, "dual": dual, "sb3": {name: speed[name] for name in peers}, "rounds": rounds}
+
+
+def _gemm() -> float:
+    """Floating-point operations per second of a product of large float32 matrices."""
+    a = torch.rand(GEMM, GEMM)
+    start = time.perf_counter()
+    for _ in range(4):
+        a @ a
+    return 4 * 2 * GEMM**3 / (time.perf_counter() - start)
 
 
 def _speed(subject: Ours | Peer) -> float:
@@ -181,7 +219,8 @@ def show(results: dict[str, Any]) -> None:
     rows = []
     for name, row in (("mlp", results), ("dual", results["dual"])):
         shares = (f"{100 * row['shares'][phase]:.0f}%" for phase in PHASES)
-        rows.append((name, f"{row['steps_per_s']:,.0f}", f"{row['over_sb3']:.1f}x", *shares))
+        ratios = f"{row['over_sb3']:.1f}x", f"{row['over_floor']:.2f}"
+        rows.append((name, f"{row['steps_per_s']:,.0f}", *ratios, *shares))
     rows += [(f"SB3 {name}", f"{speed:,.0f}") for name, speed in results["sb3"].items()]
-    columns = ("", "steps/s", "over the best of SB3", *PHASES)
+    columns = ("", "steps/s", "over the best of SB3", "of the floor", *PHASES)
     show_table("Training end to end, environment steps per second", columns, rows)

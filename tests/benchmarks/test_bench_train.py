@@ -37,6 +37,10 @@ def test_ratios_and_shares_add_up(tmp_path):
     best = max(results["sb3"].values())
     for row in (results, results["dual"]):
         assert row["over_sb3"] == pytest.approx(row["steps_per_s"] / best)
+        floor = (
+            1.0 / results["floor"]["physics_steps_per_s"] + row["flops_per_step"] / results["floor"]["gemm_flops_per_s"]
+        )
+        assert row["over_floor"] == pytest.approx(row["steps_per_s"] * floor) and row["flops_per_step"] > 0.0
         assert set(row["shares"]) == set(PHASES) and sum(row["shares"].values()) == pytest.approx(1.0)
         assert all(share >= 0.0 for share in row["shares"].values())
     assert results["shares"]["estimator"] == 0.0 < results["dual"]["shares"]["estimator"]
