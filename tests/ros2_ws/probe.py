@@ -3,8 +3,10 @@
 Usage: ``probe.py PHASES RESULT``, PHASES a JSON list such as
 ``[{"name": "run", "seconds": 1, "joints": true, "imu": "upright", "twist": [0.4, 0, 0.1]}]``. ``imu`` is ``upright``,
 ``none`` (no message), ``no_orientation`` or ``fallen``; a phase with ``"until": MODE`` ends early at the first command
-in that mode; ``"transitions": ["configure", "activate"]`` drives the node's lifecycle when the phase begins. RESULT
-gets ``{name: {"commands": [...], "trajectories": [...], "diagnostics": [...], "transitions": [true, ...],
+in that mode, one with ``"states": N`` when so many joint states have come, one with ``"simulated": S`` when the stamps
+of the base's poses span so many seconds; ``"transitions": ["configure", "activate"]`` drives the node's lifecycle when
+the phase begins.
+RESULT gets ``{name: {"commands": [...], "trajectories": [...], "diagnostics": [...], "transitions": [true, ...],
 "joint_states": [...], "upright": [...], "base": [[s, m], ...]}}``, the last three from whoever publishes state: joints,
 cosine of the tilt, and height of the base over its stamp.
 """
@@ -106,14 +108,24 @@ def main() -> None:
             if "hop" in phase:
                 hop.publish(HopCommand(**{k: float(v) for k, v in phase["hop"].items()}))
             due = max(due + PERIOD, time.monotonic() - PERIOD)
+            executor.spin_once(timeout_sec=max(0.0, due - time.monotonic()))  # however late it is, it listens
             while (left := due - time.monotonic()) > 0.0:
                 executor.spin_once(timeout_sec=left)
-            if phase.get("until") and any(c["mode"] == phase["until"] for c in current["commands"]):
+            if ended(phase, current):
                 break
     result.write_text(json.dumps(record))
     del subscriptions
     node.destroy_node()
     rclpy.shutdown()
+
+
+def ended(phase: dict, seen: dict) -> bool:
+    """Whether what a phase waits for has come."""
+    reached = phase.get("until") and any(c["mode"] == phase["until"] for c in seen["commands"])
+    enough = len(seen["joint_states"]) >= phase.get("states", float("inf"))
+    stamps = [stamp for stamp, _ in seen["base"]]
+    long = stamps and stamps[-1] - stamps[0] >= phase.get("simulated", float("inf"))
+    return bool(reached or enough or long)
 
 
 def make_imu(kind: str, stamp: object) -> Imu:

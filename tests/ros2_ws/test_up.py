@@ -45,12 +45,13 @@ def test_a_policy_that_does_nothing_stands_in_the_simulated_robot(
     with subprocess.Popen(command, env=ros, stdout=subprocess.PIPE, text=True) as runner:
         quiet = {"joints": False, "imu": "none"}
         record = probe([
-            {"name": "start", "seconds": 20, "until": "run", **quiet},
-            {"name": "run", "seconds": 1.5, **quiet},
+            {"name": "start", "seconds": 40, "until": "run", **quiet},
+            {"name": "run", "seconds": 40, "states": 300, **quiet},
         ])  # fmt: skip
         runner.send_signal(signal.SIGINT)
         output = runner.communicate(timeout=20)[0]
     assert runner.returncode == 0, output
+    assert len(record["run"]["joint_states"]) >= 300
     assert "damp" not in {c["mode"] for c in record["run"]["commands"]}
     # under lunar weight the knees give way by less than 0.1 rad, and it does not lean
     assert np.allclose(record["run"]["joint_states"], NOMINAL_POSE, atol=0.15)
@@ -63,8 +64,8 @@ def test_the_shipped_policy_pronks_in_the_simulated_robot(ros: dict[str, str], p
     quiet = {"joints": False, "imu": "none", "hop": {"vx": 0.2, "vy": 0, "yaw_rate": 0, "apex_gain": 0.3, "economy": 0}}
     with subprocess.Popen(command, env=ros, stdout=subprocess.PIPE, text=True) as runner:
         record = probe([
-            {"name": "start", "seconds": 30, "until": "run", **quiet},
-            {"name": "run", "seconds": 6, **quiet},
+            {"name": "start", "seconds": 40, "until": "run", **quiet},
+            {"name": "run", "seconds": 60, "simulated": 6.0, **quiet},
         ])  # fmt: skip
         runner.send_signal(signal.SIGINT)
         output = runner.communicate(timeout=20)[0]
