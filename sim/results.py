@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sim.files import ROOT
+from sim.output import write_whole
 
 
 def revision() -> str:
@@ -28,9 +29,7 @@ def revision() -> str:
 def write_results(path: str | Path, command: str, seed: int, results: dict[str, Any]) -> None:
     """Write ``{"command", "revision", "seed", "results"}``. NaN and infinity become null, as JSON has neither."""
     document = {"command": command, "revision": revision(), "seed": seed, "results": _finite(results)}
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(document, indent=2) + "\n")
+    write_whole({Path(path): json.dumps(document, indent=2) + "\n"})
 
 
 def _finite(value: Any) -> Any:
