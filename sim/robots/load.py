@@ -12,9 +12,9 @@ import numpy as np
 from sim.errors import LunarError
 from sim.robots.facts import Facts
 from sim.robots.go2.facts import GO2
+from sim.robots.identity import ROBOTS, robot_file
 from sim.spec.joints import JOINT_NAMES, LEGS
 
-ROBOTS = Path(__file__).resolve().parent
 TRUNK = "trunk"  # geom that meets the ground where the robot falls
 TRUNK_RADIUS = 0.06  # m, of the capsule that stands for it where the file names none
 TRUNK_MARGIN = 0.02  # m between a trunk that lies on the ground and one that may still be caught
@@ -34,19 +34,6 @@ class Robot(Facts):
     """m, half the length of the trunk."""
     hips: np.ndarray
     """(4, 2) m, x and y in the base frame of the hip joints (``thigh``) in the nominal pose: where the legs hang."""
-
-
-def robot_file(robot: str) -> Path:
-    """The MJCF of ``robot``: a name in sim/robots/, or the path of a file.
-
-    Raises:
-        LunarError: no such file.
-    """
-    path = ROBOTS / robot / f"{robot}.xml" if "/" not in robot and not robot.endswith(".xml") else Path(robot)
-    if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in ROBOTS.glob("*/*.xml")))
-        raise LunarError(f"robot '{robot}': {path} does not exist; use the path of an MJCF file or one of: {known}")
-    return path
 
 
 def robot_spec(robot: str) -> mujoco.MjSpec:
@@ -84,7 +71,10 @@ def load_robot(robot: str) -> Robot:
     Raises:
         LunarError: as ``robot_spec``.
     """
-    model = robot_spec(robot).compile()
+    try:
+        model = robot_spec(robot).compile()
+    except ValueError as error:  # such as a mesh that is not there
+        raise LunarError(f"robot {robot_file(robot)} cannot be built: {' '.join(str(error).split())}") from None
     folder = robot_file(robot).resolve().parent
     if folder.parent == ROBOTS:
         facts: Facts = getattr(importlib.import_module(f"sim.robots.{folder.name}.facts"), folder.name.upper())

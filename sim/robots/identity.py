@@ -1,0 +1,131 @@
+"""Which robot: a name and a digest that depend on what is in its MJCF, not on where it lies; standard library alone.
+
+A robot given by a path is made into one self-contained file: includes inlined, comments gone, meshes and other files
+named by their own digest. Its digest, and the copy that a policy keeps in its folder, are of that form.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+from sim.errors import LunarError
+
+ROBOTS = Path(__file__).resolve().parent
+_FOLDERS = {"mesh": ("meshdir", "assetdir"), "hfield": ("meshdir", "assetdir"), "skin": ("meshdir", "assetdir"),
+            "texture": ("texturedir", "assetdir")}  # fmt: skip
+_DEEPEST = 16  # includes within includes
+
+
+@dataclass(frozen=True, eq=False)
+class Identity:
+    """What stands in a policy's card, and what its folder keeps."""
+
+    name: str
+    """Of a folder in sim/robots/; else the file's, which never is one of those."""
+    digest: str
+    """SHA-256, in hex, of the self-contained form."""
+    shipped: bool
+    """Whether it comes with the project, so that no copy of it is needed."""
+    files: dict[str, bytes]
+    """``NAME.xml``, self-contained, and the files that it names, beside it."""
+
+
+def robot_names() -> list[str]:
+    """Folders of sim/robots/."""
+    return sorted(p.stem for p in ROBOTS.glob("*/*.xml") if p.stem == p.parent.name)
+
+
+def robot_file(robot: str) -> Path:
+    """The MJCF of ``robot``: a name in sim/robots/, or the path of a file.
+
+    Raises:
+        LunarError: no such file.
+    """
+    path = ROBOTS / robot / f"{robot}.xml" if "/" not in robot and not robot.endswith(".xml") else Path(robot)
+    if not path.is_file():
+        known = ", ".join(robot_names())
+        raise LunarError(f"robot '{robot}': {path} does not exist; use the path of an MJCF file or one of: {known}")
+    return path
+
+
+def identify(robot: str) -> Identity:
+    """Name, digest and self-contained files of ``robot``, a name in sim/robots/ or the path of an MJCF.
+
+    A file that says the same as a shipped robot's is that robot. One that has a shipped robot's name and says something
+    else gets the beginning of its digest behind the name.
+
+    Raises:
+        LunarError: it, or a file that it names, does not exist or is no XML.
+    """
+    path = robot_file(robot)
+    text, assets = _self_contained(path)
+    digest = hashlib.sha256(text).hexdigest()
+    for name in robot_names():
+        if digest == _shipped_digest(name):
+            return Identity(name, digest, True, {})
+    name = f"{path.stem}-{digest[:8]}" if path.stem in robot_names() else path.stem
+    return Identity(name, digest, False, {f"{name}.xml": text, **assets})
+
+
+@functools.cache
+def _shipped_digest(name: str) -> str:
+    return hashlib.sha256(_self_contained(robot_file(name))[0]).hexdigest()
+
+
+def _self_contained(path: Path) -> tuple[bytes, dict[str, bytes]]:
+    """Canonical XML of an MJCF with its includes, and the contents of the files that it then names."""
+    root = _parse(path)
+    _inline(root, path.parent, _DEEPEST)
+    folders = {"meshdir": "", "texturedir": "", "assetdir": ""}
+    for compiler in root.iter("compiler"):
+        folders |= {key: compiler.attrib.pop(key) for key in folders if key in compiler.attrib}
+    assets: dict[str, bytes] = {}
+    for element, key in _references(root):
+        keys = _FOLDERS.get(element.tag, ("assetdir",))
+        file = path.parent / next((folders[k] for k in keys if folders[k]), "") / element.attrib[key]
+        try:
+            data = file.read_bytes()
+        except OSError as error:
+            raise LunarError(f"robot {path} names the file {file}: {error.strerror or error}") from None
+        if key == "file":
+            element.attrib.setdefault("name", file.stem)  # which it has unless it says otherwise
+        element.attrib[key] = hashlib.sha256(data).hexdigest()[:16] + file.suffix.lower()
+        assets[element.attrib[key]] = data
+    text = ElementTree.canonicalize(ElementTree.tostring(root, encoding="unicode"), strip_text=True)
+    return text.encode() + b"\n", assets
+
+
+def _references(root: ElementTree.Element) -> Iterator[tuple[ElementTree.Element, str]]:
+    """Elements and those of their attributes that name files: ``file`` and a cube's ``fileleft`` and so on."""
+    for element in root.iter():
+        for key in list(element.attrib):
+            if key.startswith("file") and element.attrib[key]:
+                yield element, key
+
+
+def _inline(parent: ElementTree.Element, folder: Path, deeper: int) -> None:
+    """Put what included files say in the places of the includes."""
+    children: list[ElementTree.Element] = []
+    for child in parent:
+        if child.tag != "include":
+            _inline(child, folder, deeper)
+            children.append(child)
+            continue
+        included = _parse(folder / child.get("file", ""))
+        if not deeper:
+            raise LunarError(f"robot file {folder / child.get('file', '')} is included by itself")
+        _inline(included, folder, deeper - 1)
+        children += included
+    parent[:] = children
+
+
+def _parse(path: Path) -> ElementTree.Element:
+    try:
+        return ElementTree.fromstring(path.read_bytes())
+    except (OSError, ElementTree.ParseError, ValueError) as error:
+        raise LunarError(f"robot {path} is not a valid MJCF: {error}") from None
