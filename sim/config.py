@@ -11,7 +11,8 @@ import dataclasses
 import difflib
 import re
 import sys
-from collections.abc import Sequence
+import typing
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,6 +32,9 @@ jsonargparse.set_parsing_settings(
     docstring_parse_attribute_docstrings=True, import_path_denylist=["*"], import_path_allowlist=_OWN
 )
 _LONGEST = 1_000_000  # letters of a config file
+_POLICIES, _OF_POLICIES = "policy/zoo", ("policy", "teacher")
+_SHELVES = {"terrain": "configs/terrain", "world": "configs/env"}
+"""Where the files for a part of a config lie, by the part's name."""
 
 T = TypeVar("T")
 
@@ -72,8 +76,9 @@ def parse(config_class: type[T], argv: Sequence[str], prog: str, default: str | 
     )
     parser.add_argument("--config", action="config", help="YAML file with values for the options below")
     parser.add_class_arguments(config_class, sub_configs=True)
+    configs = f"configs/{Path(default).parent}" if default else ""
     argv = [_as_paths(a) for a in _explicit_flags(config_class, argv)]
-    argv = [f"--config={find(a[9:])}" if a.startswith("--config=") else find(a) for a in argv]
+    argv = [word for option, value in _options(argv) for word in _found(config_class, option, value, configs)]
     files = [str(a).removeprefix("--config=") for i, a in enumerate(argv)
              if a.startswith("--config=") or (i and argv[i - 1] == "--config")]  # fmt: skip
     if default and not files:
@@ -83,7 +88,7 @@ def parse(config_class: type[T], argv: Sequence[str], prog: str, default: str | 
         parsed = parser.parse_args(argv)
         for key, value in list(parsed.items()):
             if isinstance(value, str):
-                parsed[key] = find(value)
+                parsed[key] = find(value, _POLICIES if key in _OF_POLICIES else "")
         values = parser.instantiate(parsed)
     except (argparse.ArgumentError, jsonargparse.ArgumentError, TypeError, ValueError) as error:
         raise LunarError(_explain(str(error), parser, files, argv)) from None
@@ -104,6 +109,47 @@ def _explicit_flags(config_class: type, argv: Sequence[str]) -> list[str]:
         if item in flags and (argv[i + 1 : i + 2] or ["--"])[0].lower() not in ("true", "false"):
             out.append("true")
     return out
+
+
+def _options(argv: Sequence[str]) -> Iterator[tuple[str, str | None]]:
+    """``--key value`` and ``--key=value`` as pairs; a word that belongs to no other has None for a value."""
+    words = list(argv)
+    while words:
+        word = words.pop(0)
+        key, equals, value = word.partition("=")
+        if not word.startswith("--"):
+            yield word, None
+        elif equals:
+            yield key, value
+        elif words and not words[0].startswith("--"):
+            yield word, words.pop(0)
+        else:
+            yield word, None
+
+
+def _found(config_class: type, option: str, value: str | None, configs: str) -> list[str]:
+    """The words of an option with shipped things in place of their names and whole numbers written out."""
+    if value is None:
+        return [find(option)]
+    kind, name = _type(config_class, option[2:].split(".")), option.rpartition(".")[2].removeprefix("--")
+    if option == "--config":
+        value = find(value, configs)
+    elif dataclasses.is_dataclass(kind):
+        value = find(value, _SHELVES.get(name, ""))
+    elif kind in (int, int | None) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE]\+?\d{1,2}", value):
+        value = str(int(float(value))) if float(value).is_integer() else value  # 1e6
+    else:
+        value = find(value)
+    return [option, value]
+
+
+def _type(config_class: Any, names: Sequence[str]) -> Any:
+    """Of the option with this dotted name; None where there is none or it has no dataclass around it."""
+    for name in names:
+        if not dataclasses.is_dataclass(config_class):
+            return None
+        config_class = typing.get_type_hints(config_class).get(name)
+    return config_class
 
 
 def _explain(message: str, parser: jsonargparse.ArgumentParser, files: Sequence[str], argv: Sequence[str]) -> str:

@@ -14,13 +14,29 @@ MESSAGES = DATA / "ros2_ws" / "src" / "matrix_msgs" / "msg"
 _SHIPPED = {"configs": DATA, "policy": ROOT}
 
 
-def find(path: str) -> str:
+def find(path: str, shelf: str = "") -> str:
     """``path`` where the working folder has it; else the shipped file or folder of that name, if there is one.
 
     So ``policy/zoo/pronk`` and ``configs/hil/virtual.yaml`` mean the same in every folder.
+
+    Args:
+        path: what the user wrote.
+        shelf: folder of shipped things, such as ``policy/zoo``, of which ``path`` may be the bare name; that of a YAML
+            file without its ending.
     """
-    top, slash, _ = path.partition("/")
-    folder = _SHIPPED.get(top) if slash else None
-    if folder is None or Path(path).exists() or not (folder / path).exists():
+    if not path or Path(path).exists():
         return path
-    return str(folder / path)
+    names = [path]
+    if shelf and "/" not in path and not path.startswith("."):
+        names += [f"{shelf}/{path}", f"{shelf}/{path}.yaml"]
+    for name in names:
+        top, slash, _ = name.partition("/")
+        folder = _SHIPPED.get(top) if slash else None
+        if folder is not None and (folder / name).exists():
+            return str(folder / name)
+    return path
+
+
+def find_policy(policy: str | Path) -> str:
+    """Folder of a policy, given that or the name of a shipped one: ``dual`` is ``policy/zoo/dual``."""
+    return find(str(policy), "policy/zoo")

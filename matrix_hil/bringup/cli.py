@@ -10,6 +10,7 @@ from pathlib import Path
 from matrix_hil.bringup.runner import Runner
 from matrix_hil.bringup.tables import ARGUMENTS, TABLES, arguments_of
 from sim.errors import LunarError
+from sim.files import find_policy
 
 
 def main(argv: Sequence[str]) -> None:
@@ -54,6 +55,8 @@ def up(table: str, arguments: Mapping[str, str], ready_timeout: float = 30.0) ->
         near = difflib.get_close_matches(unknown[0], values, n=1, cutoff=0.3)
         hint = f"; did you mean '{near[0]}'?" if near else ""
         raise LunarError(f"unknown key '{unknown[0]}' for '{table}'{hint}")
+    if "policy" in values:
+        values["policy"] = find_policy(values["policy"])
     if "policy" in values and not (file := Path(values["policy"], "policy.onnx")).is_file():
         raise LunarError(f"{file} does not exist; give an exported policy with --policy FOLDER")
     for name in ("policy", "config", "log", "bag"):  # nodes have no working folder of their own to start from

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from matrix_hil.virtual.unreal.commands import ServerConfig
 from matrix_hil.virtual.unreal.server import Misbehaviour, TwinServer
 from sim.config import parse
-from sim.terrain.generators import PRESETS, TerrainConfig, make_terrain, preset_names
+from sim.terrain.generators import TerrainConfig, make_terrain
 
 
 @dataclass(frozen=True)
@@ -26,15 +26,6 @@ class ServeConfig:
     """Seed of the ground."""
 
 
-def with_preset(argv: Sequence[str]) -> list[str]:
-    """``--terrain NAME`` as the path of that preset's file."""
-    out = list(argv)
-    for i in range(1, len(out)):
-        if out[i - 1] == "--terrain" and out[i] in preset_names():
-            out[i] = str(PRESETS / f"{out[i]}.yaml")
-    return out
-
-
 def main(argv: Sequence[str]) -> None:
     """Serve until Ctrl-C.
 
@@ -47,7 +38,7 @@ def main(argv: Sequence[str]) -> None:
     argv = list(argv)
     if argv[:1] == ["serve"]:
         argv = argv[1:]
-    cfg = parse(ServeConfig, with_preset(argv), prog="lunar twin serve")
+    cfg = parse(ServeConfig, argv, prog="lunar twin serve")
     with TwinServer(make_terrain(cfg.terrain, cfg.seed), cfg.server) as server:
         if cfg.fault is not None:
             server.misbehave(cfg.fault)
