@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 from sim.errors import LunarError
+from sim.results import revision
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -16,7 +18,7 @@ COMMANDS = {
     "eval": ("policy.evaluation.cli", "measure a policy's hops on fixed suites"),
     "play": ("policy.play.cli", "watch and steer a policy live in a browser"),
     "distill": ("matrix_hil.replay.demonstrations", "compress a policy into a student for a small computer"),
-    "export": ("policy.export.cli", "write a policy as ONNX for a robot's computer"),
+    "export": ("policy.export.cli", "write a policy as C, or its ONNX file anew"),
     "hil": ("matrix_hil.operate.cli", "run a policy against the (virtual) MATRIX rig"),
     "fidelity": ("matrix_hil.fidelity.cli", "measure how lunar the rig's gravity is, scheme by scheme"),
     "replay": ("matrix_hil.replay.cli", "look at a HIL log, run it again, re-simulate it, or publish it"),
@@ -32,7 +34,7 @@ def usage() -> str:
     """What ``lunar --help`` prints."""
     lines = "\n".join(f"  {name:8} {text}" for name, (_, text) in COMMANDS.items())
     more = "'lunar COMMAND --help' lists its options."
-    return f"usage: lunar COMMAND [--config FILE] [--key value ...]\n\n{lines}\n\n{more}"
+    return f"usage: lunar COMMAND [--config FILE] [--key value ...]\n       lunar --version\n\n{lines}\n\n{more}"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -41,6 +43,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not argv or argv[0] in ("-h", "--help"):
         print(usage())
         sys.exit(0 if argv else 2)
+    if argv[0] == "--version":
+        print(f"lunar {version('lunar')}, revision {revision()}")
+        return
     if argv[0] not in COMMANDS:
         print(f"lunar: unknown command '{argv[0]}'; choose from {', '.join(COMMANDS)}", file=sys.stderr)
         sys.exit(2)
@@ -50,6 +55,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         importlib.import_module(COMMANDS[argv[0]][0]).main(argv[1:])
     except LunarError as error:
         print(f"lunar {argv[0]}: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:  # what a command does with files says more; this is for all the others
+        what = f"{error.filename}: " if error.filename else ""
+        print(f"lunar {argv[0]}: {what}{error.strerror or error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print(f"lunar {argv[0]}: interrupted", file=sys.stderr)
