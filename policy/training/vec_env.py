@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from stable_baselines3.common.vec_env import VecEnv
 
-from sim.envs.spaces import ACTION_BOUND, action_space, observation_space
+from sim.envs.spaces import ACTION_BOUND, action_space, action_tensor, observation_space
 from sim.envs.world import PronkWorld
+from sim.tasks.pronk import check_reward
 
 
 class LunarVecEnv(VecEnv):
@@ -28,11 +29,12 @@ class LunarVecEnv(VecEnv):
 
     def step_async(self, actions: np.ndarray) -> None:
         """Remember the actions (N, 12)."""
-        self._actions = torch.as_tensor(actions)
+        self._actions = action_tensor(actions, (self.num_envs, 12))
 
     def step_wait(self) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray, list[dict[str, Any]]]:
         """Step the world. Infos of ended trials carry ``terminal_observation`` and ``TimeLimit.truncated``."""
         step = self.world.step(self._actions)
+        check_reward(step.reward, step.terms)
         self.world.hops.drain()  # nobody reads the table here, and it grows
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         final = _numpy(step.final_observations)

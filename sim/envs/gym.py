@@ -11,9 +11,10 @@ import torch
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from sim.envs.spaces import ACTION_BOUND, OBSERVATION_BOUND, action_space, observation_space
+from sim.envs.spaces import ACTION_BOUND, OBSERVATION_BOUND, action_space, action_tensor, observation_space
 from sim.envs.world import PronkWorld, WorldConfig
 from sim.physics.render import Renderer, Window
+from sim.tasks.pronk import check_reward
 from sim.terrain.generators import TerrainConfig
 from sim.terrain.height_field import HeightField
 
@@ -59,7 +60,8 @@ class LunarPronkEnv(gymnasium.Env[Observation, np.ndarray]):
 
     def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """One control period of 20 ms; ``action`` (12,) of 1 is ``spaces.ACTION_BOUND`` units of the world's action."""
-        step = self.world.step(ACTION_BOUND * torch.as_tensor(action)[None])
+        step = self.world.step(ACTION_BOUND * action_tensor(action, (12,))[None])
+        check_reward(step.reward, step.terms)
         self.world.hops.drain()  # nobody reads the table here, and it grows
         observations = step.final_observations if len(step.ended) else step.observations
         self._show()
@@ -122,7 +124,8 @@ class LunarPronkVectorEnv(VectorEnv):
 
     def step(self, actions: np.ndarray) -> tuple[Observation, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """One control period with ``actions`` (N, 12). Ended trials put ``final_obs`` and its mask into the info."""
-        step = self.world.step(ACTION_BOUND * torch.as_tensor(actions))
+        step = self.world.step(ACTION_BOUND * action_tensor(actions, (self.num_envs, 12)))
+        check_reward(step.reward, step.terms)
         self.world.hops.drain()  # nobody reads the table here, and it grows
         info: dict[str, Any] = {}
         if len(step.ended):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -41,6 +41,8 @@ class Step:
     """Indices of the robots whose trial ended, (n,)."""
     final_observations: dict[str, Tensor]
     """Last observations of those trials, rows as in ``ended``."""
+    terms: dict[str, Tensor] = field(default_factory=dict)
+    """(N,) each reward term per second, without its weight."""
 
 
 class PronkWorld:
@@ -63,6 +65,8 @@ class PronkWorld:
         self.device = torch.device(device)
         self.restart = restart
         self.num_envs = n = cfg.num_envs
+        if n < 1:
+            raise LunarError(f"num_envs is {n}; a world needs one robot or more")
         if not 0.0 < cfg.physics.timestep <= LOAD_TIME:
             raise LunarError(f"physics.timestep is {cfg.physics.timestep} s; hops need one of at most {LOAD_TIME} s")
         events.check_randomisation(cfg.randomisation, cfg.physics)
@@ -128,9 +132,11 @@ class PronkWorld:
         """Advance every robot by one control period with ``action`` (N, 12). Robots whose trial ends start anew.
 
         Raises:
-            LunarError: an action is not finite.
+            LunarError: the actions have another shape, or one is not finite.
         """
         action = action.detach().to(self.device, torch.float32)
+        if action.shape != self.last_action.shape:
+            raise LunarError(f"actions have shape {tuple(action.shape)}, this world's {tuple(self.last_action.shape)}")
         if not torch.isfinite(action).all():
             bad = int(torch.nonzero(~torch.isfinite(action).all(1))[0])
             raise LunarError(f"the action of robot {bad} is not finite: the policy is broken, nothing was moved")
@@ -153,7 +159,8 @@ class PronkWorld:
         cfg = self.cfg
         terminated = fallen(s, cfg.fall) | diverged
         truncated = (self.steps >= self.max_steps) & ~terminated
-        reward = total(s, self.weights, cfg.shaping) * self.dt - cfg.fall_penalty * terminated
+        terms: dict[str, Tensor] = {}
+        reward = total(s, self.weights, cfg.shaping, terms) * self.dt - cfg.fall_penalty * terminated
 
         self._renew_commands()
         self._newest = (self._newest + 1) % len(self._frames)
@@ -169,7 +176,7 @@ class PronkWorld:
             self._frames[:, ended] = self._frame(fresh)
             for name, value in self._observations(fresh, ended).items():
                 observations[name][ended] = value
-        return Step(observations, reward, terminated, truncated, ended, final)
+        return Step(observations, reward, terminated, truncated, ended, final, terms)
 
     def _start(self, ids: Tensor) -> None:
         """New trials for robots ``ids``: state, randomisation, command; timers and action history zero."""

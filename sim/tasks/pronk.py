@@ -253,12 +253,33 @@ def check_terms(names: Iterable[str], where: str) -> None:
             raise LunarError(f"{where}: unknown term '{name}'" + (f"; did you mean '{near[0]}'?" if near else ""))
 
 
-def total(s: State, weights: dict[str, float], p: Shaping) -> Tensor:
-    """(N,) weighted sum of the terms, per second."""
+def total(s: State, weights: dict[str, float], p: Shaping, terms: dict[str, Tensor]) -> Tensor:
+    """(N,) weighted sum of the terms, per second; ``terms`` takes them one by one, without their weights."""
     rate = torch.zeros_like(s.height)
     for name, weight in weights.items():
-        rate += weight * TERMS[name](s, p)
+        terms[name] = TERMS[name](s, p)
+        rate += weight * terms[name]
     return rate
+
+
+def check_reward(reward: Tensor, terms: dict[str, Tensor]) -> None:
+    """Refuse a reward (N,) that is not finite; ``terms`` are those that ``total`` summed.
+
+    Raises:
+        LunarError: it names the term and the robot.
+    """
+    wrong = (~torch.isfinite(reward)).nonzero().flatten().tolist()
+    if not wrong:
+        return
+    robot = wrong[0]
+    for name, term in terms.items():
+        if not math.isfinite(value := float(term[robot])):
+            raise LunarError(
+                f"reward term '{name}' is {value} for robot {robot}: a term must be finite for every state"
+            )
+    raise LunarError(
+        f"the reward of robot {robot} is not finite, though every term is: the critic or a weight is broken"
+    )
 
 
 # Ends.
