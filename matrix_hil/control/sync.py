@@ -147,7 +147,7 @@ class Sync:
         card = policy.card
         low, high = np.array(card.command_low[:3]), np.array(card.command_high[:3])
         self.steering = Steering(cfg.steering, cfg.flight, low, high)
-        self._relief = LegRelief(policy.card.robot)
+        self._relief = LegRelief(policy.card.physics_robot)
         self.running = False
         self._last_sound: dict[str, Any] = {}
         self._targets = NOMINAL_POSE.copy()

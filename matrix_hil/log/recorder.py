@@ -18,6 +18,12 @@ _CHUNK_SIZE = 4 * 2**20  # bytes; closes a chunk early if height maps come in a 
 _MISFITS = (LookupError, AttributeError, TypeError, ValueError, OverflowError, AssertionError, struct.error)
 
 
+def refuse_used(folder: Path) -> None:
+    """Raise LunarError where ``folder`` holds a log."""
+    if any(folder.glob("*.mcap")):
+        raise LunarError(f"log folder {folder} holds a log already; choose another or remove it")
+
+
 class Recorder:
     """Records messages until ``close``; a context manager. Call it from one thread only: it holds no lock.
 
@@ -57,8 +63,7 @@ class Recorder:
         self._stream: BinaryIO | None = None
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            if any(self.folder.glob("*.mcap")):
-                raise LunarError(f"log folder {self.folder} holds a log already; choose another or remove it")
+            refuse_used(self.folder)
             self._open(self._epoch)
         except OSError as error:
             raise LunarError(f"log folder {self.folder} cannot be written: {error.strerror or error}") from None

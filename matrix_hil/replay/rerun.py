@@ -30,7 +30,6 @@ from matrix_hil.messages import MachineCommands, TwinPatch
 from matrix_hil.replay.look.page import table_page
 from matrix_hil.replay.look.plots import Plot, curves
 from matrix_hil.run.loop import ORDERS, give_order
-from matrix_hil.run.run_log import policy_digest
 from matrix_hil.safety.supervisor import Supervisor, SupervisorState
 from policy.runtime.onnx_policy import OnnxPolicy
 from sim.config import parse
@@ -211,9 +210,10 @@ def run(log_path: str, argv: Sequence[str] = (), out: str = "", console: Console
     notes = [log.lost.text] if log.lost else []
     kept = log.attachments.get("calibration.json")
     calibration = from_document(kept.decode(), f"calibration.json of {log.path.name}") if kept else SOUND
-    supervisor, sync = Supervisor(cfg.safety, calibration), Sync(cfg.sync, OnnxPolicy(cfg.policy))
-    if log.attachments.get("policy.sha256", b"").decode() != policy_digest(cfg.policy):
-        notes.append(f"{cfg.policy}/policy.onnx is not the network that was logged")
+    policy = OnnxPolicy(cfg.policy)
+    supervisor, sync = Supervisor(cfg.safety, calibration), Sync(cfg.sync, policy)
+    if log.attachments.get("policy.sha256", b"").decode() != policy.card.weights:
+        notes.append(f"{policy.folder} does not hold the weights that were logged")
     again = rerun(log, sync, supervisor)
     found = differences(log, again)
     if missing := int((np.diff(log["/sync/input"].cycle.astype(int)) - 1).sum()):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import itertools
 import json
 import math
 import queue
@@ -17,29 +17,37 @@ import numpy as np
 
 from matrix_hil.log import Pose, Recorder, SyncStamp, WireBytes
 from matrix_hil.log.cycle_input import cycle_input
+from matrix_hil.log.recorder import refuse_used
 from matrix_hil.messages import RigTruth
 from matrix_hil.run.loop import Cycle
+from policy.runtime.card import Card
+from sim.files import find_policy
 from sim.results import revision
 
 
 def log_folder(wanted: str) -> Path:
-    """``wanted``, or a new folder below runs/hil/ named after date and time."""
-    return Path(wanted) if wanted else Path("runs/hil") / time.strftime("%Y%m%d-%H%M%S")
+    """``wanted``, or a new folder below runs/hil/ named after date and time.
+
+    Raises:
+        LunarError: it holds a log already.
+    """
+    if wanted:
+        refuse_used(Path(wanted))
+        return Path(wanted)
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    names = itertools.chain([stamp], (f"{stamp}-{k}" for k in itertools.count(2)))
+    return next(folder for name in names if not (folder := Path("runs/hil", name)).exists())
 
 
 def attachments(cfg: Any, policy: str) -> dict[str, bytes]:
     """Config, policy card and revision, so that a log explains itself."""
+    card = Path(find_policy(policy)) / "card.json"
     return {
         "config.json": json.dumps(asdict(cfg), indent=2, default=str).encode(),
-        "card.json": (Path(policy) / "card.json").read_bytes(),
-        "policy.sha256": policy_digest(policy).encode(),
+        "card.json": card.read_bytes(),
+        "policy.sha256": Card.load(card).weights.encode(),
         "revision.txt": revision().encode(),
     }
-
-
-def policy_digest(policy: str) -> str:
-    """SHA-256 of the policy's network, in hex: whether a later one is the same."""
-    return hashlib.sha256((Path(policy) / "policy.onnx").read_bytes()).hexdigest()
 
 
 class Background:

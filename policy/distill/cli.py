@@ -20,11 +20,12 @@ from policy.distill.job import Job, peak_megabytes
 from policy.distill.methods import METHODS
 from policy.distill.teachers import Demonstrations, Teacher, actor_of, check_fits, load_teacher
 from policy.networks.actor import Actor
-from policy.networks.policy_file import network, save_policy
+from policy.networks.policy_file import network, refuse_used, save_policy
 from policy.networks.student import Student
 from policy.runtime.card import Card
 from sim.config import parse
 from sim.errors import LunarError
+from sim.output import locked, writing
 from sim.results import revision, write_results
 
 
@@ -37,9 +38,15 @@ def distill(cfg: DistillConfig, command: str, teacher: Teacher | Demonstrations 
         teacher: instead of what ``cfg.teacher`` names.
 
     Raises:
-        LunarError: settings, teacher and world do not go together.
+        LunarError: settings, teacher and world do not go together, or ``cfg.out`` holds a policy.
     """
     cfg.check()
+    refuse_used(Path(cfg.out), cfg.overwrite, "choose another --out")
+    with locked(Path(cfg.out)), writing(cfg.out):
+        return _distill(cfg, command, teacher)
+
+
+def _distill(cfg: DistillConfig, command: str, teacher: Teacher | Demonstrations | None) -> dict[str, Any]:
     start, before = time.monotonic(), peak_megabytes()
     if cfg.threads:
         torch.set_num_threads(cfg.threads)

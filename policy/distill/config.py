@@ -100,14 +100,16 @@ class OpsdcConfig:
 
 @dataclass(frozen=True)
 class DistillConfig:
-    """Compress a policy into a student. Writes policy.safetensors, card.json and progress.csv. Ctrl-C keeps what it
-    has."""
+    """Compress a policy into a student. Writes policy.safetensors, policy.onnx, card.json, progress.csv. Ctrl-C keeps
+    what it has."""
 
     teacher: str = ""
     """Folder of a policy (also one that sees what only a simulator knows), an .onnx file beside its card, or a log of
     observations and actions, .npz or recorded by ``lunar hil`` (methods ``bc`` and ``soda``)."""
     out: str = "runs/student"
-    """Folder for the student."""
+    """Folder for the student; one that holds a policy is refused."""
+    overwrite: bool = False
+    """Replace the policy that ``out`` holds."""
     method: Method = "on_policy"
     """``on_policy``, ``dagger``, ``bc``, ``soda`` or ``opsdc``."""
     steps: int = 1_000_000
@@ -142,8 +144,8 @@ class DistillConfig:
             raise LunarError("no teacher: name one with --teacher, e.g. --teacher policy/zoo/dual")
         if self.steps < 1 or self.rollout < 1:
             raise LunarError(f"steps and rollout are {self.steps} and {self.rollout}; they must be at least 1")
-        if self.world.num_envs < 1 or self.threads < 0:
-            raise LunarError("world.num_envs must be at least 1 and threads not negative")
+        if self.world.num_envs < 1 or self.threads < 0 or self.seed < 0:
+            raise LunarError("world.num_envs must be at least 1, threads and seed not negative")
         if self.device != "cpu" and not (self.device == "cuda" and torch.cuda.is_available()):
             raise LunarError(f"device '{self.device}': it must be cpu, or cuda where torch sees a GPU")
         learning = self.learning

@@ -22,7 +22,6 @@ from policy.distill.teachers import Demonstrations, Teacher, columns
 from policy.networks.actor import Actor
 from policy.networks.distributions import Gaussian, Output
 from policy.networks.student import ActionBins, Student, tokenise
-from sim.errors import LunarError
 from sim.physics.threads import physics_first
 
 FIELDS = ("steps", "seconds", "loss", "kept", "pronks_per_20s", "falls_per_20s", "success")
@@ -89,10 +88,7 @@ class Job:
         self.now = self.world.reset()
 
     def __enter__(self) -> Job:
-        try:
-            Path(self.cfg.out).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise LunarError(f"out {self.cfg.out} cannot be made: {error.strerror or error}") from None
+        Path(self.cfg.out).mkdir(parents=True, exist_ok=True)
         self.bar.start()
         return self
 

@@ -17,6 +17,8 @@ from policy.networks.policy_file import load_actor
 from policy.runtime.card import Card
 from policy.runtime.onnx_policy import OnnxPolicy
 from sim.errors import LunarError
+from sim.files import find_policy
+from sim.robots.identity import identify
 from sim.spec.observation import PRONK_OBSERVATION, ObservationSpec, ScanGrid
 
 _LARGEST = 8 * 2**30  # bytes of a log's arrays
@@ -67,7 +69,7 @@ def load_teacher(path: str | Path, device: str = "cpu") -> Teacher | Demonstrati
     Raises:
         LunarError: nothing usable is there.
     """
-    path = Path(path)
+    path = Path(find_policy(path))
     if path.suffix == ".npz":
         return load_demonstrations(path)
     if path.suffix == ".onnx":
@@ -100,8 +102,9 @@ def actor_of(teacher: Teacher | Demonstrations) -> Actor:
 def check_fits(teacher: Teacher | Demonstrations, robot: str, ages: tuple[int, ...]) -> None:
     """Raise LunarError where a teacher cannot teach a student that sees frames ``ages`` steps back on this robot."""
     card = teacher.card
-    if card.robot != robot:
-        raise LunarError(f"teacher {teacher.name} drives the robot '{card.robot}', the world's is '{robot}'")
+    here = identify(robot)
+    if card.robot != here.name or (not here.shipped and card.robot_digest != here.digest):
+        raise LunarError(f"teacher {teacher.name} drives the robot '{card.robot}', the world's is '{here.name}'")
     if difference := card.observation.difference(replace(PRONK_OBSERVATION, scan=card.observation.scan)):
         raise LunarError(f"teacher {teacher.name} does not fit this robot's observation: {difference}")
     if list(ages) != sorted(set(ages)) or ages[:1] != (0,):

@@ -61,7 +61,7 @@ def load_suite(name: str) -> SuiteConfig:
 def world_for(suite: SuiteConfig, card: Card, robots: int) -> WorldConfig:
     """The suite's world for ``robots`` that are driven by the policy of ``card``: one command for a whole trial, no
     rewards, and joint sensors to measure effort."""
-    physics = replace(suite.world.physics, robot=card.robot, kp=card.kp, kd=card.kd, joint_sensors=True)
+    physics = replace(suite.world.physics, robot=card.physics_robot, kp=card.kp, kd=card.kd, joint_sensors=True)
     return replace(
         suite.world, num_envs=robots, physics=physics, action_scale=card.action_scale, ages=card.observation.ages,
         scan=card.observation.scan, commands=replace(suite.world.commands, period=0.0), rewards={},

@@ -25,6 +25,7 @@ from policy.networks.policy_file import load_actor
 from policy.networks.student import Student
 from policy.runtime.card import Card
 from sim.errors import LunarError
+from sim.output import write_whole
 from sim.spec.joints import NOMINAL_POSE
 from sim.spec.observation import ObservationSpec
 
@@ -51,7 +52,7 @@ def write_header(folder: Path, out: Path, int8: bool = False) -> dict[str, Any]:
         raise LunarError(f"policy {folder} sees the ground ahead, for which a robot needs a map; distil it first")
     name = _identifier(f"{folder.resolve().name}{'_int8' if int8 else ''}")
     program = translate(actor, int8)
-    out.write_text(header(name, card, program))
+    write_whole({out: header(name, card, program)})
     difference = None
     if compiler := shutil.which("cc"):
         difference = _difference(out, name, actor, card, compiler)
@@ -79,6 +80,7 @@ def header(name: str, card: Card, program: Program) -> str:
         "NAME": name,
         "GUARD": f"{name.upper()}_H",
         "MACRO": name.upper(),
+        "WEIGHTS": card.weights,
         "CARD": _describe(card),
         "OBSERVATION": spec.size,
         "FRAME": spec.frame_size,

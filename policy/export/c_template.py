@@ -87,6 +87,7 @@ HEADER = """\
 #error "fast math removes the check for numbers that are none"
 #endif
 
+#define $MACRO$_WEIGHTS "$WEIGHTS$" /* digest, as in card.json */
 #define $MACRO$_OBSERVATION $OBSERVATION$ /* floats of an observation */
 #define $MACRO$_FRAME $FRAME$ /* floats of one frame of proprioception */
 #define $MACRO$_AGES $AGES$ /* frames in an observation */

@@ -1,37 +1,34 @@
-"""``lunar export``: a policy to ONNX with its card, and to C on request, checked against torch."""
+"""``lunar export``: a policy's ONNX file anew, or beside its card in another folder, and C on request."""
 
 from __future__ import annotations
 
-import logging
-import shutil
-import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import onnx
-import torch
 from rich.console import Console
 
 from policy.export.c import write_header
-from policy.networks.actor import ActorOutput
-from policy.networks.policy_file import load_actor
-from policy.runtime.onnx_policy import OnnxPolicy
+from policy.networks.onnx_file import write_onnx
+from policy.networks.policy_file import HEADERS, drop_stale, read_actor, robot_files
+from policy.runtime import onnx_policy, weights
+from policy.runtime.card import Card
+from policy.runtime.weights import read_digest
 from sim.config import parse
 from sim.errors import LunarError
+from sim.files import find_policy
+from sim.output import locked, write_whole
 from sim.results import write_results
-
-TOLERANCE = 1e-5
+from sim.robots.identity import identify
 
 
 @dataclass(frozen=True)
 class ExportConfig:
-    """Write policy.onnx and card.json for a robot's computer."""
+    """Write policy.onnx and card.json for a robot's computer; training has done so in its own folder already."""
 
     policy: str
-    """Folder with policy.safetensors and card.json."""
+    """Folder with policy.safetensors and card.json, or the name of one in policy/zoo/."""
     out: str = ""
     """Folder to write to; the policy's own when empty."""
     seed: int = 0
@@ -43,47 +40,34 @@ class ExportConfig:
 
 
 def export(cfg: ExportConfig) -> dict[str, Any]:
-    """Export and compare on 1000 random observations.
+    """Write the ONNX file and compare it with torch on 1000 random observations; a card of before there were digests
+    gets them.
 
     Raises:
-        LunarError: ONNX and torch differ by more than 1e-5, or no robot can run the policy.
+        LunarError: ONNX and torch differ by more than 1e-5, no robot can run the policy, or ``out`` holds another.
     """
-    folder, out = Path(cfg.policy), Path(cfg.out or cfg.policy)
-    actor, card = load_actor(folder)
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / "policy.onnx"
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns of torchvision, which nobody asked for
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # raised inside torch's exporter
-        torch.onnx.export(
-            actor, (torch.zeros(2, actor.size),), str(path), input_names=["observation"],
-            output_names=list(ActorOutput._fields), dynamic_shapes=({0: torch.export.Dim("batch")},),
-            external_data=False, verbose=False,
-        )  # fmt: skip
-    _forget_sources(path)
-    if out != folder:
-        shutil.copyfile(folder / "card.json", out / "card.json")
-    observations = np.random.default_rng(cfg.seed).standard_normal((1000, card.observation.size)).astype(np.float32)
-    with torch.no_grad():
-        expected = actor(torch.from_numpy(observations))
-    found = OnnxPolicy(out, card.observation).infer(observations)
-    difference = max(float(np.abs(a - b.numpy()).max()) for a, b in zip(found, expected, strict=True) if a.size)
-    if difference > TOLERANCE:
-        raise LunarError(f"{path} differs from the torch policy by {difference:.2g}, more than {TOLERANCE}")
-    results = {"path": str(path), "bytes": path.stat().st_size, "max_difference": difference}
-    if cfg.c:
-        results["c"] = write_header(folder, out / "policy.h")
-        results["c_int8"] = write_header(folder, out / "policy_int8.h", int8=True)
+    folder = Path(find_policy(cfg.policy))
+    out = Path(cfg.out) if cfg.out else folder
+    actor, card = read_actor(folder)
+    if card.observation.scan:
+        raise LunarError(f"policy {folder} sees the ground ahead, for which a robot needs a map; distil it first")
+    robot = identify(card.physics_robot)
+    digest = read_digest(folder / weights.FILE)
+    card = replace(card, weights=digest, robot_digest=card.robot_digest or robot.digest)
+    if out.resolve() != folder.resolve() and (out / "card.json").exists():
+        other = Card.load(out / "card.json").weights
+        if other != digest:
+            raise LunarError(f"{out} holds another policy; choose another folder with --out, or remove it")
+    with locked(out):
+        data, difference = write_onnx(actor, card, cfg.seed)
+        path = out / onnx_policy.FILE
+        write_whole({path: data, **robot_files(out, robot), out / "card.json": card.text()})
+        drop_stale(out, card)
+        results = {"path": str(path), "bytes": len(data), "max_difference": difference, "weights": digest}
+        if cfg.c:
+            for key, name in zip(("c", "c_int8"), HEADERS, strict=True):
+                results[key] = write_header(folder, out / name, int8=key == "c_int8")
     return results
-
-
-def _forget_sources(path: Path) -> None:
-    """Drop what the exporter notes of every node: stack traces that name files of the computer it ran on."""
-    model = onnx.load(path)
-    for part in (model.graph, *model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output):
-        del part.metadata_props[:]
-        part.doc_string = ""
-    onnx.save(model, path)
 
 
 def main(argv: Sequence[str]) -> None:

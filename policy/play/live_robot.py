@@ -96,7 +96,7 @@ class LiveRobot:
     ) -> None:
         card = policy.card
         self.policy = policy
-        self.cfg = PhysicsConfig(robot=card.robot, kp=card.kp, kd=card.kd)
+        self.cfg = PhysicsConfig(robot=card.physics_robot, kp=card.kp, kd=card.kd)
         self.dt = self.cfg.control_dt
         """s per ``step``."""
         self._noise = noise

@@ -52,7 +52,7 @@ class Page:
         camera.far = 400.0
         add_sky(server)
         self._world = server.scene.add_frame("/world", show_axes=False)
-        self._model = robot_spec(card.robot).compile()
+        self._model = robot_spec(card.physics_robot).compile()
         self._weight = lunar_weight(float(mujoco.mj_getTotalmass(self._model)))
         self._robot = DrawnRobot(server, "/world/robot", self._model)
         self._feet = FootMarks(server, "/world")

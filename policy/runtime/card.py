@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from policy.runtime.weights import is_digest
 from sim.errors import LunarError
+from sim.output import write_whole
+from sim.robots.identity import identify
 from sim.spec.observation import ObservationSpec
 
 FORMAT = 2
+ROBOT = "robot"
+"""Folder of a policy in which it keeps a robot that is not the project's."""
 _LONGEST = 4 * 2**20  # bytes of a card
 _WIDEST = 2**14  # values of an observation
 _OLDEST = 1000  # control steps back
@@ -25,7 +30,7 @@ class Card:
 
     observation: ObservationSpec
     robot: str
-    """Name of the robot it was trained on, e.g. ``go2``."""
+    """Name of the robot it was trained on, e.g. ``go2``; never a path."""
     action_scale: float
     """rad. Joint target = default_pose + action_scale * action."""
     default_pose: list[float]
@@ -49,13 +54,24 @@ class Card:
     """``command``, ``steps``, ``seed``, ``revision``, ``minutes``."""
     metrics: dict[str, Any] = field(default_factory=dict)
     """Evaluation results by suite, as ``lunar eval`` reports them."""
+    weights: str = ""
+    """Digest of the weights it is of (``policy.runtime.weights``); empty only before they are saved."""
+    robot_digest: str = ""
+    """Digest of the robot's MJCF (``sim.robots.identity``)."""
     format: int = FORMAT
+    mjcf: str = field(default="", compare=False)
+    """Path of the robot's MJCF where it is not the project's; known to the program alone and not saved."""
 
     @property
     def estimates(self) -> tuple[str, ...]:
         """Names of the policy's estimates, in order of its output: of vx, vy, vz (m/s, heading frame), height (m)."""
         named = [name for encoder in self.model.get("encoders", {}).values() for name in encoder["estimates"]]
         return tuple(name for name in ("vx", "vy", "vz", "height") if name in named)
+
+    @property
+    def physics_robot(self) -> str:
+        """The robot as physics asks for it: the project's by name, another by the path of its file."""
+        return self.mjcf or self.robot
 
     @property
     def action_size(self) -> int:
@@ -71,19 +87,23 @@ class Card:
         return np.clip(command, self.command_low, self.command_high)
 
     def save(self, path: Path) -> None:
-        """Write the card as JSON."""
-        path.write_text(json.dumps(self.to_json(), indent=2) + "\n")
+        """Write the card as JSON, whole or not at all."""
+        write_whole({path: self.text()})
+
+    def text(self) -> str:
+        """What ``save`` writes."""
+        return json.dumps(self.to_json(), indent=2) + "\n"
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if name != "mjcf"}
 
     @staticmethod
     def load(path: Path) -> Card:
-        """Read a card.
+        """Read a card. Where the policy keeps its robot's file beside it, ``mjcf`` is that.
 
         Raises:
-            LunarError: the file is missing, is not JSON, or lacks a field.
+            LunarError: the file is missing, is not JSON, or lacks a field; or the robot beside it is another.
         """
         if not path.is_file():
             raise LunarError(f"policy card {path} does not exist; a policy is a folder that 'lunar train' writes")
@@ -93,7 +113,13 @@ class Card:
             data = json.loads(path.read_text())
         except (ValueError, RecursionError, OSError) as error:
             raise LunarError(f"policy card {path} cannot be read: {error}") from None
-        return Card.from_json(data, str(path))
+        card = Card.from_json(data, str(path))
+        own = path.parent / ROBOT / f"{card.robot}.xml"
+        if not own.is_file():
+            return card
+        if identify(str(own)).digest != card.robot_digest:
+            raise LunarError(f"{own} is not the robot that {path} was written for: copy the whole folder again")
+        return replace(card, mjcf=str(own))
 
     @staticmethod
     def from_json(data: Any, source: str) -> Card:
@@ -106,6 +132,8 @@ class Card:
             if data.get("format") != FORMAT:
                 raise LunarError(f"policy card {source} has format {data.get('format')}, this version reads {FORMAT}")
             fields = dict(data)
+            if "mjcf" in fields:
+                raise ValueError("'mjcf' is no field of a file")
             card = Card(observation=ObservationSpec.from_json(fields.pop("observation")), **fields)
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise LunarError(f"policy card {source} cannot be read: {error}") from None
@@ -121,6 +149,11 @@ class Card:
             return f"an observation of {len(spec.ages)} frames of {[c.size for c in spec.frame]} values"
         if not all(_finite(c.scale) for c in spec.frame + spec.command) or not (_finite(spec.rate) and spec.rate > 0):
             return "a scale or rate of the observation is no number"
+        if not isinstance(self.robot, str) or not self.robot or "/" in self.robot or self.robot.endswith(".xml"):
+            return f"robot is {str(self.robot)[:80]!r}; it must be a name, so that it means the same in every folder"
+        for name in ("weights", "robot_digest"):
+            if getattr(self, name) != "" and not is_digest(getattr(self, name)):
+                return f"{name} is {str(getattr(self, name))[:80]!r}, not 64 hexadecimal digits"
         for name in ("action_scale", "kp", "kd", "gravity"):
             if not _finite(getattr(self, name)):
                 return f"{name} is {getattr(self, name)!r}"

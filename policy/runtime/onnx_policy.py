@@ -10,10 +10,13 @@ import numpy as np
 import onnxruntime
 
 from policy.runtime.card import Card
+from policy.runtime.weights import KEY, check_weights
 from sim.errors import LunarError
+from sim.files import find_policy
 from sim.spec.observation import PRONK_OBSERVATION, FrameStack, ObservationSpec, make_frame
 
-_LARGEST = 256 * 2**20  # bytes of policy.onnx
+FILE = "policy.onnx"
+_LARGEST = 256 * 2**20  # bytes of it
 
 
 @dataclass(frozen=True)
@@ -47,40 +50,25 @@ class OnnxPolicy:
     """An exported policy with its observation history.
 
     Args:
-        folder: holds ``policy.onnx`` and ``card.json``.
+        folder: holds ``policy.onnx`` and ``card.json``; or the name of a policy in the zoo.
         expected: the observation specification that the robot provides.
 
     Raises:
-        LunarError: a file is missing, or the card does not fit the robot.
+        LunarError: a file is missing or of other weights than another, or the card does not fit the robot.
     """
 
     def __init__(self, folder: str | Path, expected: ObservationSpec = PRONK_OBSERVATION) -> None:
-        folder = Path(folder)
+        self.folder = folder = Path(find_policy(folder))
         self.card = Card.load(folder / "card.json")
         if difference := self.card.observation.difference(expected):
             raise LunarError(f"policy {folder} does not fit this robot's observation: {difference}")
-        path = folder / "policy.onnx"
+        path = folder / FILE
         if not path.is_file():
             raise LunarError(f"{path} does not exist; make it with 'lunar export --policy {folder}'")
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        if path.stat().st_size > _LARGEST:
-            raise LunarError(f"{path} has {path.stat().st_size / 1e6:.0f} MB, which no policy for a robot needs")
-        try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime raises its own private types
-            raise LunarError(f"{path} is not a valid ONNX file: {error}") from None
-        sizes = {
-            value.name: list(value.shape)[-1] for value in (*self._session.get_inputs(), *self._session.get_outputs())
-        }
-        expect = {"observation": self.card.observation.size, "action": self.card.action_size}
-        if estimates := len(self.card.estimates):
-            expect["estimate"] = estimates
-        for name, size in expect.items():
-            if sizes.get(name) != size:
-                raise LunarError(f"{path} has '{name}' of {sizes.get(name)} values, its card says {size}")
-        self._outputs = [name for name in PolicyOutput._fields if name in sizes]
+        self._session = open_onnx(path, self.card)
+        check_weights(folder, self.card.weights)
+        names = {value.name for value in self._session.get_outputs()}
+        self._outputs = [name for name in PolicyOutput._fields if name in names]
         self.output: PolicyOutput | None = None
         self._stack = FrameStack(self.card.observation)
         self.last_action = np.zeros(self.card.action_size)
@@ -108,3 +96,44 @@ class OnnxPolicy:
         self.output = PolicyOutput(*(value[0] for value in self.infer(observation[None])))
         self.last_action = action = self.output.action.astype(float)
         return self.card.targets(action)
+
+
+def open_onnx(path: Path, card: Card) -> onnxruntime.InferenceSession:
+    """A session of one thread over an ONNX file, checked against the card beside it.
+
+    Raises:
+        LunarError: no ONNX file, one with other inputs and outputs than a policy, or one of other weights.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    if path.stat().st_size > _LARGEST:
+        raise LunarError(f"{path} has {path.stat().st_size / 1e6:.0f} MB, which no policy for a robot needs")
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime raises its own private types
+        raise LunarError(f"{path} is not a valid ONNX file: {' '.join(str(error).split())}") from None
+    inputs, outputs = ({v.name: v for v in values} for values in (session.get_inputs(), session.get_outputs()))
+    sizes = {"observation": card.observation.size, "action": card.action_size}
+    for kind, name, there in (("input", "observation", inputs), ("output", "action", outputs)):
+        if name not in there or (kind == "input" and len(there) > 1):
+            raise LunarError(
+                f"{path} calls its {kind} {', '.join(map(repr, there))}, not '{name}': a network from elsewhere needs "
+                f"one input 'observation' (batch, {sizes['observation']}), an output 'action' "
+                f"(batch, {sizes['action']}), and a card of its own with the text of its metadata entry '{KEY}' as "
+                "'weights'"
+            )
+    if estimates := len(card.estimates):
+        sizes["estimate"] = estimates
+    for name, size in sizes.items():
+        value = (inputs | outputs).get(name)
+        if value is None or not value.shape or value.shape[-1] != size:
+            found = "no values" if value is None or not value.shape else f"{value.shape[-1]} values"
+            raise LunarError(f"{path} has '{name}' of {found}, its card says {size}")
+    digest = session.get_modelmeta().custom_metadata_map.get(KEY, "")
+    if digest != card.weights or not digest:
+        raise LunarError(
+            f"{path} was not made from the weights that its card.json describes: "
+            f"'lunar export --policy {path.parent}' makes it anew"
+        )
+    return session

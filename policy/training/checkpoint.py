@@ -8,8 +8,8 @@ anything else.
 
 from __future__ import annotations
 
+import io
 import json
-import os
 import pickle
 import zipfile
 import zlib
@@ -20,22 +20,23 @@ from typing import Any
 
 import torch
 
+from policy.networks.policy_file import CHECKPOINT
 from sim.errors import LunarError
+from sim.output import write_whole
 
 FORMAT = "lunar checkpoint 2"
-NAME = "checkpoint.pt"
-"""In a training's folder."""
+NAME = CHECKPOINT
 
 
 def write(path: Path, document: dict[str, Any]) -> None:
-    """Write a document; a reader, or a crash, never meets a half-written file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        torch.save({"format": FORMAT, **document}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    """Write a document, or leave the one before: a reader, a crash or a full disk never meets half of it.
+
+    Raises:
+        LunarError: it cannot be written.
+    """
+    file = io.BytesIO()
+    torch.save({"format": FORMAT, **document}, file)
+    write_whole({path: file.getvalue()})
 
 
 def find(path: str | Path) -> Path:

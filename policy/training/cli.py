@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,8 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import CSVOutputFormat, Logger, configure
 
 from policy.networks.actor import Actor
-from policy.networks.policy_file import load_actor, save_policy
-from policy.runtime.card import Card
+from policy.networks.policy_file import drop_run, load_actor, refuse_used, robot_files, save_policy
+from policy.runtime.card import ROBOT, Card
 from policy.training import checkpoint
 from policy.training.config import TrainConfig
 from policy.training.curve import plot_curve
@@ -33,7 +33,9 @@ from policy.training.vec_env import LunarVecEnv
 from sim.config import parse
 from sim.envs.world import PronkWorld
 from sim.errors import LunarError
+from sim.output import locked, write_whole, writing
 from sim.results import revision, write_results
+from sim.robots.identity import identify
 from sim.spec.command import HopCommand
 from sim.spec.joints import NOMINAL_POSE
 from sim.spec.observation import PRONK_OBSERVATION
@@ -43,10 +45,22 @@ SEED_STRIDE = 100_003
 
 
 def run(cfg: TrainConfig, command: str) -> dict[str, Any]:
-    """Train, save the policy, return ``{steps, minutes, steps_per_s, hops_per_20s, interrupted, policy, ...}``; nothing
-    in a process of torchrun's that another leads."""
+    """Train, save the policy with its ONNX file, return ``{steps, minutes, steps_per_s, hops_per_20s, interrupted,
+    policy, ...}``; nothing in a process of torchrun's that another leads.
+
+    Raises:
+        LunarError: settings that make no sense, a folder that holds another training or cannot be written, a reward or
+            a weight that is not finite; the last checkpoint stays.
+    """
     cfg.check()
-    with join(cfg.device) as (group, device, cores):
+    out = Path(cfg.out)
+    if not cfg.resume or checkpoint.find(cfg.resume).parent.resolve() != out.resolve():
+        refuse_used(out, cfg.overwrite, f"go on with --resume {out}, choose another --out")
+    with ExitStack() as stack:
+        group, device, cores = stack.enter_context(join(cfg.device))
+        if group.leads:
+            stack.enter_context(locked(out))
+        stack.enter_context(writing(out))
         threads = cfg.threads or cores
         if threads:
             torch.set_num_threads(threads)
@@ -66,6 +80,8 @@ def _train(cfg: TrainConfig, model: LunarPPO, command: str) -> dict[str, Any]:
     more = 4 * model.rollout.rewards.numel() * model.group.size if cfg.quick else cfg.steps - done
     if more <= 0:
         raise LunarError(f"{cfg.resume} has {done} steps already: ask for more with --steps")
+    if leads and cfg.overwrite and not cfg.resume:
+        drop_run(out)
     model.set_logger(_logger(cfg, done) if leads else Logger(None, []))
     progress = TrainingProgress(cfg, done + more, command, before)
     if leads:
@@ -110,6 +126,9 @@ def _resume(cfg: TrainConfig, model: LunarPPO) -> dict[str, Any]:
         if model.group.leads:
             Console(stderr=True).print(f"resumed, but {note}", highlight=False)
     before = document["training"]
+    if model.group.leads and cfg.steps < before.get("target", 0) and not cfg.quick:
+        note = f"resumed to end at {cfg.steps} steps, not at {before['target']} as before: its stages end earlier"
+        Console(stderr=True).print(note, highlight=False)
     last = {name: before[name] for name in ("command", "steps", "seed", "revision", "minutes") if name in before}
     return {**before, "earlier": [*before.get("earlier", []), last]}
 
@@ -135,19 +154,23 @@ def _logger(cfg: TrainConfig, done: int) -> Logger:
 def _write_config(cfg: TrainConfig, out: Path) -> None:
     """All of the training's settings, so that a resumption needs no other file."""
     values = json.loads(json.dumps(asdict(cfg)))  # no tuples, nothing shared
-    for name in ("resume", "json", "quick"):
+    for name in ("resume", "overwrite", "json", "quick"):
         del values[name]
-    partial = out / "config.yaml.partial"
-    partial.write_text(f"# What this policy was trained with.\n{yaml.safe_dump(values, sort_keys=False)}")
-    partial.replace(out / "config.yaml")
+    robot = identify(cfg.world.physics.robot)
+    values["world"]["physics"]["robot"] = robot.name
+    text = f"# What this policy was trained with.\n{yaml.safe_dump(values, sort_keys=False)}"
+    write_whole({out / "config.yaml": text, **robot_files(out, robot)})
 
 
 def make_card(cfg: TrainConfig, training: dict[str, Any]) -> Card:
     """The card of a policy trained with ``cfg``."""
     physics = cfg.world.physics
+    robot = identify(physics.robot)
     return Card(
         observation=replace(PRONK_OBSERVATION, ages=cfg.ppo.model.ages, scan=cfg.ppo.model.scan),
-        robot=physics.robot,
+        robot=robot.name,
+        robot_digest=robot.digest,
+        mjcf="" if robot.shipped else physics.robot,
         action_scale=cfg.world.action_scale,
         default_pose=NOMINAL_POSE.tolist(),
         kp=physics.kp,
@@ -206,6 +229,7 @@ class TrainingProgress(BaseCallback):
         return {
             **self.provenance,
             "steps": self.num_timesteps,
+            "target": self.steps,
             "minutes": round(self.before.get("minutes", 0.0) + self.seconds / 60.0, 2),
             "processes": self.group.size,
             "interrupted": self.interrupted,
@@ -331,6 +355,9 @@ def _parse(argv: Sequence[str]) -> TrainConfig:
     if not (folder / "config.yaml").is_file():
         raise LunarError(f"--resume {cfg.resume}: {folder} holds no config.yaml; name the training's with --config")
     cfg = parse(TrainConfig, argv, "lunar train", default=str((folder / "config.yaml").resolve()))
+    physics = cfg.world.physics
+    if (own := folder / ROBOT / f"{physics.robot}.xml").is_file():
+        cfg = replace(cfg, world=replace(cfg.world, physics=replace(physics, robot=str(own))))
     return cfg if "--out" in given else replace(cfg, out=str(folder))
 
 

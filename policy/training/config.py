@@ -83,11 +83,11 @@ class Stage:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Train a policy. Writes policy.safetensors, card.json, config.yaml, checkpoint.pt, progress.csv, curve.png.
-    Ctrl-C keeps what it has. Under torchrun, processes train one policy together (docs/training.md)."""
+    """Train a policy. Writes policy.safetensors, policy.onnx, card.json, config.yaml, checkpoint.pt, progress.csv,
+    curve.png. Ctrl-C keeps what it has. Under torchrun, processes train one policy together (docs/training.md)."""
 
     out: str = "runs/pronk"
-    """Folder for the policy."""
+    """Folder for the policy; one that holds a training is refused, unless that is resumed."""
     steps: int = 10_000_000
     """Environment steps (control steps summed over robots), those before a resumption included."""
     minutes: float = 0.0
@@ -100,6 +100,8 @@ class TrainConfig:
     warm_up: int = 20
     """Updates after such a start in which the critic alone learns: a policy comes without one, and a new one's advice
     would ruin it."""
+    overwrite: bool = False
+    """Replace the training that ``out`` holds: its policy, checkpoint and records are removed."""
     checkpoint_minutes: float = 3.0
     """min between checkpoints; one more is written at the end."""
     seed: int = 1
@@ -128,7 +130,18 @@ class TrainConfig:
         return replace(self.world, ages=self.ppo.model.ages, scan=self.ppo.model.scan)
 
     def check(self) -> None:
-        """Raise LunarError for stages that do not fit the rest, and a time that is none."""
+        """Raise LunarError for numbers that make no sense and stages that do not fit the rest."""
+        ppo = self.ppo
+        counts = {
+            "steps": self.steps, "world.num_envs": self.world.num_envs, "ppo.rollout": ppo.rollout,
+            "ppo.epochs": ppo.epochs, "ppo.minibatch": ppo.minibatch,
+        }  # fmt: skip
+        for name, count in counts.items():
+            if count < 1:
+                raise LunarError(f"{name} is {count}; it must be at least 1")
+        for name, value in {"threads": self.threads, "seed": self.seed}.items():
+            if value < 0:
+                raise LunarError(f"{name} is {value}; it must not be negative")
         if not self.minutes >= 0.0:
             raise LunarError(f"minutes is {self.minutes}; give the training's time, or 0 for no limit")
         if len(self.until) > len(self.stages) or list(self.until) != sorted(self.until):

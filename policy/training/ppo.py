@@ -21,7 +21,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from policy.networks.actor import Actor
 from policy.networks.distributions import Gaussian
-from policy.networks.policy_file import model_config
+from policy.networks.policy_file import check_finite, model_config
 from policy.training import checkpoint
 from policy.training.actor_critic import AsymmetricPolicy
 from policy.training.config import EstimatorConfig, PPOConfig
@@ -34,6 +34,8 @@ from sim.errors import LunarError
 from sim.mdp.mirror import ACTION, Mirror
 from sim.mdp.observations import group_specs
 from sim.physics.threads import physics_first
+from sim.robots.identity import identify
+from sim.tasks.pronk import check_reward
 
 
 class LunarPPO(PPO):
@@ -105,7 +107,7 @@ class LunarPPO(PPO):
         """Fill the rollout; False when a callback asks to stop."""
         world, policy = env.world, self.policy
         obs = {name: torch.as_tensor(value, device=self.device) for name, value in self._last_obs.items()}  # type: ignore[union-attr]
-        data = self.rollout
+        data, terms = self.rollout, []
         callback.on_rollout_start()
         for t in range(n_rollout_steps):
             features = policy.actor.features(obs["policy"])
@@ -122,11 +124,15 @@ class LunarPPO(PPO):
             data.actions[t], data.means[t], data.log_probs[t] = action, said.mean, said.log_prob(action)
             data.values[t], data.rewards[t] = values, reward
             data.dones[t] = (step.terminated | step.truncated).float()
+            terms.append(step.terms)
             self._last_obs = obs = step.observations
             self.num_timesteps += world.num_envs * self.group.size
             callback.update_locals(locals())
             if not callback.on_step():
                 return False
+        if not bool(torch.isfinite(data.rewards).all()):  # asked once, since the host waits for the answer
+            for reward, of_step in zip(data.rewards, terms, strict=True):
+                check_reward(reward, of_step)
         data.critic[-1] = obs["critic"]
         data.compute_advantages(policy.critic(obs["critic"]).squeeze(1), self.gamma, self.gae_lambda)
         callback.on_rollout_end()
@@ -263,6 +269,7 @@ class LunarPPO(PPO):
         processes["levels"] = self.group.gather(self._world.physics.level)
         if not self.group.leads:
             return
+        check_finite(self.policy.state_dict(), f"checkpoint {path} is not written and the one before stays")
         estimator = self.estimator
         checkpoint.write(path, {
             "identity": self._identity(),
@@ -366,8 +373,8 @@ class LunarPPO(PPO):
         """What must be the same for the weights to mean the same."""
         estimator, world = self.config.estimator, self._world
         return {
-            "robot": world.cfg.physics.robot, "action_scale": world.cfg.action_scale, "ages": world.spec.ages,
-            "model": asdict(self.config.model), "prototypes": estimator.prototypes,
+            "robot": identify(world.cfg.physics.robot).name, "action_scale": world.cfg.action_scale,
+            "ages": world.spec.ages, "model": asdict(self.config.model), "prototypes": estimator.prototypes,
             "policy_gradient": estimator.policy_gradient,
         }  # fmt: skip
 

@@ -12,8 +12,11 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from policy.runtime.card import Card
+from policy.runtime.weights import KEY
 from sim.spec.joints import NOMINAL_POSE
 from sim.spec.observation import PRONK_OBSERVATION, ObservationSpec
+
+WEIGHTS = "0" * 64  # the digest of a network that was never in torch
 
 hypothesis.settings.register_profile("lunar", deadline=None)  # a busy machine is no failure
 hypothesis.settings.load_profile("lunar")
@@ -36,8 +39,10 @@ def write_policy(folder: Path, weight: np.ndarray, bias: np.ndarray, spec: Obser
         ],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    helper.set_model_props(model, {KEY: WEIGHTS})
     onnx.save(model, str(folder / "policy.onnx"))
     Card(
+        weights=WEIGHTS,
         observation=spec,
         robot="go2",
         action_scale=0.35,

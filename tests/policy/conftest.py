@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from policy.export.cli import ExportConfig, export
 from policy.networks.actor import ModelConfig
 from policy.training.cli import run
 from policy.training.config import PPOConfig, TrainConfig
@@ -23,8 +22,7 @@ def tiny(out: Path, seed: int = 1) -> TrainConfig:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory) -> Path:
-    """Folder of such a policy, exported."""
+    """Folder of such a policy."""
     out = tmp_path_factory.mktemp("policy")
     run(tiny(out), "lunar train (test)")
-    export(ExportConfig(policy=str(out)))
     return out

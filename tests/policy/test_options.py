@@ -48,7 +48,8 @@ STUDENT = StudentConfig(hidden=(8,), frame=(4,), ages=(0, 1, 2), bins=8)
 TOKENS = replace(STUDENT, head="tokens")
 DISTILL = DistillConfig(
     rollout=4, steps=3 * 4 * 8, student=STUDENT, learning=LearningConfig(minibatch=16), soda=SodaConfig(passes=4),
-    opsdc=OpsdcConfig(refresh=1, before=1), world=WorldConfig(num_envs=8, episode_length=0.2), threads=1,
+    overwrite=True, opsdc=OpsdcConfig(refresh=1, before=1), threads=1,
+    world=WorldConfig(num_envs=8, episode_length=0.2),
 )  # fmt: skip
 
 CHANGES: dict[str, Any] = {

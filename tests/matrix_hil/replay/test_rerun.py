@@ -114,7 +114,7 @@ def test_another_policy_differs_from_its_first_action(flown: Log, standing_polic
     results, channels = again(flown, "--policy", str(standing_policy), out=str(page))
     running = flown["/supervisor/state"].time[flown["/supervisor/state"].state == "run"][0]
     assert channels["robot/command.targets"]["first"] == pytest.approx(running - flown["/sync/input"].time[0], abs=1e-6)
-    assert "not the network that was logged" in results["notes"][0]
+    assert "does not hold the weights that were logged" in results["notes"][0]
     assert "robot/command.targets[" in page.read_text()
 
 

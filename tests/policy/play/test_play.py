@@ -27,6 +27,7 @@ from policy.play.live_robot import LYING_TIME, LiveRobot, Moment
 from policy.play.page import followed
 from policy.play.readouts import estimate_table
 from policy.runtime.onnx_policy import OnnxPolicy, Proprioception
+from policy.runtime.weights import KEY
 from sim.config import ROOT
 from sim.errors import LunarError
 from sim.mdp.observations import NoiseConfig
@@ -165,6 +166,7 @@ def estimating(folder: Path, values: list[float]) -> Path:
         [numpy_helper.from_array(value.astype(np.float32), name) for name, value in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    helper.set_model_props(model, {KEY: card["weights"]})
     onnx.save(model, str(folder / "policy.onnx"))
     return folder
 
