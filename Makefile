@@ -16,9 +16,8 @@ endif
 
 demo: setup ros
 ifneq ($(POLICY),zoo)
-	$(LUNAR) train --out $(DEMO_POLICY) --json $(OUT)/train.json
+	$(LUNAR) train --out $(DEMO_POLICY) --overwrite --json $(OUT)/train.json
 	$(LUNAR) eval --policy $(DEMO_POLICY) --save --picture $(OUT)/hop.png --json $(OUT)/eval.json
-	$(LUNAR) export --policy $(DEMO_POLICY)
 endif
 	rm -rf $(OUT)/log
 	$(LUNAR) hil --policy $(DEMO_POLICY) --log $(OUT)/log --json $(OUT)/hil.json

@@ -140,7 +140,7 @@ def _found(config_class: type, option: str, value: str | None, configs: str) -> 
         value = str(int(float(value))) if float(value).is_integer() else value  # 1e6
     else:
         value = find(value)
-    return [option, value]
+    return [f"{option}={value}"] if value.startswith("-") else [option, value]  # argparse takes -1e1 for an option
 
 
 def _type(config_class: Any, names: Sequence[str]) -> Any:

@@ -27,6 +27,7 @@ from matrix_hil.operate import cli as hil
 from matrix_hil.operate.cli import run
 from matrix_hil.run.clocks import drive
 from matrix_hil.run.loop import Loop
+from matrix_hil.run.run_log import log_folder
 from matrix_hil.virtual.rig import VirtualMachines
 from policy.networks.policy_file import ZOO
 from sim.config import ROOT
@@ -263,6 +264,22 @@ def no_machine_moves(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("no_machine_moves")
+def test_a_used_log_folder_is_refused_before_anything_is_opened(
+    standing_policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "log.mcap").touch()
+    monkeypatch.setattr(hil, "open_rig", lambda *_, **__: pytest.fail("the rig was opened"))
+    with pytest.raises(LunarError, match="holds a log already"):
+        run(config(standing_policy, tmp_path), QUIET)
+
+
+def test_the_default_log_folder_is_new_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(time, "strftime", lambda form: "20260101-000000")  # all in one second
+    folders = [log_folder("") for _ in range(3) if not log_folder("").mkdir(parents=True)]
+    assert len({log_folder(""), *tmp_path.glob("runs/hil/*")}) == 1 + len(folders) == 4
+
+
 def test_unreal_that_does_not_answer(standing_policy: Path, tmp_path: Path, silent_server: int) -> None:
     twin = Twin(host="127.0.0.1", port=silent_server, timeout=0.3)
     with pytest.raises(LunarError, match="UnrealCV"):

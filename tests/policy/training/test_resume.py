@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import errno
 import itertools
+import os
 import pickle
 from dataclasses import replace
 from pathlib import Path
@@ -175,12 +177,11 @@ def test_a_crash_while_writing_leaves_the_checkpoint_before(saved, tmp_path, mon
     model.save(path)
     before = path.read_bytes()
 
-    def crash(document, file):
-        file.write(b"half")
-        raise OSError("No space left on device")
+    def crash(handle):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(torch, "save", crash)
-    with pytest.raises(OSError, match="No space"):
+    monkeypatch.setattr(os, "fsync", crash)
+    with pytest.raises(LunarError, match=r"checkpoint\.pt cannot be written: No space left on device"):
         model.save(path)
     assert path.read_bytes() == before
 
