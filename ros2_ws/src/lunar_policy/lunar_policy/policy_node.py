@@ -31,7 +31,7 @@ class PolicyNode(ManagedNode):
 
     part = "policy"
     parameters = (
-        Parameter("policy", "", "Folder with policy.onnx and card.json, as 'lunar export' writes it."),
+        Parameter("policy", "", "Folder with policy.onnx and card.json, or the name of one in the zoo."),
         Parameter("robot", "go2", "Robot that this node drives; a policy for another one is refused."),
         *limits(ControllerConfig),
     )
@@ -54,7 +54,7 @@ class PolicyNode(ManagedNode):
         """Load the policy and listen; refuses a policy that does not fit."""
         folder, robot = self.value("policy"), self.value("robot")
         if not folder:
-            raise LunarError("parameter 'policy' is empty; give the folder that 'lunar export' wrote")
+            raise LunarError("parameter 'policy' is empty; give a policy's folder or the name of one in the zoo")
         policy = OnnxPolicy(folder)
         card = policy.card
         if card.robot != robot:

@@ -38,7 +38,7 @@ class SyncNode(BridgeNode):
 
     prompt = True
     parameters = (
-        Parameter("policy", "", "Folder with policy.onnx and card.json, as 'lunar export' writes it."),
+        Parameter("policy", "", "Folder with policy.onnx and card.json, or the name of one in the zoo."),
         Parameter("config", "", "YAML file of the rig; configs/hil/virtual.yaml when empty."),
         Parameter("rig", "virtual", "virtual, or serial: the ports that the configuration names."),
         Parameter("drivers", "inline", "inline: this node drives the machines; nodes: a driver_node for each does."),
@@ -60,7 +60,7 @@ class SyncNode(BridgeNode):
         """Load the policy, then open every line."""
         cfg = rig_setup(self.value("config"), self.value("rig"))
         if not self.value("policy"):
-            raise LunarError("parameter 'policy' is empty; give the folder that 'lunar export' wrote")
+            raise LunarError("parameter 'policy' is empty; give a policy's folder or the name of one in the zoo")
         if self.value("drivers") not in ("inline", "nodes"):
             raise LunarError(f"drivers is '{self.value('drivers')}'; it must be inline or nodes")
         inline = self.value("drivers") == "inline"
