@@ -13,7 +13,7 @@ from rich.progress import Progress, TimeElapsedColumn
 
 from policy.evaluation.metrics import summarise
 from policy.evaluation.report import Report, numbers, print_table
-from policy.evaluation.suites import load_suite, suite_names, world_for
+from policy.evaluation.suites import load_suite, suite_names, suite_title, world_for
 from policy.evaluation.trials import Trials, run_trials
 from policy.networks.policy_file import load_actor
 from policy.runtime.card import Card
@@ -21,6 +21,7 @@ from sim.config import parse
 from sim.envs.world import PronkWorld
 from sim.errors import LunarError
 from sim.results import write_results
+from sim.terrain.generators import load_terrain
 
 QUICK_ROBOTS, QUICK_SECONDS = 64, 5.0
 
@@ -32,7 +33,11 @@ class EvalConfig:
     policy: str
     """Folder with policy.safetensors and card.json."""
     suite: str = "flat"
-    """Suite names, separated by commas, or ``all``."""
+    """Suite names or files like those in configs/eval/, separated by commas, or ``all``."""
+    terrain: str = ""
+    """A preset in configs/terrain/ or such a file, instead of the suites' grounds."""
+    robot: str = ""
+    """Name of a robot or path of an MJCF, instead of the policy's own."""
     robots: int = 512
     """Trials per suite."""
     seed: int | None = None
@@ -60,6 +65,8 @@ def evaluate(
     seed: int | None = None,
     duration: float | None = None,
     device: str = "cpu",
+    terrain: str = "",
+    robot: str = "",
     tick: Callable[[str, int], None] | None = None,
     look: Callable[[str, Trials], None] | None = None,
 ) -> dict[str, dict[str, Any]]:
@@ -72,6 +79,8 @@ def evaluate(
         seed: of everything random, instead of the suites' own.
         duration: s per trial, instead of the suites' own.
         device: ``cpu`` or ``cuda``.
+        terrain: a preset or a file, instead of the suites' grounds.
+        robot: a name or a file, instead of the policy's own.
         tick: called after every control step with the suite and the steps of one of its trials.
         look: called after every suite with its name and what was recorded, which is not kept.
 
@@ -84,8 +93,11 @@ def evaluate(
     actor, card = load_actor(Path(policy))
     actor = actor.to(device)
     results: dict[str, dict[str, Any]] = {}
-    for name in suite_names(suites):
-        suite = load_suite(name)
+    card = replace(card, mjcf=robot) if robot else card
+    for file in suite_names(suites):
+        suite, name = load_suite(file), suite_title(file)
+        if terrain:
+            suite = replace(suite, world=replace(suite.world, terrain=load_terrain(terrain)))
         world = PronkWorld(world_for(suite, card, robots), suite.seed if seed is None else seed, device, restart=False)
         if difference := card.observation.difference(world.spec):
             raise LunarError(f"policy {policy} does not fit the environment's observation: {difference}")
@@ -113,9 +125,14 @@ def save_metrics(folder: Path, results: Mapping[str, Mapping[str, Any]]) -> None
 def main(argv: Sequence[str]) -> None:
     """Entry of ``lunar eval``."""
     cfg = parse(EvalConfig, argv, "lunar eval")
+    if cfg.robots < 1:
+        raise LunarError(f"robots is {cfg.robots}; a suite needs one trial or more")
     console = Console()
     names = suite_names(cfg.suite)
-    report = Report(Path(cfg.out), Path(cfg.policy).name, cfg.video) if cfg.out else None
+    if cfg.save and (cfg.terrain or cfg.robot or names != [suite_title(name) for name in names]):
+        raise LunarError("--save keeps what a policy does in the fixed suites: leave out your own ground and robot")
+    about = {suite_title(name): load_suite(name).about for name in names}
+    report = Report(Path(cfg.out), Path(cfg.policy).name, cfg.video, about) if cfg.out else None
     columns = (*Progress.get_default_columns(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("eval", total=None)
@@ -124,7 +141,7 @@ def main(argv: Sequence[str]) -> None:
             bar.update(task, advance=1, total=steps * len(names), description=f"eval {name}")
 
         def look(name: str, trials: Trials) -> None:
-            if cfg.picture and name == names[0]:
+            if cfg.picture and name == suite_title(names[0]):
                 from policy.evaluation.pictures import draw_robot
 
                 Path(cfg.picture).parent.mkdir(parents=True, exist_ok=True)
@@ -135,7 +152,9 @@ def main(argv: Sequence[str]) -> None:
                 report.draw(name, trials)
 
         robots, duration = (QUICK_ROBOTS, QUICK_SECONDS) if cfg.quick else (cfg.robots, None)
-        results = evaluate(cfg.policy, names, robots, cfg.seed, duration, cfg.device, tick, look)
+        results = evaluate(
+            cfg.policy, names, robots, cfg.seed, duration, cfg.device, cfg.terrain, cfg.robot, tick, look
+        )
     print_table(results, console)
     if report is not None:
         console.print(f"pictures and videos in {report.finish(results)}")

@@ -10,7 +10,6 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from policy.evaluation.suites import load_suite
 from policy.evaluation.trials import Trials
 from sim.errors import LunarError
 from sim.html_page import page, section, table
@@ -66,10 +65,11 @@ class Report:
         folder: to write to.
         policy: name of what is measured.
         video: s of video per suite, 0 for none.
+        about: a line on each suite, by its name in the results.
     """
 
-    def __init__(self, folder: Path, policy: str, video: float) -> None:
-        self._folder, self._policy, self._video = folder, policy, video
+    def __init__(self, folder: Path, policy: str, video: float, about: dict[str, str]) -> None:
+        self._folder, self._policy, self._video, self._about = folder, policy, video, about
         self._notes: list[str] = []
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -97,7 +97,7 @@ class Report:
         return path
 
     def _suite(self, name: str) -> str:
-        parts = [f"<p>{escape(load_suite(name).about)}</p>"]
+        parts = [f"<p>{escape(self._about[name])}</p>"]
         if (self._folder / f"{name}.png").is_file():
             parts.append(f'<img src="{name}.png" alt="{escape(name)}: quantities over a hop">')
         if (self._folder / f"{name}.mp4").is_file():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from policy.runtime.card import Card
 from sim.config import CONFIGS, load
@@ -32,7 +33,8 @@ class SuiteConfig:
 
 
 def suite_names(choice: str | Sequence[str]) -> list[str]:
-    """Names from a list, or from text such as ``flat,mare`` or ``all``, which stands for ``ALL``.
+    """Names, or paths of files like those in configs/eval/, from a list, or from text such as ``flat,mare`` or ``all``,
+    which stands for ``ALL``.
 
     Raises:
         LunarError: an unknown or repeated suite.
@@ -41,21 +43,26 @@ def suite_names(choice: str | Sequence[str]) -> list[str]:
     names = [name for part in parts for name in (ALL if part == "all" else (part,))]
     known = sorted(path.stem for path in FOLDER.glob("*.yaml"))
     for name in names:
-        if name not in known:
-            raise LunarError(f"suite '{name}' is unknown; choose from: all, {', '.join(known)}")
-        if names.count(name) > 1:
-            raise LunarError(f"suite '{name}' is named twice")
+        if name not in known and not (name.endswith((".yaml", ".yml")) and Path(name).is_file()):
+            raise LunarError(f"suite '{name}' is unknown; choose from: all, {', '.join(known)}, or give a file")
+        if [suite_title(other) for other in names].count(suite_title(name)) > 1:
+            raise LunarError(f"suite '{suite_title(name)}' is named twice")
     return names
 
 
+def suite_title(name: str) -> str:
+    """What results call a suite: its name, or that of its file."""
+    return Path(name).stem if name.endswith((".yaml", ".yml")) else name
+
+
 def load_suite(name: str) -> SuiteConfig:
-    """The suite as its file has it.
+    """The suite as its file has it; ``name`` is as in ``suite_names``.
 
     Raises:
         LunarError: unknown suite.
     """
     suite_names([name])
-    return load(SuiteConfig, FOLDER / f"{name}.yaml")
+    return load(SuiteConfig, name if name != suite_title(name) else FOLDER / f"{name}.yaml")
 
 
 def world_for(suite: SuiteConfig, card: Card, robots: int) -> WorldConfig:

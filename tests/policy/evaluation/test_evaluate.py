@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from matrix_hil.cli import main as lunar
-from policy.evaluation.cli import evaluate
+from policy.evaluation.cli import evaluate, main
 from policy.evaluation.metrics import summarise
 from policy.evaluation.pictures import ground_along
 from policy.evaluation.suites import ALL, load_suite, suite_names, world_for
@@ -23,6 +23,7 @@ from policy.networks.policy_file import ZOO
 from policy.runtime.card import Card
 from sim.envs.world import PronkWorld
 from sim.errors import LunarError
+from sim.robots.identity import ROBOTS
 from sim.spec.gravity import MOON
 from sim.spec.observation import ScanGrid
 from sim.terrain.generators import make_terrain
@@ -200,6 +201,27 @@ def test_names_of_suites():
     for wrong, message in (("mars", "suite 'mars' is unknown"), ("flat,all", "named twice")):
         with pytest.raises(LunarError, match=message):
             suite_names(wrong)
+
+
+def test_ones_own_ground_and_robot(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "site.yaml").write_text("about: Mine.\nduration: 0.2\nworld: {terrain: {kind: my.yaml}}\n")
+    (tmp_path / "my.yaml").write_text("slope: {angle: 3.0}\nsize: 8.0\n")
+    text = (ROBOTS / "go2" / "go2.xml").read_text()
+    (tmp_path / "my.xml").write_text(text.replace('mass="6.921"', 'mass="9.0"'))
+    assert list(evaluate("pronk", "site.yaml", robots=2)) == ["site"]
+    masses = []
+    monkeypatch.setattr("policy.evaluation.cli.run_trials", lambda actor, world, *_: masses.append(
+        (world.physics.mass, world.physics.terrain.is_flat)))  # fmt: skip
+    monkeypatch.setattr("policy.evaluation.cli.summarise", lambda trials: {})
+    for changes in ({}, {"robot": "my.xml"}, {"terrain": "my.yaml"}, {"terrain": "mare"}):
+        evaluate("pronk", robots=2, **changes)
+    (go2, flat), heavy, sloping, mare = masses
+    assert flat and heavy == (pytest.approx(go2 + 9.0 - 6.921, abs=1e-3), True)
+    assert sloping == mare == (go2, False)
+    for options in (["--suite", "site.yaml"], ["--robot", "my.xml"]):
+        with pytest.raises(LunarError, match="--save"):
+            main(["--policy", "pronk", "--save", *options])
 
 
 def test_the_ground_of_a_video_is_the_ground_near_the_robot():
