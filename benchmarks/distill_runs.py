@@ -96,7 +96,7 @@ class BenchRun:
         """Of ``lunar distill``."""
         options = {
             "config": ROOT / "configs" / "distill" / f"{self.variant.config}.yaml", "steps": STEPS,
-            **self.variant.overrides, "seed": self.seed, "threads": 1, "out": self.folder,
+            **self.variant.overrides, "seed": self.seed, "threads": 1, "out": self.folder, "overwrite": True,
         }  # fmt: skip
         return [text for name, value in options.items() for text in (f"--{name}", str(value))]
 

@@ -20,7 +20,7 @@ from policy.distill.job import Job, peak_megabytes
 from policy.distill.methods import METHODS
 from policy.distill.teachers import Demonstrations, Teacher, actor_of, check_fits, load_teacher
 from policy.networks.actor import Actor
-from policy.networks.policy_file import network, refuse_used, save_policy
+from policy.networks.policy_file import drop_run, network, refuse_used, save_policy
 from policy.networks.student import Student
 from policy.runtime.card import Card
 from sim.config import parse
@@ -56,6 +56,8 @@ def _distill(cfg: DistillConfig, command: str, teacher: Teacher | Demonstrations
     torch.manual_seed(cfg.seed)
     student, card = _student(cfg, teacher)
     interrupted = False
+    if cfg.overwrite:
+        drop_run(Path(cfg.out))
     with Job(cfg, teacher, student.to(cfg.device), card.observation.ages) as job:
         try:
             METHODS[cfg.method](job)

@@ -21,6 +21,7 @@ from sim.config import parse
 from sim.envs.world import PronkWorld
 from sim.errors import LunarError
 from sim.results import write_results
+from sim.robots.identity import identify
 from sim.terrain.generators import load_terrain
 
 QUICK_ROBOTS, QUICK_SECONDS = 64, 5.0
@@ -156,6 +157,9 @@ def main(argv: Sequence[str]) -> None:
             cfg.policy, names, robots, cfg.seed, duration, cfg.device, cfg.terrain, cfg.robot, tick, look
         )
     print_table(results, console)
+    card = Card.load(Path(cfg.policy) / "card.json")
+    if not cfg.robot and card.robot_digest not in ("", identify(card.physics_robot).digest):
+        console.print(f"the model of '{card.robot}' has changed since {cfg.policy} was trained on it")
     if report is not None:
         console.print(f"pictures and videos in {report.finish(results)}")
     if cfg.save:
