@@ -85,6 +85,8 @@ def run_scheme(
         tick: called with the simulated time now and then, s.
     """
     safety = setup.safety
+    if not scheme.trim:
+        safety = replace(safety, rope_astray=math.inf)  # no winch makes the rope pull as it is told
     if scheme.ropeless:
         # a rope that is not there is not slack, and nobody falls off the Moon's edge
         safety = replace(safety, slack_tension=-math.inf, drift=math.inf)

@@ -53,6 +53,10 @@ class SafetyConfig:
     """N. Below it the rope counts as slack."""
     slack_time: float = 0.5
     """s of slack rope before a trip: by then it has parted or come off."""
+    rope_astray: float = 60.0
+    """N between the rope force commanded and measured; healthy hops over nine grounds stay within 10 N."""
+    rope_astray_time: float = 0.05
+    """s that the rope force may be astray: a winch that ran away has the robot flying soon after."""
     measured_margin: float = 1.15
     """Measured poses and speeds may exceed their command's limit by this factor (overshoot, noise)."""
     far_outside: float = 1.5

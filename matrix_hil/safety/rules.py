@@ -127,6 +127,16 @@ def rope_tension(c: Cycle) -> str:
     return "" if r is None or low <= r.tension <= high else f"rope tension {r.tension:.0f} N, limit {high:.0f} N"
 
 
+def rope_astray(c: Cycle) -> str:
+    """The winch does not pull as it is told: it ran away, or lets go."""
+    lasted = c.trends.rope_astray_for
+    if lasted <= c.cfg.rope_astray_time + 1e-9:
+        return ""
+    rope, limit = c.states.counterweight, c.cfg.rope_astray
+    force = "" if rope is None else f" at {rope.tension:.0f} N"
+    return f"rope force{force} is over {limit:.0f} N off its command for {lasted:.2f} s"
+
+
 def rope_slack(c: Cycle) -> str:
     """The rope has been slack for longer than any hop explains."""
     slack = c.trends.slack_for
@@ -278,6 +288,7 @@ RULES = (
     Rule("S08", platform_speed),
     Rule("S09", belt_speed),
     Rule("S10", rope_tension),
+    Rule("S30", rope_astray, lasting="rope_astray_time"),
     Rule("S26", robot_implausible),
     Rule("S11", rope_slack, lasting="slack_time"),
     Rule("S12", robot_tilt),

@@ -37,6 +37,8 @@ class Trends:
     """The platform has not been where it was commanded to be."""
     belt_astray_for: float = 0.0
     """The belt has not run as it was commanded to."""
+    rope_astray_for: float = 0.0
+    """The rope has not pulled as it was commanded to."""
     tilts_apart_for: float = 0.0
     """Robot and tracker have reported different tilts."""
     travel_error: float = 0.0
@@ -89,6 +91,7 @@ class TrendWatch:
             frozen_for={name: self._frozen(name, getattr(states, name), running, now) for name in WATCHED},
             platform_astray_for=self._lasting("platform", known and self._platform_astray(states, sent), now),
             belt_astray_for=self._lasting("belt", known and self._belt_astray(states, sent), now),
+            rope_astray_for=self._lasting("rope", known and self._rope_astray(states, sent, running), now),
             tilts_apart_for=self._lasting("tilts", self._tilts_apart(states), now),
             travel_error=self._travel_error(states.treadmill),
             tracker_step=self._tracker_step(states.tracker),
@@ -121,6 +124,14 @@ class TrendWatch:
         if states.treadmill is None:
             return False
         return not abs(states.treadmill.speed - sent.treadmill.speed) <= self.cfg.belt_astray
+
+    def _rope_astray(self, states: MachineStates, sent: Any, running: bool) -> bool:
+        """A braked rope has no force of its own; one that hangs slack before the run is still to be taken in."""
+        rope, told = states.counterweight, sent.counterweight
+        if rope is None or told.brake:
+            return False
+        excess = rope.tension - told.tension
+        return not (-self.cfg.rope_astray if running else -math.inf) <= excess <= self.cfg.rope_astray
 
     def _tilts_apart(self, states: MachineStates) -> bool:
         if states.robot is None or states.tracker is None:

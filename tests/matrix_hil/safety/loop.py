@@ -34,6 +34,8 @@ class Loop:
             sent = self.log[-1][0]
             self.travel += sent.treadmill.speed * max(dt, 0.0)
             told = {"platform__pose": sent.platform.pose, "treadmill__speed": sent.treadmill.speed}
+            if not sent.counterweight.brake:
+                told["counterweight__tension"] = sent.counterweight.tension
         states = good_states(self.now, **{"treadmill__position": self.travel, **told, **self.states})
         states = states if self.frozen else noisy(states, 1e-6 * (len(self.log) % 2))
         result = self.supervisor.step(states, good_commands(self.now - age, **wanted), self.now, self.patch)

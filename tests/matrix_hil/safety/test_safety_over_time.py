@@ -60,18 +60,47 @@ def test_a_missed_deadline_trips_and_gives_no_long_step() -> None:
 
 
 def test_a_slack_rope_is_part_of_a_hop_for_a_while_only() -> None:
-    loop = Loop().start()
+    """On a rope that is told to pull so little that slack is not far from it."""
+    loop, light = Loop().start(), 0.9 * CFG.rope_astray
     for _ in range(10):
         loop.states = {"counterweight__tension": 0.0}
         for _ in range(99):
-            loop.step()
-        loop.states = {}
-        loop.step()
+            loop.step(counterweight__tension=light)
+        loop.states = {"counterweight__tension": light}
+        loop.step(counterweight__tension=light)
     assert loop.state == "run"
     loop.states = {"counterweight__tension": 0.0}
     for _ in range(102):
-        loop.step()
+        loop.step(counterweight__tension=light)
     assert loop.supervisor.reason.startswith("S11")
+
+
+@pytest.mark.parametrize("force", [424.0, 20.0, 0.0])
+def test_a_winch_that_does_not_obey_is_braked_within_a_tenth_of_a_second(force: float) -> None:
+    """Under the force that harness and rope bear, and all the same enough to throw the robot over the pulley."""
+    loop = Loop().start()
+    for _ in range(100):
+        loop.step()
+    assert loop.state == "run"
+    loop.states = {"counterweight__tension": force}
+    for _ in range(round(0.1 / DT)):
+        commands = loop.step()
+    assert loop.supervisor.reason.startswith(f"S30 rope force at {force:.0f} N")
+    assert commands.counterweight.brake
+
+
+def test_a_rope_that_is_still_to_be_taken_in_may_be_slack_until_the_run() -> None:
+    loop = Loop()
+    loop.states = {"counterweight__tension": 0.0}
+    loop.step()
+    assert loop.supervisor.arm(loop.now)
+    for _ in range(100):
+        loop.step()
+    assert loop.state == "armed"
+    loop.states = {"counterweight__tension": 300.0}
+    for _ in range(100):
+        loop.step()
+    assert loop.supervisor.reason.startswith("S30")
 
 
 def test_a_rig_may_hold_before_it_runs() -> None:

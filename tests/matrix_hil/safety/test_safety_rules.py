@@ -78,6 +78,7 @@ BOUNDS: list[tuple[str, Callable[[float], Cycle], float, int]] = [
     *[("S18", lambda v, name=name: past(frozen_for={name: v}), CFG.frozen_time, 1) for name in WATCHED],
     ("S19", lambda v: past(platform_astray_for=v), CFG.astray_time, 1),
     ("S19", lambda v: past(belt_astray_for=v), CFG.astray_time, 1),
+    ("S30", lambda v: past(rope_astray_for=v), CFG.rope_astray_time, 1),
     *[("S26", lambda v, i=i: cycle({"robot__joint_position": NOMINAL_POSE + at(i, v - NOMINAL_POSE[i], 12)}),
        (UPPER if worse > 0 else LOWER)[i] + worse * CFG.joint_measured_margin, worse)
       for i in (0, 4, 11) for worse in (-1, 1)],
@@ -123,6 +124,7 @@ FLAGS: list[tuple[str, Cycle]] = [
     ("S18", past(frozen_for={"robot": math.nan})),
     ("S19", past(platform_astray_for=math.nan)),
     ("S19", past(belt_astray_for=math.nan)),
+    ("S30", past(rope_astray_for=math.nan)),
     ("S27", past(tracker_step=(math.nan, 0.0, 0.01))),
     ("S27", past(tracker_step=(0.0, math.nan, 0.01))),
     ("S27", past(travel_error=math.nan)),

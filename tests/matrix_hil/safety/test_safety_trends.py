@@ -56,6 +56,10 @@ LASTING: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
        {"platform__pose": at(i, sign * CFG.platform_errors[i], 6)}) for i in range(6) for sign in (-1, 1)],
     *[("belt_astray_for", {"treadmill__speed": sign * (CFG.belt_astray + TINY)},
        {"treadmill__speed": sign * CFG.belt_astray}) for sign in (-1, 1)],
+    *[("rope_astray_for", {"counterweight__tension": 124.0 + sign * (CFG.rope_astray + TINY)},
+       {"counterweight__tension": 124.0 + sign * CFG.rope_astray}) for sign in (-1, 1)],
+    ("rope_astray_for", {"counterweight__tension": 0.0}, {"counterweight__tension": 0.0, "running": False}),
+    ("rope_astray_for", {"counterweight__tension": math.nan}, {"counterweight__tension": 300.0, "active": False}),
     ("tilts_apart_for", rolled(CFG.tilts_apart + TINY), rolled(CFG.tilts_apart - TINY)),
     ("slack_for", {"counterweight__tension": -5.0}, {"counterweight__tension": -5.0, "running": False}),
     ("refused_for", {"refused": True}, {"refused": True, "running": False}),
@@ -75,6 +79,14 @@ def test_durations_count_from_the_first_bad_cycle_and_end_with_it(name: str, bad
     assert getattr(past.step(0.1, **bad), name) == pytest.approx(0.1)
     assert getattr(past.step(**good), name) == 0.0
     assert getattr(past.step(0.02, **bad), name) == pytest.approx(0.015)
+
+
+def test_a_braked_rope_pulls_as_it_must() -> None:
+    watch, braked = TrendWatch(CFG), good_commands(counterweight__brake=True)
+    for k in range(100):
+        states = good_states(NOW + k * DT, counterweight__tension=400.0)
+        trends = watch.step(states, braked, None, NOW + k * DT, True, True, False)
+        assert trends.rope_astray_for == 0.0
 
 
 @pytest.mark.parametrize("name", WATCHED)
