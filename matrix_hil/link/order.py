@@ -13,16 +13,17 @@ RESYNC = 1.0
 CLOCK_JUMP = 0.1
 """s that a frame's time may lie before the newest taken (a command waited while a heartbeat was sent), and that the
 sender's clock may gain on the receiver's."""
-_MEMORY = 1.0  # s. The fastest frame of the last one to two of these is what delays are measured against.
+DRIFT = 1e-3
+"""s/s by which a sender's clock may lose against the receiver's; crystals stay within a tenth of it."""
 
 
 class FrameOrder:
     """Judges the frames of one sender in the order of their arrival. Pure: time is an argument.
 
     A frame is taken if its sequence number lies ahead of the newest one's and its time near it or after. The sender's
-    clock is mapped to the receiver's by the fastest frame of late: one that took longer is stamped before ``now`` by
-    what it took longer, so that data which waited somewhere do not look fresh. A delay that was there from the
-    beginning, or that grows by less than a stale limit per second, is not seen.
+    clock is mapped to the receiver's by the fastest frame so far: one that took longer is stamped before ``now`` by
+    what it took longer, so that data which waited somewhere do not look fresh. What was fastest is forgotten no faster
+    than clocks drift (``DRIFT``), so that a delay cannot grow unseen; one that was there from the beginning can hide.
     """
 
     def __init__(self) -> None:
@@ -37,8 +38,8 @@ class FrameOrder:
     def restart(self) -> None:
         """Take any frame next: the sender begins anew."""
         self._sequence: int | None = None
-        self._sent = self._received = self._began = -math.inf
-        self._fastest = self._fastest_before = math.inf
+        self._sent = self._received = -math.inf
+        self._fastest = math.inf  # s, of now - frame.time, let rise by DRIFT
 
     def take(self, frame: Frame, now: float) -> float | None:
         """When ``frame`` was sent, s on the receiver's clock and at most ``now``; None if it is not to be taken."""
@@ -53,8 +54,5 @@ class FrameOrder:
                 return None
             self.gaps += ahead > 1
         self._sequence, self._sent, self._received = frame.sequence, max(self._sent, frame.time), now
-        if now - self._began >= _MEMORY:
-            self._fastest_before, self._fastest, self._began = self._fastest, math.inf, now
-        self._fastest = min(self._fastest, now - frame.time)
-        self.offset = min(self._fastest, self._fastest_before)
+        self._fastest = self.offset = min(now - frame.time, self._fastest + DRIFT * max(since, 0.0))
         return frame.time + self.offset
