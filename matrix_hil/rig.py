@@ -118,6 +118,7 @@ def open_rig(
     if real and not wall:
         raise LunarError(f"{real[0]}.port is a real port, which needs real time; set clock to 'wall'")
     policy = OnnxPolicy(cfg.policy)
+    check_pace(cfg, policy)
     sync = Sync(cfg.sync, policy)
     if wall:
         policy.infer(np.zeros((1, policy.card.observation.size)))  # the first call is slow
@@ -185,6 +186,16 @@ def check(cfg: HilConfig) -> None:
         raise LunarError(
             f"safety.treadmill_stale is {cfg.safety.treadmill_stale:g} s, but a Modbus treadmill reports every"
             f" {MODBUS_TREADMILL.period:g} s; set it to {MODBUS_TREADMILL.stale_limit:g} (docs/modbus.md)"
+        )
+
+
+def check_pace(cfg: HilConfig, policy: OnnxPolicy) -> None:
+    """Refuse a policy so slow that its commands are too old to be sent before the next. Raises LunarError."""
+    period, cycle = 1.0 / policy.card.observation.rate, 1.0 / cfg.sync.rate
+    if period + cycle > cfg.safety.command_stale:
+        raise LunarError(
+            f"policy {cfg.policy} acts every {period:g} s, but a command is sent for {cfg.safety.command_stale:g} s"
+            f" only; take a policy faster than {1.0 / (cfg.safety.command_stale - cycle):.0f} Hz"
         )
 
 

@@ -166,6 +166,7 @@ class Sync:
         self.detector = HopDetector(self.detector.weight, self.dt)
         self.steering.reset()
         self._acted = -math.inf
+        self._targets = NOMINAL_POSE.copy()
         self._started = None
         self._homed = False  # wherever the platform was left
         self.running = True
@@ -219,8 +220,9 @@ class Sync:
             platform=PlatformCommand(now, pose),
             treadmill=TreadmillCommand(now, belt),
             counterweight=CounterweightCommand(now, wanted_tension(self.cfg.mass)),
-            robot=RobotCommand(now, self._targets, card.kp, card.kd, "run")
-            if self.running
+            # stamped when the policy acted: who no longer acts must not look alive
+            robot=RobotCommand(max(self._acted, self._started), self._targets, card.kp, card.kd, "run")
+            if self.running and self._started is not None
             else RobotCommand(now, NOMINAL_POSE, self.cfg.stand_kp, self.cfg.stand_kd, "stand"),
         )
         info = SyncInfo(

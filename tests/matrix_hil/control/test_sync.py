@@ -99,6 +99,17 @@ def test_policy_acts_at_its_own_rate_with_its_own_gains(standing_policy: Path) -
     assert commands.robot.targets == pytest.approx(NOMINAL_POSE)
 
 
+def test_a_command_is_as_old_as_the_policys_step_that_it_comes_from(sync: Sync) -> None:
+    sync.start()
+    for i in range(200):
+        commands, _, info = sync.step(states(i * DT), None, COMMAND, i * DT)
+        assert commands.robot.time == info.policy_time
+        assert commands.platform.time == commands.treadmill.time == commands.counterweight.time == i * DT
+    sync.stop()
+    commands, _, _ = sync.step(states(1.0), None, COMMAND, 1.0)
+    assert commands.robot.time == 1.0, "a stand is no policy's"
+
+
 def test_belt_starts_with_the_command_and_is_quiet_in_flight(sync: Sync) -> None:
     sync.start()
     for i in range(400):

@@ -119,3 +119,25 @@ def test_a_trip_stops_the_policy(rig: Rig) -> None:
     assert rig.cycles[-1].supervisor.state == "safe" and not rig.cycles[-1].info.running
     done, why = rig.order("run")
     assert not done and "S03" in why
+
+
+def test_a_policy_that_stalls_stops_the_rig(rig: Rig) -> None:
+    """Its targets are repeated for as long as a command may be old and machines may go without one, no longer."""
+    rig.order("arm")
+    rig.run(1.5).order("run")
+    assert rig.cycles[-1].supervisor.state == "run"
+    rig.loop.sync._act = lambda *_: None  # type: ignore[method-assign]
+    stalled = rig.now
+    rig.run(0.5)
+    trip = next(c for c in rig.cycles if c.supervisor.state == "safe")
+    limits = SafetyConfig()
+    assert trip.supervisor.reason.startswith("S17")
+    assert trip.time - stalled <= limits.command_stale + limits.command_silence + 3 * DT
+
+
+def test_a_policy_that_never_begins_to_act_stops_the_rig(rig: Rig) -> None:
+    rig.loop.sync._act = lambda *_: None  # type: ignore[method-assign]
+    rig.order("arm")
+    rig.run(1.5).order("run")
+    rig.run(0.2)
+    assert rig.cycles[-1].supervisor.reason.startswith("S17")
