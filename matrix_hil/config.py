@@ -5,11 +5,11 @@ The settings of one pure module (sync, safety, trim) stand beside its code; here
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Literal
 
 from matrix_hil.control.counterweight import TrimConfig
+from matrix_hil.control.stewart import PlatformLimits
 from matrix_hil.control.sync import SyncConfig
 from matrix_hil.link import BAUD, DEVICES
 from matrix_hil.link.modbus import ModbusConfig
@@ -41,24 +41,9 @@ class LineConfig:
 
 
 @dataclass(frozen=True)
-class Platform:
-    """Motion platform; figures other than the port are those of its emulator.
+class Platform(PlatformLimits):
+    """Motion platform. Its limits bind planner and supervisor; the other figures, but the port, are its emulator's."""
 
-    They are those of common electric 6-DoF bases (±22°, 30°/s, 500°/s², 0.3 m/s, 0.5 g).
-    """
-
-    travel: float = 0.18
-    """m, each way along x, y, z."""
-    tilt: float = math.radians(22.0)
-    """rad, each way about x, y, z."""
-    speed: float = 0.3
-    """m/s along each axis."""
-    turn_rate: float = math.radians(30.0)
-    """rad/s about each axis."""
-    acceleration: float = 0.5 * EARTH
-    """m/s^2 along each axis."""
-    turn_acceleration: float = math.radians(500.0)
-    """rad/s^2 about each axis."""
     bandwidth: float = 60.0
     """rad/s of the critically damped servo. Over 4 * acceleration / speed it would overshoot a step."""
     dead_time: float = 0.01

@@ -119,7 +119,7 @@ def open_rig(
         raise LunarError(f"{real[0]}.port is a real port, which needs real time; set clock to 'wall'")
     policy = OnnxPolicy(cfg.policy)
     check_pace(cfg, policy)
-    sync = Sync(cfg.sync, policy)
+    sync = Sync(cfg.sync, policy, cfg.platform)
     if wall:
         policy.infer(np.zeros((1, policy.card.observation.size)))  # the first call is slow
     objection: str | Callable[[], str] = ""
@@ -153,7 +153,7 @@ def open_rig(
         if remote is None:
             drivers = stack.enter_context(connected(cfg, ports or (machines.ports if machines else {})))
         devices = dict(remote or drivers)
-        supervisor = Supervisor(cfg.safety, calibration)
+        supervisor = Supervisor(cfg.safety, calibration, cfg.platform)
         loop = Loop(sync, supervisor, devices, cfg.command, cfg.plan, sink, operated)
         if objection:
             loop.objection = lambda: str(objection)
@@ -292,7 +292,7 @@ def calibrate(cfg: HilConfig, show: Callable[[str], None], now: float | None = N
         else:
             clock = SimulatedClock(stand, devices, PERIOD, first=1)
         stack.enter_context(clock)
-        motion = SlowMotion(devices, cfg.safety, clock)
+        motion = SlowMotion(devices, cfg.safety, cfg.platform, clock)
         tracked = "tracker" in real
         seen = {name: (name in real) == tracked for name in ("platform", "treadmill")}
         found = measure(motion, cfg.calibration, seen, show)

@@ -7,11 +7,11 @@ What travel, speed and workspace do not allow is booked as terrain error.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
-from matrix_hil.control.stewart import StewartGeometry, plane_slope, plate_height, reachable, shrink_to_reach
+from matrix_hil.control.stewart import PlatformLimits, plane_slope, plate_height, reachable, shrink_to_reach
 from matrix_hil.messages import TwinPatch
 from sim.spec.hops import MIN_FLIGHT
 
@@ -63,18 +63,12 @@ def ground_under(patch: TwinPatch, x: float, y: float, heading: float, reach: fl
 class PlatformControl:
     """How the platform follows the ground."""
 
-    travel: float = 0.16
-    """m of heave used each way, within the machine's own."""
-    tilt: float = math.radians(20.0)
-    """rad of roll and pitch used each way."""
-    speed: float = 0.28
-    """m/s of heave."""
-    turn_rate: float = math.radians(28.0)
-    """rad/s of roll and pitch."""
-    acceleration: float = 3.0
-    """m/s^2 of heave."""
-    turn_acceleration: float = math.radians(300.0)
-    """rad/s^2 of roll and pitch."""
+    range_share: float = 0.9
+    """1. Share of the machine's travel and tilt that is used."""
+    rate_share: float = 0.93
+    """1. Share of its speeds."""
+    acceleration_share: float = 0.6
+    """1. Share of its accelerations."""
     washout: float = 0.015
     """m of heave given back per hop at most, so that a long slope does not use up the travel; also a hop's error."""
     washout_share: float = 0.2
@@ -85,7 +79,6 @@ class PlatformControl:
     """m by which the plate turns back when the travel has run out, in that one hop, so that the next ones fit again."""
     excess: float = 0.010
     """m beyond the travel that are cut off without turning back."""
-    geometry: StewartGeometry = field(default_factory=StewartGeometry)
 
 
 @dataclass(frozen=True)
@@ -111,10 +104,15 @@ class PlatformPlanner:
     """Moves the plate in flight only: heave by the change of ground height from this stance to the next, roll and pitch
     to the slope there, a little of the heave given back on the way (washout)."""
 
-    def __init__(self, cfg: PlatformControl) -> None:
+    def __init__(self, cfg: PlatformControl, limits: PlatformLimits | None = None) -> None:
         self.cfg = cfg
-        self._rate = np.array([cfg.speed, cfg.turn_rate, cfg.turn_rate])
-        self._acceleration = np.array([cfg.acceleration, cfg.turn_acceleration, cfg.turn_acceleration])
+        self.limits = limits = PlatformLimits() if limits is None else limits
+        self.travel = cfg.range_share * limits.travel
+        """m of heave used each way."""
+        self.tilt = cfg.range_share * limits.tilt
+        """rad of roll and pitch used each way."""
+        self._rate = cfg.rate_share * limits.rates[[2, 3, 4]]
+        self._acceleration = cfg.acceleration_share * limits.accelerations[[2, 3, 4]]
         self.reset()
 
     def reset(self, pose: np.ndarray | None = None) -> None:
@@ -191,25 +189,24 @@ class PlatformPlanner:
 
     def within(self, wanted: np.ndarray) -> bool:
         """Whether heave, roll and pitch (3,) lie within travel, tilt and workspace."""
-        c = self.cfg
-        inside = abs(wanted[0]) <= c.travel + 1e-9 and np.abs(wanted[1:]).max() <= c.tilt + 1e-9
-        return bool(inside and reachable(c.geometry, self._pose(wanted)))
+        inside = abs(wanted[0]) <= self.travel + 1e-9 and np.abs(wanted[1:]).max() <= self.tilt + 1e-9
+        return bool(inside and reachable(self.limits.geometry, self._pose(wanted)))
 
     def _aim(self, ground: Ground, place: tuple[float, float]) -> np.ndarray:
         c = self.cfg
         heave, roll, pitch = self.ideal(ground, place)
-        back = min(max(-c.room * self._trend, -c.travel), c.travel)
+        back = min(max(-c.room * self._trend, -self.travel), self.travel)
         # with hysteresis: early in a flight the landing place is still known to some centimetres only
-        self._turned_back = abs(heave) > (c.travel if self._turned_back else c.travel + c.excess)
+        self._turned_back = abs(heave) > (self.travel if self._turned_back else self.travel + c.excess)
         if self._turned_back:
-            edge = math.copysign(c.travel, heave)
+            edge = math.copysign(self.travel, heave)
             heave = edge - math.copysign(c.recentre, edge)
         else:
             heave += min(max(c.washout_share * (back - heave), -c.washout), c.washout)
-            heave = min(max(heave, -c.travel), c.travel)
-        tilts = np.clip([roll, pitch], -c.tilt, c.tilt)
+            heave = min(max(heave, -self.travel), self.travel)
+        tilts = np.clip([roll, pitch], -self.tilt, self.tilt)
         wanted = self._pose(np.array([heave, *tilts]))
-        return shrink_to_reach(c.geometry, wanted, self._pose(np.zeros(3)))[[2, 3, 4]]
+        return shrink_to_reach(self.limits.geometry, wanted, self._pose(np.zeros(3)))[[2, 3, 4]]
 
     def _move(self, target: np.ndarray, dt: float) -> None:
         step = self._acceleration * dt

@@ -7,10 +7,12 @@ then z about fixed axes). Positive pitch lowers the front. Source: J.-P. Merlet,
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
+
+from sim.spec.gravity import EARTH
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,44 @@ class StewartGeometry:
         return leg_lengths(self, np.zeros(6))
 
 
+@dataclass(frozen=True)
+class PlatformLimits:
+    """What the motion platform can do: one ``platform`` in the config that machine, planner and supervisor share.
+
+    Figures of common electric 6-DoF bases (±22°, 30°/s, 500°/s², 0.3 m/s, 0.5 g).
+    """
+
+    travel: float = 0.18
+    """m, each way along x, y, z."""
+    tilt: float = math.radians(22.0)
+    """rad, each way about x, y, z."""
+    speed: float = 0.3
+    """m/s along each axis."""
+    turn_rate: float = math.radians(30.0)
+    """rad/s about each axis."""
+    acceleration: float = 0.5 * EARTH
+    """m/s^2 along each axis."""
+    turn_acceleration: float = math.radians(500.0)
+    """rad/s^2 about each axis."""
+    geometry: StewartGeometry = field(default_factory=StewartGeometry)
+    """Of the legs, whose stroke leaves out the corners of the box of ``travel`` and ``tilt``."""
+
+    @cached_property
+    def range(self) -> np.ndarray:
+        """(6,) m and rad, each way."""
+        return np.array([self.travel] * 3 + [self.tilt] * 3)
+
+    @cached_property
+    def rates(self) -> np.ndarray:
+        """(6,) m/s and rad/s."""
+        return np.array([self.speed] * 3 + [self.turn_rate] * 3)
+
+    @cached_property
+    def accelerations(self) -> np.ndarray:
+        """(6,) m/s^2 and rad/s^2."""
+        return np.array([self.acceleration] * 3 + [self.turn_acceleration] * 3)
+
+
 def leg_lengths(geometry: StewartGeometry, pose: np.ndarray) -> np.ndarray:
     """Inverse kinematics: lengths (6,) in m of the legs for ``pose`` (6,)."""
     low, high = geometry.joints
@@ -55,10 +95,15 @@ def leg_lengths(geometry: StewartGeometry, pose: np.ndarray) -> np.ndarray:
     return np.linalg.norm(arms + pose[:3] + [0.0, 0.0, geometry.height] - low, axis=1)
 
 
+def overreach(geometry: StewartGeometry, pose: np.ndarray) -> float:
+    """m by which the leg that is worst off would have to leave its stroke; not positive for a pose within reach."""
+    change = leg_lengths(geometry, pose) - geometry.home_lengths
+    return float(np.abs(change).max()) - geometry.stroke / 2
+
+
 def reachable(geometry: StewartGeometry, pose: np.ndarray) -> bool:
     """Whether every leg stays within its stroke."""
-    change = leg_lengths(geometry, pose) - geometry.home_lengths
-    return bool(np.abs(change).max() <= geometry.stroke / 2)
+    return overreach(geometry, pose) <= 0.0
 
 
 def shrink_to_reach(geometry: StewartGeometry, pose: np.ndarray, towards: np.ndarray) -> np.ndarray:

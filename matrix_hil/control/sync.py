@@ -21,7 +21,7 @@ from matrix_hil.control.leg_weight import LegRelief
 from matrix_hil.control.platform import Ground, HopHeights, PlatformControl, PlatformPlanner, ground_under
 from matrix_hil.control.state_estimate import BaseEstimate, TrackerFilter, tilt_of, yaw_of
 from matrix_hil.control.steering import Steering, SteeringConfig
-from matrix_hil.control.stewart import plane_slope, plate_height
+from matrix_hil.control.stewart import PlatformLimits, plane_slope, plate_height
 from matrix_hil.control.treadmill import BeltControl, BeltFollower
 from matrix_hil.messages import (
     CounterweightCommand,
@@ -134,14 +134,15 @@ class Sync:
     Args:
         cfg: rates, mass, gains.
         policy: drives the robot once ``start`` has been called; its card gives the joint gains and its period.
+        platform: what the motion platform can do.
     """
 
-    def __init__(self, cfg: SyncConfig, policy: OnnxPolicy) -> None:
+    def __init__(self, cfg: SyncConfig, policy: OnnxPolicy, platform: PlatformLimits | None = None) -> None:
         self.cfg = cfg
         self.policy = policy
         self.dt = 1.0 / cfg.rate
         self.detector = HopDetector(np.array([lunar_weight(cfg.mass)]), self.dt)
-        self.planner = PlatformPlanner(cfg.platform)
+        self.planner = PlatformPlanner(cfg.platform, platform)
         self.belt = BeltFollower(cfg.belt)
         self.estimate = BaseEstimate(cfg.tracker, cfg.flight)
         card = policy.card

@@ -13,7 +13,7 @@ from matrix_hil.link import LinkStats
 from matrix_hil.link.protocol import FAULT_ESTOP, FAULT_LIMIT, FAULT_WATCHDOG
 from matrix_hil.run.loop import Cycle
 from matrix_hil.safety.rules import tilt_of_gravity
-from matrix_hil.safety.supervisor import SafetyConfig
+from matrix_hil.safety.supervisor import Supervisor
 
 FAULTS = {FAULT_ESTOP: "e-stop", FAULT_WATCHDOG: "watchdog", FAULT_LIMIT: "range"}
 """Name of each fault bit that a device's frames carry."""
@@ -29,7 +29,7 @@ COLORS = {
 
 
 def readings(
-    cycle: Cycle, stats: Mapping[str, LinkStats], lateness: Sequence[float], limits: SafetyConfig, message: str
+    cycle: Cycle, stats: Mapping[str, LinkStats], lateness: Sequence[float], supervisor: Supervisor, message: str
 ) -> dict[str, Any]:
     """All gauges as data that JSON holds; None where nothing has been measured.
 
@@ -37,7 +37,7 @@ def readings(
         cycle: the newest.
         stats: of each device's line, by name.
         lateness: s, of the latest cycles.
-        limits: ends of the scales.
+        supervisor: its limits are the ends of the scales.
         message: answer to the operator's latest order.
     """
     s = cycle.states
@@ -45,7 +45,8 @@ def readings(
     tilt = None if s.robot is None else math.degrees(tilt_of_gravity(s.robot.projected_gravity))
     place = [None] * 3 if s.tracker is None else [float(v) for v in s.tracker.position]
     pose = np.zeros(6) if s.platform is None else s.platform.pose
-    travel, turn = 1e3 * limits.platform_travel, math.degrees(limits.platform_tilt)
+    limits = supervisor.cfg
+    travel, turn = 1e3 * supervisor.platform.travel, math.degrees(supervisor.platform.tilt)
     scales = [
         ("rope", None if s.counterweight is None else s.counterweight.tension, 0.0, limits.tension_max, "N"),
         ("belt", None if s.treadmill is None else s.treadmill.speed, -limits.belt_speed, limits.belt_speed, "m/s"),

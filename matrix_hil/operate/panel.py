@@ -124,7 +124,7 @@ class Panel:
         self._watch_page(loop, now)
         if self._desk is not None and loop.last is not None:
             stats = {name: device.stats for name, device in self._devices.items()}
-            self._desk.put(readings(loop.last, stats, self._lateness, loop.supervisor.cfg, self.message))
+            self._desk.put(readings(loop.last, stats, self._lateness, loop.supervisor, self.message))
 
     def _asked(self) -> list[str]:
         """Orders since the last call, the most urgent first."""

@@ -211,7 +211,8 @@ def run(log_path: str, argv: Sequence[str] = (), out: str = "", console: Console
     kept = log.attachments.get("calibration.json")
     calibration = from_document(kept.decode(), f"calibration.json of {log.path.name}") if kept else SOUND
     policy = OnnxPolicy(cfg.policy)
-    supervisor, sync = Supervisor(cfg.safety, calibration), Sync(cfg.sync, policy)
+    supervisor = Supervisor(cfg.safety, calibration, cfg.platform)
+    sync = Sync(cfg.sync, policy, cfg.platform)
     if log.attachments.get("policy.sha256", b"").decode() != policy.card.weights:
         notes.append(f"{policy.folder} does not hold the weights that were logged")
     again = rerun(log, sync, supervisor)

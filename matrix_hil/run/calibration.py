@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from matrix_hil.config import CalibrationConfig
+from matrix_hil.control.stewart import PlatformLimits
 from matrix_hil.link import SerialDevice
 from matrix_hil.link.calibration import BELT_SCALES, FARTHEST_ORIGIN, LARGEST_ZERO
 from matrix_hil.messages import (
@@ -51,6 +52,7 @@ class SlowMotion:
     Args:
         devices: connected drivers by name.
         safety: limits.
+        platform: what the motion platform can do.
         clock: of the cycles, ``PERIOD`` s each; has been entered.
     """
 
@@ -58,10 +60,11 @@ class SlowMotion:
         self,
         devices: Mapping[str, SerialDevice],
         safety: SafetyConfig,
+        platform: PlatformLimits,
         clock: Clock,
     ) -> None:
         self.devices = devices
-        self.supervisor = Supervisor(relaxed(safety))
+        self.supervisor = Supervisor(relaxed(safety), platform=platform)
         self.pose = np.zeros(6)
         """m and rad, where the platform shall be."""
         self.belt = 0.0

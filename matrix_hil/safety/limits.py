@@ -11,20 +11,11 @@ import numpy as np
 
 @dataclass(frozen=True)
 class SafetyConfig:
-    """Limits of rig and robot. Within these the supervisor passes or clamps commands, beyond them it trips."""
+    """Limits of rig and robot. Within these the supervisor passes or clamps commands, beyond them it trips.
 
-    platform_travel: float = 0.18
-    """m, each way along x, y, z."""
-    platform_tilt: float = math.radians(22.0)
-    """rad, each way about x, y, z."""
-    platform_speed: float = 0.3
-    """m/s along each axis."""
-    platform_turn_rate: float = math.radians(30.0)
-    """rad/s about each axis."""
-    platform_acceleration: float = 4.905
-    """m/s^2 along each axis."""
-    platform_turn_acceleration: float = math.radians(500.0)
-    """rad/s^2 about each axis."""
+    Those of the motion platform itself are ``control.stewart.PlatformLimits``.
+    """
+
     platform_jerk: float = 1000.0
     """m/s^3 along each axis."""
     platform_turn_jerk: float = math.radians(1e5)
@@ -127,21 +118,6 @@ class SafetyConfig:
     """s after a trip that the robot holds its pose, before it stands."""
     damp_time: float = 0.1
     """s after a trip at which the robot damps."""
-
-    @property
-    def platform_range(self) -> np.ndarray:
-        """(6,) m and rad."""
-        return np.array([self.platform_travel] * 3 + [self.platform_tilt] * 3)
-
-    @property
-    def platform_rates(self) -> np.ndarray:
-        """(6,) m/s and rad/s."""
-        return np.array([self.platform_speed] * 3 + [self.platform_turn_rate] * 3)
-
-    @property
-    def platform_accelerations(self) -> np.ndarray:
-        """(6,) m/s^2 and rad/s^2."""
-        return np.array([self.platform_acceleration] * 3 + [self.platform_turn_acceleration] * 3)
 
     @property
     def platform_jerks(self) -> np.ndarray:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from matrix_hil.control.stewart import plate_height
+from matrix_hil.control.stewart import PlatformLimits, plate_height
 from matrix_hil.link.protocol import FAULT_ESTOP, ROBOT_MODES
 from matrix_hil.messages import MachineCommands, MachineStates
 from matrix_hil.safety.limits import SafetyConfig
@@ -38,6 +38,7 @@ class Cycle:
     """s, host clock."""
     dt: float
     """s since the last step; 0 in the first."""
+    platform: PlatformLimits = field(default_factory=PlatformLimits)
     running: bool = True
     """Whether the supervisor runs. A robot that is still to be lifted may lie on the plate."""
     trends: Trends = field(default_factory=Trends)
@@ -102,7 +103,7 @@ def broken_state(c: Cycle) -> str:
 def platform_pose(c: Cycle) -> str:
     """The platform is measured outside of its range."""
     p = c.states.platform
-    if p is None or (np.abs(p.pose) <= c.cfg.platform_range * c.cfg.measured_margin).all():
+    if p is None or (np.abs(p.pose) <= c.platform.range * c.cfg.measured_margin).all():
         return ""
     return f"platform pose {_short(p.pose)} is outside of its range"
 
@@ -110,7 +111,7 @@ def platform_pose(c: Cycle) -> str:
 def platform_speed(c: Cycle) -> str:
     """The platform is measured faster than it may move."""
     p = c.states.platform
-    if p is None or (np.abs(p.velocity) <= c.cfg.platform_rates * c.cfg.measured_margin).all():
+    if p is None or (np.abs(p.velocity) <= c.platform.rates * c.cfg.measured_margin).all():
         return ""
     return f"platform velocity {_short(p.velocity)} is over its limit"
 
@@ -185,7 +186,7 @@ def broken_command(c: Cycle) -> str:
 def far_command(c: Cycle) -> str:
     """A wanted value is so far out that its source must have failed."""
     w, factor = c.wanted, c.cfg.far_outside
-    if not (np.abs(w.platform.pose) <= c.cfg.platform_range * factor).all():
+    if not (np.abs(w.platform.pose) <= c.platform.range * factor).all():
         return f"platform command {_short(w.platform.pose)} is far outside of its range"
     if not abs(w.treadmill.speed) <= c.cfg.belt_speed * factor:
         return f"belt command {w.treadmill.speed:.2f} m/s is far over its limit"

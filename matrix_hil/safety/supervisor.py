@@ -15,6 +15,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from matrix_hil.control.stewart import PlatformLimits, overreach, shrink_to_reach
 from matrix_hil.link.calibration import SOUND, Calibration
 from matrix_hil.link.devices import safe_platform, safe_robot
 from matrix_hil.messages import (
@@ -76,10 +77,14 @@ class Supervisor:
     Args:
         cfg: limits, for true values and for what the machines are commanded in their own units.
         calibration: what the machines' units mean.
+        platform: what the motion platform can do.
     """
 
-    def __init__(self, cfg: SafetyConfig, calibration: Calibration = SOUND) -> None:
+    def __init__(
+        self, cfg: SafetyConfig, calibration: Calibration = SOUND, platform: PlatformLimits | None = None
+    ) -> None:
         self.calibration = calibration
+        self.platform = PlatformLimits() if platform is None else platform
         self.cfg = tightened(cfg, calibration.belt_scale, calibration.load_cell_offset)
         self.wire = MachineCommands(None, None, None, None)  # type: ignore[arg-type]
         """The last step's commands as the machines count: what drivers send, bit by bit."""
@@ -154,7 +159,7 @@ class Supervisor:
         forward = dt if dt > 0.0 else 0.0
         running = self.state == "run"
         trends = self._trends.step(states, self._sent, patch, now, self.state in _ACTIVE, running, self._refused)
-        self._judge(Cycle(self.cfg, states, wanted, now, dt, running, trends))
+        self._judge(Cycle(self.cfg, states, wanted, now, dt, self.platform, running, trends))
 
         sent = self._sent if self._sent is not None else _start(states, now)
         self._refused = False
@@ -258,18 +263,17 @@ class Supervisor:
         return sent
 
     def _platform(self, wanted: PlatformCommand, sent: PlatformCommand, now: float, dt: float) -> PlatformCommand:
-        cfg = self.cfg
-        target = limit_range(wanted.pose, sent.pose, -cfg.platform_range, cfg.platform_range)
-        pose, self._platform_motion = limit_motion(
-            target,
-            sent.pose,
-            self._platform_motion,
-            cfg.platform_rates,
-            cfg.platform_accelerations,
-            cfg.platform_jerks,
-            dt,
+        can, legs = self.platform, self.platform.geometry
+        out = max(0.0, overreach(legs, sent.pose))  # a platform that was found there may come back
+        target = limit_range(wanted.pose, sent.pose, -can.range, can.range)
+        target = shrink_to_reach(legs, target, np.zeros(6) if out else sent.pose)
+        pose, motion = limit_motion(
+            target, sent.pose, self._platform_motion, can.rates, can.accelerations, self.cfg.platform_jerks, dt
         )
-        pose = np.clip(pose, -cfg.platform_range, cfg.platform_range)
+        pose = np.clip(pose, -can.range, can.range)
+        if overreach(legs, pose) > out:  # the way to a pose within reach may lead outside, axis by axis
+            pose, motion = sent.pose, Motion(np.zeros(6), np.zeros(6))
+        self._platform_motion = motion
         self._note("S21", pose, wanted.pose)
         return PlatformCommand(now, pose)
 

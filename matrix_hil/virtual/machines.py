@@ -79,9 +79,6 @@ class PlatformEmulator(Emulator):
         super().__init__(cfg.line, seed)
         self.cfg = cfg
         self.dead_time = cfg.dead_time
-        self._range = np.array([cfg.travel] * 3 + [cfg.tilt] * 3)
-        self._rate = np.array([cfg.speed] * 3 + [cfg.turn_rate] * 3)
-        self._acceleration = np.array([cfg.acceleration] * 3 + [cfg.turn_acceleration] * 3)
         self._target: np.ndarray | None = None
         self._pose = np.zeros(6)
         self._velocity = np.zeros(6)
@@ -92,21 +89,21 @@ class PlatformEmulator(Emulator):
         return PlatformActuation(self._pose.copy(), self._velocity.copy())
 
     def _accept(self, command: PlatformCommand) -> None:
-        self._limit = bool((np.abs(command.pose) > self._range * (1 + 1e-3)).any())
-        self._target = np.clip(command.pose, -self._range, self._range)
+        self._limit = bool((np.abs(command.pose) > self.cfg.range * (1 + 1e-3)).any())
+        self._target = np.clip(command.pose, -self.cfg.range, self.cfg.range)
 
     def _safe(self) -> None:
         self._target = None
 
     def _advance(self, now: float, dt: float) -> None:
-        step = self._acceleration * dt
+        step = self.cfg.accelerations * dt
         if self._target is None:
             change = -self._velocity
         else:
             w = self.cfg.bandwidth
             change = (w**2 * (self._target - self._pose) - 2.0 * w * self._velocity) * dt
-        self._velocity = np.clip(self._velocity + np.clip(change, -step, step), -self._rate, self._rate)
-        self._pose = np.clip(self._pose + self._velocity * dt, -self._range, self._range)
+        self._velocity = np.clip(self._velocity + np.clip(change, -step, step), -self.cfg.rates, self.cfg.rates)
+        self._pose = np.clip(self._pose + self._velocity * dt, -self.cfg.range, self.cfg.range)
 
     def _state(self, now: float) -> PlatformState:
         return PlatformState(now, _quantise(self._pose, self.cfg.resolution), self._velocity)

@@ -11,12 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from matrix_hil.control.platform import Ground, PlatformControl, PlatformPlanner, ground_under
-from matrix_hil.control.stewart import plane_slope, plate_height
+from matrix_hil.control.stewart import PlatformLimits, plane_slope, plate_height
 from matrix_hil.messages import TwinPatch
 
 DT = 0.005
 MIDDLE = (0.0, 0.0)
 KEEPS = replace(PlatformControl(), washout=0.0)
+LIMITS = PlatformLimits()
 slope = st.floats(-0.4, 0.4)
 
 
@@ -96,38 +97,39 @@ def test_a_bounce_is_no_hop() -> None:
 
 
 def test_speed_and_acceleration_stay_within_the_limits() -> None:
-    cfg = PlatformControl()
-    poses = hop(PlatformPlanner(cfg), Ground(0.0, 0.0, 0.0), Ground(0.15, 0.3, 0.3))
+    planner = PlatformPlanner(PlatformControl())
+    poses = hop(planner, Ground(0.0, 0.0, 0.0), Ground(0.15, 0.3, 0.3))
     speed = np.diff(poses, axis=0) / DT
-    assert np.abs(speed[:, 2]).max() <= cfg.speed + 1e-9
-    assert np.abs(speed[:, 3:]).max() <= cfg.turn_rate + 1e-9
-    assert np.abs(np.diff(speed[:, 2])).max() <= cfg.acceleration * DT + 1e-9
+    assert np.abs(speed[:, 2]).max() <= LIMITS.speed
+    assert np.abs(speed[:, 3:]).max() <= LIMITS.turn_rate
+    assert np.abs(np.diff(speed[:, 2])).max() <= LIMITS.acceleration * DT
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.floats(-0.5, 0.5), slope, slope, st.floats(-0.15, 0.15), st.floats(-0.15, 0.15))
 def test_no_ground_makes_it_leave_travel_and_tilt(rise: float, a: float, b: float, x: float, y: float) -> None:
-    cfg = PlatformControl()
-    poses = hop(PlatformPlanner(cfg), Ground(0.0, 0.0, 0.0), Ground(rise, a, b), places=(MIDDLE, (x, y)))
-    # discrete braking overshoots by less than a step; the machine itself has 20 mm and 2 degrees more
-    assert np.abs(poses[:, 2]).max() <= cfg.travel + 1e-3
-    assert np.abs(poses[:, 3:5]).max() <= cfg.tilt + 2e-3
+    planner = PlatformPlanner(PlatformControl())
+    poses = hop(planner, Ground(0.0, 0.0, 0.0), Ground(rise, a, b), places=(MIDDLE, (x, y)))
+    # discrete braking overshoots by less than a step; the machine itself has 18 mm and 2 degrees more
+    assert np.abs(poses[:, 2]).max() <= planner.travel + 1e-3
+    assert np.abs(poses[:, 3:5]).max() <= planner.tilt + 2e-3
+    assert (np.abs(poses) <= LIMITS.range).all()
 
 
 def test_what_exceeds_the_travel_turns_back_and_is_booked() -> None:
     cfg = PlatformControl()
     planner = PlatformPlanner(cfg)
     poses = hop(planner, Ground(0.0, 0.0, 0.0), Ground(-0.4, 0.0, 0.0), seconds=2.0)
-    assert poses[-1, 2] == pytest.approx(-cfg.travel + cfg.recentre, abs=1e-4)
+    assert poses[-1, 2] == pytest.approx(-planner.travel + cfg.recentre, abs=1e-4)
     assert planner.last is not None and not planner.last.within
     assert planner.last.error == pytest.approx(poses[-1, 2] + 0.4, abs=1e-3)
     assert planner.terrain_error == pytest.approx(planner.last.error)
 
 
 def test_a_little_beyond_the_travel_is_cut_off_only() -> None:
-    cfg = KEEPS
-    planner = PlatformPlanner(cfg)
-    assert hop(planner, Ground(0.0, 0.0, 0.0), Ground(cfg.travel + 0.009, 0.0, 0.0))[-1, 2] == pytest.approx(cfg.travel)
+    planner = PlatformPlanner(KEEPS)
+    edge = planner.travel
+    assert hop(planner, Ground(0.0, 0.0, 0.0), Ground(edge + 0.009, 0.0, 0.0))[-1, 2] == pytest.approx(edge)
     assert planner.last is not None and not planner.last.within
     assert planner.last.error == pytest.approx(-0.009, abs=1e-4)
 

@@ -195,7 +195,7 @@ def test_a_run_that_follows_a_plan_takes_an_estop_and_the_end_only(standing_poli
 def reading(states: MachineStates, operated: Operated, stats: dict[str, LinkStats] | None = None) -> dict[str, Any]:
     cycle = replace(operated.rig.cycles[-1], states=states)
     names = ("platform", "treadmill", "counterweight", "tracker", "robot")
-    return readings(cycle, stats or dict.fromkeys(names, GOOD), [1e-4, 2e-4], SafetyConfig(), "message")
+    return readings(cycle, stats or dict.fromkeys(names, GOOD), [1e-4, 2e-4], Supervisor(SafetyConfig()), "message")
 
 
 @pytest.mark.parametrize("name", ["platform", "treadmill", "counterweight", "tracker", "robot"])

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from matrix_hil.control.stewart import PlatformLimits
 from matrix_hil.messages import (
     CounterweightCommand,
     CounterweightState,
@@ -25,6 +26,7 @@ from matrix_hil.safety.supervisor import SafetyConfig
 from sim.spec.joints import NOMINAL_POSE
 
 CFG = SafetyConfig()
+PLATFORM = PlatformLimits()
 DT = 0.005
 NOW = 10.0
 

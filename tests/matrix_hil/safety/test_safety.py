@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from matrix_hil.control.stewart import reachable
 from matrix_hil.messages import CounterweightCommand
 from matrix_hil.safety.rules import OPERATOR
 from matrix_hil.safety.supervisor import SupervisorState
 from sim.spec.joints import NOMINAL_POSE, UPPER
-from tests.matrix_hil.safety.examples import CFG, DT, at, rolled
+from tests.matrix_hil.safety.examples import CFG, DT, PLATFORM, at, rolled
 from tests.matrix_hil.safety.loop import Loop, assert_safe
 
 
@@ -196,12 +197,36 @@ def test_whatever_sync_wants_what_is_sent_keeps_the_limits(wishes: list[tuple[fl
                       counterweight__tension=tension)  # fmt: skip
     sent = [commands for commands, _ in loop.log]
     poses = np.array([c.platform.pose for c in sent])
-    assert (np.abs(poses) <= CFG.platform_range).all()
+    assert (np.abs(poses) <= PLATFORM.range).all()
     velocity = np.diff(poses, axis=0) / DT
-    assert (np.abs(velocity) <= CFG.platform_rates + 1e-9).all()
+    assert (np.abs(velocity) <= PLATFORM.rates + 1e-9).all()
     speeds = np.array([c.treadmill.speed for c in sent])
     assert (np.abs(speeds) <= 3.0).all() and (np.abs(np.diff(speeds)) <= 2.0 * DT + 1e-9).all()
     assert all(0.0 <= c.counterweight.tension <= 450.0 for c in sent)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(*[st.floats(-0.18, 0.18)] * 3, *[st.floats(-0.38, 0.38)] * 3), min_size=1, max_size=6))
+def test_no_leg_is_ever_told_to_leave_its_stroke(wishes: list[tuple[float, ...]]) -> None:
+    """Four fifths of the box of travel and tilt are out of the legs' reach; so may be the way between two."""
+    loop = Loop().start()
+    for wish in wishes:
+        for _ in range(100):
+            commands = loop.step(platform__pose=np.array(wish))
+            assert reachable(PLATFORM.geometry, commands.platform.pose)
+    assert loop.state == "run"
+
+
+def test_a_corner_is_approached_as_far_as_the_legs_reach() -> None:
+    corner = np.concatenate([PLATFORM.range[:3], -PLATFORM.range[3:]])
+    loop = Loop().start()
+    for _ in range(400):
+        pose = loop.step(platform__pose=corner).platform.pose
+    assert reachable(PLATFORM.geometry, pose) and not reachable(PLATFORM.geometry, 1.2 * pose)
+    assert loop.supervisor.clamped["S21"] >= 400
+    for _ in range(400):
+        pose = loop.step().platform.pose
+    assert np.abs(pose).max() < 1e-3, "and it comes back"
 
 
 def test_armed_and_hold_stop_the_belt_freeze_the_plate_and_let_the_robot_stand() -> None:

@@ -19,7 +19,7 @@ from matrix_hil.safety.rules import CLAMPS, OPERATOR, RULES, Cycle, first_violat
 from matrix_hil.safety.trends import WATCHED, Trends
 from sim.config import ROOT
 from sim.spec.joints import LOWER, NOMINAL_POSE, UPPER
-from tests.matrix_hil.safety.examples import CFG, DT, NOW, at, good_commands, good_states, rolled
+from tests.matrix_hil.safety.examples import CFG, DT, NOW, PLATFORM, at, good_commands, good_states, rolled
 
 TINY = 1e-4
 
@@ -52,10 +52,10 @@ BOUNDS: list[tuple[str, Callable[[float], Cycle], float, int]] = [
     ("S05", lambda v: cycle({"tracker__time": NOW - v}), CFG.tracker_stale, 1),
     ("S05", lambda v: cycle({"robot__time": NOW - v}), CFG.robot_stale, 1),
     *[("S07", lambda v, i=i: cycle({"platform__pose": at(i, v, 6)}), sign * b * MARGIN, sign)
-      for i, b in ((0, 0.18), (1, 0.18), (2, 0.18), (3, CFG.platform_tilt), (5, CFG.platform_tilt))
+      for i, b in ((0, 0.18), (1, 0.18), (2, 0.18), (3, PLATFORM.tilt), (5, PLATFORM.tilt))
       for sign in ((-1, 1) if i != 2 else (-1,))],  # a plate that high would touch the robot: S13 is asked too
     *[("S08", lambda v, i=i: cycle({"platform__velocity": at(i, v, 6)}), sign * b * MARGIN, sign)
-      for i, b in ((0, 0.3), (2, 0.3), (4, CFG.platform_turn_rate)) for sign in (-1, 1)],
+      for i, b in ((0, 0.3), (2, 0.3), (4, PLATFORM.turn_rate)) for sign in (-1, 1)],
     ("S09", lambda v: cycle({"treadmill__speed": v}), 3.0 * MARGIN, 1),
     ("S09", lambda v: cycle({"treadmill__speed": v}), -3.0 * MARGIN, -1),
     ("S10", lambda v: cycle({"counterweight__tension": v}), CFG.tension_max, 1),
@@ -69,7 +69,7 @@ BOUNDS: list[tuple[str, Callable[[float], Cycle], float, int]] = [
     *[("S14", lambda v, i=i: cycle(placed(*(at(i, v, 3) + [0, 0, 0.3]))), sign * CFG.drift, sign)
       for i in (0, 1) for sign in (-1, 1)],
     ("S16", lambda v: cycle(commands={"platform__pose": at(0, v, 6)}), 0.18 * FAR, 1),
-    ("S16", lambda v: cycle(commands={"platform__pose": at(4, v, 6)}), -CFG.platform_tilt * FAR, -1),
+    ("S16", lambda v: cycle(commands={"platform__pose": at(4, v, 6)}), -PLATFORM.tilt * FAR, -1),
     ("S16", lambda v: cycle(commands={"treadmill__speed": v}), 3.0 * FAR, 1),
     ("S16", lambda v: cycle(commands={"counterweight__tension": v}), CFG.tension_max * FAR, 1),
     ("S16", lambda v: cycle(commands={"robot__targets": NOMINAL_POSE + at(4, v - 0.9, 12)}), UPPER[4] + math.pi, 1),

@@ -87,9 +87,7 @@ def pose(*values: float) -> PlatformCommand:
 @given(st.lists(st.lists(st.floats(-0.5, 0.5), min_size=6, max_size=6), min_size=1, max_size=6))
 def test_the_platform_never_leaves_its_range_rate_or_acceleration(targets: list[list[float]]) -> None:
     cfg = Platform()
-    reach = np.array([cfg.travel] * 3 + [cfg.tilt] * 3)
-    rate = np.array([cfg.speed] * 3 + [cfg.turn_rate] * 3)
-    acceleration = np.array([cfg.acceleration] * 3 + [cfg.turn_acceleration] * 3)
+    reach, rate, acceleration = cfg.range, cfg.rates, cfg.accelerations
     with PlatformEmulator(cfg, 0) as emulator:
         host = Host(emulator)
         before = emulator.actuated
