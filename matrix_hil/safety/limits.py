@@ -87,7 +87,7 @@ class SafetyConfig:
     ground_stale: float = 1.0
     """s, oldest patch of virtual ground to run on."""
     ground_jump: float = 0.1
-    """m, median change of virtual ground that was seen before."""
+    """m, change of virtual ground that was seen before, as the median of 0.3 m; two views of one ground: 1 mm."""
     joint_margin: float = 0.0
     """rad beyond the joint's range that a target may lie."""
     joint_far_outside: float = math.pi

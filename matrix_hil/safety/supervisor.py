@@ -45,6 +45,7 @@ __all__ = ["SafetyConfig", "Supervisor", "SupervisorState"]
 STATES = ("idle", "armed", "run", "hold", "safe", "estop")
 _LATCHED = ("safe", "estop")
 _ACTIVE = ("armed", "run", "hold")
+_AT_STOP = 0.1  # rad beyond its range that a joint pressed against its stop may be measured
 _CLAMPED = 1e-9  # a smaller correction is rounding
 
 Command = TypeVar("Command", PlatformCommand, TreadmillCommand, CounterweightCommand, RobotCommand)
@@ -234,6 +235,7 @@ class Supervisor:
             self._refuge["pose"] = frozen.pose
         for name, value in _measured(states).items():
             self._refuge.setdefault(name, value)
+        self._refuge["joints"] = _held(self._refuge.get("joints"), sent.robot.targets)
         self._rest()
         pose = self._refuge.get("pose", sent.platform.pose)
         tension = float(np.clip(self._refuge.get("tension", sent.counterweight.tension), 0.0, self.cfg.tension_max))
@@ -242,8 +244,7 @@ class Supervisor:
         elif self._safe_for > self.cfg.hold_time - 1e-9:
             robot = RobotCommand(now, NOMINAL_POSE, sent.robot.kp, sent.robot.kd, "stand")
         else:
-            joints = self._refuge.get("joints", sent.robot.targets)
-            robot = RobotCommand(now, joints, sent.robot.kp, sent.robot.kd, "hold")
+            robot = RobotCommand(now, self._refuge["joints"], sent.robot.kp, sent.robot.kd, "hold")
         ramp = float(limit_rate(0.0, sent.treadmill.speed, self.cfg.belt_acceleration, dt))
         return MachineCommands(
             PlatformCommand(now, pose), TreadmillCommand(now, ramp), CounterweightCommand(now, tension, True), robot
@@ -332,6 +333,15 @@ def _start(states: MachineStates, now: float) -> MachineCommands:
         CounterweightCommand(now, float(known.get("tension", 0.0)), True),
         safe_robot(states.robot, None, now),
     )
+
+
+def _held(measured: np.ndarray | None, commanded: np.ndarray) -> np.ndarray:
+    """(12,) rad, where joints are to stay: as measured, as commanded where a joint cannot be where it was measured."""
+    commanded = limit_range(commanded, NOMINAL_POSE, LOWER, UPPER)
+    if measured is None:
+        return commanded
+    possible = (measured >= LOWER - _AT_STOP) & (measured <= UPPER + _AT_STOP)
+    return np.where(possible, np.clip(measured, LOWER, UPPER), commanded)
 
 
 def _measured(states: MachineStates) -> dict[str, np.ndarray]:

@@ -20,7 +20,10 @@ WATCHED = {
 
 TRAVEL_SPAN = 1.0
 """s over which the belt's position is compared with its speed."""
-_SAMPLES = 7  # per axis, of ground that two patches have in common
+CELL = 0.3
+"""m, edge of the cells in which the ground of two patches is compared; a robot's two feet stand on less."""
+_SAMPLES = 6  # per axis of a cell
+_MOST_CELLS = 20  # per axis; larger patches are compared in larger cells
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class Trends:
     ground_age: float = 0.0
     """Of the newest patch of virtual ground; 0 without a twin."""
     ground_step: float = 0.0
-    """m, median height by which the newest patch differs from the one before where both know the ground."""
+    """m, median height by which the newest patch differs from the one before, in the cell where it differs most."""
 
 
 class TrendWatch:
@@ -188,20 +191,31 @@ def angle_between(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def ground_difference(old: TwinPatch, new: TwinPatch) -> float:
-    """m, median of new minus old height at points that both know; 0 where they have none in common."""
-    (x0, x1), (y0, y1) = (_common(old, new, axis) for axis in (0, 1))
-    if x1 < x0 or y1 < y0:
+    """m, median of new minus old height in the cell of about ``CELL`` where it is largest; 0 without common ground.
+
+    Two views of one ground differ along the edges of what stands on it: a median of a cell does not see that, one of a
+    whole patch would not see a boulder. A cell of which either patch knows less than half is not compared.
+    """
+    (x, nx), (y, ny) = (_common(old, new, axis) for axis in (0, 1))
+    if not nx or not ny:
         return 0.0
-    x, y = np.meshgrid(np.linspace(x0, x1, _SAMPLES), np.linspace(y0, y1, _SAMPLES))
-    difference = heights_at(new, x, y) - heights_at(old, x, y)
-    known = difference[np.isfinite(difference)]
-    return float(np.median(known)) if known.size else 0.0
+    difference = heights_at(new, *np.meshgrid(x, y)) - heights_at(old, *np.meshgrid(x, y))
+    cells = difference.reshape(ny, _SAMPLES, nx, _SAMPLES).swapaxes(1, 2).reshape(ny * nx, -1)
+    cells = cells[np.isfinite(cells).mean(axis=1) >= 0.5]
+    if not cells.size:
+        return 0.0
+    medians = np.nanmedian(cells, axis=1)
+    return float(medians[np.abs(medians).argmax()])
 
 
-def _common(a: TwinPatch, b: TwinPatch, axis: int) -> tuple[float, float]:
-    """m, from and to along x (0) or y (1) that both patches cover."""
+def _common(a: TwinPatch, b: TwinPatch, axis: int) -> tuple[np.ndarray, int]:
+    """m, samples along x (0) or y (1) over all that both patches cover, and the number of cells that they make up."""
     spans = [(p.origin[axis], p.origin[axis] + (p.heights.shape[1 - axis] - 1) * p.resolution) for p in (a, b)]
-    return max(s[0] for s in spans), min(s[1] for s in spans)
+    start, end = max(s[0] for s in spans), min(s[1] for s in spans)
+    if end < start:
+        return np.zeros(0), 0
+    cells = min(max(1, round((end - start) / CELL)), _MOST_CELLS)
+    return np.linspace(start, end, cells * _SAMPLES), cells
 
 
 def heights_at(patch: TwinPatch, x: np.ndarray, y: np.ndarray) -> np.ndarray:

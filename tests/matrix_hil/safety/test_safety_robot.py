@@ -43,3 +43,26 @@ def test_what_is_wrong_with_a_robot_is_said_in_words() -> None:
 def test_a_robot_that_was_never_heard_has_reported_nothing_implausible() -> None:
     unheard = replace(cycle(), states=replace(cycle().states, robot=None))
     assert robot_implausible(unheard) == ""
+
+
+@pytest.mark.parametrize("beyond", [3.0, -3.0])
+def test_what_is_held_is_a_pose_that_joints_can_have(beyond: float) -> None:
+    """A sensor that is 3 rad off trips S26; the leg behind it is not sent there, nor into its stop."""
+    loop = Loop().start()
+    for _ in range(20):
+        loop.step()
+    measured = NOMINAL_POSE + 0.1
+    measured[4] += beyond
+    loop.states = {"robot__joint_position": measured}
+    held = loop.step().robot
+    assert loop.supervisor.reason.startswith("S26") and held.mode == "hold"
+    assert held.targets[4] == NOMINAL_POSE[4], "as it was commanded"
+    assert np.delete(held.targets, 4) == pytest.approx(np.delete(measured, 4)), "as it was measured"
+
+
+def test_a_joint_pressed_against_its_stop_is_held_there() -> None:
+    loop = Loop().start()
+    loop.states = {"robot__joint_position": np.where(np.arange(12) == 5, UPPER + 0.05, NOMINAL_POSE)}
+    loop.step()
+    loop.supervisor.estop(loop.now)
+    assert loop.step().robot.targets[5] == UPPER[5]

@@ -168,11 +168,20 @@ def test_heights_between_samples_are_those_of_the_bilinear_surface() -> None:
     assert corners == pytest.approx(ground.heights[[0, 0, -1, -1], [0, -1, 0, -1]])
 
 
-@pytest.mark.parametrize(("rows", "differs"), [(slice(17, None), 0.0), (slice(10, None), 0.3)])
-def test_it_is_the_greater_part_of_the_common_ground_that_counts(rows: slice, differs: float) -> None:
-    old, new = patch(0, 0.0), patch(1, 0.0)
-    new.heights[rows] += 0.3
-    assert ground_difference(old, new) == pytest.approx(differs)
+@pytest.mark.parametrize("sign", [-1.0, 1.0])
+@pytest.mark.parametrize("corner", [0, 4, 9, 12])
+def test_a_block_that_was_not_there_before_is_seen_wherever_it_stands(corner: int, sign: float) -> None:
+    """0.85 m wide and 1 m high: less than a tenth of a patch of 3 m."""
+    old, new = patch(0, 0.0, rows=61, cols=61), patch(1, 0.0, rows=61, cols=61)
+    new.heights[3 * corner : 3 * corner + 17, 2 * corner : 2 * corner + 17] += sign
+    assert ground_difference(old, new) == pytest.approx(sign, abs=0.05)
+
+
+@pytest.mark.parametrize("edge", [np.s_[20, :], np.s_[:, 33]])
+def test_edges_that_another_view_shows_elsewhere_are_no_change_of_the_ground(edge: Any) -> None:
+    old, new = patch(0, 0.0, rows=61, cols=61), patch(1, 0.0, rows=61, cols=61)
+    new.heights[edge] += 1.0
+    assert ground_difference(old, new) == pytest.approx(0.0, abs=1e-9)
 
 
 def test_patches_that_share_one_line_can_be_compared_along_it() -> None:
