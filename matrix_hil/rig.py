@@ -28,7 +28,7 @@ from matrix_hil.link.calibration import (
     identity,
     load,
 )
-from matrix_hil.link.modbus import MODBUS_TREADMILL, ModbusTreadmill
+from matrix_hil.link.modbus import ModbusTreadmill
 from matrix_hil.link.threads import real_time
 from matrix_hil.log import Recorder
 from matrix_hil.messages import RigTruth
@@ -37,6 +37,7 @@ from matrix_hil.run.clocks import Clock, GroundSource, SimulatedClock, WallClock
 from matrix_hil.run.ground import virtual_ground
 from matrix_hil.run.loop import Cycle, Loop
 from matrix_hil.run.run_log import Background, RunLog, at_once, attachments
+from matrix_hil.run.start_check import check, check_policy
 from matrix_hil.safety.supervisor import Supervisor
 from matrix_hil.virtual.calibration_stand import CalibrationStand
 from matrix_hil.virtual.process import RigProcess
@@ -118,7 +119,7 @@ def open_rig(
     if real and not wall:
         raise LunarError(f"{real[0]}.port is a real port, which needs real time; set clock to 'wall'")
     policy = OnnxPolicy(cfg.policy)
-    check_pace(cfg, policy)
+    check_policy(cfg, policy.card)
     sync = Sync(cfg.sync, policy, cfg.platform)
     if wall:
         policy.infer(np.zeros((1, policy.card.observation.size)))  # the first call is slow
@@ -171,32 +172,6 @@ def open_rig(
                 for name, device in drivers.items():
                     device.tap = rig.log.wire(name)
         yield rig
-
-
-def check(cfg: HilConfig) -> None:
-    """Refuse a rig that cannot work. Raises LunarError with the key to mend."""
-    emulated = [name for name, port in cfg.ports.items() if port == EMULATED]
-    if 0 < len(emulated) < len(DEVICES) and not cfg.allow_mixed:
-        names = " and ".join(", ".join(emulated).rsplit(", ", 1))
-        raise LunarError(
-            f"{names} would be emulated beside real machines, of which an emulator knows nothing; name"
-            f" {emulated[0]}.port too, or set allow_mixed"
-        )
-    if cfg.treadmill.protocol == "modbus" and cfg.safety.treadmill_stale < MODBUS_TREADMILL.stale_limit:
-        raise LunarError(
-            f"safety.treadmill_stale is {cfg.safety.treadmill_stale:g} s, but a Modbus treadmill reports every"
-            f" {MODBUS_TREADMILL.period:g} s; set it to {MODBUS_TREADMILL.stale_limit:g} (docs/modbus.md)"
-        )
-
-
-def check_pace(cfg: HilConfig, policy: OnnxPolicy) -> None:
-    """Refuse a policy so slow that its commands are too old to be sent before the next. Raises LunarError."""
-    period, cycle = 1.0 / policy.card.observation.rate, 1.0 / cfg.sync.rate
-    if period + cycle > cfg.safety.command_stale:
-        raise LunarError(
-            f"policy {cfg.policy} acts every {period:g} s, but a command is sent for {cfg.safety.command_stale:g} s"
-            f" only; take a policy faster than {1.0 / (cfg.safety.command_stale - cycle):.0f} Hz"
-        )
 
 
 def driver(cfg: HilConfig, name: str, port: str) -> SerialDevice[Any, Any]:

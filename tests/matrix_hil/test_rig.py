@@ -219,7 +219,9 @@ def test_one_machine_that_cannot_be_made_safe_does_not_keep_the_others(
 def real(standing_policy: Path, tmp_path: Path) -> Iterator[HilConfig]:
     """A rig whose machines are on ports of their own."""
     calibration = CalibrationConfig(file=str(tmp_path / "none.json"))
-    cfg = config(standing_policy, clock="wall", calibration=calibration, twin=Twin(host="127.0.0.1"))
+    cfg = config(
+        standing_policy, clock="wall", safety=SafetyConfig(), calibration=calibration, twin=Twin(host="127.0.0.1")
+    )
     with VirtualMachines(cfg, 0) as machines:
         ports: dict[str, Any] = {n: replace(getattr(cfg, n), port=port) for n, port in machines.ports.items()}
         yield replace(cfg, **ports)
