@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -167,6 +168,22 @@ class RigTruth:
     """(4,) w, x, y, z."""
     vertical_speed: float
     """m/s, of the robot's centre of mass."""
+
+
+MOST_SAMPLES = 2048
+"""Along an edge of a ``TwinPatch``; 100 m of ground at 5 cm."""
+
+
+def malformed(patch: TwinPatch) -> str:
+    """What is wrong with a patch that came from outside, in words; empty when nothing is. NaN is unknown ground."""
+    if not (np.shape(patch.origin) == (2,) and np.isfinite(patch.origin).all() and math.isfinite(patch.time)):
+        return "its place or time is no number"
+    if not 1e-3 <= patch.resolution <= 1.0:
+        return f"its resolution is {patch.resolution} m"
+    shape = np.shape(patch.heights)
+    if len(shape) != 2 or not 2 <= min(shape) <= max(shape) <= MOST_SAMPLES:
+        return f"its size is {shape}"
+    return "a height is infinite" if np.isinf(patch.heights).any() else ""
 
 
 def is_finite(message: Any) -> bool:

@@ -29,7 +29,7 @@ from matrix_hil.log.diff import compare
 from matrix_hil.messages import MachineCommands, TwinPatch
 from matrix_hil.replay.look.page import table_page
 from matrix_hil.replay.look.plots import Plot, curves
-from matrix_hil.run.loop import ORDERS, give_order
+from matrix_hil.run.loop import ORDERS, Wish, give_order, wish
 from matrix_hil.safety.supervisor import Supervisor, SupervisorState
 from policy.runtime.onnx_policy import OnnxPolicy
 from sim.config import parse
@@ -125,14 +125,16 @@ def rerun(log: Log, sync: Sync, supervisor: Supervisor) -> Rerun:
     patches = _patches(log)
     now, patch_time, commands = inputs.now.tolist(), inputs.patch_time.tolist(), inputs.command.tolist()
     decided: list[tuple[MachineCommands, SupervisorState, HopCommand, np.ndarray]] = []
+    newest: Wish | None = None
     began = time.perf_counter()
     for k in range(len(inputs)):
         for order in inputs.orders[k]:
             give_order(order, sync, supervisor, now[k])
         states = machine_states(inputs, k)
         patch = patches(patch_time[k])
-        proposed, world, info = sync.step(states, patch, HopCommand(*commands[k]), now[k])
-        sent, judged = supervisor.step(states, proposed, now[k], patch)
+        newest, failure = wish(sync, states, patch, HopCommand(*commands[k]), now[k], newest)
+        proposed, world, info = newest
+        sent, judged = supervisor.step(states, proposed, now[k], patch, failure)
         decided.append((sent, judged, info.command, world))
     seconds = time.perf_counter() - began
     columns = {(topic, name): np.array([_pick(d, topic, name) for d in decided]) for topic, name, _ in CHANNELS}

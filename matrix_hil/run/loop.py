@@ -15,7 +15,7 @@ import numpy as np
 
 from matrix_hil.config import RunPlan
 from matrix_hil.control.sync import Sync, SyncInfo
-from matrix_hil.messages import MachineCommands, MachineStates, TwinPatch
+from matrix_hil.messages import MachineCommands, MachineStates, TwinPatch, malformed
 from matrix_hil.safety.supervisor import Supervisor, SupervisorState
 from sim.errors import LunarError
 from sim.spec.command import HopCommand
@@ -57,6 +57,26 @@ class Cycle:
     """What the operator asked of the robot."""
     orders: tuple[str, ...]
     """What was asked of sync and supervisor since the cycle before; see ``ORDERS``."""
+
+
+Wish = tuple[MachineCommands, np.ndarray, SyncInfo]
+"""What sync returns: wanted commands, the robot's place in the virtual world, what it believed."""
+
+
+def wish(
+    sync: Sync, states: MachineStates, patch: TwinPatch | None, command: HopCommand, now: float, before: Wish | None
+) -> tuple[Wish, str]:
+    """What sync wants now; where it fails what it wanted ``before``, and why, for the supervisor to trip.
+
+    Raises:
+        Exception: it failed in the first cycle, before anything could have been armed.
+    """
+    try:
+        return sync.step(states, patch, command, now), ""
+    except Exception as error:
+        if before is None:
+            raise
+        return before, f"{type(error).__name__}: {error}"
 
 
 def _alone(method: Callable[Concatenate[Loop, P], R]) -> Callable[Concatenate[Loop, P], R]:
@@ -114,6 +134,8 @@ class Loop:
         """(3,) m, the robot's base in the virtual world."""
         self.velocity = np.zeros(2)
         """(2,) m/s, of the robot over the virtual ground."""
+        self._wish: Wish | None = None
+        self._patch: TwinPatch | None = None  # the newest that is ground
         self._number = 0
         self._orders: list[str] = []
         self._estop_held = False
@@ -210,9 +232,11 @@ class Loop:
         Raises:
             LunarError: the rig did not agree to be armed in time; nothing has moved.
         """
-        wanted, self.world, info = self.sync.step(states, patch, self.command, now)
+        patch = self._ground(patch)
+        self._wish, failure = wish(self.sync, states, patch, self.command, now, self._wish)
+        wanted, self.world, info = self._wish
         self.velocity = _turned(info.speed_over_belt, float(info.velocity[1]), self.sync.cfg.heading)
-        sent, judged = self.supervisor.step(states, wanted, now, patch)
+        sent, judged = self.supervisor.step(states, wanted, now, patch, failure)
         send(self.devices, states, self.supervisor)
         orders = tuple(self._orders)
         self._orders.clear()
@@ -222,6 +246,12 @@ class Loop:
         self._number += 1
         self.sink(self.last)
         self._advance(now)
+
+    def _ground(self, patch: TwinPatch | None) -> TwinPatch | None:
+        """``patch``, or the newest before that was well-formed: that one grows old, and S28 says so."""
+        if patch is not self._patch and (patch is None or not malformed(patch)):
+            self._patch = patch
+        return self._patch
 
     def _advance(self, now: float) -> None:
         if self._since is None:

@@ -39,6 +39,8 @@ class Cycle:
     dt: float
     """s since the last step; 0 in the first."""
     platform: PlatformLimits = field(default_factory=PlatformLimits)
+    failure: str = ""
+    """What went wrong where the wanted commands are made; they are old ones then."""
     running: bool = True
     """Whether the supervisor runs. A robot that is still to be lifted may lie on the plate."""
     trends: Trends = field(default_factory=Trends)
@@ -70,6 +72,11 @@ def clock_back(c: Cycle) -> str:
 def missed_deadline(c: Cycle) -> str:
     """The loop was away for too long."""
     return f"{c.dt:.3f} s between two steps, limit {c.cfg.deadline} s" if not c.dt <= c.cfg.deadline + 1e-9 else ""
+
+
+def failed_cycle(c: Cycle) -> str:
+    """Whoever decides what is wanted has failed."""
+    return f"the loop failed: {c.failure}" if c.failure else ""
 
 
 def device_fault(c: Cycle) -> str:
@@ -282,6 +289,7 @@ RULES = (
     Rule("S01", estop_input, "estop"),
     Rule("S02", clock_back),
     Rule("S03", missed_deadline),
+    Rule("S31", failed_cycle),
     Rule("S04", device_fault),
     Rule("S05", stale_state),
     Rule("S06", broken_state),

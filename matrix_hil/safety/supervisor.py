@@ -143,7 +143,12 @@ class Supervisor:
     # ---- one cycle ------------------------------------------------------------------------------------------------
 
     def step(
-        self, states: MachineStates, wanted: MachineCommands, now: float, patch: TwinPatch | None = None
+        self,
+        states: MachineStates,
+        wanted: MachineCommands,
+        now: float,
+        patch: TwinPatch | None = None,
+        failure: str = "",
     ) -> tuple[MachineCommands, SupervisorState]:
         """What the machines may do now, in true units, and the supervisor's state; ``wire`` is what to send for it.
 
@@ -154,13 +159,14 @@ class Supervisor:
             wanted: what sync asks for, ``time`` being when it was made.
             now: s, the clock of all time stamps.
             patch: newest virtual ground; None where there is no twin.
+            failure: why ``wanted`` is what was wanted before; empty when it is new.
         """
         dt = 0.0 if self._last is None else now - self._last
         self._last = now if np.isfinite(now) else self._last
         forward = dt if dt > 0.0 else 0.0
         running = self.state == "run"
         trends = self._trends.step(states, self._sent, patch, now, self.state in _ACTIVE, running, self._refused)
-        self._judge(Cycle(self.cfg, states, wanted, now, dt, self.platform, running, trends))
+        self._judge(Cycle(self.cfg, states, wanted, now, dt, self.platform, failure, running, trends))
 
         sent = self._sent if self._sent is not None else _start(states, now)
         self._refused = False

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from matrix_hil.messages import MachineCommands, MachineStates, TrackerState, TreadmillState, TwinPatch
+from matrix_hil.messages import MachineCommands, MachineStates, TrackerState, TreadmillState, TwinPatch, malformed
 from matrix_hil.safety.limits import SafetyConfig
 
 WATCHED = {
@@ -51,7 +51,8 @@ class Trends:
     ground_age: float = 0.0
     """Of the newest patch of virtual ground; 0 without a twin."""
     ground_step: float = 0.0
-    """m, median height by which the newest patch differs from the one before, in the cell where it differs most."""
+    """m, median height by which the newest patch differs from the one before, in the cell where it differs most; NaN
+    where it is no ground at all."""
 
 
 class TrendWatch:
@@ -165,10 +166,13 @@ class TrendWatch:
         return moved, angle_between(tracker.quaternion, last.quaternion), tracker.time - last.time
 
     def _ground_step(self, patch: TwinPatch | None) -> float:
-        last, self._patch = self._patch, patch
-        if patch is None or last is None or patch is last:
+        last = self._patch
+        if patch is None or patch is last:
             return 0.0
-        return ground_difference(last, patch)
+        if malformed(patch):
+            return math.nan
+        self._patch = patch
+        return 0.0 if last is None else ground_difference(last, patch)
 
 
 def tilt_of_gravity(projected_gravity: np.ndarray) -> float:

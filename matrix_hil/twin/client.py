@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import threading
 import time
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from matrix_hil.twin.config import TwinConfig, TwinStats
 from matrix_hil.twin.connection import Connection, client_class
 from matrix_hil.twin.ground_cache import GroundCache
 from matrix_hil.twin.height_map import height_at, patch_from_depth
+from matrix_hil.twin.npy import read_array
 from sim.errors import LunarError
 
 T = TypeVar("T")
@@ -127,10 +127,12 @@ class TwinClient:
             begin = time.monotonic()
             try:
                 patch = self._attempt(lambda until: self._fetch(x, y, now, until), self.cfg.deadline)
-            except LunarError as error:
+            except Exception as error:  # whatever an answer may cause: the caller's thread must outlive it
                 self.stats.errors += 1
                 self.stats.last_error = str(error)
-                raise
+                if isinstance(error, LunarError):
+                    raise
+                raise LunarError(f"twin: the ground cannot be read ({type(error).__name__}: {error})") from error
             self.stats.last_latency = time.monotonic() - begin
             return patch
 
@@ -311,7 +313,7 @@ class TwinClient:
     def _image(self, until: float) -> np.ndarray:
         answer = self._ask(f"vget /camera/{self.cfg.camera}/depth npy", until)
         try:
-            image = np.load(io.BytesIO(answer if isinstance(answer, bytes) else answer.encode()), allow_pickle=False)
+            image = read_array(answer if isinstance(answer, bytes) else answer.encode())
             depth = np.asarray(image, float).reshape(image.shape[:2])
         except (ValueError, EOFError, OSError, IndexError) as error:
             raise LunarError(f"twin: the depth image of camera {self.cfg.camera} is unreadable ({error})") from None

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from matrix_hil.config import RunPlan
 from matrix_hil.control.sync import Sync, SyncConfig
+from matrix_hil.messages import TwinPatch
 from matrix_hil.run.loop import Cycle, Loop
 from matrix_hil.safety.supervisor import SafetyConfig, Supervisor
 from policy.runtime.onnx_policy import OnnxPolicy
 from sim.spec.command import HopCommand
 from tests.matrix_hil.safety.examples import DT, good_states
+from tests.matrix_hil.safety.loop import assert_safe, noisy
+from tests.matrix_hil.test_messages import MALFORMED
 
 
 class Device:
@@ -28,7 +33,7 @@ class Device:
 
     @property
     def state(self) -> Any:
-        return getattr(good_states(self.now), self.name)
+        return getattr(noisy(good_states(self.now), 1e-6 * (round(self.now / DT) % 2)), self.name)
 
     def send(self, command: Any, expires: float = math.inf) -> None:
         self.sent.append(command)
@@ -49,12 +54,12 @@ class Rig:
         self.loop = Loop(sync, supervisor, self.devices, HopCommand(), plan, self.cycles.append, operated=True)
         self.now = 10.0
 
-    def run(self, seconds: float) -> Rig:
+    def run(self, seconds: float, patch: TwinPatch | None = None) -> Rig:
         for _ in range(round(seconds / DT)):
             self.now += DT
             for device in self.devices.values():
                 device.now = self.now
-            self.loop.cycle(self.now, self.loop.newest(), None)
+            self.loop.cycle(self.now, self.loop.newest(), patch)
         return self
 
     def order(self, name: str) -> tuple[bool, str]:
@@ -141,3 +146,34 @@ def test_a_policy_that_never_begins_to_act_stops_the_rig(rig: Rig) -> None:
     rig.run(1.5).order("run")
     rig.run(0.2)
     assert rig.cycles[-1].supervisor.reason.startswith("S17")
+
+
+@pytest.mark.parametrize("changes", MALFORMED)
+def test_what_is_no_ground_is_not_run_over(rig: Rig, changes: dict[str, Any]) -> None:
+    """The loop goes on over the ground that it had, until that is too old."""
+    ground = TwinPatch(rig.now, np.array([-1.0, -1.0]), 0.05, np.zeros((40, 40)))
+    rig.order("arm")
+    rig.run(1.5, ground).order("run")
+    rig.run(0.2, replace(ground, time=rig.now))
+    assert rig.cycles[-1].supervisor.state == "run"
+    broken = replace(ground, **{"time": rig.now} | changes)
+    rig.run(0.7, broken)
+    assert rig.cycles[-1].supervisor.state == "run" and rig.cycles[-1].patch is not broken
+    rig.run(0.4, broken)
+    assert rig.cycles[-1].supervisor.reason.startswith("S28")
+
+
+def test_a_cycle_that_raises_ends_safe(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig.order("arm")
+    rig.run(1.5).order("run")
+
+    def fail(*_: Any) -> None:
+        raise ZeroDivisionError("in the middle of a hop")
+
+    monkeypatch.setattr(rig.loop.sync, "step", fail)
+    rig.run(DT)
+    assert rig.cycles[-1].supervisor.reason == "S31 the loop failed: ZeroDivisionError: in the middle of a hop"
+    rig.run(0.3)
+    assert_safe(rig.cycles[-1].sent, np.zeros(6), 124.0)
+    assert rig.devices["counterweight"].sent[-1].brake, "and the machines are told so"
+    assert rig.loop.arm(rig.now)[0] is False

@@ -25,6 +25,7 @@ from matrix_hil.safety.trends import (
 )
 from matrix_hil.twin.height_map import height_at
 from tests.matrix_hil.safety.examples import CFG, DT, NOW, at, good_commands, good_states, rolled
+from tests.matrix_hil.test_messages import MALFORMED
 
 TINY = 1e-4
 
@@ -207,6 +208,15 @@ def test_a_step_of_the_ground_is_told_once_per_patch() -> None:
     assert past.step(patch=second).ground_step == 0.0
     assert past.step(patch=second).ground_age == pytest.approx(past.now - NOW)
     assert past.step().ground_age == past.step().ground_step == 0.0
+
+
+@pytest.mark.parametrize("changes", MALFORMED)
+def test_what_is_no_ground_is_told_as_such_and_compared_with_nothing(changes: dict[str, Any]) -> None:
+    past = Past()
+    first, broken = patch(NOW, 0.0), replace(patch(NOW, 0.0), **changes)
+    assert past.step(patch=first).ground_step == 0.0
+    assert math.isnan(past.step(patch=broken).ground_step)
+    assert past.step(patch=patch(NOW, 0.1, 0.25)).ground_step == pytest.approx(0.25, abs=1e-3)
 
 
 # ---- geometry --------------------------------------------------------------------------------------------------------

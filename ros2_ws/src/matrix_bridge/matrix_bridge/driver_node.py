@@ -73,7 +73,9 @@ class DriverNode(BridgeNode):
             codec = self.codec(f"{machine}/command")
 
             def on_command(data: bytes) -> None:
-                fields = codec.decode(data)
+                fields = self.decoded(codec, data)
+                if fields is None:
+                    return
                 command = make(time=self.measured(fields.pop("time")), **fields)
                 with self._lock:
                     if self.active and self._watched and not self._watched.send(command, self.now()):

@@ -79,10 +79,20 @@ class BridgeNode(ManagedNode):
         codec = self.codec(topic)
 
         def on_bytes(data: bytes) -> None:
-            fields = codec.decode(data)
-            take(fields, fields.pop("time"))
+            fields = self.decoded(codec, data)
+            if fields is not None:
+                take(fields, fields.pop("time"))
 
         self.subscribe(topic, on_bytes, raw=True)
+
+    def decoded(self, codec: Codec, data: bytes) -> dict[str, Any] | None:
+        """The fields of a message that anybody may have sent; None for bytes that are none, which say so in the log."""
+        try:
+            return codec.decode(data)
+        except (ValueError, OverflowError, MemoryError) as error:
+            text = f"{codec.topic.ros_type}: a message was refused ({error})"
+            self.get_logger().warning(text, throttle_duration_sec=1.0)
+            return None
 
     def measured(self, stamp: float) -> float:
         """When a value that has just come was measured: by its stamp, but never later than now.

@@ -23,7 +23,7 @@ from matrix_bridge.publish import TopicLog
 from matrix_bridge.remote import RemoteDevice
 from matrix_hil.config import EMULATED
 from matrix_hil.link import DEVICES
-from matrix_hil.messages import TwinPatch
+from matrix_hil.messages import TwinPatch, malformed
 from matrix_hil.rig import Rig, leave_safe, open_rig
 from matrix_hil.run.clocks import drive
 from matrix_hil.run.loop import Loop
@@ -173,7 +173,11 @@ class SyncNode(BridgeNode):
             self._loop.estop_input(message.data, self.now())
 
     def _on_patch(self, fields: dict[str, Any], stamp: float) -> None:
-        self._patch = TwinPatch(time=self.measured(stamp), **fields)
+        patch = TwinPatch(time=self.measured(stamp), **fields)
+        if why := malformed(patch):
+            self.get_logger().warning(f"twin/patch is no ground: {why}", throttle_duration_sec=1.0)
+        else:
+            self._patch = patch
 
 
 def main(args: list[str] | None = None) -> int:
