@@ -32,6 +32,8 @@ class PlatformCommand:
     time: float
     pose: np.ndarray
     """(6,) m and rad."""
+    valid_for: float = math.inf
+    """s after ``time`` until which it may be written: then the data that it was made from are too old."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ class TreadmillCommand:
     time: float
     speed: float
     """m/s."""
+    valid_for: float = math.inf
+    """s after ``time`` until which it may be written: then the data that it was made from are too old."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,8 @@ class CounterweightCommand:
     """N, upward force wanted at the harness."""
     brake: bool = False
     """Lock the drum: take up slack, pay nothing out."""
+    valid_for: float = math.inf
+    """s after ``time`` until which it may be written: then the data that it was made from are too old."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +128,8 @@ class RobotCommand:
     kd: float
     """N*m*s/rad."""
     mode: str = "run"
+    valid_for: float = math.inf
+    """s after ``time`` until which it may be written: then the data that it was made from are too old."""
 
 
 @dataclass(frozen=True)
@@ -186,6 +194,16 @@ def malformed(patch: TwinPatch) -> str:
     return "a height is infinite" if np.isinf(patch.heights).any() else ""
 
 
+def broken_field(message: Any) -> str:
+    """Name of the first field of a message that holds a NaN or infinity; empty when none does. ``valid_for`` may."""
+    for name, value in vars(message).items():
+        if isinstance(value, str) or name == "valid_for":
+            continue
+        if not (math.isfinite(value) if isinstance(value, float) else np.isfinite(value).all()):
+            return name
+    return ""
+
+
 def is_finite(message: Any) -> bool:
-    """Whether no number in a message is a NaN or infinite."""
-    return all(np.isfinite(value).all() for value in vars(message).values() if not isinstance(value, str))
+    """Whether no quantity in a message is a NaN or infinite."""
+    return not broken_field(message)

@@ -86,7 +86,6 @@ class SerialDevice(Generic[S, C]):
         self._pending: C | None = None
         self._commanded: C | None = None
         self._left = False  # its safe command was the last word
-        self._expires = math.inf
         self._reset_wanted = True
         self._now = 0.0
         self._vouched = -math.inf  # time of the newest command: when the loop behind this driver was last alive
@@ -181,14 +180,12 @@ class SerialDevice(Generic[S, C]):
         """s since the newest state was received; infinite before the first."""
         return math.inf if self._state is None else now - self._state.time
 
-    def send(self, command: C, expires: float = math.inf) -> None:
+    def send(self, command: C) -> None:
         """Queue a command for the next ``poll``. A newer one replaces it: an old command is never worth sending.
 
-        Args:
-            command: what the device shall do.
-            expires: s, host clock. Afterwards the command is dropped: the data that it was made from are too old.
+        Nor is one whose ``valid_for`` is over when its turn to be written comes: it is dropped.
         """
-        self._pending, self._expires = command, expires
+        self._pending = command
 
     def let_writes_wait(self, seconds: float) -> None:
         """Wait up to ``seconds`` of wall time for a port to take bytes, as simulated time may."""
@@ -229,9 +226,6 @@ class SerialDevice(Generic[S, C]):
                 if left <= 0.0:
                     break
                 time.sleep(min(left, 50e-6))
-            if self._pending is not None and now > self._expires:
-                self._pending = None
-                self._expired_commands += 1
             self._transmit(now)
         except (serial.SerialException, OSError) as error:
             self._close(str(error))
@@ -261,10 +255,18 @@ class SerialDevice(Generic[S, C]):
                 break
         return fresh
 
+    def _drop_expired(self, now: float) -> None:
+        """Judged at the write: the thread may have been held up since the ``now`` of its poll."""
+        command, moment = self._pending, now if self.clock is None else self.clock()
+        if command is not None and not moment - command.time <= command.valid_for + 1e-9:
+            self._pending = None
+            self._expired_commands += 1
+
     def _transmit(self, now: float) -> None:
         if self._reset_wanted:
             self._reset_wanted = False
             self._write(Reset(now))
+        self._drop_expired(now)
         # A clock that jumped back must not silence the line.
         since_command = now - self._last_command
         # Nor is a device commanded that was never heard from: where it stands is unknown.

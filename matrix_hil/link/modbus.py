@@ -198,6 +198,7 @@ class ModbusTreadmill(SerialDevice[TreadmillState, TreadmillCommand]):
             self._reset_wanted = False
             self._ask(self._control(RESET, 0.0), now)
             return
+        self._drop_expired(now)
         command, self._pending = self._pending, None
         # A dead loop is not vouched for, and a drive that was never heard from is not told anything.
         if (

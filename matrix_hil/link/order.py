@@ -13,6 +13,8 @@ RESYNC = 1.0
 CLOCK_JUMP = 0.1
 """s that a frame's time may lie before the newest taken (a command waited while a heartbeat was sent), and that the
 sender's clock may gain on the receiver's."""
+CLOCK_TOLERANCE = 1e-3
+"""s. What is stamped later than this after now comes from another clock."""
 DRIFT = 1e-3
 """s/s by which a sender's clock may lose against the receiver's; crystals stay within a tenth of it."""
 

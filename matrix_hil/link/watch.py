@@ -7,6 +7,7 @@ from typing import Generic
 
 from matrix_hil.link.devices import C, S
 from matrix_hil.link.driver import SerialDevice
+from matrix_hil.link.order import CLOCK_TOLERANCE
 
 
 class WatchedDevice(Generic[S, C]):
@@ -34,8 +35,11 @@ class WatchedDevice(Generic[S, C]):
         return self._safe is not None
 
     def send(self, command: C, now: float) -> bool:
-        """Pass a command on. One made longer than ``timeout`` ago is refused; returns whether it was taken."""
-        if not now - command.time <= self.timeout:
+        """Pass a command on, which its ``valid_for`` goes with; returns whether it was taken.
+
+        One made longer than ``timeout`` ago is refused, and one from the future: it would outlive its data.
+        """
+        if not -CLOCK_TOLERANCE <= now - command.time <= self.timeout:
             return False
         self._commanded, self._safe = now, None
         self.device.send(command)

@@ -100,7 +100,7 @@ class Loop:
         sync: decides.
         supervisor: permits; knows what the machines' units mean.
         devices: connected drivers by name, in the names of ``MachineStates``; each has ``state``,
-            ``send(command, expires)`` and ``reset()``, as ``SerialDevice``.
+            ``send(command)`` and ``reset()``, as ``SerialDevice``.
         command: what the robot is asked to do; may be set at any time.
         plan: times. Operated, the robot must have stood for ``plan.stand`` since it was armed or held before it runs.
         sink: takes the record of every cycle.
@@ -303,7 +303,7 @@ def send(devices: Mapping[str, Any], states: MachineStates, supervisor: Supervis
     for name, device in devices.items():
         command: Any = getattr(supervisor.wire, name, None)
         if command is not None and getattr(states, name) is not None:
-            device.send(command, supervisor.expires)
+            device.send(command)
 
 
 def _turned(x: float, y: float, angle: float) -> np.ndarray:

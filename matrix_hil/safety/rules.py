@@ -14,15 +14,12 @@ from typing import Any
 import numpy as np
 
 from matrix_hil.control.stewart import PlatformLimits, plate_height
+from matrix_hil.link.order import CLOCK_TOLERANCE
 from matrix_hil.link.protocol import FAULT_ESTOP, ROBOT_MODES
-from matrix_hil.messages import MachineCommands, MachineStates
+from matrix_hil.messages import MachineCommands, MachineStates, broken_field
 from matrix_hil.safety.limits import SafetyConfig
 from matrix_hil.safety.trends import Trends, tilt_of_gravity, tilt_of_quaternion
 from sim.spec.joints import LOWER, UPPER
-
-CLOCK_TOLERANCE = 1e-3
-"""s. What is stamped later than this after now comes from another clock."""
-
 
 # ---- what is judged ------------------------------------------------------------------------------------------------
 
@@ -98,7 +95,7 @@ def stale_state(c: Cycle) -> str:
 def broken_state(c: Cycle) -> str:
     """A measured value is not finite, or a direction has no length."""
     for name, state in c.present():
-        if (field := _not_finite(state)) is not None:
+        if field := broken_field(state):
             return f"{name} state {field} is not finite"
     if c.states.tracker is not None and not 0.8 <= np.linalg.norm(c.states.tracker.quaternion) <= 1.2:
         return "tracker state quaternion is not a unit quaternion"
@@ -185,7 +182,7 @@ def robot_drift(c: Cycle) -> str:
 def broken_command(c: Cycle) -> str:
     """A wanted value is not finite, or a mode is unknown."""
     for f in fields(c.wanted):
-        if (field := _not_finite(getattr(c.wanted, f.name))) is not None:
+        if field := broken_field(getattr(c.wanted, f.name)):
             return f"{f.name} command {field} is not finite"
     return "" if c.wanted.robot.mode in ROBOT_MODES else f"robot command mode {c.wanted.robot.mode!r} is unknown"
 
@@ -331,16 +328,6 @@ CLAMPS = {
 def first_violation(cycle: Cycle) -> tuple[Rule, str] | None:
     """The first rule that answers, with its sentence."""
     return next(((rule, text) for rule in RULES if (text := rule.check(cycle))), None)
-
-
-def _not_finite(message: Any) -> str | None:
-    """Name of the first field that holds a NaN or infinity."""
-    for name, value in vars(message).items():
-        if isinstance(value, str):
-            continue
-        if not (math.isfinite(value) if isinstance(value, float) else np.isfinite(value).all()):
-            return name
-    return None
 
 
 def _short(values: np.ndarray) -> str:

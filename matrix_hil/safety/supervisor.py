@@ -18,6 +18,7 @@ import numpy as np
 from matrix_hil.control.stewart import PlatformLimits, overreach, shrink_to_reach
 from matrix_hil.link.calibration import SOUND, Calibration
 from matrix_hil.link.devices import safe_platform, safe_robot
+from matrix_hil.link.order import CLOCK_TOLERANCE
 from matrix_hil.messages import (
     CounterweightCommand,
     MachineCommands,
@@ -36,7 +37,7 @@ from matrix_hil.safety.limits import (
     limit_speed,
     tightened,
 )
-from matrix_hil.safety.rules import CLOCK_TOLERANCE, OPERATOR, Cycle, first_violation, stale_limits
+from matrix_hil.safety.rules import OPERATOR, Cycle, first_violation, stale_limits
 from matrix_hil.safety.trends import TrendWatch
 from sim.spec.joints import LOWER, NOMINAL_POSE, UPPER
 
@@ -96,8 +97,6 @@ class Supervisor:
         """Why ``arm`` would refuse; empty when it would not."""
         self.clamped: Counter[str] = Counter()
         """How often each clamp corrected a command, by id."""
-        self.expires = math.inf
-        """s. The last step's commands must not be sent later: a state that they were made from is too old then."""
         self._trips = 0
         self._stale_commands = 0
         self._last: float | None = None
@@ -178,11 +177,18 @@ class Supervisor:
         else:
             commands = self._retreat(sent, states, now, dt)
             self._safe_for += forward
-        self._sent = commands
+        self._sent = commands = self._let_expire(commands, states, now)
         self.wire = self._to_wire(commands)
-        heard = [s.time + limit for _, s, limit in stale_limits(self.cfg, states) if s is not None]
-        self.expires = min(heard, default=math.inf) if self.state in _ACTIVE else math.inf
         return commands, SupervisorState(now, self.state, self.reason, self._trips, self._stale_commands)
+
+    def _let_expire(self, commands: MachineCommands, states: MachineStates, now: float) -> MachineCommands:
+        """Commands that machines follow may be written while all data that they were made from are fresh, safe ones
+        for ever."""
+        if self.state not in _ACTIVE:
+            return commands
+        heard = [s.time + limit - now for _, s, limit in stale_limits(self.cfg, states) if s is not None]
+        left = min(heard, default=math.inf)
+        return MachineCommands(**{name: replace(c, valid_for=left) for name, c in vars(commands).items()})
 
     def _to_wire(self, commands: MachineCommands) -> MachineCommands:
         """``commands`` as the machines count, within the limits there too, whatever the calibration says."""

@@ -105,9 +105,9 @@ def test_what_passed_the_supervisor_is_what_the_driver_gets(standing_policy: Pat
         for name, device in rig.drivers.items():
             take = device.send
 
-            def send(command: Any, expires: float, name: str = name, take: Any = take) -> None:
+            def send(command: Any, name: str = name, take: Any = take) -> None:
                 queued.append((name, command))
-                take(command, expires)
+                take(command)
 
             device.send = send  # type: ignore[method-assign]
         rig.takers.append(lambda cycle: wire.append(rig.loop.supervisor.wire))

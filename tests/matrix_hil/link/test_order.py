@@ -140,15 +140,32 @@ def test_a_command_is_sent_until_its_data_expire_and_not_after() -> None:
         emulator.poll(0.0)
         emulator.poll(0.01)
         device.poll(0.01, wait=5.0)
-        for now, expires, sent in ((0.02, 0.02, 1), (0.03, 0.0299, 0), (0.04, math.inf, 1)):
-            device.send(TreadmillCommand(now, 0.5), expires)
+        for now, valid_for, sent in ((0.02, 0.0, 1), (0.03, -1e-4, 0), (0.04, math.inf, 1), (0.05, math.nan, 0)):
+            device.send(TreadmillCommand(now, 0.5, valid_for))
             before = device.stats
             device.poll(now)
-            heartbeat = now != 0.03
+            heartbeat = now in (0.02, 0.04)
             assert device.stats.sent - before.sent == sent + heartbeat
             assert device.stats.expired_commands - before.expired_commands == 1 - sent
-        device.poll(0.05)
-        assert device.stats.expired_commands == 1, "what expired is gone"
+        device.poll(0.06)
+        assert device.stats.expired_commands == 2, "what expired is gone"
+
+
+def test_whether_a_command_has_expired_is_judged_when_it_is_written() -> None:
+    """A thread is held up for half a second between the start of its poll and the port."""
+    with TreadmillEmulator(Treadmill(), 0) as emulator, SerialDevice(TREADMILL, emulator.port) as device:
+        emulator.poll(0.0)
+        emulator.poll(0.01)
+        device.poll(0.01, wait=5.0)
+        for held_up, sent in ((0.039, 1), (0.5, 0)):
+            now = device._now + 0.01
+            device.clock = lambda now=now, held_up=held_up: now + held_up  # type: ignore[misc]
+            device.send(TreadmillCommand(now, 0.5, valid_for=0.04))
+            before = device.stats.expired_commands
+            device.wired = None
+            device.poll(now)
+            assert (device.wired is not None) == bool(sent)
+            assert device.stats.expired_commands - before == 1 - sent
 
 
 def test_a_rig_that_was_held_up_takes_the_commands_that_follow() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from matrix_hil.config import Platform, Treadmill
 from matrix_hil.link import PLATFORM, TREADMILL, SerialDevice
+from matrix_hil.link.order import CLOCK_TOLERANCE
 from matrix_hil.link.watch import WatchedDevice
 from matrix_hil.messages import PlatformCommand, PlatformState, TreadmillCommand
 from matrix_hil.virtual.emulator import Lockstep
@@ -93,6 +94,21 @@ def test_an_old_command_is_refused(belt: Bench) -> None:
     assert belt.watched.send(TreadmillCommand(belt.now - TIMEOUT, 0.5), belt.now)
     assert not belt.watched.send(TreadmillCommand(belt.now - TIMEOUT - 1e-6, 0.5), belt.now)
     assert not belt.watched.send(TreadmillCommand(float("nan"), 0.5), belt.now)
+
+
+def test_a_command_from_the_future_is_refused_whose_clock_is_another(belt: Bench) -> None:
+    """It would look young when its data have long been old."""
+    belt.run(0.1)
+    assert belt.watched.send(TreadmillCommand(belt.now + 0.9 * CLOCK_TOLERANCE, 0.5), belt.now)
+    assert not belt.watched.send(TreadmillCommand(belt.now + 1.1 * CLOCK_TOLERANCE, 0.5), belt.now)
+
+
+def test_a_command_that_comes_in_time_and_is_written_too_late_is_dropped(belt: Bench) -> None:
+    belt.run(0.2, lambda now: TreadmillCommand(now, 0.3))
+    before = belt.watched.device.stats.expired_commands
+    assert belt.watched.send(TreadmillCommand(belt.now, 0.5, valid_for=0.002), belt.now)
+    belt.watched.poll(belt.now + 0.005)
+    assert belt.watched.device.stats.expired_commands == before + 1
 
 
 def test_before_the_first_command_nothing_is_said(belt: Bench) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,7 +34,7 @@ class Device:
     def state(self) -> Any:
         return getattr(noisy(good_states(self.now), 1e-6 * (round(self.now / DT) % 2)), self.name)
 
-    def send(self, command: Any, expires: float = math.inf) -> None:
+    def send(self, command: Any) -> None:
         self.sent.append(command)
 
     def reset(self) -> None:

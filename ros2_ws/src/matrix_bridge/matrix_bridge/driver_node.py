@@ -76,7 +76,7 @@ class DriverNode(BridgeNode):
                 fields = self.decoded(codec, data)
                 if fields is None:
                     return
-                command = make(time=self.measured(fields.pop("time")), **fields)
+                command = make(**fields)
                 with self._lock:
                     if self.active and self._watched and not self._watched.send(command, self.now()):
                         self._refused += 1

@@ -47,7 +47,7 @@ class BridgeNode(ManagedNode):
         super().__init__(name)
         self.role = name
         """Name of the node in ``graph``, whatever it is renamed to."""
-        self.epoch = time.time_ns() - time.monotonic_ns()
+        self.epoch = _epoch()
         """Unix time in ns of zero of the monotonic clock."""
 
     @property
@@ -74,7 +74,9 @@ class BridgeNode(ManagedNode):
     def receive(self, topic: str, take: Callable[[dict[str, Any], float], None]) -> None:
         """Call ``take(fields, stamp)`` for each message on a logged topic of the graph until cleanup.
 
-        ``stamp`` is the sender's, in s of this host's monotonic clock; see ``measured``.
+        ``stamp`` is the sender's, in s of this host's monotonic clock. A sender whose clock is ahead sends from the
+        future, one whose clock is behind sends what is old; drivers and supervisor refuse both. Machines of one rig
+        therefore need one clock: one computer, or PTP.
         """
         codec = self.codec(topic)
 
@@ -93,14 +95,6 @@ class BridgeNode(ManagedNode):
             text = f"{codec.topic.ros_type}: a message was refused ({error})"
             self.get_logger().warning(text, throttle_duration_sec=1.0)
             return None
-
-    def measured(self, stamp: float) -> float:
-        """When a value that has just come was measured: by its stamp, but never later than now.
-
-        A sender whose clock is ahead does not make its values young; one whose clock is behind makes them stale, and
-        the supervisor says so. Machines of one rig therefore need one clock: one computer, or PTP.
-        """
-        return min(stamp, self.now())
 
     def subscribe(self, topic: str, callback: Callable[[Any], None], raw: bool = False, **more: Any) -> None:
         """A subscription to a topic of the graph, kept until cleanup."""
@@ -133,6 +127,13 @@ class BridgeNode(ManagedNode):
             return TransitionCallbackReturn.FAILURE
         with ordinary_time() if self.prompt else nullcontext():
             return super().on_configure(state)
+
+
+def _epoch() -> int:
+    """Unix time in ns of zero of the monotonic clock, by the fastest of some readings: a thread may be held up."""
+    readings = [(time.monotonic_ns(), time.time_ns(), time.monotonic_ns()) for _ in range(9)]
+    before, unix, after = min(readings, key=lambda r: r[2] - r[0])
+    return unix - (before + after) // 2
 
 
 def message_type(name: str) -> Any:

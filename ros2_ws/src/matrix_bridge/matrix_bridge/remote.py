@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from std_msgs.msg import UInt8
@@ -42,8 +41,8 @@ class RemoteDevice:
         self._client = node.create_client(Trigger, f"{machine}_driver/reset")
         node.keep(node.destroy_client, self._client)
 
-    def send(self, command: Any, expires: float = math.inf) -> None:
-        """Publish a command now, as ``SerialDevice.send``; the driver at the other end refuses one that came late."""
+    def send(self, command: Any) -> None:
+        """Publish a command now, as ``SerialDevice.send``; the driver at the other end drops one that came late."""
         if self._send is not None:
             self._send(command, command.time)
 
@@ -53,10 +52,10 @@ class RemoteDevice:
             self._client.call_async(Trigger.Request())
 
     def _on_state(self, fields: dict[str, Any], stamp: float) -> None:
-        self.state = self.spec.state_type(time=self._node.measured(stamp), **fields)
+        self.state = self.spec.state_type(time=stamp, **fields)
 
     def _on_pose(self, fields: dict[str, Any], stamp: float) -> None:
-        self.state = TrackerState(self._node.measured(stamp), fields["position"], fields["quaternion"], self._fault)
+        self.state = TrackerState(stamp, fields["position"], fields["quaternion"], self._fault)
 
     def _on_fault(self, message: UInt8) -> None:
         self._fault = message.data
@@ -72,7 +71,7 @@ class RemoteDevice:
         if not joints_at == imu_at == feet_at:
             return  # one was lost: better an older state than a mixed one
         self.state = RobotState(
-            self._node.measured(stamp),
+            stamp,
             joints["position"],
             joints["velocity"],
             imu["angular_velocity"],

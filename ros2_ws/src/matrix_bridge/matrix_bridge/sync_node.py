@@ -173,7 +173,7 @@ class SyncNode(BridgeNode):
             self._loop.estop_input(message.data, self.now())
 
     def _on_patch(self, fields: dict[str, Any], stamp: float) -> None:
-        patch = TwinPatch(time=self.measured(stamp), **fields)
+        patch = TwinPatch(time=stamp, **fields)
         if why := malformed(patch):
             self.get_logger().warning(f"twin/patch is no ground: {why}", throttle_duration_sec=1.0)
         else:
