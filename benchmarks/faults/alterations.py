@@ -119,6 +119,24 @@ def field(name: str, change: Callable[[np.ndarray], Any]) -> Alteration:
     return _each(alter)
 
 
+def obeyed(name: str, index: int | None, change: Callable[[float, float], float]) -> Alteration:
+    """A field of every message, or one component of it, becomes ``change(value, s since the first message)``."""
+    began: list[float] = []
+
+    def alter(frame: Frame, now: float) -> Frame:
+        layout = _LAYOUT.get(frame.type)
+        if layout is None or name not in (layout.names or ()):
+            return frame
+        began.append(now) if not began else None
+        record = np.frombuffer(frame.payload, layout).copy()
+        values = record[name].reshape(-1)
+        at = 0 if index is None else index
+        values[at] = change(float(values[at]), now - began[0])
+        return replace(frame, payload=record.tobytes())
+
+    return _each(alter)
+
+
 def estop_bit() -> Alteration:
     """Every state says that the e-stop is pressed."""
     return field("fault", lambda bits: bits | FAULT_ESTOP)

@@ -45,6 +45,8 @@ class Fault:
     """``nan``: the policy is one that a fast yaw rate turns into NaN."""
     deadline: float = 10.0
     """s of wall time for a patch of ground: long, so that a busy computer makes no fault of its own."""
+    disobeys: str = ""
+    """The machine that does something else than it is told; it may also do no harm, and nobody has to notice."""
     quick: bool = False
     """Part of the short list."""
 

@@ -18,8 +18,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from benchmarks.faults.catalogue import PATCH_PERIOD, Fault, catalogue
+from benchmarks.faults.disobeys import disobedience, stopped_by
 from benchmarks.faults.trial import Trial
-from benchmarks.faults.verdict import REACTION, Outcome, judge_machines
+from benchmarks.faults.verdict import REACTION, Outcome, judge_machines, judge_robot
 from matrix_hil.config import HilConfig, RunPlan, Twin
 from matrix_hil.link import DEVICES
 from matrix_hil.log import Recorder, read_log
@@ -62,7 +63,9 @@ def run(cfg: FaultsConfig, console: Console | None = None) -> dict[str, Any]:
         LunarError: no fault has a name like ``only``, or the rig cannot be run at all.
     """
     console = console or Console()
-    faults = [f for f in catalogue(cfg.seed) if re.search(cfg.only, f.name) and (f.quick or not cfg.quick)]
+    faults = [
+        f for f in (*catalogue(cfg.seed), *disobedience()) if re.search(cfg.only, f.name) and (f.quick or not cfg.quick)
+    ]
     outcomes: list[Outcome] = []
     began = time.monotonic()
     with ExitStack() as stack:
@@ -118,7 +121,8 @@ def trial(cfg: FaultsConfig, fault: Fault, server: TwinServer, folder: Path) -> 
         server.misbehave(Misbehaviour("drop", times=0))
     assert rig.loop.last is not None
     reason = rig.loop.last.supervisor.reason
-    return judge(fault, subject, reason, _log_problems(log, reason), setup.sync.mass)
+    harmless = bool(fault.disobeys) and not reason
+    return judge(fault, subject, reason, [] if harmless else _log_problems(log, reason), setup.sync.mass)
 
 
 def judge(fault: Fault, subject: Trial, reason: str, problems: list[str], mass: float) -> Outcome:
@@ -129,8 +133,13 @@ def judge(fault: Fault, subject: Trial, reason: str, problems: list[str], mass: 
         return Outcome(fault.name, reason, never, fault.within, never, never, never, (missing, *problems))
     t0 = subject.injected
     tripped = never if subject.tripped is None else subject.tripped
+    over = away = never
+    if fault.disobeys:
+        found, over, away = judge_robot(subject.recording, subject.apex)
+        problems += found
     if subject.tripped is None:
-        problems.append("nobody tripped")
+        if not fault.disobeys:
+            problems.append("nobody tripped")
         snap = safe = limit = never
     else:
         if reason[:3] not in fault.rules:
@@ -138,9 +147,13 @@ def judge(fault: Fault, subject: Trial, reason: str, problems: list[str], mass: 
         if tripped - t0 > fault.within + 1e-9:
             problems.append(f"noticed {tripped - t0 - fault.within:.3f} s too late")
         since = {n: t0 + REACTION.watchdog if n in fault.cut else tripped for n in DEVICES if n != "tracker"}
+        if fault.disobeys:
+            since[fault.disobeys] += stopped_by(fault.disobeys, fault.disobeys in subject.silenced)
         found, safe, limit, snap = judge_machines(subject.recording, since, mass)
         problems += found
-    return Outcome(fault.name, reason, tripped - t0, fault.within, safe - t0, limit - t0, snap, tuple(problems))
+    return Outcome(
+        fault.name, reason, tripped - t0, fault.within, safe - t0, limit - t0, snap, tuple(problems), over, away
+    )
 
 
 def _log_problems(folder: Path, reason: str) -> list[str]:
@@ -182,12 +195,20 @@ def main(argv: Sequence[str]) -> None:
     console = Console()
     results = run(cfg, console)
     table = Table(
-        "fault", "reason", "noticed", "safe", "pull", "", title="s after the fault / limit; pull in robot weights"
+        "fault",
+        "reason",
+        "noticed",
+        "safe",
+        "pull",
+        "over / away",
+        "",
+        title="s after the fault / limit; pull in robot weights; robot over its apex in m / away in m/s",
     )
     for o in results["faults"]:
         table.add_row(
             o["name"], o["reason"][:44], f"{o['detected']:.3f} / {o['detection_limit']:.3f}",
-            f"{o['safe']:.3f} / {o['safe_limit']:.3f}", f"{o['snap']:.2f}", "; ".join(o["problems"]) or "safe",
+            f"{o['safe']:.3f} / {o['safe_limit']:.3f}", f"{o['snap']:.2f}", f"{o['over']:.2f} / {o['away']:.2f}",
+            "; ".join(o["problems"]) or "safe",
         )  # fmt: skip
     console.print(table)
     console.print(f"{results['injected']} injected, {results['safe']} safe, {results['wall_seconds']:.0f} s")

@@ -47,6 +47,8 @@ class Recording:
     """N."""
     mode: list[str] = field(default_factory=list)
     """Of the robot's controller."""
+    base: list[np.ndarray] = field(default_factory=list)
+    """(6,) m and m/s, place and velocity of the robot's base in the rig's frame."""
 
     def add(self, now: float, machines: VirtualMachines) -> None:
         """Take what the machines do now."""
@@ -57,6 +59,7 @@ class Recording:
         self.rope_length.append(machines.outputs.rope_length)
         self.tension.append(machines.outputs.rope_tension)
         self.mode.append(machines.robot.actuated.mode)
+        self.base.append(np.concatenate([machines.outputs.base_position, machines.outputs.base_velocity]))
 
 
 class Trial:
@@ -84,6 +87,10 @@ class Trial:
         self.tripped: float | None = None
         """s, when the supervisor latched."""
         self.recording = Recording()
+        self.apex = 0.0
+        """m, greatest height of the robot's base before the fault."""
+        self.silenced: frozenset[str] = frozenset()
+        """Machines that the supervisor has given up."""
         self._started: float | None = None
         self._seen: list[str] = []
 
@@ -110,6 +117,7 @@ class Trial:
         def after(now: float, duration: float, lateness: float) -> None:
             if self.tripped is None and loop.supervisor.state in ("safe", "estop"):
                 self.tripped = now - self.jump
+            self.silenced |= loop.supervisor.silenced
             assert loop.last is not None and rig.log is not None
             rig.log.timed(loop.last, 0.0, 0.0)
 
@@ -162,6 +170,8 @@ class _HostClock(SimulatedClock):
         def watch(now: float) -> None:
             if trial.injected is not None:
                 trial.recording.add(now, self.machines)
+            else:
+                trial.apex = max(trial.apex, float(self.machines.outputs.base_position[2]))
 
         rig.machines.watch = watch
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from benchmarks.faults.trial import Recording
 from matrix_hil.link.protocol import HOST_SILENCE
+from matrix_hil.safety.limits import SafetyConfig
 from sim.spec.gravity import EARTH
 
 
@@ -15,7 +16,7 @@ from sim.spec.gravity import EARTH
 class Reaction:
     """s from the trip, or from the machine's own watchdog, until it is safe; the times of docs/safety.md."""
 
-    platform: float = 0.2
+    platform: float = 0.25
     """It stands."""
     belt: float = 0.05
     """It stands, besides ``belt_ramp``."""
@@ -27,11 +28,17 @@ class Reaction:
     """It damps."""
     watchdog: float = HOST_SILENCE + 0.01
     """Until a device that hears nothing has noticed."""
+    given_up: float = SafetyConfig().astray_time + 0.1
+    """Until a machine that does not come to rest is no longer spoken to; ``watchdog`` follows."""
 
 
 REACTION = Reaction()
 SNAP = 3.0
 """robot weights on Earth. No stop may pull harder at the harness."""
+OVER_APEX = 0.5
+"""m above the highest place of its normal hops that a machine may bring the robot's base."""
+AWAY = 1.5
+"""m/s at which the base may move on upwards from there, or outwards over the ground."""
 _STILL = (2e-3, 1e-3)  # m/s or rad/s of the platform, m/s of the belt
 _PAID_OUT = 2e-3  # m that the rope may lengthen after the brake has closed: what its last millisecond gives
 
@@ -53,6 +60,10 @@ class Outcome:
     """robot weights, the hardest pull at the harness afterwards."""
     problems: tuple[str, ...]
     """What was not as it must be; empty when the rig ended safe in time."""
+    over: float = float("nan")
+    """m over its normal apex that the robot's base came to; of machines that disobey."""
+    away: float = float("nan")
+    """m/s at which the base moved on upwards from there, or outwards."""
 
 
 def last_time(recording: Recording, bad: np.ndarray) -> float:
@@ -86,6 +97,22 @@ def machines_safe(recording: Recording, since: dict[str, float]) -> tuple[dict[s
         "robot": since["robot"] + REACTION.robot,
     }
     return safe, limit
+
+
+def judge_robot(recording: Recording, apex: float) -> tuple[list[str], float, float]:
+    """(problems, m above its normal ``apex`` that the base came to, m/s at which it moved away at most)."""
+    base = np.array(recording.base)
+    over = max(0.0, float(base[:, 2].max()) - apex)
+    upward = np.where(base[:, 2] > apex, base[:, 5], 0.0).max()
+    distance = np.hypot(base[:, 0], base[:, 1])
+    outward = (base[:, 0] * base[:, 3] + base[:, 1] * base[:, 4]) / np.maximum(distance, 1e-3)
+    away = float(max(upward, outward.max()))
+    problems = []
+    if over > OVER_APEX:
+        problems.append(f"the robot came {over:.2f} m over its apex, limit {OVER_APEX} m")
+    if away > AWAY:
+        problems.append(f"the robot moved away at {away:.2f} m/s, limit {AWAY} m/s")
+    return problems, over, away
 
 
 def judge_machines(recording: Recording, since: dict[str, float], mass: float) -> tuple[list[str], float, float, float]:

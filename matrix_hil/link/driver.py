@@ -85,6 +85,7 @@ class SerialDevice(Generic[S, C]):
         self._state: S | None = None
         self._pending: C | None = None
         self._commanded: C | None = None
+        self._silent = False
         self._left = False  # its safe command was the last word
         self._reset_wanted = True
         self._now = 0.0
@@ -187,6 +188,10 @@ class SerialDevice(Generic[S, C]):
         """
         self._pending = command
 
+    def fall_silent(self) -> None:
+        """Write nothing any more, not even a heartbeat, until ``reset``: the device's own watchdog stops it."""
+        self._silent, self._pending = True, None
+
     def let_writes_wait(self, seconds: float) -> None:
         """Wait up to ``seconds`` of wall time for a port to take bytes, as simulated time may."""
         self._write_timeout = seconds
@@ -199,6 +204,7 @@ class SerialDevice(Generic[S, C]):
         A device that was restarted is heard again from its next frame on.
         """
         self._pending = None
+        self._silent = False
         self._reset_wanted = True
         self._order.restart()
 
@@ -226,7 +232,8 @@ class SerialDevice(Generic[S, C]):
                 if left <= 0.0:
                     break
                 time.sleep(min(left, 50e-6))
-            self._transmit(now)
+            if not self._silent:
+                self._transmit(now)
         except (serial.SerialException, OSError) as error:
             self._close(str(error))
         return fresh

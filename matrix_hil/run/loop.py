@@ -100,7 +100,7 @@ class Loop:
         sync: decides.
         supervisor: permits; knows what the machines' units mean.
         devices: connected drivers by name, in the names of ``MachineStates``; each has ``state``,
-            ``send(command)`` and ``reset()``, as ``SerialDevice``.
+            ``send(command)``, ``fall_silent()`` and ``reset()``, as ``SerialDevice``.
         command: what the robot is asked to do; may be set at any time.
         plan: times. Operated, the robot must have stood for ``plan.stand`` since it was armed or held before it runs.
         sink: takes the record of every cycle.
@@ -299,8 +299,14 @@ class Loop:
 
 
 def send(devices: Mapping[str, Any], states: MachineStates, supervisor: Supervisor) -> None:
-    """Queue what the supervisor has just let through with the driver of every machine that has been heard."""
+    """Queue what the supervisor has just let through with the driver of every machine that has been heard.
+
+    One that does not come to rest is left to its own watchdog.
+    """
     for name, device in devices.items():
+        if name in supervisor.silenced:
+            device.fall_silent()
+            continue
         command: Any = getattr(supervisor.wire, name, None)
         if command is not None and getattr(states, name) is not None:
             device.send(command)

@@ -38,7 +38,7 @@ from matrix_hil.safety.limits import (
     tightened,
 )
 from matrix_hil.safety.rules import OPERATOR, Cycle, first_violation, stale_limits
-from matrix_hil.safety.trends import TrendWatch
+from matrix_hil.safety.trends import Trends, TrendWatch
 from sim.spec.joints import LOWER, NOMINAL_POSE, UPPER
 
 __all__ = ["SafetyConfig", "Supervisor", "SupervisorState"]
@@ -47,6 +47,7 @@ STATES = ("idle", "armed", "run", "hold", "safe", "estop")
 _LATCHED = ("safe", "estop")
 _ACTIVE = ("armed", "run", "hold")
 _AT_STOP = 0.1  # rad beyond its range that a joint pressed against its stop may be measured
+_RESTLESS = 0.03  # s that a machine may move when it should have come to rest
 _CLAMPED = 1e-9  # a smaller correction is rounding
 
 Command = TypeVar("Command", PlatformCommand, TreadmillCommand, CounterweightCommand, RobotCommand)
@@ -95,6 +96,9 @@ class Supervisor:
         self.reason = ""
         self.blocked = "no step has been made"
         """Why ``arm`` would refuse; empty when it would not."""
+        self.silenced: frozenset[str] = frozenset()
+        """Machines that do not come to rest although they are told to: nothing more must be said to them, not even a
+        heartbeat, so that their own watchdog stops them. Until a reset."""
         self.clamped: Counter[str] = Counter()
         """How often each clamp corrected a command, by id."""
         self._trips = 0
@@ -136,7 +140,7 @@ class Supervisor:
         """Back to ``idle``, the latched reason cleared. What caused it must be gone before ``arm`` agrees again."""
         if self.state in _ACTIVE:
             self._safe_for = 0.0  # disarmed in motion: come down as after a trip
-        self.state, self.reason = "idle", ""
+        self.state, self.reason, self.silenced = "idle", "", frozenset()
         self.blocked = "no step since the reset"
 
     # ---- one cycle ------------------------------------------------------------------------------------------------
@@ -164,7 +168,8 @@ class Supervisor:
         self._last = now if np.isfinite(now) else self._last
         forward = dt if dt > 0.0 else 0.0
         running = self.state == "run"
-        trends = self._trends.step(states, self._sent, patch, now, self.state in _ACTIVE, running, self._refused)
+        told = self.state != "idle"
+        trends = self._trends.step(states, self._sent, patch, now, told, running, self._refused)
         self._judge(Cycle(self.cfg, states, wanted, now, dt, self.platform, failure, running, trends))
 
         sent = self._sent if self._sent is not None else _start(states, now)
@@ -177,6 +182,7 @@ class Supervisor:
         else:
             commands = self._retreat(sent, states, now, dt)
             self._safe_for += forward
+            self._silence(trends)
         self._sent = commands = self._let_expire(commands, states, now)
         self.wire = self._to_wire(commands)
         return commands, SupervisorState(now, self.state, self.reason, self._trips, self._stale_commands)
@@ -261,6 +267,14 @@ class Supervisor:
         return MachineCommands(
             PlatformCommand(now, pose), TreadmillCommand(now, ramp), CounterweightCommand(now, tension, True), robot
         )
+
+    def _silence(self, trends: Trends) -> None:
+        """Give up on machines that do not rest where they were told to, once S19's time to get there is over."""
+        if not self._safe_for > self.cfg.astray_time - 1e-9:
+            return
+        for name, lasted in (("platform", trends.platform_astray_for), ("treadmill", trends.belt_astray_for)):
+            if not lasted <= _RESTLESS + 1e-9:
+                self.silenced |= {name}
 
     # ---- clamps per machine ---------------------------------------------------------------------------------------
 

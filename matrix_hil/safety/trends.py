@@ -83,7 +83,7 @@ class TrendWatch:
             sent: commands of the cycle before; None in the first.
             patch: newest virtual ground; None without a twin.
             now: s.
-            active: the machines follow commands: armed, run or hold.
+            active: the machines follow commands, or should: in all states but idle.
             running: the policy drives the robot.
             refused: some command of the cycle before was too old.
         """
@@ -93,7 +93,7 @@ class TrendWatch:
             slack_for=self._lasting("slack", running and rope is not None and rope.tension < cfg.slack_tension, now),
             refused_for=self._lasting("refused", running and refused, now),
             frozen_for={name: self._frozen(name, getattr(states, name), running, now) for name in WATCHED},
-            platform_astray_for=self._lasting("platform", known and self._platform_astray(states, sent), now),
+            platform_astray_for=self._lasting("platform", known and self._platform_astray(states, sent, running), now),
             belt_astray_for=self._lasting("belt", known and self._belt_astray(states, sent), now),
             rope_astray_for=self._lasting("rope", known and self._rope_astray(states, sent, running), now),
             tilts_apart_for=self._lasting("tilts", self._tilts_apart(states), now),
@@ -119,15 +119,20 @@ class TrendWatch:
         self._last[name] = values
         return self._lasting(name + " frozen", same, now)
 
-    def _platform_astray(self, states: MachineStates, sent: Any) -> bool:
+    def _platform_astray(self, states: MachineStates, sent: Any, running: bool) -> bool:
+        told, self._last["told"] = self._last.get("told"), sent.platform.pose
         if states.platform is None:
             return False
+        if not running and told is not None and np.array_equal(told, sent.platform.pose):
+            if not (np.abs(states.platform.velocity) <= self.cfg.platform_creeps).all():
+                return True
         return not (np.abs(states.platform.pose - sent.platform.pose) <= self.cfg.platform_errors).all()
 
     def _belt_astray(self, states: MachineStates, sent: Any) -> bool:
         if states.treadmill is None:
             return False
-        return not abs(states.treadmill.speed - sent.treadmill.speed) <= self.cfg.belt_astray
+        limit = self.cfg.belt_astray if sent.treadmill.speed != 0.0 else self.cfg.belt_creep
+        return not abs(states.treadmill.speed - sent.treadmill.speed) <= limit
 
     def _rope_astray(self, states: MachineStates, sent: Any, running: bool) -> bool:
         """A braked rope has no force of its own; one that hangs slack before the run is still to be taken in."""

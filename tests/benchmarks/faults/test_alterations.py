@@ -11,7 +11,7 @@ from matrix_hil.config import Treadmill
 from matrix_hil.link import TREADMILL, SerialDevice
 from matrix_hil.link.framing import Frame, FrameDecoder
 from matrix_hil.link.protocol import FAULT_ESTOP, pack, unpack
-from matrix_hil.messages import TreadmillCommand, TreadmillState
+from matrix_hil.messages import PlatformCommand, TreadmillCommand, TreadmillState
 from matrix_hil.virtual.machines import TreadmillEmulator
 
 DT = 0.005
@@ -61,6 +61,16 @@ def test_fields_are_changed_by_name() -> None:
     pressed = [unpack(f) for f in decoded(alter.estop_bit()(sent, 0.0))[0]]
     assert all(m.fault == FAULT_ESTOP for m in pressed)  # type: ignore[union-attr]
     assert decoded(alter.field("pose", np.negative)(sent, 0.0))[0] == sent, "no such field, no change"
+
+
+def test_one_component_of_what_is_obeyed_changes_with_the_time_since_the_fault() -> None:
+    poses = [PlatformCommand(k * DT, np.arange(6.0)) for k in range(3)]
+    sent = FrameDecoder().feed(b"".join(pack(pose, k) for k, pose in enumerate(poses)))
+    change = alter.obeyed("pose", 2, lambda v, t: v + 100.0 * t)
+    told = [unpack(decoded(change([frame], 5.0 + k))[0][0]) for k, frame in enumerate(sent)]
+    assert [m.pose.tolist() for m in told] == [[0, 1, 2 + 100 * k, 3, 4, 5] for k in range(3)]  # type: ignore[union-attr]
+    halved = [unpack(f) for f in decoded(alter.obeyed("speed", None, lambda v, t: 0.5 * v)(frames(2), 0.0))[0]]
+    assert [m.speed for m in halved] == pytest.approx([0.25, 0.255])  # type: ignore[union-attr]
 
 
 def test_what_is_delayed_comes_later_in_order() -> None:

@@ -7,17 +7,20 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 
 from benchmarks.faults import cli as bench
 from benchmarks.faults.catalogue import catalogue
+from benchmarks.faults.disobeys import axes, disobedience, kinds
 from benchmarks.faults.trial import PHASES
 from benchmarks.faults.verdict import REACTION
 from matrix_hil.link import DEVICES
 from matrix_hil.safety.rules import RULES
 from sim.config import ROOT
 from sim.errors import LunarError
+from sim.spec.joints import JOINT_NAMES
 
 KINDS = ("silence", "garbage", "CRC errors", "wrong sequence", "replayed frames", "stuck value", "out of range",
          "unplugged", "e-stop input", "not a number", "delayed", "clock jumps", "rebooted")  # fmt: skip
@@ -38,22 +41,47 @@ def test_the_catalogue_holds_everything_that_must_be_tried() -> None:
     assert {"robot: falls", "robot: the policy's action is not a number", "tracker: jumps by 0.2 m"} <= set(names)
 
 
+def test_every_axis_of_every_machine_disobeys_in_every_way() -> None:
+    rows = [fault.name for fault in disobedience()]
+    assert len(set(rows)) == len(rows) == 20 * 9
+    for axis in ("belt", "rope", *(f"platform {a}" for a in ("x", "y", "heave", "roll", "pitch", "yaw")),
+                 *(f"joint {joint}" for joint in JOINT_NAMES)):  # fmt: skip
+        for kind in ("stuck at maximum", "stuck at minimum", "stuck at the last value", "reversed", "half gain",
+                     "double gain", "five times slower", "runs free", "moves without a command"):  # fmt: skip
+            assert f"disobeys: {axis} {kind}" in rows
+
+
+def test_what_an_axis_does_instead() -> None:
+    belt = next(axes())
+    does = {name: make() for name, make in kinds(belt).items()}
+    for k in range(100):
+        done = {name: change(0.4 + 0.002 * k, 0.005 * k) for name, change in does.items()}
+    assert done["stuck at maximum"] == 3.0 and done["stuck at minimum"] == -3.0
+    assert done["stuck at the last value"] == 0.4 and done["reversed"] == pytest.approx(-0.598)
+    assert done["half gain"] == pytest.approx(0.299) and done["double gain"] == pytest.approx(1.196)
+    assert 0.5 < done["five times slower"] < 0.58 and done["runs free"] == pytest.approx(0.4 * np.exp(-0.495))
+    assert does["moves without a command"](0.0, 0.25) == pytest.approx(0.9)
+
+
 def test_every_fault_names_rules_that_exist() -> None:
     ids = {rule.id for rule in RULES}
-    for fault in catalogue(0):
+    for fault in (*catalogue(0), *disobedience()):
         assert fault.rules and set(fault.rules) <= ids, fault.name
 
 
-HANDFUL = "platform: unplugged|robot: CRC|treadmill: hears replayed|twin: ground jumps|e-stop at touch-down"
+HANDFUL = (
+    "platform: unplugged|robot: CRC|treadmill: hears replayed|twin: ground jumps|e-stop at touch-down"
+    "|rope stuck at maximum"
+)
 
 
 def test_a_handful_of_faults_ends_safe(tmp_path: Path) -> None:
     """One of each kind of thing: a plug, a line's bits, commands, Unreal, the operator. All: ``lunar bench faults``."""
     cfg = bench.FaultsConfig(only=HANDFUL, quick=True, log=str(tmp_path))
     results = bench.run(cfg, Console(quiet=True))
-    assert (results["injected"], results["safe"], results["failures"]) == (5, 5, [])
+    assert (results["injected"], results["safe"], results["failures"]) == (6, 6, [])
     reasons = {o["name"]: o["reason"][:3] for o in results["faults"]}
-    assert set(reasons.values()) == {"S05", "S04", "S29", "S01"}
+    assert set(reasons.values()) == {"S05", "S04", "S29", "S01", "S30"}
     assert all(o["detected"] <= o["detection_limit"] and o["safe"] <= o["safe_limit"] for o in results["faults"])
     json.dumps(results)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks.faults.trial import Recording
-from benchmarks.faults.verdict import REACTION, SNAP, judge_machines
+from benchmarks.faults.verdict import REACTION, SNAP, judge_machines, judge_robot
 from sim.spec.gravity import EARTH
 
 MASS = 15.0
@@ -30,6 +30,26 @@ def recording(**changes: Any) -> Recording:
     }
     columns = good | {name: change(after, good[name]) for name, change in changes.items()}
     return Recording(time.tolist(), **{name: np.asarray(column).tolist() for name, column in columns.items()})
+
+
+def flight(height: float = 0.5, up: float = 0.0, place: float = 0.1, out: float = 0.0) -> Recording:
+    """A base that hangs at a height, with a speed, near the belt's centre."""
+    rows = recording()
+    rows.base = [np.array([place, 0.0, height, out, 0.0, up])] * len(rows.time)
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        (flight(), ""), (flight(1.09), ""), (flight(1.11), "0.51 m over its apex"), (flight(0.59, up=3.0), ""),
+        (flight(0.61, up=1.49), ""), (flight(0.61, up=1.51), "moved away at 1.51 m/s"), (flight(0.61, up=-3.0), ""),
+        (flight(out=1.51), "moved away"), (flight(out=-1.51), ""), (flight(out=-1.51, place=-0.1), "moved away"),
+    ],
+)  # fmt: skip
+def test_how_far_and_how_fast_a_machine_throws_the_robot(rows: Recording, says: str) -> None:
+    found = judge_robot(rows, apex=0.6)[0]
+    assert len(found) == bool(says) and all(says in text for text in found)
 
 
 def problems(**changes: Any) -> list[str]:

@@ -23,7 +23,7 @@ from matrix_hil.config import (
 )
 from matrix_hil.link import COUNTERWEIGHT, PLATFORM, ROBOT, TRACKER, TREADMILL, PollThread, SerialDevice
 from matrix_hil.link.framing import FrameDecoder
-from matrix_hil.link.protocol import Reset, pack, unpack
+from matrix_hil.link.protocol import FAULT_WATCHDOG, Reset, pack, unpack
 from matrix_hil.messages import CounterweightCommand, PlatformCommand, RobotCommand, TreadmillCommand, TreadmillState
 from matrix_hil.virtual.emulator import Emulator, Lockstep
 from matrix_hil.virtual.machines import (
@@ -379,3 +379,26 @@ def test_lockstep_may_begin_when_both_have_already_spoken() -> None:
                 assert lockstep.poll_device(0.105 + k * DT) == 1
                 device.send(TreadmillCommand(0.105 + k * DT, 0.1))
             assert emulator.commands == 18
+
+
+def test_a_driver_that_falls_silent_leaves_the_device_to_its_own_watchdog() -> None:
+    with TreadmillEmulator(Treadmill(), 0) as belt, SerialDevice(TREADMILL, belt.port) as host:
+
+        def run(seconds: float, start: float) -> float:
+            for k in range(round(seconds / DT)):
+                now = start + k * DT
+                belt.poll(now, 5.0, host.bytes_sent)
+                host.poll(now, 5.0, belt.bytes_sent)
+                host.send(TreadmillCommand(now, 0.4))
+                host.poll(now)
+            return start + seconds
+
+        now = run(0.5, 0.0)
+        assert belt.actuated.speed == pytest.approx(0.4, abs=0.01)
+        host.fall_silent()
+        sent = host.bytes_sent
+        now = run(0.4, now)
+        assert host.bytes_sent == sent and belt.fault == FAULT_WATCHDOG and belt.actuated.speed == 0.0
+        host.reset()
+        run(0.5, now)
+        assert belt.fault == 0 and belt.actuated.speed == pytest.approx(0.4, abs=0.01)

@@ -37,6 +37,9 @@ class Device:
     def send(self, command: Any) -> None:
         self.sent.append(command)
 
+    def fall_silent(self) -> None:
+        self.sent.append(None)
+
     def reset(self) -> None:
         self.resets += 1
 

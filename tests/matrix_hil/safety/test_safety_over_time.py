@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -221,3 +222,38 @@ def test_reset_disarms_a_running_rig_the_way_a_trip_would() -> None:
         commands = loop.step()
     assert_safe(commands, np.zeros(6), 124.0)
     assert loop.state == "idle"
+
+
+@pytest.mark.parametrize(
+    ("machine", "disobeys"), [("platform", {"platform__pose": at(2, 0.1, 6)}), ("treadmill", {"treadmill__speed": 0.6})]
+)
+def test_a_machine_that_does_not_come_to_rest_is_no_longer_spoken_to(machine: str, disobeys: dict[str, Any]) -> None:
+    """Its own watchdog is the path that is left. Not before it has had the time that S19 gives it."""
+    loop = Loop().start()
+    for _ in range(100):
+        loop.step()
+    loop.states = disobeys
+    while loop.state == "run":
+        loop.step()
+    assert loop.supervisor.reason[:3] in ("S19", "S27")
+    tripped = loop.now
+    while not loop.supervisor.silenced:
+        loop.step()
+    assert loop.supervisor.silenced == {machine}
+    assert CFG.astray_time - DT <= loop.now - tripped <= CFG.astray_time + 0.1
+    loop.states = {}
+    for _ in range(100):
+        loop.step()
+    assert loop.supervisor.silenced == {machine}, "once given up it stays so"
+    loop.supervisor.reset(loop.now)
+    assert not loop.supervisor.silenced
+
+
+def test_machines_that_come_to_rest_are_told_to_stay_there() -> None:
+    loop = Loop().start()
+    for k in range(400):
+        loop.step(treadmill__speed=1.0, platform__pose=at(2, min(0.0005 * k, 0.1), 6))
+    loop.supervisor.estop(loop.now)
+    for _ in range(400):
+        loop.step()
+    assert not loop.supervisor.silenced

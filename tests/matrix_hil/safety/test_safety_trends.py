@@ -50,13 +50,19 @@ class Past:
 
 # ---- how long --------------------------------------------------------------------------------------------------------
 
+
+def moving(axis: int, rate: float) -> dict[str, Any]:
+    """A platform that moves although it is told to stand."""
+    return {"running": False, "platform__velocity": at(axis, rate, 6)}
+
+
 LASTING: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("slack_for", {"counterweight__tension": CFG.slack_tension - TINY}, {"counterweight__tension": CFG.slack_tension}),
     ("refused_for", {"refused": True}, {"refused": False}),
     *[("platform_astray_for", {"platform__pose": at(i, sign * (CFG.platform_errors[i] + TINY), 6)},
        {"platform__pose": at(i, sign * CFG.platform_errors[i], 6)}) for i in range(6) for sign in (-1, 1)],
-    *[("belt_astray_for", {"treadmill__speed": sign * (CFG.belt_astray + TINY)},
-       {"treadmill__speed": sign * CFG.belt_astray}) for sign in (-1, 1)],
+    *[("belt_astray_for", {"treadmill__speed": sign * (CFG.belt_creep + TINY)},
+       {"treadmill__speed": sign * CFG.belt_creep}) for sign in (-1, 1)],
     *[("rope_astray_for", {"counterweight__tension": 124.0 + sign * (CFG.rope_astray + TINY)},
        {"counterweight__tension": 124.0 + sign * CFG.rope_astray}) for sign in (-1, 1)],
     ("rope_astray_for", {"counterweight__tension": 0.0}, {"counterweight__tension": 0.0, "running": False}),
@@ -66,6 +72,11 @@ LASTING: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("refused_for", {"refused": True}, {"refused": True, "running": False}),
     ("platform_astray_for", {"platform__pose": np.full(6, 0.1)}, {"platform__pose": np.full(6, 0.1), "active": False}),
     ("platform_astray_for", {"platform__pose": np.full(6, math.nan)}, {}),
+    *[("platform_astray_for", moving(i, sign * (CFG.platform_creeps[i] + TINY)),
+       moving(i, sign * CFG.platform_creeps[i]))
+      for i in range(6) for sign in (-1, 1)],
+    ("platform_astray_for", {"platform__velocity": np.full(6, 0.3), "running": False},
+     {"platform__velocity": np.full(6, 0.3)}),
     ("belt_astray_for", {"treadmill__speed": math.nan}, {"treadmill__speed": 1.0, "active": False}),
     ("tilts_apart_for", {"tracker__quaternion": np.zeros(4)}, {}),
     ("tilts_apart_for", {"robot__projected_gravity": np.zeros(3)}, {}),
@@ -80,6 +91,16 @@ def test_durations_count_from_the_first_bad_cycle_and_end_with_it(name: str, bad
     assert getattr(past.step(0.1, **bad), name) == pytest.approx(0.1)
     assert getattr(past.step(**good), name) == 0.0
     assert getattr(past.step(0.02, **bad), name) == pytest.approx(0.015)
+
+
+@pytest.mark.parametrize("sign", [-1.0, 1.0])
+def test_a_belt_that_runs_may_be_farther_off_its_speed_than_one_that_stands(sign: float) -> None:
+    watch, running = TrendWatch(CFG), good_commands(treadmill__speed=1.0)
+    for k, speed in enumerate((1.0 + sign * (CFG.belt_astray - TINY), 1.0 + sign * (CFG.belt_astray + TINY))):
+        for i in range(21):
+            now = NOW + (21 * k + i) * DT
+            trends = watch.step(good_states(now, treadmill__speed=speed), running, None, now, True, True, False)
+        assert trends.belt_astray_for == pytest.approx(0.1 * k)
 
 
 def test_a_braked_rope_pulls_as_it_must() -> None:

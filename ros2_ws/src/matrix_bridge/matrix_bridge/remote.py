@@ -46,6 +46,9 @@ class RemoteDevice:
         if self._send is not None:
             self._send(command, command.time)
 
+    def fall_silent(self) -> None:
+        """Nothing more is published: its driver says the safe command, and goes on saying that it lives."""
+
     def reset(self) -> None:
         """Ask the driver to let the device clear latched faults; does not wait for the answer."""
         if self._client.service_is_ready():
