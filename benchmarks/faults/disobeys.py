@@ -47,7 +47,7 @@ class Axis:
     """Kinds that the short list takes."""
 
 
-_FALLS = ("S10", "S11", "S12", "S13", "S14", "S26", "S27", "S30")
+_FALLS = ("S10", "S11", "S12", "S13", "S14", "S16", "S26", "S27", "S30")
 
 
 def axes() -> Iterator[Axis]:
