@@ -35,7 +35,7 @@ def test_every_benchmark_has_its_parts(name, capsys):
 
 
 def test_an_unknown_name_lists_the_known():
-    with pytest.raises(LunarError, match="name a benchmark: sim, train"):
+    with pytest.raises(LunarError, match="name a benchmark: sim, gpu, train"):
         main(["nothing"])
 
 

@@ -234,10 +234,10 @@ def test_a_policy_to_start_from_waits_until_the_critic_knows_it(tmp_path):
 
 
 def test_a_start_from_other_networks_is_refused(trained, tmp_path):
-    cfg = replace(tiny(tmp_path), start=str(trained))
+    cfg = replace(tiny(tmp_path / "same"), start=str(trained))
     run(cfg, "test")
     with pytest.raises(LunarError, match="its networks are not those of ppo"):
-        run(replace(cfg, ppo=replace(cfg.ppo, model=MODEL)), "test")
+        run(replace(cfg, out=str(tmp_path / "other"), ppo=replace(cfg.ppo, model=MODEL)), "test")
     with pytest.raises(LunarError, match="start and resume exclude each other"):
         run(replace(cfg, resume=str(trained)), "test")
 
