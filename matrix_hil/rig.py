@@ -263,6 +263,8 @@ def calibrate(cfg: HilConfig, show: Callable[[str], None], now: float | None = N
         devices = stack.enter_context(connected(cfg, stand.ports if stand else {}))
         clock: Clock
         if real:
+            if stand:
+                stand.on_wall(lambda: time.monotonic() - began)
             clock = WallClock(devices, PERIOD, lambda: time.monotonic() - began, stand)
         else:
             clock = SimulatedClock(stand, devices, PERIOD, first=1)

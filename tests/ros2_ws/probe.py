@@ -8,7 +8,7 @@ of the base's poses span so many seconds; ``"transitions": ["configure", "activa
 the phase begins.
 RESULT gets ``{name: {"commands": [...], "trajectories": [...], "diagnostics": [...], "transitions": [true, ...],
 "joint_states": [...], "upright": [...], "base": [[s, m], ...]}}``, the last three from whoever publishes state: joints,
-cosine of the tilt, and height of the base over its stamp.
+cosine of the tilt, and height of the base over its stamp; each command has the newest of those stamps, ``simulated``.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ def main() -> None:
     def on_command(m: RobotCommand) -> None:
         current["commands"].append(
             {"time": time.monotonic(), "mode": m.mode, "targets": m.targets.tolist(), "kp": m.kp, "kd": m.kd}
+            | {"simulated": current["base"][-1][0] if current["base"] else None}
         )
 
     def on_diagnostics(m: DiagnosticArray) -> None:

@@ -10,6 +10,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from matrix_hil.bringup.tables import ARGUMENTS, TABLES
 from matrix_hil.config import RigSetup
 from matrix_hil.link import PollThread
 from matrix_hil.log import read_log
+from matrix_hil.safety.outer import OUTER
 from matrix_hil.virtual.rig import VirtualMachines
 from sim.config import ROOT
 from sim.spec.gravity import lunar_weight
@@ -219,9 +221,11 @@ def test_real_machines_without_a_calibration_are_not_armed(
 ) -> None:
     """All machines report, no rule objects, and yet: nobody knows what their numbers mean."""
     with VirtualMachines(RigSetup(), 0) as machines, PollThread("machines", machines.poll, machines.tick):
+        machines.on_wall(time.monotonic)
         ports = {name: {"port": port} for name, port in machines.ports.items()}
         missing = {"calibration": {"file": str(tmp_path / "none.json")}}
-        config = changed(patient, tmp_path, **ports, **missing)
+        most = {name: OUTER[name][1] for name in ("deadline", "command_silence", *(f"{m}_stale" for m in MACHINES))}
+        config = changed(patient, tmp_path, safety=most, **ports, **missing)  # no real rig is allowed more patience
         start("inline", "sync", config=config, rig="serial")
         seen = operate(
             {"hear": "treadmill/state"},
