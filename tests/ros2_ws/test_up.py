@@ -70,7 +70,7 @@ def test_the_shipped_policy_pronks_in_the_simulated_robot(ros: dict[str, str], p
         runner.send_signal(signal.SIGINT)
         output = runner.communicate(timeout=20)[0]
     assert runner.returncode == 0, output
-    time, height = np.array(record["run"]["base"]).T
+    height = np.array([height for _, height in record["run"]["base"]])
     commands = record["run"]["commands"]
     assert {c["mode"] for c in commands} == {"run"}
     # 50 commands per second of simulated time; the probe may miss some on a busy machine
