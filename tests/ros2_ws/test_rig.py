@@ -33,6 +33,10 @@ pytestmark = [pytest.mark.wall_clock, pytest.mark.flaky(reruns=2)]
 
 LUNAR = [sys.executable, "-c", "from matrix_hil.cli import main; main()", "up", "matrix"]
 MACHINES = ("platform", "treadmill", "counterweight", "tracker", "robot")
+PATIENCE = (
+    "deadline", "command_silence", "astray_time", "rope_astray_time", *(f"{m}_stale" for m in MACHINES)
+)  # fmt: skip
+"""s, limits on time."""
 SAFE = {"robot mode": "damp", "rope brake": "True", "belt moves": "False", "platform moves": "False"}
 WATCHDOG = "2"  # fault bit 1: the device heard nothing and made itself safe
 
@@ -44,7 +48,7 @@ def patient(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "terrain": {"kind": "rough"},
         "command": {"vx": 0.0, "apex_gain": 0.3},
         "twin": {"period": 0.2},  # rendering patches is half of a core at its usual 20 Hz
-        "safety": {"deadline": 0.6, "command_silence": 1.0, **{f"{m}_stale": 0.6 for m in MACHINES}},
+        "safety": dict.fromkeys(PATIENCE, 0.6) | {"command_silence": 1.0},
         **{m: {"line": {"watchdog": 0.5}} for m in MACHINES},
     }
     file = tmp_path_factory.mktemp("rig") / "patient.yaml"
@@ -224,7 +228,7 @@ def test_real_machines_without_a_calibration_are_not_armed(
         machines.on_wall(time.monotonic)
         ports = {name: {"port": port} for name, port in machines.ports.items()}
         missing = {"calibration": {"file": str(tmp_path / "none.json")}}
-        most = {name: OUTER[name][1] for name in ("deadline", "command_silence", *(f"{m}_stale" for m in MACHINES))}
+        most = {name: OUTER[name][1] for name in PATIENCE}
         config = changed(patient, tmp_path, safety=most, **ports, **missing)  # no real rig is allowed more patience
         start("inline", "sync", config=config, rig="serial")
         seen = operate(
