@@ -98,7 +98,7 @@ def thrifty(cfg: Config) -> dict[str, float]:
     for economy in (0.0, 1.0):
         world_cfg = world_for(suite, card, robots)
         commands = replace(world_cfg.commands, economy=(economy, economy))
-        world = PronkWorld(replace(world_cfg, commands=commands), suite.seed)
+        world = PronkWorld(replace(world_cfg, commands=commands), suite.seed, restart=False)
         measured = summarise(run_trials(actor, world, seconds, card.estimates))
         names = ("pronks", "survival", "power_w", "peak_force_lunar_bw")
         found |= {name + ("" if not economy else "_economy_1"): measured[name] for name in names}

@@ -44,10 +44,10 @@ from sim.terrain.height_field import HeightField
 
 DEFAULT = "bench/gpu.yaml"
 BOUNDS = {
-    "qpos": 3e-5, "qvel": 1e-3, "foot_force": 7e-2, "torque": 1e-3, "angular_momentum": 3e-4,
+    "qpos": 3e-5, "qvel": 1e-3, "foot_force": 2e-2, "torque": 1e-3, "angular_momentum": 3e-4,
     "com": 3e-5, "base_height": 3e-5, "foot_position": 3e-5, "ground": 3e-5,
 }  # fmt: skip
-"""SI units; of differences within 50 control steps, as in tests/sim/test_warp.py."""
+"""SI units; of differences within 50 control steps. On an elliptic cone feet differ by 7 mN, on a pyramid by 0.7."""
 FLAT = HeightField(np.zeros((2, 2)), 100.0, (-50.0, -50.0))
 
 

@@ -39,7 +39,7 @@ class CellWorld(PronkWorld):
             curriculum=replace(cfg.curriculum, enabled=True),
         )  # fmt: skip
         super().__init__(cfg, seed, device, threads=threads)
-        self.cells = self.kinds * LEVELS * SPEEDS
+        self.cells = self.kinds * cfg.maps * LEVELS * SPEEDS
         self.cell = torch.zeros(self.num_envs, dtype=torch.long, device=self.device)
         self.choose = choose or self._any
         self.began = torch.zeros_like(self.steps)

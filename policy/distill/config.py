@@ -104,7 +104,7 @@ class DistillConfig:
     what it has."""
 
     teacher: str = ""
-    """Folder of a policy (also one that sees what only a simulator knows), an .onnx file beside its card, or a log of
+    """Folder of a policy (also one that sees the ground ahead), an .onnx file beside its card, or a log of
     observations and actions, .npz or recorded by ``lunar hil`` (methods ``bc`` and ``soda``)."""
     out: str = "runs/student"
     """Folder for the student; one that holds a policy is refused."""

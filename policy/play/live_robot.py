@@ -227,12 +227,11 @@ class LiveRobot:
 
     def _watch(self) -> None:
         """Let it go limp when it has fallen."""
-        weight, fall = lunar_weight(self.physics.mass), FallConfig()
-        bears = float(self.physics.trunk_force.mean()) >= TRUNK_LOAD * weight
-        self._lying_time = self._lying_time + self.cfg.control_dt if bears else 0.0
-        touches = bool((self.physics.foot_force + self.physics.limb_force > LOAD_FRACTION * weight).any()) or bears
-        tilt = self._tilt()
-        if (self._lying_time >= fall.lying_time) or (tilt > fall.tilt and touches) or tilt > fall.tilt_in_flight:
+        physics, weight = self.physics, lunar_weight(self.physics.mass)
+        trunk = float(physics.trunk_force.mean()) / weight
+        self._lying_time = self._lying_time + self.cfg.control_dt if trunk >= TRUNK_LOAD else 0.0
+        limbs = max(float(physics.foot_force.max()), float(physics.limb_force.max())) / weight
+        if FallConfig().fell(self._lying_time, self._tilt(), max(limbs, trunk) > LOAD_FRACTION):
             self._lying = True
             self._falls += 1
             self._set_stiffness(0.0)

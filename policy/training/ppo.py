@@ -381,4 +381,5 @@ class LunarPPO(PPO):
     def _terrains(self) -> dict[str, Any]:
         """What must be the same for a robot's terrain level to mean the same."""
         cfg = self._world.cfg
-        return {"terrain": asdict(cfg.terrain), "others": cfg.other_terrains, "curriculum": cfg.curriculum.enabled}
+        grounds = {"terrain": asdict(cfg.terrain), "others": cfg.other_terrains, "maps": cfg.maps}
+        return {**grounds, "curriculum": cfg.curriculum.enabled}

@@ -17,7 +17,7 @@ from sim.physics.backend import make_physics
 from sim.spec.gravity import lunar_weight
 from sim.spec.hops import LOAD_FRACTION, LOAD_TIME, HopDetector
 from sim.spec.observation import PRONK_OBSERVATION
-from sim.tasks.pronk import TRUNK_LOAD, WorldConfig, check_terms, fallen, total
+from sim.tasks.pronk import TRUNK_LOAD, WorldConfig, check_terms, total
 from sim.terrain.generators import LEVELS, make_levels, make_terrain
 from sim.terrain.height_field import stack
 
@@ -157,7 +157,7 @@ class PronkWorld:
         self.travelled += self.dt * torch.stack([along, speed], dim=1)
 
         cfg = self.cfg
-        terminated = fallen(s, cfg.fall) | diverged
+        terminated = cfg.fall.fell(s.lying_time, s.tilt, s.touching) | diverged
         truncated = (self.steps >= self.max_steps) & ~terminated
         terms: dict[str, Tensor] = {}
         reward = total(s, self.weights, cfg.shaping, terms) * self.dt - cfg.fall_penalty * terminated

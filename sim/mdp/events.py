@@ -16,8 +16,6 @@ from sim.spec.gravity import EARTH
 from sim.tensors import constant
 
 CLEARANCE = 0.02  # m between the feet of a standing start and the ground
-KNEELING = (0.0, 0.6, -2.6)  # rad, of a leg folded so that its knee is the lowest point
-KNEELING_HEIGHT = 0.22  # m, base above the ground
 UNFAIR = 1e3  # m, more than any ground rises
 
 
@@ -168,8 +166,8 @@ def reset_states(
         kneels = trouble & (_uniform((0.0, 1.0), (count,), generator) < 0.5)
         lean = torch.where(trouble, _uniform((-cfg.trouble_tilt, cfg.trouble_tilt), (2, count), generator), lean)
         qvel[:, 3:6] = trouble[:, None] * _uniform((-cfg.trouble_spin, cfg.trouble_spin), (count, 3), generator)
-        qpos[:, 7:] += kneels[:, None] * (constant(KNEELING * 4, device) - nominal)
-        sinks = kneels * (physics.robot.standing_height - KNEELING_HEIGHT)
+        qpos[:, 7:] += kneels[:, None] * (constant(physics.robot.kneeling_pose, device) - nominal)
+        sinks = kneels * (physics.robot.standing_height - physics.robot.kneeling_height)
         # the lower side must not start in the ground
         qpos[:, 2] += trouble * (float(np.linalg.norm(physics.robot.hips, axis=1).max()) * lean.abs().sum(0)) - sinks
     qpos[:, 3:7] = _turn(yaw, *lean)

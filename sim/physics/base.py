@@ -12,10 +12,10 @@ from sim.physics.payload import bare_trunk, loaded_trunk
 from sim.physics.scene import PhysicsConfig, build_scene
 from sim.physics.soil import RIGID, soft_pairs
 from sim.robots.load import load_robot
+from sim.spec.joints import JOINT_NAMES
 from sim.terrain.height_field import HeightField
 
 ROPE_CREEP = 0.05  # m/s of the trunk, over which the friction of a rig's rope changes sign
-JOINTS = 12
 FEET_AND_BASE = 5  # points under which the ground is known: FL, FR, RL, RR, base
 
 
@@ -198,7 +198,8 @@ class Physics(ABC):
         joint, besides what the robot's file has."""
         for name, value in (("dof_frictionloss", friction), ("dof_damping", damping)):
             own = self._own(name)
-            own[ids, -JOINTS:] = torch.as_tensor(getattr(self.model, name)[-JOINTS:]).to(own) + value[:, None].to(own)
+            files = torch.as_tensor(getattr(self.model, name)).to(own)
+            own[ids, -len(JOINT_NAMES) :] = files[-len(JOINT_NAMES) :] + value[:, None].to(own)
 
     def set_friction(self, ids: Tensor, friction: Tensor) -> None:
         """Sliding friction ``friction`` (n,) of robots ``ids`` against the ground; 1."""

@@ -123,9 +123,8 @@ def bare_scene(name: str, robot: Robot, timestep: float, gravity: float) -> mujo
     spec.option = mujoco.MjSpec().option  # the file's solver, cone or wind are not ours
     spec.option.timestep = timestep
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
-    spec.option.cone = (
-        mujoco.mjtCone.mjCONE_ELLIPTIC
-    )  # loaded feet creep on a pyramid, fastest at 45 degrees to its axes
+    # loaded feet creep on a pyramid, fastest at 45 degrees to its axes
+    spec.option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC
     spec.option.gravity = [0.0, 0.0, -gravity]
     for geom in spec.geoms:
         geom.contype = geom.conaffinity = 0

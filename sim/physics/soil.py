@@ -87,7 +87,6 @@ def apply_soil(model: mujoco.MjModel, soil: SoilConfig) -> None:
         )
     if soil.kind == "rigid":
         return
-    model.opt.cone = mujoco.mjtCone.mjCONE_ELLIPTIC
     model.opt.impratio = IMPRATIO
     for pair in soft_pairs(model):
         geom = _sphere(model, pair)

@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 
 from sim.errors import LunarError
-from sim.physics.base import JOINTS, Physics
+from sim.physics.base import Physics
 from sim.physics.ground import planes, points_below
 from sim.physics.inverse_weight import InverseWeights
 from sim.physics.scene import PhysicsConfig
+from sim.spec.joints import JOINT_NAMES
 from sim.terrain.height_field import HeightField
 
 try:
@@ -53,8 +54,7 @@ class WarpPhysics(Physics):
         model = self.model
         self._warp_device = wp.get_device(str(self.device))
         contacts = _most_contacts(model)
-        rows_each = 3 if model.opt.cone == mujoco.mjtCone.mjCONE_ELLIPTIC else 4
-        rows = rows_each * contacts + int(model.jnt_limited.sum()) + JOINTS  # which may rub, see set_joints
+        rows = 3 * contacts + int(model.jnt_limited.sum()) + len(JOINT_NAMES)  # which may rub, see set_joints
         with wp.ScopedDevice(self._warp_device):
             self._model = mjw.put_model(model, batch_sizes=dict.fromkeys(_OWN, num_envs))
             self._model.opt.gravity = wp.full(num_envs, wp.vec3(0.0, 0.0, -cfg.gravity), dtype=wp.vec3)

@@ -29,5 +29,9 @@ class Facts:
     """N*m*s/rad, their damping."""
     action_scale: float
     """rad per unit of action."""
+    kneeling_pose: np.ndarray
+    """rad, legs folded so that the knees are the lowest points."""
+    kneeling_height: float
+    """m, base above the ground in that pose, at least."""
     standing_com_height: float | None = None
     """m above the ground, centre of mass where the robot stands on servos that yield; by its kinematics when absent."""

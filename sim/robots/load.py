@@ -17,7 +17,6 @@ from sim.spec.joints import JOINT_NAMES, LEGS
 
 TRUNK = "trunk"  # geom that meets the ground where the robot falls
 TRUNK_RADIUS = 0.06  # m, of the capsule that stands for it where the file names none
-TRUNK_MARGIN = 0.02  # m between a trunk that lies on the ground and one that may still be caught
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -28,8 +27,6 @@ class Robot(Facts):
     """m, base above the ground with the feet of the nominal pose on it."""
     com_height: float
     """m, centre of mass above the ground where the robot stands."""
-    lying_height: float
-    """m, base above the ground below which the trunk lies on it."""
     reach: float
     """m, half the length of the trunk."""
     hips: np.ndarray
@@ -117,19 +114,18 @@ def _measured(facts: Facts, model: mujoco.MjModel) -> Robot:
     standing = -min(data.geom(leg).xpos[2] - model.geom(leg).size[0] for leg in LEGS)
     com = standing + float(data.subtree_com[base, 2])
     hips = np.array([data.joint(f"{leg}_thigh_joint").xanchor[:2] for leg in LEGS])
-    reach, below = float(np.abs(hips[:, 0]).mean()), TRUNK_RADIUS
+    reach = float(np.abs(hips[:, 0]).mean())
     trunk = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_GEOM, TRUNK)
     if trunk >= 0:
-        middle, half = model.geom_aabb[trunk].reshape(2, 3)
+        _, half = model.geom_aabb[trunk].reshape(2, 3)
         turn = data.geom_xmat[trunk].reshape(3, 3)
-        centre, extent = data.geom_xpos[trunk] + turn @ middle, np.abs(turn) @ half
+        extent = np.abs(turn) @ half
         caps = model.geom_size[trunk, 0] if model.geom_type[trunk] == mujoco.mjtGeom.mjGEOM_CAPSULE else 0.0
-        reach, below = float(extent[0] - caps), float(extent[2] - centre[2])
+        reach = float(extent[0] - caps)
     return Robot(
         **vars(facts),
         standing_height=round(standing, 3),
         com_height=round(com, 3) if facts.standing_com_height is None else facts.standing_com_height,
-        lying_height=round(below + TRUNK_MARGIN, 3),
         reach=round(reach, 3),
         hips=hips.round(4),
     )  # fmt: skip

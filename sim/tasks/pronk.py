@@ -11,6 +11,7 @@ import difflib
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -38,7 +39,7 @@ def default_rewards() -> dict[str, float]:
         "apex": 2.0, "velocity": 3.0, "yaw_rate": 0.5, "yaw_rate_error": -0.5, "push_off": 1.0,
         "partial_contact": -3.0, "limb_contact": -2.0, "trunk_load": -2.0, "righting": 2.0, "tilt": -3.0,
         "flight_momentum": -2.0, "impact": -0.5, "torque": -1e-4,
-        "power": -0.02,        "action_rate": -0.03, "angular_rate": -0.02, "pose": -0.05,
+        "power": -0.02, "action_rate": -0.03, "angular_rate": -0.02, "pose": -0.05,
     }  # fmt: skip
 
 
@@ -74,6 +75,17 @@ class FallConfig:
     """rad, while something touches the ground."""
     tilt_in_flight: float = math.radians(90.0)
     """rad, at any time."""
+
+    def fell(self, lying_time: Any, tilt: Any, touching: Any) -> Any:
+        """Whether robots have fallen, of numbers or tensors of one shape.
+
+        Args:
+            lying_time: s, as ``State.lying_time``.
+            tilt: rad.
+            touching: bool, whether something touches the ground.
+        """
+        lies = lying_time >= self.lying_time - 1e-6
+        return lies | ((tilt > self.tilt) & touching) | (tilt > self.tilt_in_flight)
 
 
 @dataclass(frozen=True)
@@ -280,12 +292,3 @@ def check_reward(reward: Tensor, terms: dict[str, Tensor]) -> None:
     raise LunarError(
         f"the reward of robot {robot} is not finite, though every term is: the critic or a weight is broken"
     )
-
-
-# Ends.
-
-
-def fallen(s: State, cfg: FallConfig) -> Tensor:
-    """(N,) bool, who lies or has tipped over."""
-    lies = s.lying_time >= cfg.lying_time - 1e-6
-    return lies | ((s.tilt > cfg.tilt) & s.touching) | (s.tilt > cfg.tilt_in_flight)

@@ -14,13 +14,7 @@ from tests.policy.conftest import tiny
 
 pytest.importorskip("mujoco_warp", reason="MuJoCo Warp is not installed: pip install 'lunar[gpu]'")
 
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def small(out) -> Config:

@@ -13,13 +13,7 @@ from policy.networks.encoder import EncoderConfig
 from sim.config import ROOT, load
 from tests.policy.conftest import tiny
 
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def small(out, **model):

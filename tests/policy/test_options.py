@@ -39,6 +39,7 @@ ENCODERS = {
     "long": EncoderConfig((0, 4, 8), ("vx", "height"), 4, frame=(4,), hidden=(8,)),
     "short": EncoderConfig((0, 1), ("vz",), 4, "long", frame=(4,), hidden=(8,)),
 }
+pytestmark = pytest.mark.usefixtures("one_thread")
 TRAIN = TrainConfig(
     world=WorldConfig(num_envs=4, pushes=PushConfig((5.0, 5.0), (0.01, 0.02))),
     ppo=PPOConfig(4, 2, 8, model=ModelConfig(hidden=(8,), encoders=ENCODERS)),
@@ -144,14 +145,6 @@ def trained(cfg: TrainConfig) -> Any:
     except LunarError as error:
         return str(error)
     return flat(model.policy.state_dict()), flat(model.estimator.targets.state_dict())
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -38,7 +38,7 @@ def test_reward(state, name):
 def test_observations_and_terminations(state):
     assert observations.frame(state, observations.NoiseConfig(), None).shape == (3, SPEC.frame_size)
     assert observations.critic(state, SPEC).device.type == "meta"
-    assert pronk.fallen(state, pronk.FallConfig()).device.type == "meta"
+    assert pronk.FallConfig().fell(state.lying_time, state.tilt, state.touching).device.type == "meta"
 
 
 def test_terrain():

@@ -28,7 +28,6 @@ def test_the_go2s_facts_are_those_of_its_file():
 def test_heights_follow_from_the_legs():
     robot = load_robot("go2")
     assert robot.standing_height == pytest.approx(2 * 0.213 * np.cos(0.9) + 0.022, abs=5e-4)
-    assert robot.lying_height == pytest.approx(0.06 + 0.02)
     assert robot.reach == pytest.approx(0.17)
     np.testing.assert_allclose(np.abs(robot.hips), [[0.1934, 0.0465 + 0.0955]] * 4)
     assert [tuple(np.sign(hip)) for hip in robot.hips] == [(1, 1), (1, -1), (-1, 1), (-1, -1)]  # LEGS
@@ -47,7 +46,7 @@ def test_what_is_derived_from_the_go2s_file_is_what_its_facts_say(tmp_path):
     copied = shutil.copy(ROBOTS / "go2" / "go2.xml", tmp_path)
     by_name, by_path = load_robot("go2"), load_robot(str(copied))
     assert by_path.com_height - by_name.com_height == pytest.approx(0.006, abs=5e-4)  # what its servos yield, rounded
-    for name in ("lower", "upper", "torque_limit", "nominal_pose", "standing_height", "lying_height", "reach", "hips"):
+    for name in ("lower", "upper", "torque_limit", "nominal_pose", "standing_height", "reach", "hips"):
         np.testing.assert_array_equal(getattr(by_name, name), getattr(by_path, name), err_msg=name)
 
 

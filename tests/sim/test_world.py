@@ -107,7 +107,7 @@ def test_who_leans_by_60_degrees_on_the_ground_has_fallen():
     assert fell.tolist() == [True] * 4 + [False] * 4
 
 
-LIMP = PhysicsConfig(kp=0.0, gravity=9.81)  # the friction of a Go2's joints alone holds it up on the Moon
+LIMP = PhysicsConfig(kp=0.0, gravity=9.81)  # under lunar weight the dampers let it down too slowly
 
 
 @pytest.mark.parametrize(("allowed", "falls"), [(0.25, True), (30.0, False)])

@@ -20,6 +20,8 @@ GO2 = Facts(
     kp=30.0,
     kd=0.75,
     action_scale=0.35,  # at kp an action of 1 asks a still joint for 10.5 N*m, 44% of what a hip has
+    kneeling_pose=np.tile([0.0, 0.6, -2.6], 4),
+    kneeling_height=0.22,
     standing_com_height=0.26,  # 0.266 by the kinematics, less the 7 mm, rounded
 )
 
