@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import socket
-import threading
-import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -21,7 +18,7 @@ from matrix_hil.config import (
     Tracker,
     Treadmill,
 )
-from matrix_hil.link import COUNTERWEIGHT, PLATFORM, ROBOT, TRACKER, TREADMILL, PollThread, SerialDevice
+from matrix_hil.link import COUNTERWEIGHT, PLATFORM, ROBOT, TRACKER, TREADMILL, SerialDevice
 from matrix_hil.link.framing import FrameDecoder
 from matrix_hil.link.protocol import FAULT_WATCHDOG, Reset, pack, unpack
 from matrix_hil.messages import CounterweightCommand, PlatformCommand, RobotCommand, TreadmillCommand, TreadmillState
@@ -321,34 +318,6 @@ def test_a_loop_port_counts_what_no_device_would_send() -> None:
             device.poll(k * DT)
         assert device.stats.unknown_frames == 1  # its own Reset
         assert device.state is None
-
-
-@pytest.mark.wall_clock
-def test_threads_poll_on_the_wall_clock_and_end_cleanly() -> None:
-    with TreadmillEmulator(Treadmill(), 0) as emulator:
-        device = SerialDevice(TREADMILL, emulator.port)
-        polled = PollThread("treadmill", device.poll, device.poll_period)
-        with PollThread("emulator", emulator.poll, 0.002), device, polled:
-            deadline = time.monotonic() + 20.0
-            while time.monotonic() < deadline and emulator.actuated.speed < 0.2:
-                device.send(TreadmillCommand(time.monotonic(), 0.5))
-                time.sleep(0.002)
-            assert emulator.actuated.speed >= 0.2
-            assert device.state.speed > 0.0
-        assert not device.stats.connected
-        assert not [t for t in threading.enumerate() if t.name in ("emulator", "treadmill")]
-
-
-def test_an_error_in_a_thread_is_raised_where_it_is_stopped() -> None:
-    def fail(now: float) -> None:
-        raise ValueError("broken")
-
-    thread = PollThread("broken", fail, 0.001)
-    thread.start()
-    with contextlib.suppress(RuntimeError):
-        thread._thread.join(10.0)  # type: ignore[union-attr]
-    with pytest.raises(ValueError, match="broken"):
-        thread.stop()
 
 
 def test_serial_errors_are_os_errors() -> None:
