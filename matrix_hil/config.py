@@ -238,6 +238,8 @@ class HilConfig(RigSetup):
     """Folder with policy.onnx and card.json."""
     clock: Literal["simulated", "wall"] = "simulated"
     """``simulated``: deterministic, as fast as it goes, everything emulated. ``wall``: real time, real deadlines."""
+    pace: float = 1.0
+    """s of the rig per s of wall time, at most 1: below it a slow computer runs an emulated rig in slow motion."""
     allow_mixed: bool = False
     """Let real machines run beside emulated ones, which measure nothing of what the real ones do."""
     command: HopCommand = field(default_factory=HopCommand)

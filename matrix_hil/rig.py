@@ -19,7 +19,7 @@ import numpy as np
 
 from matrix_hil.config import EMULATED, HilConfig
 from matrix_hil.control.sync import Sync
-from matrix_hil.link import DEVICES, SerialDevice
+from matrix_hil.link import DEVICES, HostClock, SerialDevice
 from matrix_hil.link.calibration import (
     SOUND,
     Calibration,
@@ -61,7 +61,7 @@ class Rig:
     """Those of ``devices`` whose ports this process has open."""
     machines: VirtualMachines | RigProcess | None
     """The emulated ones, where this process has them made."""
-    time: Callable[[], float]
+    time: HostClock
     """s, the clock of a run in wall time."""
     ground: GroundSource
     truth: Callable[[], RigTruth] | None
@@ -88,7 +88,7 @@ def open_rig(
     ground: GroundSource | None = None,
     operated: bool = False,
     calibration: Calibration | None = None,
-    began: float | None = None,
+    clock: HostClock | None = None,
     ports: Mapping[str, str] | None = None,
     remote: Mapping[str, Any] | None = None,
     refuse: bool = True,
@@ -103,7 +103,7 @@ def open_rig(
         ground: of the virtual world; by default what ``cfg.twin`` says.
         operated: the loop waits for an operator's orders instead of following ``cfg.plan``.
         calibration: of an emulated rig whose errors are known; measured by default.
-        began: s of ``time.monotonic`` at which the run's clock is zero; now by default.
+        clock: of a run in wall time; by default one at ``cfg.pace`` that begins now.
         ports: by device, where emulated machines are reached that another process has made.
         remote: by device, what stands for drivers in other processes; no port is opened then.
         refuse: whether a rig of real machines without a calibration that fits is refused at once. Else it can be
@@ -131,11 +131,7 @@ def open_rig(
             if refuse:
                 raise
             calibration, objection = SOUND, str(error)
-    began = time.monotonic() if began is None else began
-
-    def clock() -> float:
-        return time.monotonic() - began
-
+    clock = clock or HostClock(cfg.pace, time.monotonic())
     takers: list[Callable[[Cycle], None]] = []
 
     def sink(cycle: Cycle) -> None:
@@ -147,7 +143,7 @@ def open_rig(
             ground = stack.enter_context(virtual_ground(cfg, clock))
         machines: VirtualMachines | RigProcess | None = None
         if ports is None and remote is None and len(real) < len(DEVICES):
-            machines = RigProcess(cfg, cfg.seed, began) if wall else VirtualMachines(cfg, cfg.seed)
+            machines = RigProcess(cfg, cfg.seed, clock) if wall else VirtualMachines(cfg, cfg.seed)
             stack.enter_context(machines)
         afterwards = stack.enter_context(ExitStack())  # closed once the machines are safe
         drivers = {}
@@ -240,20 +236,22 @@ def exact_calibration(cfg: HilConfig) -> Calibration:
     return Calibration(0.0, cfg.ports, figures(cfg), w.zero, cfg.treadmill.scale, t.origin)
 
 
-def calibrate(cfg: HilConfig, show: Callable[[str], None], now: float | None = None) -> Calibration:
+def calibrate(
+    cfg: HilConfig, show: Callable[[str], None], now: float | None = None, clock: HostClock | None = None
+) -> Calibration:
     """Measure on the machines that ``cfg`` names, emulated ones on a stand of their own; nothing is written.
 
     Args:
         cfg: the configuration.
         show: takes what is going on.
-        now: s since 1970; the clock's by default.
+        now: s since 1970 of the result; this moment by default.
+        clock: of real machines; by default one that begins now.
 
     Raises:
         LunarError: see ``run.calibration.measure``.
     """
     check(cfg)
     real = [name for name, port in cfg.ports.items() if port != EMULATED]
-    began = time.monotonic()
     with ExitStack() as stack:
         if real:
             stack.enter_context(real_time())
@@ -261,15 +259,16 @@ def calibrate(cfg: HilConfig, show: Callable[[str], None], now: float | None = N
         if len(real) < len(DEVICES):
             stand = stack.enter_context(CalibrationStand(cfg, cfg.seed))
         devices = stack.enter_context(connected(cfg, stand.ports if stand else {}))
-        clock: Clock
+        drives: Clock
         if real:
+            clock = clock or HostClock(began=time.monotonic())
             if stand:
-                stand.on_wall(lambda: time.monotonic() - began)
-            clock = WallClock(devices, PERIOD, lambda: time.monotonic() - began, stand)
+                stand.on_wall(clock)
+            drives = WallClock(devices, PERIOD, clock, stand)
         else:
-            clock = SimulatedClock(stand, devices, PERIOD, first=1)
-        stack.enter_context(clock)
-        motion = SlowMotion(devices, cfg.safety, cfg.platform, clock)
+            drives = SimulatedClock(stand, devices, PERIOD, first=1)
+        stack.enter_context(drives)
+        motion = SlowMotion(devices, cfg.safety, cfg.platform, drives)
         tracked = "tracker" in real
         seen = {name: (name in real) == tracked for name in ("platform", "treadmill")}
         found = measure(motion, cfg.calibration, seen, show)

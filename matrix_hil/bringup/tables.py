@@ -46,6 +46,8 @@ POLICY = Process(
     lifecycle=True,
     order=1,
 )
+POLICY_SIM = replace(POLICY, parameters="policy_sim.yaml")  # its time is /clock
+ADAPTER = Process("unitree_adapter", "lunar_policy", "unitree_adapter", parameters="unitree.yaml")
 SIM_ROBOT = Process(name="sim_robot", package="lunar_policy", executable="sim_robot")
 MACHINES = ("platform", "treadmill", "counterweight", "tracker", "robot")
 
@@ -60,18 +62,15 @@ def _bridge(name: str, executable: str, order: int, *arguments: str, **more: Any
 TABLES: dict[str, tuple[Process, ...]] = {
     # With robot 'generic' the robot's driver is the lab's and runs already.
     "deploy": (
-        POLICY,
-        *(
-            Process(
-                "unitree_adapter", "lunar_policy", "unitree_adapter", parameters="unitree.yaml", only=("robot", robot)
-            )
-            for robot in ("go2", "sim_go2")
-        ),
+        *(replace(POLICY, only=("robot", robot)) for robot in ("generic", "go2")),
+        *(replace(POLICY_SIM, only=("robot", robot)) for robot in ("sim", "sim_go2")),
+        replace(ADAPTER, only=("robot", "go2")),
+        replace(ADAPTER, parameters="unitree_sim.yaml", only=("robot", "sim_go2")),
         replace(SIM_ROBOT, only=("robot", "sim")),
         Process("sim_go2", "lunar_policy", "sim_go2", only=("robot", "sim_go2")),
     ),
     # A simulated Go2 on the Moon in place of the robot; time is that of its physics.
-    "sim": (SIM_ROBOT, replace(POLICY, parameters="policy_sim.yaml")),
+    "sim": (SIM_ROBOT, POLICY_SIM),
     # The MATRIX rig, real or virtual: what 'lunar hil' does in one process, under an operator's orders.
     "matrix": (
         _bridge("virtual_rig", "virtual_rig_node", 0, "config", only=("rig", "virtual")),

@@ -4,11 +4,12 @@
 hardware are in ``matrix_hil.virtual``.
 """
 
+from matrix_hil.link.clock import HostClock
 from matrix_hil.link.devices import COUNTERWEIGHT, DEVICES, PLATFORM, ROBOT, TRACKER, TREADMILL, DeviceSpec
 from matrix_hil.link.driver import BAUD, LinkStats, SerialDevice
 from matrix_hil.link.threads import PollThread
 
 __all__ = [
     "BAUD", "COUNTERWEIGHT", "DEVICES", "PLATFORM", "ROBOT", "TRACKER", "TREADMILL",
-    "DeviceSpec", "LinkStats", "PollThread", "SerialDevice",
+    "DeviceSpec", "HostClock", "LinkStats", "PollThread", "SerialDevice",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Threads that keep time: one that polls on the wall clock, and the kernel's real-time class."""
+"""Threads that keep time: one that polls on the host's clock, and the kernel's real-time class."""
 
 from __future__ import annotations
 
@@ -6,25 +6,27 @@ import contextlib
 import os
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import Self
+
+from matrix_hil.link.clock import HOST, HostClock
 
 _PRIORITY = 20  # of 1 to 99; above everything of an ordinary desktop, below the kernel's own threads
 _CLASS = os.SCHED_RR  # takes turns of 100 ms: one thread that is busy for long does not stop all others of the class
 
 
 class PollThread:
-    """Calls ``poll(now)`` every period of the wall clock in its own thread, until ``stop`` or the end of a ``with``.
+    """Calls ``poll(now)`` every ``period`` s of ``clock`` in its own thread, until ``stop`` or the end of a ``with``.
 
     ``wake`` brings a call in between, so that a command need not wait for the period's end.
     An exception in ``poll`` ends the thread and is raised again by ``stop``.
     """
 
-    def __init__(self, name: str, poll: Callable[[float], object], period: float) -> None:
+    def __init__(self, name: str, poll: Callable[[float], object], period: float, clock: HostClock = HOST) -> None:
         self.name = name
         self._poll = poll
         self._period = period
+        self._clock = clock
         self._end = threading.Event()
         self._bell = threading.Event()
         self._error: Exception | None = None
@@ -61,17 +63,17 @@ class PollThread:
         self.stop()
 
     def _run(self) -> None:
-        due = time.monotonic()
+        due = self._clock()
         try:
             while True:
-                woken = self._bell.wait(max(0.0, due - time.monotonic()))
+                woken = self._bell.wait(self._clock.until(due))
                 if self._end.is_set():
                     return
                 self._bell.clear()
-                self._poll(time.monotonic())
+                self._poll(self._clock())
                 if not woken:
                     # After a hiccup carry on from now: catching up would only poll an empty port.
-                    due = max(due + self._period, time.monotonic())
+                    due = max(due + self._period, self._clock())
         except Exception as error:
             self._error = error
 

@@ -17,6 +17,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from matrix_hil.config import HilConfig, RunPlan
+from matrix_hil.link import HostClock
 from matrix_hil.link.threads import real_time
 from matrix_hil.log import Recorder
 from matrix_hil.operate import calibrate
@@ -49,10 +50,11 @@ def run(cfg: HilConfig, console: Console | None = None) -> dict[str, Any]:
         cfg = replace(cfg, plan=replace(cfg.plan, duration=min(5.0, cfg.plan.duration)))
     wall = cfg.clock == "wall"
     began = time.monotonic()
+    clock = HostClock(cfg.pace, began)
     folder = log_folder(cfg.log)
 
     def record(kept: dict[str, bytes]) -> Recorder:
-        return Recorder(folder, kept, time.time() - (time.monotonic() - began if wall else 0.0), cfg.split_mb)
+        return Recorder(folder, kept, time.time() - (clock() if wall else 0.0), cfg.split_mb)
 
     with ExitStack() as stack:  # whatever is opened here is closed after the rig has been left safe
         interrupted = stack.enter_context(_ctrl_c())
@@ -66,7 +68,7 @@ def run(cfg: HilConfig, console: Console | None = None) -> dict[str, Any]:
             keyboard = stack.enter_context(Keyboard())
             console.print(f"{'panel' if cfg.panel else 'live'}: {live.url}" + (f", {HELP}" if keyboard.present else ""))
         progress = stack.enter_context(_status(console) if cfg.panel else _progress(console, cfg.plan))
-        rig = stack.enter_context(open_rig(cfg, record=record, operated=cfg.panel, began=began, show=console.print))
+        rig = stack.enter_context(open_rig(cfg, record=record, operated=cfg.panel, clock=clock, show=console.print))
         loop, log, devices = rig.loop, rig.log, rig.devices
         metrics = RunMetrics(cfg.sync, rig.truth)
         rig.takers.append(metrics.add)
@@ -93,8 +95,8 @@ def run(cfg: HilConfig, console: Console | None = None) -> dict[str, Any]:
             if keep_pace is not None:
                 keep_pace(now)
 
-        with rig.clock() as clock:
-            drive(loop, clock, rig.ground, before, after)
+        with rig.clock() as cycles:
+            drive(loop, cycles, rig.ground, before, after)
         if interrupted():
             raise KeyboardInterrupt
     assert loop.last is not None

@@ -10,7 +10,7 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 
-from matrix_hil.link import PollThread, SerialDevice
+from matrix_hil.link import HostClock, PollThread, SerialDevice
 from matrix_hil.messages import TwinPatch
 from matrix_hil.run.loop import Loop
 
@@ -119,7 +119,7 @@ class WallClock:
     Args:
         devices: connected drivers by name; those that are polled here.
         period: s from cycle to cycle.
-        clock: s.
+        clock: the rig's.
         machines: emulated ones that this thread moves; None where they move by themselves.
     """
 
@@ -127,7 +127,7 @@ class WallClock:
         self,
         devices: Mapping[str, SerialDevice],
         period: float,
-        clock: Callable[[], float],
+        clock: HostClock,
         machines: Any = None,
     ) -> None:
         self.now = clock
@@ -143,7 +143,7 @@ class WallClock:
         self._stack.callback(gc.unfreeze)
         for device in self._devices.values():
             device.clock = self.now
-            thread = PollThread(device.spec.name, _poll(device, self.now), device.poll_period)
+            thread = PollThread(device.spec.name, device.poll, device.poll_period, self.now)
             self._threads.append(self._stack.enter_context(thread))
         self._due = self.now() + self._period
         return self
@@ -155,7 +155,7 @@ class WallClock:
     def wait(self) -> float:
         """Sleep until the next cycle is due."""
         due = self._due
-        time.sleep(max(0.0, due - self.now()))
+        self.now.sleep(due)
         if self._machines is not None:
             self._machines.poll(self.now())
         return due
@@ -168,7 +168,3 @@ class WallClock:
         for thread in self._threads:
             thread.wake()
         self._due = max(self._due + self._period, self.now())  # after a hiccup carry on from now instead of hurrying
-
-
-def _poll(device: SerialDevice, clock: Callable[[], float]) -> Callable[[float], int]:
-    return lambda _: device.poll(clock())

@@ -31,16 +31,17 @@ def reachable(cfg: HilConfig, beside: bool = False) -> Iterator[TwinConfig]:
         beside: the stand-in gets a process of its own, so that it does not hold up a loop in real time.
     """
     with ExitStack() as stack:
-        port = cfg.twin.port
-        if cfg.twin.host != EMBEDDED:
-            yield cfg.twin
+        twin = replace(cfg.twin, period=cfg.twin.period / cfg.pace)  # the client's rest is the host's time
+        port = twin.port
+        if twin.host != EMBEDDED:
+            yield twin
             return
         if beside:
             port = stack.enter_context(TwinProcess(cfg.terrain, cfg.seed)).port
         else:
             server = TwinServer(make_terrain(cfg.terrain, cfg.seed), ServerConfig(port=0))
             port = stack.enter_context(server).port
-        yield replace(cfg.twin, host="127.0.0.1", port=port)
+        yield replace(twin, host="127.0.0.1", port=port)
 
 
 @contextlib.contextmanager

@@ -16,6 +16,9 @@ from sim.spec.gravity import EARTH
 
 def check(cfg: HilConfig) -> None:
     """Refuse a rig that cannot work or whose limits protect nothing. Raises LunarError with the key to mend."""
+    check_pace(cfg)
+    if cfg.pace != 1.0 and cfg.clock == "simulated":
+        raise LunarError(f"pace is {cfg.pace:g}, but simulated time has none; set clock to 'wall'")
     emulated = [name for name, port in cfg.ports.items() if port == EMULATED]
     if 0 < len(emulated) < len(DEVICES) and not cfg.allow_mixed:
         names = " and ".join(", ".join(emulated).rsplit(", ", 1))
@@ -30,6 +33,15 @@ def check(cfg: HilConfig) -> None:
         )
     if why := outside(cfg.safety, bounded=len(emulated) < len(DEVICES)) or misfit(cfg):
         raise LunarError(why)
+
+
+def check_pace(cfg: HilConfig) -> None:
+    """Refuse a pace that is none, or one that real machines do not keep. Raises LunarError."""
+    real = [name for name, port in cfg.ports.items() if port != EMULATED]
+    if not 0.01 <= cfg.pace <= 1.0:
+        raise LunarError(f"pace is {cfg.pace:g}; it must lie between 0.01 and 1")
+    if cfg.pace != 1.0 and real:
+        raise LunarError(f"pace is {cfg.pace:g}, but {real[0]} is real and lives in real time; set pace to 1")
 
 
 def check_policy(cfg: HilConfig, card: Card) -> None:

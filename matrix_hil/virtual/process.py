@@ -11,7 +11,6 @@ import gc
 import multiprocessing
 import os
 import signal
-import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from multiprocessing.sharedctypes import RawArray
@@ -20,6 +19,7 @@ from typing import Any, Self
 import numpy as np
 
 from matrix_hil.config import RigSetup
+from matrix_hil.link import HostClock
 from matrix_hil.link.threads import real_time
 from matrix_hil.messages import RigTruth
 from matrix_hil.virtual.rig import VirtualMachines
@@ -82,13 +82,13 @@ class RigProcess(Beside):
     Args:
         setup: the rig.
         seed: of sensor noise and of the robot's first pose.
-        began: s of ``time.monotonic`` at which the run's clock is zero; both processes read the same clock.
+        clock: the run's; both processes read the same one.
     """
 
-    def __init__(self, setup: RigSetup, seed: int, began: float) -> None:
+    def __init__(self, setup: RigSetup, seed: int, clock: HostClock) -> None:
         self._count = RawArray("q", 1)  # odd while the truth is being written
         self._truth = RawArray("d", _TRUTH)
-        super().__init__("virtual-rig", _serve_rig, setup, seed, began, self._count, self._truth)
+        super().__init__("virtual-rig", _serve_rig, setup, seed, clock, self._count, self._truth)
 
     @property
     def ports(self) -> dict[str, str]:
@@ -124,23 +124,23 @@ def _run(serve: Callable[..., None], line: Connection, arguments: tuple[Any, ...
         line.send(str(error))
 
 
-def _serve_rig(line: Connection, setup: RigSetup, seed: int, began: float, count: Any, truth: Any) -> None:
+def _serve_rig(line: Connection, setup: RigSetup, seed: int, clock: HostClock, count: Any, truth: Any) -> None:
     """Tick by tick on wall time."""
     with VirtualMachines(setup, seed) as machines, real_time():
         values = np.frombuffer(truth)
         gc.collect()
         gc.freeze()
-        machines.on_wall(lambda: time.monotonic() - began)
+        machines.on_wall(clock)
         line.send((machines.ports,))
-        due = time.monotonic()
+        due = clock()
         while not line.poll():
-            machines.poll(time.monotonic() - began)
+            machines.poll(clock())
             now = machines.truth()
             count[0] += 1
             values[:3], values[3:7], values[7] = now.base_position, now.base_quaternion, now.vertical_speed
             count[0] += 1
-            due = max(due + machines.tick, time.monotonic())
-            time.sleep(max(0.0, due - time.monotonic()))
+            due = max(due + machines.tick, clock())
+            clock.sleep(due)
 
 
 def _serve_twin(line: Connection, terrain: TerrainConfig, seed: int) -> None:

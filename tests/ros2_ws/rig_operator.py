@@ -4,8 +4,8 @@ Usage: ``rig_operator.py STEPS RESULT``, STEPS a JSON list of ``{"up": "armed", 
 arm and run until the rig has been so for 0.5 s: a machine that was held up while the graph started may have tripped),
 ``{"call": "arm", "until": true, "seconds": 20}`` (repeated until the answer's success is ``until``),
 ``{"wait": SECONDS}``, ``{"kill": PID}`` (SIGKILL), ``{"estop": BOOL}``, ``{"state": "safe"}`` and ``{"hear": TOPIC}``
-(until it is so, until a message has come), and ``{"see": {"robot mode": "damp", ...}, "seconds": 5}`` (until the
-virtual rig's diagnostics say all of it).
+(until it is so, until a message has come), ``{"hops": 3}`` (until sync has counted so many), and ``{"see": {"robot
+mode": "damp", ...}, "seconds": 5}`` (until the virtual rig's diagnostics say all of it).
 RESULT gets ``{"steps": [{"ok": ..., "message": ..., "took": s}], "messages": {topic: [[t, value], ...]}, "reasons":
 [...]}``; the operator ends at the first step that fails.
 """
@@ -43,6 +43,7 @@ class Operator:
         self.node = rclpy.create_node("operator", namespace="/matrix")
         self.messages: dict[str, list] = {}
         self.rig: dict[str, str] = {}
+        self.hops = 0
         self.clients = {n: self.node.create_client(Trigger, n) for n in ("arm", "run", "hold", "reset", "estop")}
         self.button = self.node.create_publisher(Bool, "estop", LATCHED)
         take: list[tuple[str, type, Any, Any]] = [
@@ -67,6 +68,7 @@ class Operator:
         for status in message.status:
             if "virtual_rig" in status.name:
                 self.rig = {v.key: v.value for v in status.values}
+            self.hops = max(self.hops, *(int(v.value) for v in status.values if v.key == "hops"), 0)
 
     def spin(self, seconds: float, done: Any = lambda: False) -> bool:
         """Listen until ``done`` or for ``seconds``."""
@@ -128,6 +130,8 @@ class Operator:
             return seen, json.dumps(self.rig)
         if "state" in step:
             return self.spin(seconds, lambda: self.state() == step["state"]), self.state()
+        if "hops" in step:
+            return self.spin(seconds, lambda: self.hops >= step["hops"]), f"{self.hops} hops"
         if "hear" in step:
             return self.spin(seconds, lambda: bool(self.messages[step["hear"]])), ""
         self.spin(step["wait"])

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from matrix_hil import rig as rigs
 from matrix_hil.config import CalibrationConfig, Counterweight, HilConfig, LineConfig, RunPlan, Tracker, Treadmill, Twin
-from matrix_hil.link import PollThread
+from matrix_hil.link import HostClock, PollThread
 from matrix_hil.link.calibration import Calibration, arming_objection, figures, load
 from matrix_hil.log import read_log
 from matrix_hil.messages import (
@@ -352,16 +352,16 @@ def test_machines_are_calibrated_over_real_time_and_threads(tmp_path: Path, monk
     limits = dict.fromkeys([f"{name}_stale" for name in cfg.ports] + ["deadline", "command_silence"], 5.0)
     loose = {"travel_error": 9.0, "belt_astray": 9.0, "platform_astray": 9.0, "astray_time": 9.0, "tracker_jump": 9.0}
     safety = replace(cfg.safety, **limits, **loose)
-    began = time.monotonic()
+    clock = HostClock(0.25, time.monotonic())
     patient = LineConfig(watchdog=5.0)
     quiet = replace(SICK, tracker=replace(SICK.tracker, noise=2e-4))  # short of time, not of light
     sick = replace(quiet, **{name: replace(getattr(quiet, name), line=patient) for name in SICK.ports})  # type: ignore[arg-type]
     with CalibrationStand(sick, 0) as stand:
         ports = {name: emulator.port for name, emulator in stand.emulators.items()}
         cfg = replace(cfg, safety=safety, **{n: replace(getattr(cfg, n), port=p) for n, p in ports.items()})  # type: ignore[arg-type]
-        stand.on_wall(lambda: time.monotonic() - began)
-        with PollThread("stand", lambda now: stand.poll(now - began), 0.001):
-            found = rigs.calibrate(cfg, silent)
+        stand.on_wall(clock)
+        with PollThread("stand", stand.poll, 0.001, clock):
+            found = rigs.calibrate(cfg, silent, clock=clock)
     assert found.devices == ports
     assert found.load_cell_offset == pytest.approx(-4.0, abs=0.5)
     assert found.tracker_origin[0] == pytest.approx(0.12, abs=5e-3)

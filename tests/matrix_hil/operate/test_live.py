@@ -85,7 +85,6 @@ def gold(picture: np.ndarray) -> int:
 
 
 @pytest.mark.wall_clock
-@pytest.mark.flaky(reruns=2)
 @needs_chromium
 def test_a_browser_sees_the_rig_move(view: LiveView, page: Page, tab: Tab, cycle_of: Callable[[float], Cycle]) -> None:
     view.show(cycle_of(0.3))

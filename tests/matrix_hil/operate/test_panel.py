@@ -297,7 +297,6 @@ def test_pace_waits_for_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.wall_clock
-@pytest.mark.flaky(reruns=2)
 @needs_chromium
 def test_an_estop_pressed_in_a_browser_makes_the_rig_safe(standing_policy: Path, tmp_path: Path) -> None:
     """The whole way: mouse, page, its process, shared memory, loop, supervisor, bytes, emulators, log."""

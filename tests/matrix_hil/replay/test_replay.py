@@ -191,7 +191,6 @@ function zoom() {
 
 
 @pytest.mark.wall_clock
-@pytest.mark.flaky(reruns=2)
 @needs_chromium
 def test_it_draws_in_a_browser_without_errors(made: tuple[Path, dict], tmp_path: Path) -> None:
     page = tmp_path / "probed.html"

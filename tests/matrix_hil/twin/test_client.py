@@ -19,7 +19,7 @@ from matrix_hil.virtual.unreal import commands as scene_commands
 from sim.errors import LunarError
 from sim.terrain.height_field import HeightField
 
-pytestmark = [pytest.mark.wall_clock, pytest.mark.flaky(reruns=2)]
+pytestmark = pytest.mark.wall_clock
 
 QUICK = TwinConfig(deadline=0.4, timeout=0.6, retry=0.02, period=0.0)
 

@@ -254,7 +254,6 @@ FOCUS = """(() => {
 
 @pytest.mark.timeout(480)  # 7 s, minutes on a machine that is busy with a training
 @pytest.mark.wall_clock
-@pytest.mark.flaky(reruns=2)
 @needs_chromium
 def test_sliders_and_keys_in_a_browser_move_the_robot(session: Session, tmp_path: Path) -> None:
     controls = session.page.controls

@@ -20,6 +20,7 @@ from rclpy.executors import Executor, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
+from rclpy.timer import Timer
 
 from policy.runtime.notify import notify
 from sim.errors import LunarError
@@ -81,6 +82,8 @@ class Diagnosed:
                 descriptor.floating_point_range = [FloatingPointRange(from_value=p.range[0], to_value=p.range[1])]
             self.declare_parameter(p.name, p.default, descriptor)
         self.steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.simulated: bool = self.value("use_sim_time")
+        """Whether the node lives by /clock."""
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", RELIABLE)
         self.create_timer(1.0, self.diagnose, clock=self.steady)
 
@@ -91,6 +94,14 @@ class Diagnosed:
     def value(self, name: str) -> Any:
         """A parameter's value."""
         return self.get_parameter(name).value
+
+    def now(self) -> float:
+        """s, the host's monotonic clock or with ``use_sim_time`` /clock."""
+        return self.get_clock().now().nanoseconds * 1e-9 if self.simulated else time.monotonic()
+
+    def timer(self, period: float, work: Callable[[], None]) -> Timer:
+        """Do ``work`` every ``period`` s of ``now``."""
+        return self.create_timer(period, work, clock=self.get_clock() if self.simulated else self.steady)
 
     def configured(self, config: type) -> Any:
         """A config whose ``limits`` are among the parameters. Raises LunarError when their values do not fit."""
@@ -145,10 +156,6 @@ class ManagedNode(Diagnosed, LifecycleNode):
 
     def release(self) -> None:
         """Close what ``configure`` opened; may be called when ``configure`` failed half-way."""
-
-    def now(self) -> float:
-        """s, the host's monotonic clock."""
-        return time.monotonic()
 
     def keep(self, destroy: Callable[[Any], object], thing: Any) -> Any:
         """Destroy a publisher, service, timer ... at cleanup, or at deactivation when made by ``activate``."""

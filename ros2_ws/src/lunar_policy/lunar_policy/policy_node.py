@@ -39,7 +39,6 @@ class PolicyNode(ManagedNode):
     def __init__(self) -> None:
         super().__init__("policy_node")
         self._controller: PolicyController | None = None
-        self._simulated = False
         self._command = INACTIVE
         self._due = 0.0
         self._lateness: list[float] = []
@@ -59,7 +58,7 @@ class PolicyNode(ManagedNode):
         card = policy.card
         if card.robot != robot:
             raise LunarError(f"policy {folder} is for robot '{card.robot}', this robot is '{robot}'")
-        self._simulated = self.value("use_sim_time")
+        self.simulated = self.value("use_sim_time")
         controller = self._controller = PolicyController(policy, self.configured(ControllerConfig))
 
         def on_joint_state(m: JointState) -> None:
@@ -97,9 +96,7 @@ class PolicyNode(ManagedNode):
         controller = self._controller
         controller.activate()
         self._due = self.now() + controller.period
-        clock = self.get_clock() if self._simulated else self.steady
-        step = self.create_timer(controller.period, lambda: self._step(controller), clock=clock)
-        self.keep(self.destroy_timer, step)
+        self.keep(self.destroy_timer, self.timer(controller.period, lambda: self._step(controller)))
 
     def deactivate(self) -> None:
         """Leave the joints damped."""
@@ -129,10 +126,6 @@ class PolicyNode(ManagedNode):
         if late:
             return Health(WARN, f"{summary}: a control step came a whole period late", values)
         return Health(OK, summary, values)
-
-    def now(self) -> float:
-        """s, of the monotonic clock or of /clock."""
-        return self.get_clock().now().nanoseconds * 1e-9 if self._simulated else time.monotonic()
 
     def _step(self, controller: PolicyController) -> None:
         now, begin = self.now(), time.monotonic()

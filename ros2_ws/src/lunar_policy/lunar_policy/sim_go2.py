@@ -7,7 +7,6 @@ head and mode only.
 from __future__ import annotations
 
 import sys
-import time
 
 from unitree_go.msg import LowCmd, LowState
 
@@ -24,7 +23,6 @@ class SimGo2(SimulatedRobot):
         self._message = LowState()
         self._state = self.create_publisher(LowState, "lowstate", STREAM)
         self.create_subscription(LowCmd, "lowcmd", self._on_command, 10)
-        self._began = time.monotonic()
         self._refused = ""
         self.limp()
 
@@ -38,7 +36,7 @@ class SimGo2(SimulatedRobot):
             robot.angular_velocity,
             robot.specific_force,
             robot.foot_force,
-            tick=round((time.monotonic() - self._began) * 1e3),
+            tick=round(self.time * 1e3),
         )
         self._state.publish(self._message)
 

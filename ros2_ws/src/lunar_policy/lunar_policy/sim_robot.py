@@ -1,7 +1,7 @@
 """A simulated Go2 in lunar gravity in a robot's place: publishes JointState and Imu at 200 Hz, obeys RobotCommand.
 
-For trying the policy node without hardware. Needs the package ``lunar[sim]``. Its time is that of the physics, which it
-publishes on /clock, and stamps carry it; the true pose of the base is on ``base_pose``.
+For trying the policy node without hardware. Needs the package ``lunar[sim]``. Stamps are the time of its physics; the
+true pose of the base is on ``base_pose``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import sys
 from geometry_msgs.msg import PoseStamped
 from matrix_msgs.msg import RobotCommand
 from rclpy.qos import qos_profile_sensor_data
-from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Imu, JointState
 
 from lunar_policy.simulated import SimulatedRobot, run
@@ -26,14 +25,11 @@ class SimRobot(SimulatedRobot):
         self._joints = self.create_publisher(JointState, "joint_states", qos_profile_sensor_data)
         self._imu = self.create_publisher(Imu, "imu", qos_profile_sensor_data)
         self._pose = self.create_publisher(PoseStamped, "base_pose", qos_profile_sensor_data)
-        self._clock_topic = self.create_publisher(Clock, "/clock", 10)
         self.create_subscription(RobotCommand, "robot_command", lambda m: self.command(m.targets, m.kp, m.kd), 10)
 
     def publish(self) -> None:
-        """Joint states, IMU, pose, and the time of it all."""
-        robot, clock = self.robot, Clock()
-        stamp = clock.clock
-        stamp.sec, stamp.nanosec = divmod(round(self.time * 1e9), 1_000_000_000)
+        """Joint states, IMU and pose."""
+        robot, stamp = self.robot, self.stamp
         joints = JointState(name=JOINT_NAMES, position=robot.joint_position, velocity=robot.joint_velocity)
         joints.header.stamp = stamp
         imu = Imu()
@@ -50,7 +46,6 @@ class SimRobot(SimulatedRobot):
         self._joints.publish(joints)
         self._imu.publish(imu)
         self._pose.publish(pose)
-        self._clock_topic.publish(clock)  # last: who steps at this time has the state of it
 
 
 def main() -> int:

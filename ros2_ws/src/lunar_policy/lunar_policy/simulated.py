@@ -1,4 +1,4 @@
-"""A simulated Go2 on the Moon in wall time, in a robot's place: what ``sim_robot`` and ``sim_go2`` share.
+"""A simulated Go2 on the Moon in a robot's place: what ``sim_robot`` and ``sim_go2`` share.
 
 Needs the package ``lunar[sim]``.
 """
@@ -10,21 +10,29 @@ from collections.abc import Callable
 
 import numpy as np
 import rclpy
-from rcl_interfaces.msg import ParameterDescriptor
+from builtin_interfaces.msg import Time as TimeMessage
+from rcl_interfaces.msg import FloatingPointRange, ParameterDescriptor
 from rclpy.clock import Clock, ClockType
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
+from rosgraph_msgs.msg import Clock as ClockMessage
 
 from sim.physics.scene import PhysicsConfig
 from sim.physics.single import SingleRobot
 from sim.spec.gravity import MOON
 
 DAMPING = 2.0  # N*m*s/rad
-CATCH_UP = 0.05  # s made up for at once when the machine was busy; time that is lost beyond that stays lost
+CATCH_UP = 0.02  # s, made up for at once when the machine was busy: no more than a policy's period
+SLACK = 0.01  # s that a command may be late
+PATIENCE = 1.0  # s of wall time that physics waits for the next command; then whoever sent them is taken to have ended
 
 
 class SimulatedRobot(Node):
-    """MuJoCo at the pace of the wall clock. Like a robot's own driver it goes limp when commands stop coming.
+    """MuJoCo at a pace of the wall clock, or slower: its time is on /clock, and it waits for who commands it.
+
+    Each step is published and little is made up for, so that /clock makes no leaps. While
+    commands come it never gets ahead of them: a busy computer runs robot and policy in slow motion. Like a robot's own
+    driver it goes limp when they stop coming.
 
     Args:
         name: of the node.
@@ -36,12 +44,19 @@ class SimulatedRobot(Node):
         super().__init__(name)
         text = ParameterDescriptor(description="m/s^2. Gravity.", read_only=True)
         gravity = self.declare_parameter("gravity", MOON, text).value
+        text = ParameterDescriptor(description="s of physics per s of wall time, at most.", read_only=True)
+        text.floating_point_range = [FloatingPointRange(from_value=0.01, to_value=1.0)]
+        self._pace = self.declare_parameter("pace", 1.0, text).value
         self.robot = SingleRobot(PhysicsConfig(gravity=gravity, timestep=timestep))
         self._command_timeout = command_timeout
         self._commanded: float | None = None
+        self._interval = 0.0  # s of physics between the last two commands
+        self._heard = 0.0  # s of wall time of the last
         self._steps = 0
         self._due = time.monotonic()
-        self.create_timer(timestep, self._step, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._clock_message = ClockMessage()
+        self._clock_topic = self.create_publisher(ClockMessage, "/clock", 10)
+        self.create_timer(timestep / self._pace, self._step, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     @property
     def time(self) -> float:
@@ -54,23 +69,38 @@ class SimulatedRobot(Node):
 
     def command(self, targets: np.ndarray, kp: np.ndarray | float, kd: np.ndarray | float, torque: float = 0.0) -> None:
         """As ``SingleRobot.command``."""
-        self._commanded = self.time
+        self._interval = self.time - self._commanded if self._commanded is not None else self._command_timeout
+        self._commanded, self._heard = self.time, time.monotonic()
         self.robot.command(targets, kp, kd, torque)
 
     def limp(self) -> None:
         """Damping without stiffness."""
         self.robot.command(self.robot.joint_position, 0.0, DAMPING)
 
+    @property
+    def stamp(self) -> TimeMessage:
+        """``time`` for a message's header."""
+        seconds, nanoseconds = divmod(round(self.time * 1e9), 1_000_000_000)
+        return TimeMessage(sec=seconds, nanosec=nanoseconds)
+
     def _step(self) -> None:
-        if self._commanded is not None and self.time - self._commanded > self._command_timeout:
-            self.limp()
-        now = time.monotonic()
-        self._due = max(self._due, now - CATCH_UP)
-        while self._due <= now:
+        now, dt = time.monotonic(), self.robot.dt / self._pace
+        self._due = max(self._due, now - CATCH_UP / self._pace)
+        while self._due <= now and not self._waits(now):
+            if self._commanded is not None and self.time - self._commanded > self._command_timeout:
+                self.limp()
             self.robot.step()
             self._steps += 1
-            self._due += self.robot.dt
-        self.publish()
+            self._due += dt
+            self.publish()
+            self._clock_message.clock = self.stamp
+            self._clock_topic.publish(self._clock_message)  # last: who steps at this time has the state of it
+
+    def _waits(self, now: float) -> bool:
+        """Whether the next command is due and may still come."""
+        if self._commanded is None or self.time - self._commanded > self._command_timeout:
+            return False
+        return self.time - self._commanded >= self._interval + SLACK and now - self._heard < PATIENCE
 
 
 def run(make: Callable[[], SimulatedRobot]) -> int:

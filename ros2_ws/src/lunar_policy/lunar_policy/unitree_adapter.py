@@ -52,7 +52,7 @@ class UnitreeAdapter(Diagnosed, Node):
         self._motors = self.create_publisher(LowCmd, "lowcmd", 10)
         self.create_subscription(LowState, "lowstate", self._on_state, STREAM)
         self.create_subscription(RobotCommand, "robot_command", self._on_command, 10)
-        self.create_timer(1.0 / self.value("rate"), self._repeat, clock=self.steady)
+        self.timer(1.0 / self.value("rate"), self._repeat)
 
     def health(self) -> Health:
         """Whether the motors are engaged, and what passed."""
@@ -72,7 +72,7 @@ class UnitreeAdapter(Diagnosed, Node):
 
     def _on_state(self, message: LowState) -> None:
         reading = read_low_state(message)
-        if not self._guard.on_state(reading.joint_position, reading.tick, time.monotonic()):
+        if not self._guard.on_state(reading.joint_position, reading.tick, self.now()):
             self._counts["repeated states"] += 1
             return
         self._counts["states"] += 1
@@ -96,12 +96,12 @@ class UnitreeAdapter(Diagnosed, Node):
         self._counts["commands"] += 1
         command = JointCommand(message.targets, message.kp, message.kd, message.mode)
         alone = self.value("allow_other_publishers") or self.count_publishers(self._motors.topic_name) <= 1
-        self._guard.on_command(command, time.monotonic(), alone)
+        self._guard.on_command(command, self.now(), alone)
         self._repeat()
 
     def _repeat(self) -> None:
         if self._guard.started:
-            self._send(self._guard.motors(time.monotonic()))
+            self._send(self._guard.motors(self.now()))
         if self._guard.reason != self._reason:
             self._reason = self._guard.reason
             if self._reason:

@@ -16,7 +16,7 @@ from std_srvs.srv import Trigger
 from matrix_bridge.node import ERROR, OK, WARN, BridgeNode, Health, Parameter, run
 from matrix_bridge.places import port_of, rig_setup
 from matrix_hil.bringup.tables import MACHINES
-from matrix_hil.link import DEVICES, PollThread
+from matrix_hil.link import DEVICES, HostClock, PollThread
 from matrix_hil.link.calibration import Calibration, misfitting
 from matrix_hil.link.watch import WatchedDevice
 from matrix_hil.log import FootContacts, ImuSample, JointSample
@@ -64,7 +64,7 @@ class DriverNode(BridgeNode):
         if not self.value("timeout") < watchdog:
             raise LunarError(f"timeout is {self.value('timeout')} s; it must be below the {machine}'s own {watchdog} s")
         device = driver(cfg, machine, port_of(machine, cfg))
-        device.clock = self.now
+        device.clock = self.clock = HostClock(cfg.pace)
         self._stack.enter_context(device)
         self._watched = WatchedDevice(device, self.value("timeout"))
         self._publish = self._publisher_of(machine, lunar_weight(cfg.sync.mass))
@@ -90,8 +90,8 @@ class DriverNode(BridgeNode):
         watched = self._watched
         assert watched is not None
         watched.device.connect()
-        poll = self.guarded(lambda _: self._poll(watched))
-        self._threads.enter_context(PollThread(self.role, poll, watched.device.poll_period))
+        poll = self.guarded(lambda now: self._poll(watched, now))
+        self._threads.enter_context(PollThread(self.role, poll, watched.device.poll_period, self.clock))
 
     def deactivate(self) -> None:
         """Stop polling, say the safe command and close the port."""
@@ -122,8 +122,7 @@ class DriverNode(BridgeNode):
             return Health(WARN, "no commands: the machine is held safe", values)
         return Health(OK, "states come" if age < 1.0 else "no states", values)
 
-    def _poll(self, watched: WatchedDevice) -> None:
-        now = self.now()
+    def _poll(self, watched: WatchedDevice, now: float) -> None:
         with self._lock:
             fresh = watched.poll(now)
             state = watched.device.state

@@ -17,9 +17,11 @@ from typing import Any
 from lunar_policy import node
 from lunar_policy.node import ERROR, OK, WARN, Health, ManagedNode, Parameter
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
+from rclpy.timer import Timer
 
 from matrix_bridge.graph import GRAPH
 from matrix_bridge.qos import PROFILES
+from matrix_hil.link import HostClock
 from matrix_hil.link.threads import ordinary_time, real_time
 from matrix_hil.log.topics import Codec
 
@@ -32,7 +34,7 @@ __all__ = ["ERROR", "OK", "WARN", "BridgeNode", "Health", "Parameter", "message_
 
 
 class BridgeNode(ManagedNode):
-    """A node of the rig. Its time is the host's monotonic clock; stamps are Unix time.
+    """A node of the rig. Its time is the host's monotonic clock at the configuration's pace; stamps are Unix time.
 
     A rig is real: ``use_sim_time`` is refused.
     """
@@ -47,6 +49,8 @@ class BridgeNode(ManagedNode):
         super().__init__(name)
         self.role = name
         """Name of the node in ``graph``, whatever it is renamed to."""
+        self.clock = HostClock()
+        """The rig's; ``configure`` sets its pace."""
         self.epoch = _epoch()
         """Unix time in ns of zero of the monotonic clock."""
 
@@ -54,6 +58,14 @@ class BridgeNode(ManagedNode):
     def part(self) -> str:
         """Whether the node is at work."""
         return "active" if self.active else "inactive"
+
+    def now(self) -> float:
+        """s of the rig's clock."""
+        return self.clock()
+
+    def timer(self, period: float, work: Callable[[], None]) -> Timer:
+        """Do ``work`` every ``period`` s of ``now``."""
+        return super().timer(period / self.clock.pace, work)
 
     def codec(self, topic: str) -> Codec:
         """What turns the dataclasses of a topic of the graph into bytes and back; times on the monotonic clock."""

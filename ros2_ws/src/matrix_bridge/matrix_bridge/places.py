@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from matrix_hil.config import EMULATED, HilConfig
+from matrix_hil.run.start_check import check_pace
 from sim.config import parse
 from sim.errors import LunarError
 
@@ -33,11 +34,12 @@ def rig_setup(file: str, rig: str) -> HilConfig:
     """As ``rig_config``, for a ``virtual`` rig with every machine emulated, for a ``serial`` one with none.
 
     Raises:
-        LunarError: a machine of a serial rig has no port.
+        LunarError: a machine of a serial rig has no port, or the rig a pace that real machines do not keep.
     """
     cfg = rig_config(file)
     if rig == "virtual":
         return replace(cfg, **{name: replace(getattr(cfg, name), port=EMULATED) for name in cfg.ports})
+    check_pace(cfg)
     for name, port in cfg.ports.items():
         if port == EMULATED:
             raise LunarError(f"{name}.port is 'emulated'; name its port in the configuration, or set rig to virtual")

@@ -9,6 +9,7 @@ from matrix_bridge.graph import GRAPH
 from matrix_bridge.node import ERROR, OK, WARN, BridgeNode, Health, Parameter, run
 from matrix_bridge.places import rig_config
 from matrix_bridge.qos import RECORD, RECORD_STATE
+from matrix_hil.link import HostClock
 from matrix_hil.log import Recorder
 from matrix_hil.run.run_log import attachments, log_folder
 from sim.errors import LunarError
@@ -31,6 +32,7 @@ class RecorderNode(BridgeNode):
     def configure(self) -> None:
         """Open the log and listen."""
         cfg = rig_config(self.value("config"))
+        self.clock = HostClock(cfg.pace)
         try:
             kept = attachments(cfg, self.value("policy") or cfg.policy)
         except OSError as error:

@@ -22,7 +22,7 @@ from matrix_bridge.places import port_of, rig_setup
 from matrix_bridge.publish import TopicLog
 from matrix_bridge.remote import RemoteDevice
 from matrix_hil.config import EMULATED
-from matrix_hil.link import DEVICES
+from matrix_hil.link import DEVICES, HostClock
 from matrix_hil.messages import TwinPatch, malformed
 from matrix_hil.rig import Rig, leave_safe, open_rig
 from matrix_hil.run.clocks import drive
@@ -59,6 +59,7 @@ class SyncNode(BridgeNode):
     def configure(self) -> None:
         """Load the policy, then open every line."""
         cfg = rig_setup(self.value("config"), self.value("rig"))
+        self.clock = HostClock(cfg.pace)
         if not self.value("policy"):
             raise LunarError("parameter 'policy' is empty; give a policy's folder or the name of one in the zoo")
         if self.value("drivers") not in ("inline", "nodes"):
@@ -74,7 +75,7 @@ class SyncNode(BridgeNode):
                 backlog=_BACKLOG,
                 ground=lambda *_: self._patch,
                 operated=True,
-                began=0.0,
+                clock=self.clock,
                 ports=virtual,
                 remote=None if inline else {name: RemoteDevice(self, name) for name in DEVICES},
                 refuse=False,

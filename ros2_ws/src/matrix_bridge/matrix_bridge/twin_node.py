@@ -10,6 +10,7 @@ import numpy as np
 
 from matrix_bridge.node import OK, WARN, BridgeNode, Health, Parameter, run
 from matrix_bridge.places import rig_config
+from matrix_hil.link import HostClock
 from matrix_hil.run.ground import reachable
 from matrix_hil.twin import TwinClient
 
@@ -35,6 +36,7 @@ class TwinNode(BridgeNode):
     def configure(self) -> None:
         """Connect and calibrate."""
         cfg = rig_config(self.value("config"))
+        self.clock = HostClock(cfg.pace)
         twin = self._stack.enter_context(reachable(cfg))
         self._client = self._stack.enter_context(TwinClient(twin, self.now))
         self._place = (self.now(), np.array([cfg.sync.start_x, cfg.sync.start_y]))
@@ -43,7 +45,7 @@ class TwinNode(BridgeNode):
 
     def activate(self) -> None:
         """Start to look."""
-        self.keep(self.destroy_timer, self.create_timer(1.0 / self.value("rate"), self._look, clock=self.steady))
+        self.keep(self.destroy_timer, self.timer(1.0 / self.value("rate"), self._look))
 
     def release(self) -> None:
         """Disconnect."""

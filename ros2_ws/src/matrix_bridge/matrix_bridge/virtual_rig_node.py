@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 from matrix_bridge.node import ERROR, OK, BridgeNode, Health, Parameter, run
 from matrix_bridge.places import lines, rig_config
-from matrix_hil.link import PollThread
+from matrix_hil.link import HostClock, PollThread
 from matrix_hil.log import Pose
 from matrix_hil.virtual.rig import VirtualMachines
 
@@ -30,8 +30,9 @@ class VirtualRigNode(BridgeNode):
     def configure(self) -> None:
         """Make machines and links."""
         cfg = rig_config(self.value("config"))
+        self.clock = HostClock(cfg.pace)
         self._machines = VirtualMachines(cfg, cfg.seed)
-        self._machines.on_wall(self.now)
+        self._machines.on_wall(self.clock)
         self._lines.enter_context(lines(self._machines.ports))
         self._pose = self.sender("rig/base_pose")
 
@@ -39,8 +40,8 @@ class VirtualRigNode(BridgeNode):
         """Start physics and firmware."""
         machines = self._machines
         assert machines is not None
-        self._threads.enter_context(PollThread("virtual-rig", self.guarded(machines.poll), machines.tick))
-        self.keep(self.destroy_timer, self.create_timer(1.0 / self.value("truth_rate"), self._show, clock=self.steady))
+        self._threads.enter_context(PollThread("virtual-rig", self.guarded(machines.poll), machines.tick, self.clock))
+        self.keep(self.destroy_timer, self.timer(1.0 / self.value("truth_rate"), self._show))
 
     def deactivate(self) -> None:
         """Stop time; the lines stay open and silent."""
