@@ -230,8 +230,8 @@ def test_real_machines_without_a_calibration_are_not_armed(
         machines.on_wall(time.monotonic)
         ports = {name: {"port": port} for name, port in machines.ports.items()}
         missing = {"calibration": {"file": str(tmp_path / "none.json")}}
-        most = {name: OUTER[name][1] for name in PATIENCE}
-        config = changed(patient, tmp_path, pace=1.0, safety=most, **ports, **missing)  # no real rig is allowed more patience
+        most = {name: OUTER[name][1] for name in PATIENCE}  # no real rig is allowed more patience
+        config = changed(patient, tmp_path, pace=1.0, safety=most, **ports, **missing)
         start("inline", "sync", config=config, rig="serial")
         seen = operate(
             {"hear": "treadmill/state"},
