@@ -105,7 +105,7 @@ class SerialDevice(Generic[S, C]):
         if self._serial is not None:
             return
         try:
-            self._serial = serial.serial_for_url(
+            opened = serial.serial_for_url(
                 self.port, baudrate=self.baud, timeout=0, write_timeout=self._write_timeout, exclusive=True
             )
         except (serial.SerialException, OSError, ValueError) as error:
@@ -114,6 +114,7 @@ class SerialDevice(Generic[S, C]):
                 f" programs that use the port, or set {self.spec.name}.port to 'emulated'"
             ) from None
         self._clear()
+        self._serial = opened
 
     def leave_safe(self) -> None:
         """Write the safe command without waiting for it to leave; the last thing that is said before ``disconnect``."""
@@ -201,8 +202,14 @@ class SerialDevice(Generic[S, C]):
     def reset(self) -> None:
         """Let the next ``poll`` ask the device to clear latched faults whose cause has gone. Drops a queued command.
 
-        A device that was restarted is heard again from its next frame on.
+        A device that was restarted is heard again from its next frame on; a line that died is opened anew if its port
+        is there again, else ``stats`` says why it is not.
         """
+        if self._error and self._serial is None:
+            try:
+                self.connect()
+            except LunarError as error:
+                self._error = str(error)
         self._pending = None
         self._silent = False
         self._reset_wanted = True

@@ -110,6 +110,39 @@ def test_an_imu_without_orientation_is_refused(policy_folder: Path, start_node: 
     assert stop(node) == 0
 
 
+def test_two_policies_on_one_robot_both_go_limp(policy_folder: Path, start_node: Callable, probe: Callable) -> None:
+    nodes = [start_node(policy_folder, *LIMITS)]
+    probe([START])
+    nodes.append(start_node(policy_folder, *LIMITS))
+    record = probe([{"name": "both", "seconds": 60, "until": "damp"}, {"name": "after", "seconds": 1.5}])
+    assert modes(record["after"]) == ["damp"]
+    assert any("commands this robot too" in d["message"] for d in record["after"]["diagnostics"])
+    assert [stop(node) for node in nodes] == [0, 0]
+
+
+def test_a_command_of_another_type_is_named_and_a_stamped_one_can_be_asked_for(
+    policy_folder: Path, start_node: Callable, probe: Callable, tmp_path: Path
+) -> None:
+    node = start_node(policy_folder, *LIMITS)
+    stamped = {"stamped": [0.4, -0.1, 0.2]}
+    record = probe([START, {"name": "drive", "seconds": 2.5, **stamped}])
+    assert record["drive"]["diagnostics"][-1]["command"].startswith("0.000 0.000 0.000")
+    assert stop(node) == 0
+    assert "publishes geometry_msgs/msg/TwistStamped, which is not heard here" in (tmp_path / "node.log").read_text()
+    node = start_node(policy_folder, *LIMITS, "-p", "stamped_cmd_vel:=true")
+    record = probe([START, {"name": "drive", "seconds": 30, **stamped, "command": "0.400 -0.100 0.200"}])
+    assert record["drive"]["diagnostics"][-1]["command"].startswith("0.400 -0.100 0.200")
+    assert stop(node) == 0
+
+
+def test_an_imu_in_another_frame_is_refused(policy_folder: Path, start_node: Callable, probe: Callable) -> None:
+    node = start_node(policy_folder, *LIMITS, "-p", "imu_frame:=base_link")
+    record = probe([{"name": "refuse", "seconds": 15, "until": "hold"}, {"name": "told", "seconds": 1.5}])
+    assert modes(record["told"]) == ["hold"]
+    assert any("not in imu_frame 'base_link'" in d["message"] for d in record["told"]["diagnostics"])
+    assert stop(node) == 0
+
+
 def test_a_lifecycle_manager_can_stop_and_start_it(policy_folder: Path, start_node: Callable, probe: Callable) -> None:
     node = start_node(policy_folder, *LIMITS, "-p", "autostart:=false")
     up = ["configure", "activate"]
