@@ -30,7 +30,7 @@ except ImportError:  # before ROS 2 Kilted
 from policy.runtime.unitree import from_message, low_cmd, read_low_state, to_message, why_refused
 
 HIGHER = [0.0, 0.75, -1.5] * 4  # rad, a stance with longer legs than the one it starts in
-LONGEST = 60.0  # s
+LONGEST = 300.0  # s
 STREAM = QoSProfile(depth=50, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 
