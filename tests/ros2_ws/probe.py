@@ -5,8 +5,8 @@ Usage: ``probe.py PHASES RESULT``, PHASES a JSON list such as
 ``none`` (no message), ``no_orientation`` or ``fallen``; ``"stamped": [0.4, 0, 0.1]`` sends cmd_vel as TwistStamped. A
 phase with ``"until": MODE`` ends early at the first command in that mode, one with ``"states": N`` when so many joint
 states have come, one with ``"simulated": S`` when the stamps of the base's poses span so many seconds, one with
-``"command": TEXT`` when diagnostics tell a command that begins so; ``"transitions": ["configure", "activate"]`` drives
-the node's lifecycle when the phase begins.
+``"says": TEXT`` when a message or a command in diagnostics contains it; ``"transitions": ["configure", "activate"]``
+drives the node's lifecycle when the phase begins.
 RESULT gets ``{name: {"commands": [...], "trajectories": [...], "diagnostics": [...], "transitions": [true, ...],
 "joint_states": [...], "upright": [...], "base": [[s, m], ...]}}``, the last three from whoever publishes state: joints,
 cosine of the tilt, and height of the base over its stamp; each command has the newest of those stamps, ``simulated``.
@@ -133,9 +133,8 @@ def ended(phase: dict, seen: dict) -> bool:
     enough = len(seen["joint_states"]) >= phase.get("states", float("inf"))
     stamps = [stamp for stamp, _ in seen["base"]]
     long = stamps and stamps[-1] - stamps[0] >= phase.get("simulated", float("inf"))
-    told = [d.get("command", "") for d in seen["diagnostics"]]
-    driven = "command" in phase and any(text.startswith(phase["command"]) for text in told)
-    return bool(reached or enough or long or driven)
+    said = "says" in phase and any(phase["says"] in f"{d['message']} {d.get('command')}" for d in seen["diagnostics"])
+    return bool(reached or enough or long or said)
 
 
 def make_imu(kind: str, stamp: object) -> Imu:

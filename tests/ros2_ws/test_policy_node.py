@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -110,11 +112,18 @@ def test_an_imu_without_orientation_is_refused(policy_folder: Path, start_node: 
     assert stop(node) == 0
 
 
-def test_two_policies_on_one_robot_both_go_limp(policy_folder: Path, start_node: Callable, probe: Callable) -> None:
+def test_two_policies_on_one_robot_both_go_limp(
+    policy_folder: Path, start_node: Callable, probe: Callable, tmp_path: Path
+) -> None:
     nodes = [start_node(policy_folder, *LIMITS)]
-    probe([START])
-    nodes.append(start_node(policy_folder, *LIMITS))
-    record = probe([{"name": "both", "seconds": 120, "until": "damp"}, {"name": "after", "seconds": 1.5}])
+    both = {"name": "both", "seconds": 120, "says": "commands this robot too"}
+    phases = [START, both, {"name": "after", "seconds": 1.5}]
+    with ThreadPoolExecutor() as pool:
+        playing = pool.submit(probe, phases)
+        while "]: run" not in (tmp_path / "node.log").read_text() and not playing.done():
+            time.sleep(0.05)
+        nodes.append(start_node(policy_folder, *LIMITS))
+        record = playing.result()
     assert modes(record["after"]) == ["damp"]
     assert any("commands this robot too" in d["message"] for d in record["after"]["diagnostics"])
     assert [stop(node) for node in nodes] == [0, 0]
@@ -130,7 +139,7 @@ def test_a_command_of_another_type_is_named_and_a_stamped_one_can_be_asked_for(
     assert stop(node) == 0
     assert "publishes geometry_msgs/msg/TwistStamped, which is not heard here" in (tmp_path / "node.log").read_text()
     node = start_node(policy_folder, *LIMITS, "-p", "stamped_cmd_vel:=true")
-    record = probe([START, {"name": "drive", "seconds": 120, **stamped, "command": "0.400 -0.100 0.200"}])
+    record = probe([START, {"name": "drive", "seconds": 120, **stamped, "says": "0.400 -0.100 0.200"}])
     assert record["drive"]["diagnostics"][-1]["command"].startswith("0.400 -0.100 0.200")
     assert stop(node) == 0
 
