@@ -67,7 +67,9 @@ def run(cfg: HilConfig, console: Console | None = None) -> dict[str, Any]:
 
             live = stack.enter_context(LiveView(cfg.rig, cfg.sync.heading, cfg.live_port, cfg.panel))
             keyboard = stack.enter_context(Keyboard())
-            console.print(f"{'panel' if cfg.panel else 'live'}: {live.url}" + (f", {HELP}" if keyboard.present else ""))
+            console.print(f"{'panel' if cfg.panel else 'live'}: {live.url}", soft_wrap=True)
+            if keyboard.present:
+                console.print(HELP)
         progress = stack.enter_context(_status(console) if cfg.panel else _progress(console, cfg.plan))
         rig = stack.enter_context(open_rig(cfg, record=record, operated=cfg.panel, clock=clock, show=console.print))
         loop, log, devices = rig.loop, rig.log, rig.devices

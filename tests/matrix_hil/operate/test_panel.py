@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-import os
-import pty
-import termios
 import threading
-import tty
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +20,6 @@ from matrix_hil.log import read_log
 from matrix_hil.messages import MachineStates
 from matrix_hil.operate import cli as hil
 from matrix_hil.operate.gauges import readings, to_html
-from matrix_hil.operate.keyboard import Keyboard
 from matrix_hil.operate.panel import (
     HELD,
     HOLD_TIME,
@@ -315,36 +309,7 @@ def test_the_desk_gives_the_newest_whole_gauges() -> None:
     assert desk.presses() == [order not in HELD for order in ORDERS] and desk.holds() == [1] * len(HELD)
 
 
-# ---- keyboard, pace, browser --------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def terminal() -> Iterator[tuple[int, int]]:
-    master, slave = pty.openpty()
-    try:
-        yield master, slave
-    finally:
-        os.close(master)
-        os.close(slave)
-
-
-def test_keys_come_one_by_one_and_the_terminal_is_left_as_it_was(terminal: tuple[int, int]) -> None:
-    master, slave = terminal
-    before = termios.tcgetattr(slave)
-    with Keyboard(slave) as keyboard:
-        assert keyboard.present and keyboard.pressed() == ""
-        os.write(master, b"ae")
-        keys: list[str] = []
-        until(lambda: keys.append(keyboard.pressed()) or "".join(keys) == "ae", 5.0)
-        local = termios.tcgetattr(slave)[tty.LFLAG]
-        assert local & termios.ISIG and not local & termios.ICANON, "Ctrl-C stays Ctrl-C; no Enter is needed"
-    assert termios.tcgetattr(slave) == before
-    assert keyboard.pressed() == ""
-
-
-def test_without_a_terminal_there_are_no_keys(tmp_path: Path) -> None:
-    with open(tmp_path / "file", "w+") as file, Keyboard(file.fileno()) as keyboard:
-        assert not keyboard.present and keyboard.pressed() == ""
+# ---- pace, browser ------------------------------------------------------------------------------------------------
 
 
 def test_pace_waits_for_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,9 +21,9 @@ from websockets.typing import Subprotocol
 
 from sim.errors import LunarError
 from sim.view import server as view
-from sim.view.guard import permitted, refusal
+from sim.view.guard import BEAT_PERIOD, permitted, refusal
 from sim.view.server import PrivateServer, close_server, open_server
-from tests.browser import until
+from tests.browser import needs_chromium, open_tab, until
 
 TOKEN = "t0ken"
 
@@ -179,3 +181,23 @@ def test_signs_of_life_are_the_browsers(server: PrivateServer) -> None:
     until(lambda: not server.get_clients())
     urllib.request.urlopen(beat).close()
     assert server.guard.beats == 1
+
+
+@pytest.mark.wall_clock
+@needs_chromium
+def test_a_tab_lives_until_it_is_frozen_or_closed(server: PrivateServer, tmp_path: Path) -> None:
+    def beats_in(seconds: float) -> int:
+        before = server.guard.beats
+        time.sleep(seconds)
+        return server.guard.beats - before
+
+    assert beats_in(1.0) == 0
+    with open_tab(server.url, tmp_path) as tab:
+        until(lambda: server.guard.beats >= 3)
+        tab.call("Page.setWebLifecycleState", state="frozen")
+        until(lambda: beats_in(4 * BEAT_PERIOD) == 0)
+        tab.call("Page.setWebLifecycleState", state="active")
+        until(lambda: beats_in(2 * BEAT_PERIOD) > 0)
+        assert not tab.errors
+    until(lambda: not server.get_clients())
+    assert beats_in(4 * BEAT_PERIOD) == 0
