@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import rclpy
+from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseStamped
 from matrix_bridge.qos import COMMAND
@@ -61,6 +62,8 @@ class Operator:
         self.button = self.node.create_publisher(Bool, "estop", LATCHED)
         self.panels: dict[str, Any] = {}
         self.said: dict[str, str] = {}
+        self.rig_time = Time()
+        self.node.create_subscription(PlatformState, "platform/state", self._on_platform, qos_profile_sensor_data)
         take: list[tuple[str, type, Any, Any]] = [
             ("treadmill/state", TreadmillState, qos_profile_sensor_data, lambda m: m.speed),
             ("platform/state", PlatformState, qos_profile_sensor_data, lambda m: m.pose[2]),
@@ -76,6 +79,9 @@ class Operator:
         self.node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 50)
         self.executor = Executor()  # making one per message, as rclpy.spin_once does, takes a millisecond
         self.executor.add_node(self.node)
+
+    def _on_platform(self, message: PlatformState) -> None:
+        self.rig_time = message.header.stamp
 
     def _taker(self, topic: str, value: Any) -> Any:
         return lambda m: self.messages[topic].append([time.monotonic(), value(m)])
@@ -149,7 +155,7 @@ class Operator:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             command = PlatformCommand(pose=[0.0, 0.0, 0.15, 0.0, 0.0, 0.0], valid_for=1.0)
-            command.header.stamp = self.node.get_clock().now().to_msg()
+            command.header.stamp = self.rig_time  # of a rig in slow motion it is not this clock's
             command.header.frame_id = "mine"
             commands.publish(command)
             self.spin(0.01)
