@@ -127,7 +127,8 @@ class Panel:
         self._run_by_button = False
         self._beats = desk.beats() if desk else 0
         self._heard = -math.inf
-        self._attended = False  # a browser has shown the page since the rig was armed
+        self._silent = True  # no browser shows the page
+        self._attended = False  # one has since the rig was armed
         self._lateness: deque[float] = deque(maxlen=_LATEST)
         self._shown = -math.inf
 
@@ -170,7 +171,7 @@ class Panel:
         ready = set()
         for order, count in zip(HELD, holds, strict=True):
             button = self._buttons[order]
-            if button.step(count):
+            if button.step(count) and not self._silent:
                 ready.add(order)
             elif button.clicked:
                 self.message = f"{order}: keep the button down"
@@ -195,10 +196,10 @@ class Panel:
         wall, alive = self._clock(), self._page_lives()
         if (beats := self._desk.beats()) != self._beats:
             self._beats, self._heard = beats, wall
-        silent = wall - self._heard > PAGE_SILENCE
+        self._silent = wall - self._heard > PAGE_SILENCE
         armed = loop.supervisor.state in ("armed", "run", "hold")
-        self._attended = armed and (self._attended or not silent)
-        if armed and (not alive or (self._attended and silent)):
+        self._attended = armed and (self._attended or not self._silent)
+        if armed and (not alive or (self._attended and self._silent)):
             loop.estop(now)
             why = f"the page has been silent for {PAGE_SILENCE:g} s" if alive else "the process of the page has ended"
             self.message = f"estop: done, {why}"

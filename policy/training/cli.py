@@ -53,6 +53,7 @@ def run(cfg: TrainConfig, command: str) -> dict[str, Any]:
             a weight that is not finite; the last checkpoint stays.
     """
     cfg.check()
+    Card.from_json(json.loads(make_card(cfg, {}).text()), "of this training")  # or nothing could load its policy
     out = Path(cfg.out)
     if not cfg.resume or checkpoint.find(cfg.resume).parent.resolve() != out.resolve():
         refuse_used(out, cfg.overwrite, f"go on with --resume {out}, choose another --out")

@@ -30,7 +30,23 @@ def test_without_a_session_nobody_is_obeyed(gate: Any) -> None:
     assert not gate.admits("", OURS, 2, 0.0)
     gate.announce("key", STRANGER)
     assert not gate.admits("key", OURS, 3, 0.1)
-    assert gate.refused == {"other session": 3, "session of another node": 1}
+    assert gate.refused == {"other session": 3}
+
+
+def test_many_who_announce_sessions_displace_nobody(gate: Any) -> None:
+    gate.announce("key", OURS)
+    for n in range(1000):
+        gate.announce("key", f"stranger {n}".encode())
+    assert gate.admits("key", OURS, 1, 0.0)
+
+
+def test_a_node_that_the_graph_shows_late_is_known_then(monkeypatch: pytest.MonkeyPatch, gate: Any) -> None:
+    known: set[bytes] = set()
+    gate._is_supervisor = known.__contains__
+    gate.announce("key", OURS)
+    assert not gate.admits("key", OURS, 1, 0.0)
+    known.add(OURS)
+    assert gate.admits("key", OURS, 2, 0.005)
 
 
 def test_the_supervisor_is(gate: Any) -> None:

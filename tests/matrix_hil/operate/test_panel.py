@@ -181,6 +181,15 @@ def test_without_a_browser_the_keyboard_operates(operated: Operated) -> None:
     assert operated.state == "estop"
 
 
+def test_buttons_of_a_browser_that_gives_no_sign_of_life_move_nothing(operated: Operated) -> None:
+    operated.beating = False
+    operated.run(0.1 * PAGE_SILENCE + 0.1)
+    assert ask(operated, "page", "arm") == "idle"
+    operated.beating = True
+    operated.run(0.2)
+    assert ask(operated, "page", "arm") == "armed"
+
+
 @pytest.mark.parametrize("order", HELD)
 def test_a_click_moves_nothing(operated: Operated, order: str) -> None:
     if order == "run":

@@ -16,6 +16,8 @@ from rclpy.qos import QoSProfile
 from matrix_bridge.graph import GRAPH
 from matrix_bridge.node import BridgeNode, message_type
 
+_MOST = 20  # messages of a subscription per call: whoever floods a topic does not hold up the reader
+
 
 @dataclass(frozen=True)
 class Letter:
@@ -63,9 +65,13 @@ class Inbox:
     def take(self, topic: str) -> Iterator[Letter]:
         """What has come since the last call; what came twice, by two subscriptions, comes twice."""
         for subscription in self._subscriptions[topic]:
-            while True:
-                with subscription.handle:
-                    taken = subscription.handle.take_message(subscription.msg_type, self._raw[topic])
+            for _ in range(_MOST):
+                try:
+                    with subscription.handle:
+                        taken = subscription.handle.take_message(subscription.msg_type, self._raw[topic])
+                except RuntimeError as error:  # bytes that are no message
+                    self._owner.get_logger().warning(f"{topic}: {error}", throttle_duration_sec=1.0)
+                    continue
                 if taken is None:
                     break
                 message, info = taken

@@ -7,8 +7,11 @@ name: docs/safety.md.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable
+
+_MOST = 16  # publishers of sessions that are remembered
 
 
 class Gate:
@@ -26,19 +29,20 @@ class Gate:
         """Publisher that is obeyed; empty before the first command."""
         self._is_supervisor = is_supervisor
         self._lease = lease
-        self._key = self._next = ""
+        self._announced: dict[bytes, str] = {}  # newest last; whose node that is, the graph may say later
+        self._key = ""
         self._number = -1
-        self._heard = -float("inf")
+        self._heard = -math.inf
 
     def announce(self, key: str, sender: bytes) -> None:
-        """A session says that it begins. It does so once the present one has been silent."""
-        if self._is_supervisor(sender):
-            self._next = key
-        else:
-            self.refused["session of another node"] += 1
+        """A publisher says which session is its own."""
+        self._announced.pop(sender, None)
+        self._announced[sender] = key
+        if len(self._announced) > _MOST:
+            self._announced = {s: k for s, k in self._announced.items() if self._is_supervisor(s)}
 
     def admits(self, key: str, sender: bytes, number: int, now: float) -> bool:
-        """Whether a command is obeyed.
+        """Whether a command is obeyed. Another session begins with it once the present one has been silent.
 
         Args:
             key: of the session that it names.
@@ -46,14 +50,17 @@ class Gate:
             number: rises with every command of a publisher.
             now: s.
         """
-        if self._next and now - self._heard > self._lease:
-            self._key, self._next, self.sender, self._number = self._next, "", b"", -1
+        if key != self._key and now - self._heard > self._lease and self._is_announced(key):
+            self._key, self.sender, self._number = key, b"", -1
         why = self._objection(key, sender, number)
         if why:
             self.refused[why] += 1
             return False
         self.sender, self._number, self._heard = sender, number, now
         return True
+
+    def _is_announced(self, key: str) -> bool:
+        return any(own == key and self._is_supervisor(sender) for sender, own in self._announced.items())
 
     def _objection(self, key: str, sender: bytes, number: int) -> str:
         if not self._key or key != self._key:

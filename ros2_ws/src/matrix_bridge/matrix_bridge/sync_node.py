@@ -101,6 +101,7 @@ class SyncNode(BridgeNode):
         self._inbox = self.keep(Inbox.close, Inbox(self))
         self._inbox.listen("estop", PROFILES["any"], PROFILES["state"])  # also what was pressed before this node came
         self._inbox.listen("operator", PROFILES["any"])
+        self._pressed.clear()
         self._operators.clear()
         self.receive("twin/patch", self._on_patch)
         for name in ("arm", "run", "hold", "reset", "estop"):
