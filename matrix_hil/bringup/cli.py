@@ -7,8 +7,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from matrix_hil.bringup.runner import Runner
-from matrix_hil.bringup.tables import ARGUMENTS, TABLES, arguments_of
+from matrix_hil.bringup.runner import Runner, secured
+from matrix_hil.bringup.tables import ARGUMENTS, SECURE, TABLES, arguments_of
 from sim.errors import LunarError
 from sim.files import find_policy
 
@@ -63,7 +63,10 @@ def up(table: str, arguments: Mapping[str, str], ready_timeout: float = 30.0) ->
         if values.get(name):
             values[name] = str(Path(values[name]).resolve())
     processes = [p for p in TABLES[table] if p.only is None or values[p.only[0]] == p.only[1]]
-    return Runner(processes, values, ready_timeout, log=lambda line: print(f"lunar up: {line}", flush=True)).run()
+    base = secured(processes) if values.get(SECURE) == "true" else None
+    return Runner(
+        processes, values, ready_timeout, log=lambda line: print(f"lunar up: {line}", flush=True), base=base
+    ).run()
 
 
 def usage(table: str) -> str:
@@ -79,19 +82,23 @@ def usage(table: str) -> str:
 
 
 def pairs(argv: Sequence[str]) -> dict[str, str]:
-    """``--key value`` and ``--key=value`` as a dictionary.
+    """``--key value`` and ``--key=value`` as a dictionary; ``--secure`` alone is ``--secure true``.
 
     Raises:
         LunarError: something that is neither.
     """
     found: dict[str, str] = {}
-    rest = iter(argv)
-    for word in rest:
+    words = list(argv)
+    while words:
+        word = words.pop(0)
         key, equals, value = word.removeprefix("--").partition("=")
         if not word.startswith("--") or not key:
             raise LunarError(f"'{word}' is not understood; options are --key value")
-        try:
-            found[key] = value if equals else next(rest)
-        except StopIteration:
-            raise LunarError(f"--{key} needs a value") from None
+        if not equals and key == SECURE and (not words or words[0].startswith("--")):
+            value = "true"
+        elif not equals and not words:
+            raise LunarError(f"--{key} needs a value")
+        elif not equals:
+            value = words.pop(0)
+        found[key] = value
     return found

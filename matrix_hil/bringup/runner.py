@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from matrix_hil.bringup.tables import Process
+from matrix_hil.bringup.tables import SECURITY, Process
 from sim.config import ROOT
 from sim.errors import LunarError
 
@@ -71,12 +71,34 @@ def command_line(process: Process, arguments: Mapping[str, str], workspace: Path
     """
     executable = _built(workspace / "lib" / process.package / process.executable)
     line = [executable, "--ros-args", "-r", f"__node:={process.name}", "-r", f"__ns:={process.namespace}"]
+    if process.enclave:
+        line += ["--enclave", process.enclave]
     if process.parameters:
         line += ["--params-file", _built(workspace / "share/lunar_bringup/config" / process.parameters)]
     for name in process.arguments:
         if arguments[name]:  # without a value the node's own default counts
             line += ["-p", f"{name}:={arguments[name]}"]
     return line
+
+
+def secured(processes: Sequence[Process], base: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment with security on, once there are keys for all ``processes``.
+
+    Args:
+        processes: with enclaves.
+        base: variables to start from; this process's when absent.
+
+    Raises:
+        LunarError: the keystore is not named or lacks an enclave.
+    """
+    env = dict(os.environ if base is None else base)
+    how = "make it as docs/ros2.md says (Security)"
+    if not (store := env.get("ROS_SECURITY_KEYSTORE", "")):
+        raise LunarError(f"secure needs the variable ROS_SECURITY_KEYSTORE, the folder with the nodes' keys; {how}")
+    for process in processes:
+        if not (folder := Path(store, "enclaves", *process.enclave.split("/"))).is_dir() or not process.enclave:
+            raise LunarError(f"{folder} does not exist: there are no keys for {process.name}; {how}")
+    return env | SECURITY
 
 
 @dataclass
@@ -97,6 +119,7 @@ class Runner:
         ready_timeout: s that a lifecycle node may take until it is active.
         workspace: what ``ros2_ws/build.py`` installs.
         log: takes one line about what happens.
+        base: variables of the environment; this process's when absent.
     """
 
     def __init__(
@@ -106,11 +129,12 @@ class Runner:
         ready_timeout: float = 30.0,
         workspace: Path = WORKSPACE,
         log: Callable[[str], None] = print,
+        base: Mapping[str, str] | None = None,
     ) -> None:
         self.processes = processes
         self.ready_timeout = ready_timeout
         self.log = log
-        self._env = ros_environment(workspace)
+        self._env = ros_environment(workspace, base)
         self._lines = {p.name: command_line(p, arguments, workspace) for p in self.processes}
         self._children: list[_Child] = []
         self._stop = False

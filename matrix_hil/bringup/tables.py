@@ -35,6 +35,8 @@ class Process:
     """Whether everything stops when it ends."""
     finite: bool = False
     """Whether it ends by itself when its work is done; everything stops then too, and it is no failure."""
+    enclave: str = ""
+    """SROS 2 enclave in the shipped policy; empty where it has none. Without security it means nothing."""
 
 
 POLICY = Process(
@@ -55,8 +57,9 @@ MACHINES = ("platform", "treadmill", "counterweight", "tracker", "robot")
 def _bridge(name: str, executable: str, order: int, *arguments: str, **more: Any) -> Process:
     """A lifecycle node of the rig."""
     return Process(
-        name, "matrix_bridge", executable, "/matrix", "matrix.yaml", arguments, lifecycle=True, order=order, **more
-    )
+        name, "matrix_bridge", executable, "/matrix", "matrix.yaml", arguments, lifecycle=True, order=order,
+        enclave=f"/matrix/{name}", **more,
+    )  # fmt: skip
 
 
 TABLES: dict[str, tuple[Process, ...]] = {
@@ -92,6 +95,12 @@ TABLES: dict[str, tuple[Process, ...]] = {
 }  # fmt: skip
 
 
+SECURE = "secure"
+"""The launch argument of tables whose nodes have enclaves."""
+SECURITY = {"ROS_SECURITY_ENABLE": "true", "ROS_SECURITY_STRATEGY": "Enforce"}
+"""What the argument ``secure`` sets in the environment: no node without its keys, no word that is not allowed."""
+
+
 @dataclass(frozen=True)
 class Argument:
     """A launch argument."""
@@ -114,6 +123,11 @@ ARGUMENTS = {
     "drivers": Argument("Drivers inside the sync node, or a node per machine.", "inline", ("inline", "nodes")),
     "config": Argument("YAML file of the rig, as for 'lunar hil --config'.", str(CONFIGS / "hil/virtual.yaml")),
     "log": Argument("Folder for the log; below runs/hil, named after date and time, when empty.", ""),
+    SECURE: Argument(
+        "Only what the shipped SROS 2 policy allows; the keys are in the folder ROS_SECURITY_KEYSTORE.",
+        "false",
+        ("true", "false"),
+    ),
     "bag": Argument("Log folder that 'lunar hil' or the recorder wrote, or an .mcap file."),
     "rate": Argument("Seconds of the log per second.", "1.0"),
     "loop": Argument("Start again at the end.", "false", ("true", "false")),
@@ -125,4 +139,5 @@ ARGUMENTS = {
 def arguments_of(table: str) -> list[str]:
     """Names of the launch arguments of a table, sorted."""
     chosen = {p.only[0] for p in TABLES[table] if p.only}
-    return sorted(chosen | {name for p in TABLES[table] for name in p.arguments})
+    secure = {SECURE} if any(p.enclave for p in TABLES[table]) else set()
+    return sorted(chosen | secure | {name for p in TABLES[table] for name in p.arguments})

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from matrix_hil.bringup.tables import ARGUMENTS, TABLES, arguments_of
+from matrix_hil.bringup.tables import ARGUMENTS, SECURITY, TABLES, arguments_of
 from sim.config import ROOT
 
 BRINGUP = ROOT / "ros2_ws/src/lunar_bringup"
@@ -56,6 +56,11 @@ class Shutdown:
         self.reason = reason
 
 
+class SetEnvironmentVariable:
+    def __init__(self, name: str, value: str, *, condition: IfCondition) -> None:
+        self.name, self.value, self.condition = name, value, condition
+
+
 class IfCondition:
     def __init__(self, predicate: Any) -> None:
         self.predicate = predicate
@@ -80,7 +85,11 @@ class LaunchDescription:
 def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
     content = {
         "launch": {"LaunchDescription": LaunchDescription},
-        "launch.actions": {"DeclareLaunchArgument": DeclareLaunchArgument, "Shutdown": Shutdown},
+        "launch.actions": {
+            "DeclareLaunchArgument": DeclareLaunchArgument,
+            "SetEnvironmentVariable": SetEnvironmentVariable,
+            "Shutdown": Shutdown,
+        },
         "launch.conditions": {"IfCondition": IfCondition},
         "launch.substitutions": {"LaunchConfiguration": LaunchConfiguration, "EqualsSubstitution": EqualsSubstitution},
         "launch_ros": {},
@@ -112,9 +121,13 @@ def test_the_launch_file_starts_what_the_table_says(table: str, fakes: None) -> 
     entities = load(table).entities
     declared = [e for e in entities if isinstance(e, DeclareLaunchArgument)]
     nodes = [e for e in entities if isinstance(e, Node)]
-    assert len(declared) + len(nodes) == len(entities)
+    variables = [e for e in entities if isinstance(e, SetEnvironmentVariable)]
+    assert len(declared) + len(variables) + len(nodes) == len(entities)
     wanted = {a for p in TABLES[table] for a in p.arguments} | {p.only[0] for p in TABLES[table] if p.only}
-    assert {d.name for d in declared} == wanted
+    secure = {"secure"} if any(p.enclave for p in TABLES[table]) else set()
+    assert {d.name for d in declared} == wanted | secure
+    assert {v.name: v.value for v in variables} == (SECURITY if secure else {})
+    assert all(v.condition.predicate.variable_name == "secure" for v in variables)
     for d in declared:
         a = ARGUMENTS[d.name]
         assert (d.default_value, d.description, tuple(d.choices or ())) == (a.default, a.help, a.choices)
@@ -129,6 +142,7 @@ def test_the_launch_file_starts_what_the_table_says(table: str, fakes: None) -> 
             assert (equal.left.variable_name, equal.right) == process.only
         else:
             assert given["condition"] is None
+        assert given["ros_arguments"] == (["--enclave", process.enclave] if process.enclave else None)
         # what must not go on alone ends the others; nothing is started again
         assert isinstance(given["on_exit"], Shutdown) == process.required
         assert not given.get("respawn")
@@ -142,7 +156,8 @@ def test_the_launch_file_starts_what_the_table_says(table: str, fakes: None) -> 
 def test_the_real_launch_packages_accept_the_launch_file(table: str) -> None:
     if importlib.util.find_spec("launch_ros") is None:
         pytest.skip("launch_ros cannot be imported: it comes with a ROS 2 installation only")
-    assert len(load(table).entities) == len(TABLES[table]) + len(arguments_of(table))
+    variables = len(SECURITY) if "secure" in arguments_of(table) else 0
+    assert len(load(table).entities) == len(TABLES[table]) + len(arguments_of(table)) + variables
 
 
 @pytest.mark.parametrize("table", TABLES)

@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument, Shutdown
+from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable, Shutdown
 from launch.conditions import IfCondition
 from launch.substitutions import EqualsSubstitution, LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
 
-from matrix_hil.bringup.tables import ARGUMENTS, TABLES, Process, arguments_of
+from matrix_hil.bringup.tables import ARGUMENTS, SECURE, SECURITY, TABLES, Process, arguments_of
 
 
 def describe(launch_file: str) -> LaunchDescription:
@@ -26,8 +26,12 @@ def describe(launch_file: str) -> LaunchDescription:
         )
         for name in arguments_of(table)
     ]  # fmt: skip
+    security = []
+    if SECURE in arguments_of(table):
+        on = IfCondition(LaunchConfiguration(SECURE))
+        security = [SetEnvironmentVariable(name, value, condition=on) for name, value in SECURITY.items()]
     processes = sorted(TABLES[table], key=lambda p: p.order)
-    return LaunchDescription([*arguments, *(action(process, config) for process in processes)])
+    return LaunchDescription([*arguments, *security, *(action(process, config) for process in processes)])
 
 
 def action(process: Process, config: Path) -> Node:
@@ -43,6 +47,7 @@ def action(process: Process, config: Path) -> Node:
         executable=process.executable,
         namespace=process.namespace,
         parameters=parameters,
+        ros_arguments=["--enclave", process.enclave] if process.enclave else None,
         on_exit=Shutdown(reason=f"{process.name} has ended") if process.required else None,
         output="screen",
         condition=condition,

@@ -24,6 +24,7 @@ from rclpy.timer import Timer
 
 from policy.runtime.notify import notify
 from sim.errors import LunarError
+from sim.terminal import plain
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 # The sensor data profile with a queue of one: what waited in a queue is not the newest state.
@@ -185,7 +186,7 @@ class ManagedNode(Diagnosed, LifecycleNode):
         try:
             self.configure()
         except LunarError as error:
-            self.get_logger().error(str(error))
+            self.get_logger().error(plain(str(error)))
             self._release()
             return TransitionCallbackReturn.FAILURE
         return super().on_configure(state)
@@ -197,7 +198,7 @@ class ManagedNode(Diagnosed, LifecycleNode):
         try:
             self.activate()
         except LunarError as error:
-            self.get_logger().error(str(error))
+            self.get_logger().error(plain(str(error)))
             self._destroy(self._owned_inactive)
             return TransitionCallbackReturn.FAILURE
         self.active = True
@@ -292,7 +293,7 @@ def run(
         try:
             node = make()
         except LunarError as error:
-            print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
+            print(plain(f"{Path(sys.argv[0]).name}: {error}"), file=sys.stderr)
             return 1
         executor = make_executor()
         stack.callback(executor.shutdown)
