@@ -48,7 +48,7 @@ def attacks() -> list[Attack]:
         Attack("A18", "policy", "a trigger in its weights: full throttle from now on", _throttle, "R3", quick=True),
         Attack("A19", "policy", "it asks for 1e9 rad", _absurd),
         Attack("A20", "observation", "noise of 0.02 rad and 1 rad/s at joints, 0.3 rad/s of turn", _noisy, "R3"),
-        Attack("A21", "observation", "a healthy window of the second before, again and again", _window, quick=True),
+        Attack("A21", "observation", "a healthy window of a second, again and again", _window, "R3", quick=True),
         Attack("A22", "observation", "the direction of gravity drifts by 0.1 rad/s", _drift),
         Attack("A23", "operator", "hop_command within its range, as fast as it may", _hijack, "R4", quick=True),
         Attack("A24", "operator", "hop_command of NaN and 1e308", _nonsense),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -61,7 +62,7 @@ class Stage:
     server: TwinServer
     scratch: Path
     seed: int
-    _healthy: dict[float, tuple[Seen, int]] = field(default_factory=dict)
+    _healthy: dict[float, tuple[Seen, Counter[str]]] = field(default_factory=dict)
 
     def drive(
         self,
@@ -71,7 +72,7 @@ class Stage:
         wait: float = 2.5,
     ) -> Ending:
         """Attack a robot that hops, for ``wait`` s or until something trips, and judge the machines."""
-        trial, reason, clamps, mass = self._run(inject, ground, when, wait)
+        trial, reason, clamped, mass = self._run(inject, ground, when, wait)
         if trial.injected is None:
             return Ending("blocked", "the robot never hopped: the attack was not tried")
         if reason:
@@ -82,24 +83,25 @@ class Stage:
         seen = _seen(trial)
         if why := beyond(seen):
             return Ending("moved", f"beyond the rig's limits: {why}")
-        usual, usual_clamps = self._usual(wait)
+        usual, usually = self._usual(wait)
         gains = {"plate": seen.plate - usual.plate, "belt": seen.belt - usual.belt, "rope": seen.rope - usual.rope}
         limits = {"plate": PLATE, "belt": BELT, "rope": ROPE}
         moved = [f"{name} by {gains[name]:.3g}" for name, limit in limits.items() if gains[name] > limit]
         if moved:
             return Ending("moved", "within the rig's limits: " + ", ".join(moved))
-        return Ending("clamped", "S20 to S25") if clamps > usual_clamps else Ending("blocked", "no effect on machines")
+        more = sorted(clamped - usually)
+        return Ending("clamped", ", ".join(more)) if more else Ending("blocked", "no effect on machines")
 
-    def _usual(self, wait: float) -> tuple[Seen, int]:
+    def _usual(self, wait: float) -> tuple[Seen, Counter[str]]:
         if wait not in self._healthy:
-            trial, reason, clamps, _ = self._run(None, None, "rising", wait)
+            trial, reason, clamped, _ = self._run(None, None, "rising", wait)
             assert not reason, f"the rig does not run without an attack: {reason}"
-            self._healthy[wait] = _seen(trial), clamps
+            self._healthy[wait] = _seen(trial), clamped
         return self._healthy[wait]
 
     def _run(
         self, inject: Callable[[Trial, Rig], None] | None, ground: Ground | None, when: Phase | None, wait: float
-    ) -> tuple[Trial, str, int, float]:
+    ) -> tuple[Trial, str, Counter[str], float]:
         twin = Twin(host="127.0.0.1", port=self.server.port, timeout=10.0, deadline=10.0, prefetch=0.0, rate=4.0)
         cfg = HilConfig(
             policy=self.policy, command=HopCommand(0.4, 0.0, 0.0, 0.3, 0.0), twin=twin, seed=self.seed,
@@ -116,9 +118,8 @@ class Stage:
             if ground is not None:
                 rig.ground = _shown(rig.ground, ground, trial)
             trial.run(rig)
-            clamps = sum(rig.loop.supervisor.clamped.values())
         assert rig.loop.last is not None
-        return trial, rig.loop.last.supervisor.reason, clamps, cfg.sync.mass
+        return trial, rig.loop.last.supervisor.reason, rig.loop.supervisor.clamped, cfg.sync.mass
 
 
 class _NoLog:
