@@ -21,6 +21,7 @@ from matrix_hil.virtual.unreal import ServerConfig, TwinServer
 from sim.config import ROOT, parse
 from sim.errors import LunarError
 from sim.results import write_results
+from sim.terminal import Terminal
 from sim.terrain.generators import TerrainConfig, make_terrain
 
 PAGE = ROOT / "docs/safety.md"
@@ -54,7 +55,7 @@ def residuals() -> set[str]:
 
 def run(cfg: AttacksConfig, console: Console | None = None) -> dict[str, Any]:
     """All attacks; returns the results. Raises LunarError where none is chosen."""
-    console = console or Console()
+    console = console or Terminal()
     chosen = [a for a in catalogue() if re.search(cfg.only, f"{a.id} {a.what}") and (a.quick or not cfg.quick)]
     if not chosen:
         raise LunarError(f"no attack matches --only '{cfg.only}'")
@@ -93,7 +94,7 @@ def run(cfg: AttacksConfig, console: Console | None = None) -> dict[str, Any]:
 def main(argv: Sequence[str]) -> None:
     """Entry of ``lunar bench attacks``."""
     cfg = parse(AttacksConfig, argv, prog="lunar bench attacks")
-    console = Console()
+    console = Terminal()
     results = run(cfg, console)
     table = Table("id", "channel", "attack", "ends", "by", "residual")
     for row in results["attacks"]:
