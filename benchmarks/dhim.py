@@ -24,7 +24,7 @@ from benchmarks.harness import spread
 from benchmarks.horizons import draw_horizons
 from benchmarks.plots import draw_curves, save
 from benchmarks.runs import Work, run_all
-from policy.evaluation.cli import evaluate
+from policy.evaluation.evaluate import evaluate
 from policy.runtime.card import Card
 from sim.config import ROOT
 from sim.errors import LunarError

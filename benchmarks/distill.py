@@ -21,7 +21,8 @@ from benchmarks.distill_update import update_cost
 from benchmarks.plots import draw_costs, draw_curves, save
 from benchmarks.runs import Work, run_all
 from policy.distill.teachers import Teacher, load_teacher
-from policy.evaluation.cli import QUICK_ROBOTS, QUICK_SECONDS, evaluate
+from policy.evaluation.cli import QUICK_ROBOTS, QUICK_SECONDS
+from policy.evaluation.evaluate import evaluate
 from policy.evaluation.metrics import summarise
 from policy.evaluation.suites import load_suite, world_for
 from policy.evaluation.trials import run_trials

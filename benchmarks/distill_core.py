@@ -20,7 +20,8 @@ from torch import Tensor
 from torch.nn.functional import kl_div, log_softmax
 
 from benchmarks.harness import by_turns, medians, ratio, seconds, show_table
-from policy.distill.losses import DivergenceConfig, Kind, average, divergence
+from policy.distill.config import DivergenceConfig, Kind
+from policy.distill.losses import average, divergence
 from policy.networks.distributions import Categorical
 from sim.errors import LunarError
 

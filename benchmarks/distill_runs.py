@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from policy.distill.cli import distill
 from policy.distill.config import DistillConfig
-from policy.evaluation.cli import evaluate
+from policy.distill.distill import distill
+from policy.evaluation.evaluate import evaluate
 from sim.config import ROOT, parse
 
 STEPS = 150_000

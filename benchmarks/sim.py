@@ -28,11 +28,12 @@ from benchmarks.harness import by_turns, medians, show_table
 from benchmarks.peer import maker
 from policy.networks.policy_file import ZOO, load_actor
 from sim.envs.spaces import ACTION_BOUND
-from sim.envs.world import PronkWorld, WorldConfig
+from sim.envs.world import PronkWorld
 from sim.physics.batch import BatchPhysics
 from sim.physics.scene import build_scene
 from sim.physics.threads import physics_first
 from sim.spec.joints import NOMINAL_POSE
+from sim.tasks.config import WorldConfig
 
 DEFAULT = "bench/sim.yaml"
 PEER_ENVS = 8

@@ -32,9 +32,9 @@ from benchmarks.harness import by_turns, medians, show_table
 from benchmarks.peer import maker
 from benchmarks.sim import ceiling, speed_of
 from policy.networks.policy_file import ZOO, load_actor
-from policy.training.cli import TrainingProgress
 from policy.training.config import TrainConfig
 from policy.training.ppo import LunarPPO
+from policy.training.train import TrainingProgress
 from policy.training.vec_env import LunarVecEnv
 from sim.envs.spaces import ACTION_BOUND
 from sim.envs.world import PronkWorld

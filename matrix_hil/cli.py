@@ -17,7 +17,7 @@ COMMANDS = {
     "train": ("policy.training.cli", "train a pronking policy by PPO"),
     "eval": ("policy.evaluation.cli", "measure a policy's hops on fixed suites"),
     "play": ("policy.play.cli", "watch and steer a policy live in a browser"),
-    "distill": ("matrix_hil.replay.demonstrations", "compress a policy into a student for a small computer"),
+    "distill": ("matrix_hil.replay.distill", "compress a policy into a student for a small computer"),
     "export": ("policy.export.cli", "write a policy as C, or its ONNX file anew"),
     "hil": ("matrix_hil.operate.cli", "run a policy against the (virtual) MATRIX rig"),
     "fidelity": ("matrix_hil.fidelity.cli", "measure how lunar the rig's gravity is, scheme by scheme"),

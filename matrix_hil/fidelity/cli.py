@@ -81,7 +81,7 @@ def compare(cfg: FidelityConfig, console: Console) -> list[Outcome]:
 
 def main(argv: Sequence[str]) -> None:
     """Entry of ``lunar fidelity``."""
-    cfg = parse(FidelityConfig, argv, "lunar fidelity", default="hil/fidelity.yaml")
+    cfg = parse(FidelityConfig, argv, "lunar fidelity", default="hil/fidelity.yaml", first=("policy",))
     console = Console()
     outcomes = compare(cfg, console)
     results = {o.scheme.name: o.figures for o in outcomes}

@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 from matrix_hil.cli import main as lunar
-from policy.evaluation.cli import evaluate, main
+from policy.evaluation.cli import main
+from policy.evaluation.evaluate import evaluate
 from policy.evaluation.metrics import summarise
 from policy.evaluation.pictures import ground_along
 from policy.evaluation.suites import ALL, load_suite, suite_names, world_for
@@ -211,9 +212,9 @@ def test_ones_own_ground_and_robot(tmp_path, monkeypatch):
     (tmp_path / "my.xml").write_text(text.replace('mass="6.921"', 'mass="9.0"'))
     assert list(evaluate("pronk", "site.yaml", robots=2)) == ["site"]
     masses = []
-    monkeypatch.setattr("policy.evaluation.cli.run_trials", lambda actor, world, *_: masses.append(
+    monkeypatch.setattr("policy.evaluation.evaluate.run_trials", lambda actor, world, *_: masses.append(
         (world.physics.mass, world.physics.terrain.is_flat)))  # fmt: skip
-    monkeypatch.setattr("policy.evaluation.cli.summarise", lambda trials: {})
+    monkeypatch.setattr("policy.evaluation.evaluate.summarise", lambda trials: {})
     for changes in ({}, {"robot": "my.xml"}, {"terrain": "my.yaml"}, {"terrain": "mare"}):
         evaluate("pronk", robots=2, **changes)
     (go2, flat), heavy, sloping, mare = masses
