@@ -74,7 +74,7 @@ def run(cfg: Config) -> dict[str, Any]:
     update = update_cost(teacher, cfg.seed)
     table = markdown(rows, suites)
     out.mkdir(parents=True, exist_ok=True)
-    (out / "table.md").write_text(table)
+    (out / "table.md").write_text(table, encoding="utf-8")
     if rows:
         draw_costs(rows, out / "costs.png")
         _draw_curves([r for r in runs if r.result()], out / "curves.png")
@@ -138,7 +138,7 @@ def show(results: dict[str, Any]) -> None:
     if "core" in results:
         show_core(results["core"])
     if "table" in results:
-        console.print(Path(results["table"]).read_text(), markup=False)
+        console.print(Path(results["table"]).read_text(encoding="utf-8"), markup=False)
         for name, claim in results["claims"].items():
             verdict = {True: "holds", False: "does not hold", None: "not measured"}[claim["holds"]]
             console.print(f"{name}: {claim['claim']}: {verdict}; {claim['measured']}", highlight=False)

@@ -225,7 +225,7 @@ def _scale(world: WorldConfig, cfg: Config, actor: torch.nn.Module, seconds: flo
 
 def _resident() -> int:
     """Bytes of this process in memory."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def show(results: dict[str, Any]) -> None:

@@ -96,7 +96,7 @@ def main(argv: Sequence[str]) -> None:
         )
         path = Path(cfg.report)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(fidelity_page(intro, outcomes))
+        path.write_text(fidelity_page(intro, outcomes), encoding="utf-8")
         console.print(f"report: {path}")
     if cfg.json:
         write_results(cfg.json, "fidelity", cfg.seed, results)

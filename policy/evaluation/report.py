@@ -93,7 +93,9 @@ class Report:
         )
         overview = section("", table(["", *results], metric_rows(results)))
         path = self._folder / "index.html"
-        path.write_text(page(self._policy, intro, self._notes, [overview, *map(self._suite, results)]))
+        path.write_text(
+            page(self._policy, intro, self._notes, [overview, *map(self._suite, results)]), encoding="utf-8"
+        )
         return path
 
     def _suite(self, name: str) -> str:

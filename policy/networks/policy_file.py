@@ -99,7 +99,7 @@ def drop_stale(folder: Path, card: Card) -> None:
     the ONNX file of a policy that no robot can run."""
     for name in HEADERS:
         header = folder / name
-        if header.is_file() and card.weights not in header.read_text(errors="replace"):
+        if header.is_file() and card.weights not in header.read_text(encoding="utf-8", errors="replace"):
             header.unlink()
     if card.observation.scan:
         (folder / onnx_policy.FILE).unlink(missing_ok=True)

@@ -97,7 +97,7 @@ def _export(cfg: ExportConfig) -> None:
         "craters": {name: values.tolist() for name, values in vars(terrain.craters).items()},
         "rocks": {name: values.tolist() for name, values in vars(terrain.rocks).items()},
     }
-    (folder / "terrain.json").write_text(json.dumps(description) + "\n")
+    (folder / "terrain.json").write_text(json.dumps(description) + "\n", encoding="utf-8")
     print(f"wrote {folder / 'heights.npy'} and terrain.json")
     if cfg.unreal:
         landscape = export_unreal(terrain.field, folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from importlib.metadata import version
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from matrix_hil.cli import main
+from sim.files import ROOT
+from tests.matrix_hil.synthetic_log import write_log
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -84,3 +87,44 @@ def test_help_tells_what_an_option_is_without_being_given(capsys: pytest.Capture
         text = " ".join(capsys.readouterr().out.split())
         assert end.value.code == 0 and told in text and text.startswith(f"usage: lunar {argv[0]} ")
         assert "Namespace" not in text
+
+
+def test_a_terminal_of_eight_bits_is_written_to(tmp_path: Path) -> None:
+    """Signs that its locale lacks come as others."""
+    log = write_log(tmp_path / "log", seconds=1.0)
+    locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": ""}
+    for argv in (["log", "info", str(log)], ["replay", "look", str(log), "--out", str(tmp_path / "r.html"), "--quick"]):
+        code = "import sys; print(sys.stdout.encoding); from matrix_hil.cli import main; main(sys.argv[1:])"
+        done = subprocess.run(
+            [sys.executable, "-c", code, *argv], env=os.environ | locale, capture_output=True, encoding="ascii"
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith("ascii") and len(done.stdout) > 20
+
+
+@pytest.mark.parametrize("command", ["train", "eval", "hil", "replay look"])
+def test_a_robot_whose_mesh_is_missing_is_one_sentence(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    robot = tmp_path / "mesh.xml"
+    mesh = '<asset><mesh name="m" file="nowhere.stl"/></asset><worldbody>'
+    robot.write_text((ROOT / "sim/robots/go2/go2.xml").read_text().replace("<worldbody>", mesh, 1))
+    log = write_log(tmp_path / "log", seconds=1.0)
+    argv = {
+        "train": [
+            "--world.physics.robot",
+            str(robot),
+            "--out",
+            str(tmp_path / "p"),
+            "--quick",
+            "--world.num_envs",
+            "4",
+        ],
+        "eval": ["pronk", "--robot", str(robot), "--quick"],
+        "hil": ["pronk", "--rig.robot", str(robot), "--log", str(tmp_path / "run"), "--plan.duration", "0.1"],
+        "replay look": [str(log), "--robot", str(robot)],
+    }[command]
+    with pytest.raises(SystemExit) as end:
+        main([*command.split(), *argv])
+    said = [line for line in capsys.readouterr().err.splitlines() if "nowhere.stl" in line]
+    assert end.value.code == 2 and len(said) == 1 and "cannot be built" in said[0]
