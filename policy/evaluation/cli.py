@@ -59,7 +59,7 @@ def main(argv: Sequence[str]) -> None:
         results = evaluate(
             cfg.policy, names, robots, cfg.seed, duration, cfg.device, cfg.terrain, cfg.robot, tick, look
         )
-    print_table(results, console)
+    print_table(results, console, cfg.all)
     card = Card.load(Path(cfg.policy) / "card.json")
     if not cfg.robot and card.robot_digest not in ("", identify(card.physics_robot).digest):
         console.print(f"the model of '{card.robot}' has changed since {cfg.policy} was trained on it")

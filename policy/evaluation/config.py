@@ -21,6 +21,8 @@ class EvalConfig:
     """Trials per suite."""
     seed: int | None = None
     """Of worlds, commands and sensor noise, instead of the suites' own."""
+    all: bool = False
+    """Print every metric, not only the chief ones; data and page have them anyway."""
     device: str = "cpu"
     """Where physics and policy run: ``cpu`` or ``cuda``."""
     json: str = ""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import json
 import math
 import os
 import pty
+import re
 import termios
 import threading
 import tty
@@ -39,7 +41,7 @@ from matrix_hil.safety.supervisor import SafetyConfig, Supervisor
 from policy.runtime.onnx_policy import OnnxPolicy
 from sim.spec.command import HopCommand
 from sim.terrain.generators import TerrainConfig
-from tests.browser import needs_chromium, open_tab, until
+from tests.browser import Tab, needs_chromium, open_tab, until
 from tests.matrix_hil.run.test_loop import Rig
 from tests.matrix_hil.safety.examples import DT, good_states
 
@@ -297,6 +299,17 @@ def test_pace_waits_for_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.wall_clock
+def faces(tab: Tab, *labels: str) -> list[dict[str, Any]] | None:
+    """Edges in pixels and colour of the buttons that say ``labels``; None while one is missing."""
+    found = tab.evaluate(
+        f"{json.dumps(labels)}.map(l => [...document.querySelectorAll('button')].find(b => b.innerText.trim() == l))"
+        ".map(b => b && ({...b.getBoundingClientRect().toJSON(), color: getComputedStyle(b).backgroundColor}))"
+    )
+    for face in found if all(found) else []:
+        face["color"] = [int(v) for v in re.findall(r"\d+", face["color"])][:3]
+    return found if all(found) else None
+
+
 @needs_chromium
 def test_an_estop_pressed_in_a_browser_makes_the_rig_safe(standing_policy: Path, tmp_path: Path) -> None:
     """The whole way: mouse, page, its process, shared memory, loop, supervisor, bytes, emulators, log."""
@@ -313,6 +326,12 @@ def test_an_estop_pressed_in_a_browser_makes_the_rig_safe(standing_policy: Path,
     assert url.startswith("http://127.0.0.1:")
     with open_tab(url, tmp_path) as tab:
         until(lambda: "IDLE" in tab.text())
+        stop, arm = until(lambda: faces(tab, "E-STOP", "Arm"))
+        assert stop["height"] > 2.5 * arm["height"] and arm["top"] - stop["bottom"] > 0.5 * arm["height"], (
+            "it stands apart"
+        )
+        red, green, blue = stop["color"]
+        assert red > 180 and max(green, blue) < 60
         tab.click("Arm")
         until(lambda: "ARMED" in tab.text())
         until(lambda: tab.click("Run") or "run: done" in tab.text())

@@ -10,6 +10,7 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from torch import nn
 
 from matrix_hil.cli import main as lunar
@@ -17,6 +18,7 @@ from policy.evaluation.cli import main
 from policy.evaluation.evaluate import evaluate
 from policy.evaluation.metrics import summarise
 from policy.evaluation.pictures import ground_along
+from policy.evaluation.report import print_table
 from policy.evaluation.suites import ALL, load_suite, suite_names, world_for
 from policy.evaluation.trials import run_trials
 from policy.networks.actor import ActorOutput
@@ -259,7 +261,11 @@ def test_the_command_writes_data_card_page_pictures_and_videos(tmp_path, capsys)
         assert key in results["flat"], key
     assert results["flat"]["vz_rmse"] is None  # this policy estimates nothing
     assert results["push"]["pushes_flight"] > 0
-    assert "survival" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "apex_error, m " in printed and "torque_share" not in printed and "more metrics with --all" in printed
+    print_table(results, Console(width=80), every=True)
+    printed = capsys.readouterr().out
+    assert "torque_share_p95, of limit" in printed and "velocity_error, m/s" in printed and "--all" not in printed
     card = Card.load(folder / "card.json")
     assert card.metrics["push"]["hops"] == pytest.approx(results["push"]["hops"], rel=1e-3)
     assert "vz_rmse" not in card.metrics["flat"]
