@@ -108,19 +108,19 @@ class SerialDevice(Generic[S, C]):
         if self._serial is not None:
             return
         try:
-            port = serial.serial_for_url(self.port, baudrate=self.baud, timeout=0, exclusive=True, do_not_open=True)
-            if not isinstance(port, rfc2217.Serial):
-                port.write_timeout = self._write_timeout
-            port.open()
-            if isinstance(port, rfc2217.Serial):  # it refuses a write timeout, but its socket keeps one
-                port._socket.settimeout(self._write_timeout)
+            opened = serial.serial_for_url(self.port, baudrate=self.baud, timeout=0, exclusive=True, do_not_open=True)
+            if not isinstance(opened, rfc2217.Serial):
+                opened.write_timeout = self._write_timeout
+            opened.open()
+            if isinstance(opened, rfc2217.Serial):  # it refuses a write timeout, but its socket keeps one
+                opened._socket.settimeout(self._write_timeout)
         except Exception as error:  # pyserial's handlers of URLs raise what they like
             raise LunarError(
                 f"{self.spec.name}: port {self.port} cannot be opened ({error}); plug the device in, close other"
                 f" programs that use the port, or set {self.spec.name}.port to 'emulated'"
             ) from None
-        self._serial = port
         self._clear()
+        self._serial = opened
 
     def leave_safe(self) -> None:
         """Write the safe command without waiting for it to leave; the last thing that is said before ``disconnect``."""
@@ -208,8 +208,14 @@ class SerialDevice(Generic[S, C]):
     def reset(self) -> None:
         """Let the next ``poll`` ask the device to clear latched faults whose cause has gone. Drops a queued command.
 
-        A device that was restarted is heard again from its next frame on.
+        A device that was restarted is heard again from its next frame on; a line that died is opened anew if its port
+        is there again, else ``stats`` says why it is not.
         """
+        if self._error and self._serial is None:
+            try:
+                self.connect()
+            except LunarError as error:
+                self._error = str(error)
         self._pending = None
         self._silent = False
         self._reset_wanted = True

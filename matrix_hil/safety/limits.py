@@ -1,4 +1,4 @@
-"""Limits of rig and robot, and the pure functions that keep a command within them: range, rate, motion."""
+"""Limits of rig and robot, and the pure functions that keep a motion within them: speed, acceleration, jerk."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from policy.runtime.robot_rules import RobotLimits
+
 
 @dataclass(frozen=True)
-class SafetyConfig:
+class SafetyConfig(RobotLimits):
     """Limits of rig and robot. Within these the supervisor passes or clamps commands, beyond them it trips.
 
     Those of the motion platform itself are ``control.stewart.PlatformLimits``.
@@ -58,8 +60,6 @@ class SafetyConfig:
     """Measured poses and speeds may exceed their command's limit by this factor (overshoot, noise)."""
     far_outside: float = 1.5
     """A commanded pose, belt speed or tension beyond its limit times this factor trips instead of being clamped."""
-    tilt: float = math.radians(60.0)
-    """rad between the robot's z axis and the vertical."""
     height_min: float = 0.12
     """m from the plate under it to the robot's base."""
     height_max: float = 1.6
@@ -82,24 +82,14 @@ class SafetyConfig:
     """rad between the tilts that robot and tracker report."""
     tilts_apart_time: float = 0.1
     """s that they may differ by more."""
-    joint_measured_margin: float = 0.35
-    """rad beyond a joint's range that may be measured; mechanical stops give way, calibrations differ."""
-    joint_speed: float = 80.0
-    """rad/s, fastest joint speed that may be measured; a landing's spike is faster than any motor."""
-    turn_rate: float = 35.0
-    """rad/s about any axis of the robot's base that may be measured."""
     foot_force: float = 3000.0
     """N on one foot that may be measured."""
     ground_stale: float = 1.0
     """s, oldest patch of virtual ground to run on."""
     ground_jump: float = 0.1
     """m, change of virtual ground that was seen before, as the median of 0.3 m; two views of one ground: 1 mm."""
-    joint_margin: float = 0.0
-    """rad beyond the joint's range that a target may lie."""
     joint_far_outside: float = math.pi
     """rad beyond the joint's range at which a target trips."""
-    joint_rate: float = 120.0
-    """rad/s. Greatest change of a joint target; 0.6 rad per 200 Hz cycle passes a policy's steps, not a glitch."""
     kp_max: float = 100.0
     """N*m/rad."""
     kd_max: float = 10.0
@@ -157,22 +147,6 @@ def tightened(cfg: SafetyConfig, belt_scale: float, load_cell_offset: float) -> 
 
 
 # ---- clamps --------------------------------------------------------------------------------------------------------
-
-
-def limit_range(command: Any, previous: Any, low: Any, high: Any) -> np.ndarray:
-    """Clamp to [low, high]. Non-finite commands hold ``previous``. Element by element, any shape."""
-    command, previous = np.asarray(command, dtype=float), np.asarray(previous, dtype=float)
-    return np.clip(np.where(np.isfinite(command), command, previous), low, high)
-
-
-def limit_rate(command: Any, previous: Any, max_rate: Any, dt: float) -> np.ndarray:
-    """Clamp the change since ``previous`` to ``max_rate`` per second.
-
-    Non-finite commands hold ``previous``, and so does a clock that stands or jumps back. Any shape.
-    """
-    command, previous = np.asarray(command, dtype=float), np.asarray(previous, dtype=float)
-    step = np.asarray(max_rate) * dt if dt > 0.0 else 0.0
-    return previous + np.clip(np.where(np.isfinite(command), command - previous, 0.0), -step, step)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from matrix_hil.link.protocol import FAULT_ESTOP, ROBOT_MODES
 from matrix_hil.messages import MachineCommands, MachineStates, broken_field
 from matrix_hil.safety.limits import SafetyConfig
 from matrix_hil.safety.trends import Trends, tilt_of_gravity, tilt_of_quaternion
+from policy.runtime.robot_rules import implausible_joints, implausible_turn
 from sim.spec.joints import LOWER, UPPER
 
 # ---- what is judged ------------------------------------------------------------------------------------------------
@@ -229,16 +230,11 @@ def robot_implausible(c: Cycle) -> str:
     r, cfg = c.states.robot, c.cfg
     if r is None:
         return ""
-    beyond = np.maximum(LOWER - r.joint_position, r.joint_position - UPPER)
-    for what, worst, limit in (
-        ("joint position beyond its range", np.max(beyond), cfg.joint_measured_margin),
-        ("joint speed", np.max(np.abs(r.joint_velocity)), cfg.joint_speed),
-        ("turn rate", np.max(np.abs(r.angular_velocity)), cfg.turn_rate),
-        ("foot force", np.max(np.abs(r.foot_force)), cfg.foot_force),
-    ):
-        if not worst <= limit + 1e-9:
-            return f"robot reports {what} {worst:.2f}, limit {limit:.2f}"
-    return ""
+    why = implausible_joints(r.joint_position, r.joint_velocity, cfg) or implausible_turn(r.angular_velocity, cfg)
+    force = float(np.max(np.abs(r.foot_force)))
+    if not why and not force <= cfg.foot_force + 1e-9:
+        why = f"foot force {force:.2f}, limit {cfg.foot_force:.2f}"
+    return f"robot reports {why}" if why else ""
 
 
 def inconsistent(c: Cycle) -> str:

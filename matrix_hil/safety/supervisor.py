@@ -32,13 +32,13 @@ from matrix_hil.safety.limits import (
     Motion,
     SafetyConfig,
     limit_motion,
-    limit_range,
-    limit_rate,
     limit_speed,
     tightened,
 )
 from matrix_hil.safety.rules import OPERATOR, Cycle, first_violation, stale_limits
 from matrix_hil.safety.trends import Trends, TrendWatch
+from policy.runtime.robot_rules import limit_targets
+from sim.spec.clamps import limit_range, limit_rate
 from sim.spec.joints import LOWER, NOMINAL_POSE, UPPER
 
 __all__ = ["SafetyConfig", "Supervisor", "SupervisorState"]
@@ -329,8 +329,7 @@ class Supervisor:
         # Targets that were not in force say nothing of where the joints are.
         measured = sent.targets if states.robot is None else states.robot.joint_position
         base = sent.targets if sent.mode == wanted.mode else limit_range(measured, sent.targets, LOWER, UPPER)
-        target = limit_range(wanted.targets, base, LOWER - cfg.joint_margin, UPPER + cfg.joint_margin)
-        targets = limit_rate(target, base, cfg.joint_rate, dt)
+        targets = limit_targets(wanted.targets, base, cfg, dt)
         kp = float(limit_range(wanted.kp, sent.kp, 0.0, cfg.kp_max))
         kd = float(limit_range(wanted.kd, sent.kd, 0.0, cfg.kd_max))
         self._note("S24", targets, wanted.targets)

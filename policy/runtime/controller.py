@@ -5,14 +5,18 @@ come out. A ROS node, a test or another middleware stands around it.
 
 Modes, as in ``matrix_msgs/RobotCommand``: ``stand`` leads the joints from where they are to the policy's default pose;
 ``run`` follows the policy; ``hold`` keeps the last targets while the robot's state is too old; ``damp`` has no
-stiffness, only damping. Damp after old state, a fall or a policy that yields no numbers is latched until the next
-activation.
+stiffness, only damping. It does not go on from ``stand`` before the sensors have shown that they belong to this robot:
+joints that answer, an IMU that agrees with the legs, states as often as the policy acts. Damp after old state, state
+that keeps getting old, a fall, a second master or a policy that yields no numbers is latched until the next activation.
+
+Which measurements no robot can make, and within what range and rate targets stay, are the rig's supervisor's rules too
+(``policy.runtime.robot_rules``).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
 
@@ -20,11 +24,12 @@ import numpy as np
 
 from policy.runtime.card import Card
 from policy.runtime.onnx_policy import Proprioception
+from policy.runtime.robot_rules import RobotLimits, implausible_joints, implausible_turn, limit_targets
 from sim.errors import LunarError
 from sim.spec.joints import JOINT_NAMES, LOWER, UPPER
 
-# s. A time stamp that goes back further than this comes from a publisher that restarted, not from a late message.
-STAMP_RESTART = 1.0
+FLAPS, FLAP_SPAN = 5, 10.0  # so many holds within so many s are a source that will not do
+_RATE = 0.9  # of the policy's rate at which state must come, at least
 
 
 def bounded(default: float, low: float, high: float, help: str) -> Any:
@@ -48,6 +53,9 @@ class ControllerConfig:
     damp_after: float = bounded(0.5, 0.01, 5.0, "s. With state older than this the robot goes limp, latched.")
     ramp_time: float = bounded(1.5, 0.1, 30.0, "s. Time to lead the joints to the default pose before hopping.")
     max_tilt: float = bounded(1.0472, 0.1, 1.5708, "rad. More tilt than this is a fall: the robot goes limp, latched.")
+    stand_tilt: float = bounded(0.4, 0.05, 1.5708, "rad. With more tilt a robot that stands does not begin to run.")
+    stand_error: float = bounded(0.35, 0.05, 3.0, "rad. Nor with a joint this far from where it was told to be.")
+    stand_turn: float = bounded(1.5, 0.1, 35.0, "rad/s. Nor with a measured turn rate over this.")
     damp_kd: float = bounded(2.0, 0.0, 10.0, "N*m*s/rad. Joint damping in damp mode.")
     command_timeout: float = bounded(0.5, 0.05, 10.0, "s. Speeds are zero when the newest command is older than this.")
 
@@ -70,7 +78,7 @@ class JointCommand:
     mode: str
     """``stand``, ``run``, ``hold`` or ``damp``."""
     reason: str = ""
-    """Why the mode is hold or damp, one sentence."""
+    """Why the mode is hold or damp, or what a robot that stands is waiting for; one sentence."""
 
 
 class Actor(Protocol):
@@ -86,23 +94,33 @@ class Actor(Protocol):
 
 
 class Stream:
-    """The newest good message of one sensor: its values, when it arrived, and why the last one was refused."""
+    """The newest good message of one sensor: its values, when it arrived, and why the last one was refused.
 
-    def __init__(self, name: str) -> None:
+    ``plausible`` says of a message's values why no robot can have measured them, empty where one may.
+    """
+
+    def __init__(self, name: str, plausible: Callable[..., str]) -> None:
         self.name = name
         self.values: tuple[np.ndarray, ...] = ()
         self.arrived = -math.inf
         self.fault = ""
-        self._stamp = -math.inf
+        self.count = 0
+        """Good messages so far."""
+        self._plausible = plausible
+        self._stamp = math.nan
 
     def offer(self, values: tuple[np.ndarray, ...], stamp: float, now: float) -> None:
-        """Take a message in if it is finite and newer than the last; a repeated stamp is a sensor that froze."""
-        if self._stamp - STAMP_RESTART < stamp <= self._stamp:
+        """Take a message in if its values can be true. A repeated stamp is a sensor that froze; one that goes back is a
+        publisher's clock that was set, or a publisher that began anew: when messages come is what counts."""
+        if stamp == self._stamp:
             self.refuse("its time stamp does not advance")
         elif not all(np.isfinite(v).all() for v in values):
             self.refuse("it holds a value that is not a number")
+        elif why := self._plausible(*values):
+            self.refuse(f"it cannot be this robot's: {why}")
         else:
             self.values, self._stamp, self.arrived, self.fault = values, stamp, now, ""
+            self.count += 1
 
     def refuse(self, why: str) -> None:
         """Note why a message could not be used; the stream ages."""
@@ -124,21 +142,23 @@ class PolicyController:
     Args:
         policy: a loaded policy whose observation fits the robot.
         config: limits.
-        lower: (12,) rad, lowest joint angles. upper: (12,) rad, highest.
+        limits: of the robot.
+        imu_mount: roll, pitch and yaw in rad of the IMU's frame in the base's, as in a URDF's ``rpy``.
     """
 
     def __init__(
         self,
         policy: Actor,
         config: ControllerConfig | None = None,
-        lower: np.ndarray = LOWER,
-        upper: np.ndarray = UPPER,
+        limits: RobotLimits | None = None,
+        imu_mount: Sequence[float] = (0.0, 0.0, 0.0),
     ) -> None:
         self.policy = policy
         self.config = config or ControllerConfig()
-        self.lower, self.upper = lower, upper
-        self.joints = Stream("joint states")
-        self.imu = Stream("imu")
+        self.limits = limits = limits or RobotLimits()
+        self.joints = Stream("joint states", lambda position, velocity: implausible_joints(position, velocity, limits))
+        self.imu = Stream("imu", lambda gravity, turn: implausible_turn(turn, limits))
+        self._base_from_imu = rotation(*imu_mount)
         self._names: tuple[str, ...] = ()
         self._index = np.zeros(0, dtype=int)
         self._command = np.zeros(5)
@@ -154,9 +174,14 @@ class PolicyController:
         """Forget latches, targets and history; the joints are led in from the pose they have then."""
         self._latched = ""
         self._targets: np.ndarray | None = None
-        self._ramp: tuple[float, np.ndarray] | None = None  # start time, start pose
+        self._ramp: tuple[float, np.ndarray, dict[Stream, int]] | None = None  # start time, start pose, messages then
         self._running = False
-        self._last_step = -math.inf
+        self._last_step = self._sent_at = -math.inf
+        self._holds: list[float] = []  # when the last few began
+
+    def second_master(self, who: str) -> None:
+        """Somebody else commands this robot too, which no robot survives: it goes limp, latched."""
+        self._latched = self._latched or f"{who} commands this robot too: stop one of them"
 
     def on_joint_state(
         self,
@@ -190,7 +215,7 @@ class PolicyController:
         stamp: float,
         now: float,
     ) -> None:
-        """Orientation quaternion (x, y, z, w) of the base in the world and angular velocity (rad/s) in the base frame.
+        """Orientation quaternion (x, y, z, w) of the IMU in the world and angular velocity (rad/s) in the IMU's frame.
 
         ``orientation_variance`` is the first entry of the message's covariance, −1 when the IMU gives no orientation.
         Such a message is refused: in free flight an accelerometer reads zero, so gravity cannot be had from it.
@@ -200,7 +225,9 @@ class PolicyController:
         if orientation_variance < 0.0 or not 0.5 < norm < 2.0:
             self.imu.refuse("it gives no orientation, which a hopping robot needs as it is weightless in flight")
             return
-        self.imu.offer((gravity_direction(quaternion / norm), np.array(angular_velocity, dtype=float)), stamp, now)
+        mount = self._base_from_imu
+        turn = mount @ np.array(angular_velocity, dtype=float)
+        self.imu.offer((mount @ gravity_direction(quaternion / norm), turn), stamp, now)
 
     def on_command(self, command: Sequence[float], now: float) -> None:
         """A command (5,) in SI units; the policy clips it to its training range. Non-finite ones are ignored."""
@@ -235,25 +262,52 @@ class PolicyController:
         if tilt > self.config.max_tilt:
             return self._latch(f"the robot fell: its tilt is {math.degrees(tilt):.0f} degrees")
         if self._ramp is None:
-            self._ramp = (now, position if self._targets is None else self._targets)
-        progress = (now - self._ramp[0]) / self.config.ramp_time
+            start = position if self._targets is None else self._targets
+            self._ramp = (now, start, {stream: stream.count for stream in (self.joints, self.imu)})
+        default, progress = np.array(self.policy.card.default_pose), (now - self._ramp[0]) / self.config.ramp_time
         if progress < 1.0:
-            return self._send(_blend(self._ramp[1], np.array(self.policy.card.default_pose), progress), "stand")
+            return self._send(_blend(self._ramp[1], default, progress), "stand", now)
         if not self._running:
+            if why := self._unready(tilt, now):
+                return self._send(default, "stand", now, why)
             self.policy.reset()
             self._running = True
         targets = self.policy.act(Proprioception(angular_velocity, gravity, position, velocity), self.command(now))
         if not np.isfinite(targets).all():
             return self._latch("the policy yielded a target that is not a number")
-        return self._send(targets, "run")
+        return self._send(targets, "run", now)
+
+    def _unready(self, tilt: float, now: float) -> str:
+        """Why a robot that was led to its default pose must not run yet; empty when it may."""
+        assert self._ramp is not None
+        (position, _), (_, angular_velocity) = self.joints.values, self.imu.values
+        error = np.abs(position - np.array(self.policy.card.default_pose))
+        turn = float(np.max(np.abs(angular_velocity)))
+        since, _, before = self._ramp
+        for stream, count in before.items():
+            rate = (stream.count - count) / (now - since)
+            if rate < _RATE / self.period:
+                return f"{stream.name}: {rate:.0f} come per second, the policy acts {1.0 / self.period:.0f} times"
+        if not error.max() <= self.config.stand_error:
+            joint = JOINT_NAMES[int(np.argmax(error))]
+            return f"{joint} is {error.max():.2f} rad from where it was told to be: does it move?"
+        if not tilt <= self.config.stand_tilt:
+            return f"it stands, but the IMU says that it leans by {math.degrees(tilt):.0f} degrees: how is it mounted?"
+        if not turn <= self.config.stand_turn:
+            return f"it stands, but the IMU says that it turns with {turn:.1f} rad/s: is that in rad/s?"
+        return ""
 
     def _hold(self, stream: Stream, now: float) -> JointCommand:
         why = stream.complaint(now)
         if stream.values and stream.age(now) > self.config.damp_after:
             return self._latch(why)
+        if self._ramp is not None:
+            self._holds = [t for t in self._holds if now - t < FLAP_SPAN] + [now]
+            if len(self._holds) >= FLAPS:
+                return self._latch(f"{len(self._holds)} times in {FLAP_SPAN:.0f} s state was too old; {why}")
         # The history has a hole now, so that the way back leads through the ramp.
         self._ramp, self._running = None, False
-        return self._send(self.joints.values[0] if self._targets is None else self._targets, "hold", why)
+        return self._send(self.joints.values[0] if self._targets is None else self._targets, "hold", now, why)
 
     def _latch(self, why: str) -> JointCommand:
         self._latched = why
@@ -261,12 +315,23 @@ class PolicyController:
 
     def _damp(self, why: str) -> JointCommand:
         targets = np.array(self.policy.card.default_pose) if self._targets is None else self._targets
-        return JointCommand(np.clip(targets, self.lower, self.upper), 0.0, self.config.damp_kd, "damp", why)
+        return JointCommand(np.clip(targets, LOWER, UPPER), 0.0, self.config.damp_kd, "damp", why)
 
-    def _send(self, targets: np.ndarray, mode: str, why: str = "") -> JointCommand:
-        self._targets = np.clip(targets, self.lower, self.upper)
+    def _send(self, targets: np.ndarray, mode: str, now: float, why: str = "") -> JointCommand:
+        sent = self.joints.values[0] if self._targets is None else self._targets
+        dt = min(now - self._sent_at, 2.0 * self.period)  # one long gap is no licence for one long step
+        self._targets, self._sent_at = limit_targets(targets, sent, self.limits, dt), now
         card = self.policy.card
         return JointCommand(self._targets, card.kp, card.kd, mode, why)
+
+
+def rotation(roll: float, pitch: float, yaw: float) -> np.ndarray:
+    """(3, 3) that turns a vector of a frame with these angles (rad, about the fixed x, y, z) into its parent's."""
+    (cr, cp, cy), (sr, sp, sy) = np.cos([roll, pitch, yaw]), np.sin([roll, pitch, yaw])
+    about_x = np.array([[1.0, 0.0, 0.0], [0.0, cr, -sr], [0.0, sr, cr]])
+    about_y = np.array([[cp, 0.0, sp], [0.0, 1.0, 0.0], [-sp, 0.0, cp]])
+    about_z = np.array([[cy, -sy, 0.0], [sy, cy, 0.0], [0.0, 0.0, 1.0]])
+    return about_z @ about_y @ about_x
 
 
 def gravity_direction(quaternion: np.ndarray) -> np.ndarray:

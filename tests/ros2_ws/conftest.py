@@ -134,7 +134,7 @@ def probe(ros: dict[str, str], tmp_path: Path) -> Callable[[list[dict]], dict]:
     def play(phases: list[dict]) -> dict:
         result = tmp_path / "probe.json"
         script = Path(__file__).with_name("probe.py")
-        subprocess.run([sys.executable, str(script), json.dumps(phases), str(result)], env=ros, check=True, timeout=200)
+        subprocess.run([sys.executable, str(script), json.dumps(phases), str(result)], env=ros, check=True, timeout=540)
         return json.loads(result.read_text())
 
     return play

@@ -30,7 +30,7 @@ except ImportError:  # before ROS 2 Kilted
 from policy.runtime.unitree import from_message, low_cmd, read_low_state, to_message, why_refused
 
 HIGHER = [0.0, 0.75, -1.5] * 4  # rad, a stance with longer legs than the one it starts in
-LONGEST = 60.0  # s
+LONGEST = 300.0  # s
 STREAM = QoSProfile(depth=50, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 
@@ -99,7 +99,7 @@ def forge(node: rclpy.node.Node, states: list[list], seconds: float) -> None:
     """Send commands with a wrong CRC, then with the right one; tick -1 and -2 in ``states`` mark where each begins."""
     publisher = node.create_publisher(LowCmd, "lowcmd", 10)
     begin = time.monotonic()
-    while time.monotonic() - begin < 20.0 and not (states and publisher.get_subscription_count()):
+    while time.monotonic() - begin < 120.0 and not (states and publisher.get_subscription_count()):
         rclpy.spin_once(node, timeout_sec=0.05)
     message = to_message(low_cmd(np.array(HIGHER), kp=80.0, kd=2.0), LowCmd())
     for wrong in (1, 0):

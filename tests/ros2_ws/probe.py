@@ -2,10 +2,11 @@
 
 Usage: ``probe.py PHASES RESULT``, PHASES a JSON list such as
 ``[{"name": "run", "seconds": 1, "joints": true, "imu": "upright", "twist": [0.4, 0, 0.1]}]``. ``imu`` is ``upright``,
-``none`` (no message), ``no_orientation`` or ``fallen``; a phase with ``"until": MODE`` ends early at the first command
-in that mode, one with ``"states": N`` when so many joint states have come, one with ``"simulated": S`` when the stamps
-of the base's poses span so many seconds; ``"transitions": ["configure", "activate"]`` drives the node's lifecycle when
-the phase begins.
+``none`` (no message), ``no_orientation`` or ``fallen``; ``"stamped": [0.4, 0, 0.1]`` sends cmd_vel as TwistStamped. A
+phase with ``"until": MODE`` ends early at the first command in that mode, one with ``"states": N`` when so many joint
+states have come, one with ``"simulated": S`` when the stamps of the base's poses span so many seconds, one with
+``"says": TEXT`` when a message or a command in diagnostics contains it; ``"transitions": ["configure", "activate"]``
+drives the node's lifecycle when the phase begins.
 RESULT gets ``{name: {"commands": [...], "trajectories": [...], "diagnostics": [...], "transitions": [true, ...],
 "joint_states": [...], "upright": [...], "base": [[s, m], ...]}}``, the last three from whoever publishes state: joints,
 cosine of the tilt, and height of the base over its stamp; each command has the newest of those stamps, ``simulated``.
@@ -21,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
-from geometry_msgs.msg import PoseStamped, Twist
+from geometry_msgs.msg import PoseStamped, Twist, TwistStamped
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from matrix_msgs.msg import HopCommand, RobotCommand
@@ -44,7 +45,8 @@ def main() -> None:
     node = rclpy.create_node("probe")
     joints = node.create_publisher(JointState, "joint_states", qos_profile_sensor_data)
     imu = node.create_publisher(Imu, "imu", qos_profile_sensor_data)
-    twist = node.create_publisher(Twist, "cmd_vel", 10)
+    twist = node.create_publisher(Twist, "cmd_vel", 10) if any("twist" in p for p in phases) else None
+    stamped = node.create_publisher(TwistStamped, "cmd_vel", 10) if any("stamped" in p for p in phases) else None
     hop = node.create_publisher(HopCommand, "hop_command", 10)
     lifecycle = node.create_client(ChangeState, "policy_node/change_state")
     record: dict = {}
@@ -106,6 +108,11 @@ def main() -> None:
                 message = Twist()
                 message.linear.x, message.linear.y, message.angular.z = map(float, phase["twist"])
                 twist.publish(message)
+            if "stamped" in phase:
+                message = TwistStamped()
+                message.header.stamp = stamp
+                message.twist.linear.x, message.twist.linear.y, message.twist.angular.z = map(float, phase["stamped"])
+                stamped.publish(message)
             if "hop" in phase:
                 hop.publish(HopCommand(**{k: float(v) for k, v in phase["hop"].items()}))
             due = max(due + PERIOD, time.monotonic() - PERIOD)
@@ -126,7 +133,8 @@ def ended(phase: dict, seen: dict) -> bool:
     enough = len(seen["joint_states"]) >= phase.get("states", float("inf"))
     stamps = [stamp for stamp, _ in seen["base"]]
     long = stamps and stamps[-1] - stamps[0] >= phase.get("simulated", float("inf"))
-    return bool(reached or enough or long)
+    said = "says" in phase and any(phase["says"] in f"{d['message']} {d.get('command')}" for d in seen["diagnostics"])
+    return bool(reached or enough or long or said)
 
 
 def make_imu(kind: str, stamp: object) -> Imu:

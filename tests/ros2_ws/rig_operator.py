@@ -114,7 +114,7 @@ class Operator:
 
     def step(self, step: dict) -> tuple[bool, str]:
         """Do one step."""
-        seconds = step.get("seconds", 60.0)
+        seconds = step.get("seconds", 180.0)
         if "up" in step:
             return self.up(step["up"], seconds)
         if "call" in step:

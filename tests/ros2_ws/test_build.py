@@ -19,7 +19,7 @@ CLEAN = {k: v for k, v in os.environ.items() if k not in ("AMENT_PREFIX_PATH", "
 
 
 def run(python: str, cwd: Path, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([python, str(BUILD)], cwd=cwd, env=env, capture_output=True, text=True, timeout=60)
+    return subprocess.run([python, str(BUILD)], cwd=cwd, env=env, capture_output=True, text=True, timeout=120)
 
 
 def test_without_ros_it_says_so_in_one_line(tmp_path: Path) -> None:

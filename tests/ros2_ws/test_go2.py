@@ -58,15 +58,15 @@ class Robot:
     def wait_for_log(self, name: str, text: str) -> None:
         begin = time.monotonic()
         while text not in self.log(name):
-            assert time.monotonic() - begin < 20.0, self.log(name)
+            assert time.monotonic() - begin < 120.0, self.log(name)
             time.sleep(0.05)
 
     def end(self, name: str, number: int = signal.SIGINT) -> int:
         self.running[name].send_signal(number)
-        return self.running[name].wait(timeout=15)
+        return self.running[name].wait(timeout=120)
 
     def record(self) -> dict:
-        assert self.running["probe"].wait(timeout=30) == 0
+        assert self.running["probe"].wait(timeout=120) == 0
         return json.loads((self.folder / "probe.json").read_text())
 
     def log(self, name: str) -> str:
@@ -98,7 +98,7 @@ def damped(command: list) -> bool:
 
 def test_each_joint_moves_alone(ros: dict[str, str], tmp_path: Path) -> None:
     script, out = Path(__file__).with_name("go2_joints.py"), tmp_path / "joints.json"
-    subprocess.run([sys.executable, str(script), str(out)], env=ros, check=True, timeout=60)
+    subprocess.run([sys.executable, str(script), str(out)], env=ros, check=True, timeout=120)
     result = json.loads(out.read_text())
     moved = np.array(result["moved"])
     assert np.diag(moved) == pytest.approx(np.full(12, 0.25), abs=0.03)

@@ -79,7 +79,7 @@ def test_each_transition_closes_what_its_opposite_opened(
     refuse: str, status: int, events: list[str], ros: dict[str, str]
 ) -> None:
     line = [sys.executable, "-c", NODE, "--ros-args", "-p", "autostart:=true", "-p", f"refuse:='{refuse}'"]
-    result = subprocess.run(line, env=ros, capture_output=True, text=True, timeout=60)
+    result = subprocess.run(line, env=ros, capture_output=True, text=True, timeout=120)
     assert result.returncode == status, result.stderr
     assert result.stdout.splitlines() == events
     assert not refuse or f"{refuse} is refused" in result.stderr

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ from sim.spec.joints import LOWER, NOMINAL_POSE, UPPER
 
 pytestmark = pytest.mark.wall_clock
 
-START = {"name": "start", "seconds": 15, "until": "run"}
+START = {"name": "start", "seconds": 120, "until": "run"}
 # Tolerant of a test machine that is busy, on which the probe's 200 Hz have gaps.
 LIMITS = ("-p", "ramp_time:=0.4", "-p", "stale_after:=0.3", "-p", "damp_after:=0.8")
 
@@ -28,7 +30,7 @@ def expected_targets(policy: Path, command: list[float]) -> np.ndarray:
 
 def stop(node: subprocess.Popen) -> int:
     node.send_signal(signal.SIGINT)
-    return node.wait(timeout=10)
+    return node.wait(timeout=120)
 
 
 def modes(phase: dict) -> list[str]:
@@ -101,7 +103,7 @@ def test_a_robot_on_its_side_is_left_limp(policy_folder: Path, start_node: Calla
 def test_an_imu_without_orientation_is_refused(policy_folder: Path, start_node: Callable, probe: Callable) -> None:
     node = start_node(policy_folder, *LIMITS)
     record = probe([
-        {"name": "wait", "seconds": 15, "imu": "no_orientation", "until": "hold"},
+        {"name": "wait", "seconds": 120, "imu": "no_orientation", "until": "hold"},
         {"name": "refuse", "seconds": 1.3, "imu": "no_orientation"},
     ])  # fmt: skip
     assert modes(record["refuse"]) == ["hold"]
@@ -110,13 +112,53 @@ def test_an_imu_without_orientation_is_refused(policy_folder: Path, start_node: 
     assert stop(node) == 0
 
 
+def test_two_policies_on_one_robot_both_go_limp(
+    policy_folder: Path, start_node: Callable, probe: Callable, tmp_path: Path
+) -> None:
+    nodes = [start_node(policy_folder, *LIMITS)]
+    both = {"name": "both", "seconds": 120, "says": "commands this robot too"}
+    phases = [START, both, {"name": "after", "seconds": 1.5}]
+    with ThreadPoolExecutor() as pool:
+        playing = pool.submit(probe, phases)
+        while "]: run" not in (tmp_path / "node.log").read_text() and not playing.done():
+            time.sleep(0.05)
+        nodes.append(start_node(policy_folder, *LIMITS))
+        record = playing.result()
+    assert modes(record["after"]) == ["damp"]
+    assert any("commands this robot too" in d["message"] for d in record["after"]["diagnostics"])
+    assert [stop(node) for node in nodes] == [0, 0]
+
+
+def test_a_command_of_another_type_is_named_and_a_stamped_one_can_be_asked_for(
+    policy_folder: Path, start_node: Callable, probe: Callable, tmp_path: Path
+) -> None:
+    node = start_node(policy_folder, *LIMITS)
+    stamped = {"stamped": [0.4, -0.1, 0.2]}
+    record = probe([START, {"name": "drive", "seconds": 2.5, **stamped}])
+    assert record["drive"]["diagnostics"][-1]["command"].startswith("0.000 0.000 0.000")
+    assert stop(node) == 0
+    assert "publishes geometry_msgs/msg/TwistStamped, which is not heard here" in (tmp_path / "node.log").read_text()
+    node = start_node(policy_folder, *LIMITS, "-p", "stamped_cmd_vel:=true")
+    record = probe([START, {"name": "drive", "seconds": 120, **stamped, "says": "0.400 -0.100 0.200"}])
+    assert record["drive"]["diagnostics"][-1]["command"].startswith("0.400 -0.100 0.200")
+    assert stop(node) == 0
+
+
+def test_an_imu_in_another_frame_is_refused(policy_folder: Path, start_node: Callable, probe: Callable) -> None:
+    node = start_node(policy_folder, *LIMITS, "-p", "imu_frame:=base_link")
+    record = probe([{"name": "refuse", "seconds": 120, "until": "hold"}, {"name": "told", "seconds": 1.5}])
+    assert modes(record["told"]) == ["hold"]
+    assert any("not in imu_frame 'base_link'" in d["message"] for d in record["told"]["diagnostics"])
+    assert stop(node) == 0
+
+
 def test_a_lifecycle_manager_can_stop_and_start_it(policy_folder: Path, start_node: Callable, probe: Callable) -> None:
     node = start_node(policy_folder, *LIMITS, "-p", "autostart:=false")
     up = ["configure", "activate"]
     record = probe([
-        {"name": "up", "seconds": 15, "until": "run", "transitions": up},
+        {"name": "up", "seconds": 120, "until": "run", "transitions": up},
         {"name": "down", "seconds": 0.5, "transitions": ["deactivate", "cleanup"]},
-        {"name": "again", "seconds": 15, "until": "run", "transitions": up},
+        {"name": "again", "seconds": 120, "until": "run", "transitions": up},
     ])  # fmt: skip
     assert all(success for phase in record.values() for success in phase["transitions"])
     # the last word of a node that is deactivated is damp, and then it is silent
@@ -130,7 +172,7 @@ def test_a_lifecycle_manager_can_stop_and_start_it(policy_folder: Path, start_no
 def test_what_does_not_fit_is_not_configured(
     more: tuple[str, ...], policy_folder: Path, start_node: Callable, tmp_path: Path
 ) -> None:
-    assert start_node(policy_folder, *more).wait(timeout=20) == 1
+    assert start_node(policy_folder, *more).wait(timeout=120) == 1
     log = (tmp_path / "node.log").read_text()
     assert "policy" in log and ("for robot 'go2', this robot is 'spot'" in log or "damp_after" in log)
     assert "Traceback" not in log
@@ -139,5 +181,5 @@ def test_what_does_not_fit_is_not_configured(
 def test_a_policy_with_another_observation_is_not_configured(
     wrong_policy_folder: Path, start_node: Callable, tmp_path: Path
 ) -> None:
-    assert start_node(wrong_policy_folder).wait(timeout=20) == 1
+    assert start_node(wrong_policy_folder).wait(timeout=120) == 1
     assert "'rate' is 100.0, the other side has 50.0" in (tmp_path / "node.log").read_text()

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from matrix_hil.safety.limits import Motion, limit_motion, limit_range, limit_rate, limit_speed
+from matrix_hil.safety.limits import Motion, limit_motion, limit_speed
+from sim.spec.clamps import limit_range, limit_rate
 from tests.matrix_hil.safety.examples import DT
 
 anything = st.floats(allow_nan=True, allow_infinity=True)

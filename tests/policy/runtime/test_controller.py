@@ -52,19 +52,22 @@ class Recorder:
 
 
 class Robot:
-    """A controller with a clock and the messages that a driver would send."""
+    """A controller with a clock and the messages that a driver would send; joints go where they are told."""
 
     def __init__(self, config: ControllerConfig = CONFIG) -> None:
         self.policy = Recorder()
         self.controller = PolicyController(self.policy, config)
         self.now = 100.0
+        self.position, self.attitude, self.turn = LYING, UPRIGHT, (0.1, 0.2, 0.3)
+        self.stuck = np.zeros(12, dtype=bool)
 
-    def joints(self, position: Sequence[float] = tuple(LYING), stamp: float | None = None) -> None:
+    def joints(self, stamp: float | None = None) -> None:
         stamp = self.now if stamp is None else stamp
-        self.controller.on_joint_state(JOINT_NAMES, position, np.zeros(12), stamp, self.now)
+        self.controller.on_joint_state(JOINT_NAMES, self.position, np.zeros(12), stamp, self.now)
 
-    def imu(self, orientation: Sequence[float] = UPRIGHT, variance: float = 0.0) -> None:
-        self.controller.on_imu(orientation, variance, (0.1, 0.2, 0.3), self.now, self.now)
+    def imu(self, orientation: Sequence[float] | None = None, variance: float = 0.0) -> None:
+        orientation = self.attitude if orientation is None else orientation
+        self.controller.on_imu(orientation, variance, self.turn, self.now, self.now)
 
     def step(self, after: float = 0.0):
         return self.controller.step(self.now + after)
@@ -76,6 +79,8 @@ class Robot:
             self.joints()
             self.imu()
             order = self.step()
+            if order.kp > 0.0:
+                self.position = np.where(self.stuck, self.position, order.targets)
         return order
 
 
@@ -178,11 +183,11 @@ def test_targets_never_leave_the_joint_range(wish: list[float]) -> None:
 @given(st.permutations(range(13)))
 def test_joints_are_found_by_name(order: list[int]) -> None:
     robot = Robot()
-    names, values = (*JOINT_NAMES, "arm"), np.arange(13.0)
-    speeds = 100.0 + values
+    names, values = (*JOINT_NAMES, "arm"), np.append(NOMINAL_POSE, 9.0) + 0.01 * np.arange(13)
+    speeds = np.arange(13.0)
     robot.controller.on_joint_state([names[i] for i in order], values[order], speeds[order], 1.0, robot.now)
     position, velocity = robot.controller.joints.values
-    assert np.array_equal(position, np.arange(12.0)) and np.array_equal(velocity, 100.0 + np.arange(12.0))
+    assert np.array_equal(position, values[:12]) and np.array_equal(velocity, speeds[:12])
 
 
 @pytest.mark.parametrize(
@@ -191,6 +196,8 @@ def test_joints_are_found_by_name(order: list[int]) -> None:
         (JOINT_NAMES[:-1], np.zeros(11), "joint RR_calf_joint is not among the names"),
         (JOINT_NAMES, np.zeros(11), "12 names, 11 positions and 11 velocities came"),
         (JOINT_NAMES, np.array([np.nan] * 12), "not a number"),
+        (JOINT_NAMES, np.degrees(NOMINAL_POSE), "cannot be this robot's: joint position beyond its range"),
+        (JOINT_NAMES, np.zeros(12), "calf_joint"),
     ],
 )
 def test_a_joint_state_that_cannot_be_used_is_no_state(names: tuple[str, ...], values: np.ndarray, why: str) -> None:
@@ -216,15 +223,148 @@ def test_an_imu_without_orientation_is_no_state(orientation: tuple[float, ...], 
     assert order.mode == "hold" and "no orientation" in order.reason
 
 
-def test_a_frozen_or_late_sensor_is_no_state_but_one_that_restarted_is() -> None:
+def test_a_frozen_sensor_is_no_state() -> None:
     robot = Robot()
     robot.live(1.25)
     last = robot.now
-    for stamp, mode in ((last, "hold"), (last - 0.9, "hold"), (last - 50.0, "stand")):
-        robot.now += 0.1
+    robot.now += 0.1
+    robot.imu()
+    robot.joints(stamp=last)
+    order = robot.step()
+    assert order.mode == "hold" and "does not advance" in order.reason
+
+
+@pytest.mark.parametrize("step", [-0.02, -0.6, -50.0, 0.6])
+def test_a_publishers_clock_that_is_set_stops_nobody(step: float) -> None:
+    robot = Robot()
+    robot.live(1.25)
+    for _ in range(50):
+        robot.now += DT
         robot.imu()
-        robot.joints(stamp=stamp)
-        assert robot.step().mode == mode
+        robot.joints(stamp=robot.now + step)
+        assert robot.step().mode == "run"
+
+
+@pytest.mark.parametrize(("margin", "taken"), [(0.3499, True), (0.3501, False)])
+def test_a_joint_beyond_its_stop_is_no_state(margin: float, taken: bool) -> None:
+    robot = Robot()
+    robot.position = NOMINAL_POSE.copy()
+    robot.position[5] = UPPER[5] + margin
+    robot.joints()
+    assert bool(robot.controller.joints.values) == taken
+    assert taken or (
+        "FL_calf_joint" not in robot.controller.joints.fault and "FR_calf" in robot.controller.joints.fault
+    )
+
+
+@pytest.mark.parametrize(("turn", "taken"), [(34.9, True), (35.1, False), (-35.1, False)])
+def test_a_turn_rate_that_no_robot_has_is_no_state(turn: float, taken: bool) -> None:
+    robot = Robot()
+    robot.turn = (0.0, turn, 0.0)
+    robot.imu()
+    assert bool(robot.controller.imu.values) == taken
+
+
+# ---- before it runs, a robot that stands has shown that these are its sensors ----
+
+
+def test_a_joint_that_does_not_answer_is_waited_for() -> None:
+    robot = Robot()
+    robot.stuck[7] = True
+    order = robot.live(3.0)
+    assert order.mode == "stand" and "RL_thigh_joint is 0.50 rad from where it was told to be" in order.reason
+    assert np.allclose(order.targets, NOMINAL_POSE)
+    robot.stuck[7] = False
+    assert robot.live(0.1).mode == "run"
+
+
+@pytest.mark.parametrize(("lean", "mode"), [(0.39, "run"), (0.41, "stand"), (-np.pi / 4, "stand")])
+def test_an_imu_that_disagrees_with_the_legs_is_not_run_on(lean: float, mode: str) -> None:
+    robot = Robot()
+    robot.attitude = roll(lean)
+    order = robot.live(3.0)
+    assert order.mode == mode and (mode == "run" or "how is it mounted" in order.reason)
+
+
+def test_an_imu_mounted_otherwise_is_turned_into_the_base() -> None:
+    """On its side, x forward: the base's y is the IMU's z, its z the IMU's -y."""
+    robot = Robot()
+    robot.controller = PolicyController(robot.policy, CONFIG, imu_mount=(-np.pi / 2, 0.0, 0.0))
+    robot.attitude = roll(-np.pi / 2)  # of the IMU in the world, the base is level
+    robot.turn = (0.1, -0.3, 0.2)
+    robot.imu()
+    gravity, turn = robot.controller.imu.values
+    assert np.allclose(gravity, [0.0, 0.0, -1.0]) and np.allclose(turn, [0.1, 0.2, 0.3])
+
+
+def test_a_turn_rate_in_degrees_is_not_run_on() -> None:
+    robot = Robot()
+    robot.turn = (30.0, 0.0, 0.0)
+    order = robot.live(3.0)
+    assert order.mode == "stand" and "rad/s" in order.reason
+    robot.turn = (0.0, 0.0, 0.0)
+    assert robot.live(0.1).mode == "run"
+
+
+@pytest.mark.parametrize(("every", "mode"), [(1, "run"), (2, "stand"), (3, "stand")])
+@pytest.mark.parametrize("stream", ["joints", "imu"])
+def test_states_that_come_less_often_than_the_policy_acts_are_not_run_on(stream: str, every: int, mode: str) -> None:
+    """Steps every 20 ms, and states with every, every second or every third of them."""
+    robot = Robot(ControllerConfig(stale_after=0.1, ramp_time=1.0))
+    for k in range(200):
+        robot.now += 0.02
+        for name in ("joints", "imu"):
+            if name != stream or k % every == 0:
+                getattr(robot, name)()
+        order = robot.step()
+        robot.position = order.targets
+    assert order.mode == mode and (mode == "run" or "come per second, the policy acts 50 times" in order.reason)
+
+
+def test_a_source_that_keeps_getting_old_is_latched() -> None:
+    """17 Hz: each state is old before the next one comes."""
+    robot = Robot(ControllerConfig(stale_after=0.05))
+    modes = []
+    for k in range(2000):
+        robot.now += 0.005
+        if k % 12 == 0:
+            robot.joints()
+            robot.imu()
+        modes.append(robot.step().mode)
+    assert modes[-1] == "damp" and "5 times in 10 s" in robot.step().reason
+    assert modes[:300].count("damp") < 300, "not at the first"
+    robot.controller.activate()
+    robot.joints()
+    robot.imu()
+    assert robot.step().mode == "stand"
+
+
+def test_rare_gaps_are_forgotten() -> None:
+    robot = Robot(ControllerConfig(ramp_time=0.5))
+    for _ in range(12):
+        robot.live(3.0)
+        robot.now += 0.1
+        assert robot.step().mode == "hold"
+    assert robot.live(1.0).mode == "run"
+
+
+def test_a_second_master_is_latched_and_named() -> None:
+    robot = Robot()
+    robot.live(1.25)
+    robot.controller.second_master("/other")
+    order = robot.live(DT)
+    assert order.mode == "damp" and order.kp == 0.0 and "/other commands this robot too" in order.reason
+    assert robot.live(2.0).mode == "damp"
+
+
+def test_a_target_does_not_leap() -> None:
+    """The policy's first wish is as far away as its joints go."""
+    robot = Robot()
+    robot.live(1.25)
+    before = robot.step().targets
+    robot.policy.answer = UPPER
+    after = robot.live(DT).targets
+    assert np.abs(after - before).max() <= 120.0 * DT + 1e-9
 
 
 def test_commands_time_out_to_hopping_in_place_with_the_cards_defaults() -> None:

@@ -84,6 +84,7 @@ class Diagnosed:
         self.steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.simulated: bool = self.value("use_sim_time")
         """Whether the node lives by /clock."""
+        self._warned: set[tuple[str, ...]] = set()
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", RELIABLE)
         self.create_timer(1.0, self.diagnose, clock=self.steady)
 
@@ -110,6 +111,7 @@ class Diagnosed:
     def diagnose(self) -> None:
         """Publish ``health`` now; also called once per second."""
         self._publish_health(self.health())
+        self._warn_of_other_types()
 
     def start(self) -> bool:
         """Called once before the node spins; False when it cannot work."""
@@ -118,6 +120,20 @@ class Diagnosed:
     def close(self) -> None:
         """Leave safe what the node commands, and destroy it."""
         self.destroy_node()
+
+    def _warn_of_other_types(self) -> None:
+        """Once for each publisher on a topic that this node hears whose type is not the one that it listens for."""
+        for subscription in self.subscriptions:
+            wanted = type_name(subscription.msg_type)
+            for p in self.get_publishers_info_by_topic(subscription.topic_name):
+                key = (subscription.topic_name, p.node_namespace, p.node_name, p.topic_type)
+                if p.topic_type != wanted and key not in self._warned:
+                    self._warned.add(key)
+                    who = f"{p.node_namespace.rstrip('/')}/{p.node_name}"
+                    self.get_logger().warning(
+                        f"{subscription.topic_name}: {who} publishes {p.topic_type}, which is not heard here: this node"
+                        f" takes {wanted}"
+                    )
 
     def _publish_health(self, health: Health) -> None:
         status = DiagnosticStatus(
@@ -224,6 +240,7 @@ class ManagedNode(Diagnosed, LifecycleNode):
     def diagnose(self) -> None:
         """Publish ``health`` now; also called once per second."""
         self._publish_health(self.health() if self._owned else Health(OK, "unconfigured", {}))
+        self._warn_of_other_types()
 
     def _stop(self) -> None:
         if self.active:
@@ -239,6 +256,11 @@ class ManagedNode(Diagnosed, LifecycleNode):
         while len(self._owned) > remaining:
             destroy, thing = self._owned.pop()
             destroy(thing)
+
+
+def type_name(message: type) -> str:
+    """``package/msg/Name`` of a message's class."""
+    return f"{message.__module__.partition('.')[0]}/msg/{message.__name__}"
 
 
 def timing(**samples: Sequence[float]) -> dict[str, str]:

@@ -12,7 +12,7 @@ import time
 
 import numpy as np
 from builtin_interfaces.msg import Duration
-from geometry_msgs.msg import Twist
+from geometry_msgs.msg import Twist, TwistStamped
 from matrix_msgs.msg import HopCommand, RobotCommand
 from sensor_msgs.msg import Imu, JointState
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
@@ -33,6 +33,10 @@ class PolicyNode(ManagedNode):
     parameters = (
         Parameter("policy", "", "Folder with policy.onnx and card.json, or the name of one in the zoo."),
         Parameter("robot", "go2", "Robot that this node drives; a policy for another one is refused."),
+        Parameter("joint_prefix", "", "What stands before the joints' names in joint_states, such as go2/."),
+        Parameter("imu_frame", "", "Frame that imu must be in; empty takes any."),
+        Parameter("imu_rpy", [0.0, 0.0, 0.0], "rad. Roll, pitch and yaw of the IMU's frame in the base's."),
+        Parameter("stamped_cmd_vel", False, "Whether cmd_vel is TwistStamped, as Nav2 sends it, instead of Twist."),
         *limits(ControllerConfig),
     )
 
@@ -41,6 +45,7 @@ class PolicyNode(ManagedNode):
         self._controller: PolicyController | None = None
         self._command = INACTIVE
         self._due = 0.0
+        self._steps = 0
         self._lateness: list[float] = []
         self._duration: list[float] = []
 
@@ -59,12 +64,21 @@ class PolicyNode(ManagedNode):
         if card.robot != robot:
             raise LunarError(f"policy {folder} is for robot '{card.robot}', this robot is '{robot}'")
         self.simulated = self.value("use_sim_time")
-        controller = self._controller = PolicyController(policy, self.configured(ControllerConfig))
+        mount = list(self.value("imu_rpy"))
+        if len(mount) != 3 or not np.isfinite(mount).all():
+            raise LunarError(f"parameter 'imu_rpy' is {mount}; it must be roll, pitch and yaw in rad")
+        controller = PolicyController(policy, self.configured(ControllerConfig), imu_mount=mount)
+        self._controller = controller
+        prefix, frame = self.value("joint_prefix"), self.value("imu_frame")
 
         def on_joint_state(m: JointState) -> None:
-            controller.on_joint_state(m.name, m.position, m.velocity, _stamp(m), self.now())
+            names = [n.removeprefix(prefix) for n in m.name]
+            controller.on_joint_state(names, m.position, m.velocity, _stamp(m), self.now())
 
         def on_imu(m: Imu) -> None:
+            if frame and m.header.frame_id != frame:
+                controller.imu.refuse(f"it is in the frame '{m.header.frame_id}', not in imu_frame '{frame}'")
+                return
             q, w = m.orientation, m.angular_velocity
             variance = float(m.orientation_covariance[0])
             controller.on_imu((q.x, q.y, q.z, q.w), variance, (w.x, w.y, w.z), _stamp(m), self.now())
@@ -75,11 +89,16 @@ class PolicyNode(ManagedNode):
         def on_twist(m: Twist) -> None:
             controller.on_twist(m.linear.x, m.linear.y, m.angular.z, self.now())
 
+        def on_stamped(m: TwistStamped) -> None:
+            on_twist(m.twist)
+
+        stamped = self.value("stamped_cmd_vel")
+
         for kind, topic, callback, qos in (
             (JointState, "joint_states", on_joint_state, STREAM),
             (Imu, "imu", on_imu, STREAM),
             (HopCommand, "hop_command", on_hop_command, RELIABLE),
-            (Twist, "cmd_vel", on_twist, RELIABLE),
+            (TwistStamped if stamped else Twist, "cmd_vel", on_stamped if stamped else on_twist, RELIABLE),
         ):
             self.keep(self.destroy_subscription, self.create_subscription(kind, topic, callback, qos))
         self._robot_command, self._trajectory = (
@@ -129,17 +148,32 @@ class PolicyNode(ManagedNode):
 
     def _step(self, controller: PolicyController) -> None:
         now, begin = self.now(), time.monotonic()
+        self._look_for_others(controller)
         command = controller.step(now)
         self._publish(command, controller.period)
         self._lateness.append(now - self._due)
         self._duration.append(time.monotonic() - begin)
         self._due += controller.period * (1 + max(0, int((now - self._due) / controller.period)))
-        if command.mode != self._command.mode:
+        if (command.mode, bool(command.reason)) != (self._command.mode, bool(self._command.reason)):
             if command.reason:
                 self.get_logger().warning(f"{command.mode}: {command.reason}")
             else:
                 self.get_logger().info(command.mode)
         self._command = command
+
+    def _look_for_others(self, controller: PolicyController) -> None:
+        """Ten times per second: whether somebody else publishes commands for this robot's joints."""
+        self._steps += 1
+        if self._steps % max(1, round(0.1 / controller.period)):
+            return
+        topic = self._robot_command.topic_name
+        if self.count_publishers(topic) > 1:
+            own = (self.get_name(), self.get_namespace())
+            names = [(p.node_name, p.node_namespace) for p in self.get_publishers_info_by_topic(topic)]
+            if own in names:
+                names.remove(own)
+            others = sorted({f"{namespace.rstrip('/')}/{name}" for name, namespace in names})
+            controller.second_master(f"{', '.join(others)} on {topic}")
 
     def _publish(self, command: JointCommand, reach: float) -> None:
         """``reach``: s until the next command."""

@@ -25,7 +25,7 @@ class SimRobot(SimulatedRobot):
         self._joints = self.create_publisher(JointState, "joint_states", qos_profile_sensor_data)
         self._imu = self.create_publisher(Imu, "imu", qos_profile_sensor_data)
         self._pose = self.create_publisher(PoseStamped, "base_pose", qos_profile_sensor_data)
-        self.create_subscription(RobotCommand, "robot_command", lambda m: self.command(m.targets, m.kp, m.kd), 10)
+        self.create_subscription(RobotCommand, "robot_command", self._on_command, 10)
 
     def publish(self) -> None:
         """Joint states, IMU and pose."""
@@ -46,6 +46,9 @@ class SimRobot(SimulatedRobot):
         self._joints.publish(joints)
         self._imu.publish(imu)
         self._pose.publish(pose)
+
+    def _on_command(self, m: RobotCommand) -> None:
+        self.command(m.targets, m.kp, m.kd, stamp=m.header.stamp.sec + 1e-9 * m.header.stamp.nanosec)
 
 
 def main() -> int:

@@ -23,7 +23,7 @@ from sim.spec.gravity import MOON
 
 DAMPING = 2.0  # N*m*s/rad
 CATCH_UP = 0.02  # s, made up for at once when the machine was busy: no more than a policy's period
-SLACK = 0.01  # s that a command may be late
+SLACK = 0.005  # s that a command may be late
 PATIENCE = 1.0  # s of wall time that physics waits for the next command; then whoever sent them is taken to have ended
 
 
@@ -50,6 +50,7 @@ class SimulatedRobot(Node):
         self.robot = SingleRobot(PhysicsConfig(gravity=gravity, timestep=timestep))
         self._command_timeout = command_timeout
         self._commanded: float | None = None
+        self._made = 0.0  # s of physics
         self._interval = 0.0  # s of physics between the last two commands
         self._heard = 0.0  # s of wall time of the last
         self._steps = 0
@@ -67,10 +68,18 @@ class SimulatedRobot(Node):
         """Publish the robot's state."""
         raise NotImplementedError
 
-    def command(self, targets: np.ndarray, kp: np.ndarray | float, kd: np.ndarray | float, torque: float = 0.0) -> None:
-        """As ``SingleRobot.command``."""
-        self._interval = self.time - self._commanded if self._commanded is not None else self._command_timeout
-        self._commanded, self._heard = self.time, time.monotonic()
+    def command(
+        self,
+        targets: np.ndarray,
+        kp: np.ndarray | float,
+        kd: np.ndarray | float,
+        torque: float = 0.0,
+        stamp: float | None = None,
+    ) -> None:
+        """As ``SingleRobot.command``; ``stamp`` is when it was made, s of physics, where the sender lives by /clock."""
+        made = stamp if stamp is not None and 0.0 <= self.time - stamp <= self._command_timeout else self.time
+        self._interval = made - self._made if self._commanded is not None else self._command_timeout
+        self._made, self._commanded, self._heard = made, self.time, time.monotonic()
         self.robot.command(targets, kp, kd, torque)
 
     def limp(self) -> None:
@@ -100,7 +109,7 @@ class SimulatedRobot(Node):
         """Whether the next command is due and may still come."""
         if self._commanded is None or self.time - self._commanded > self._command_timeout:
             return False
-        return self.time - self._commanded >= self._interval + SLACK and now - self._heard < PATIENCE
+        return self.time - self._made >= self._interval + SLACK - 1e-9 and now - self._heard < PATIENCE
 
 
 def run(make: Callable[[], SimulatedRobot]) -> int:
