@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import kl_div, log_softmax
 
-from benchmarks.harness import by_turns, medians, ratio, seconds, show_table
+from benchmarks.harness import by_turns, countdown, medians, ratio, seconds, show_table
 from policy.distill.config import DivergenceConfig, Kind
 from policy.distill.losses import average, divergence
 from policy.networks.distributions import Categorical
@@ -108,7 +108,7 @@ def measure_core(cfg: CoreConfig, seed: int) -> dict[str, Any]:
         del reference, ours
         peaks = {f"{name}_bytes": peak_bytes(call) - student.nbytes for name, call in calls.items()}
         clocks = {name: partial(seconds, call) for name, call in calls.items()}
-        times = by_turns(clocks, 3 if cfg.quick else cfg.rounds, kind)
+        times = by_turns(clocks, 3 if cfg.quick else cfg.rounds, kind, countdown(cfg.quick))
         divergences[kind] = {
             **peaks, "difference": difference, **{f"{name}_s": s for name, s in medians(times).items()},
             "speedup": ratio(times, "plain", "core"), "memory_ratio": peaks["core_bytes"] / peaks["plain_bytes"],

@@ -28,7 +28,7 @@ from stable_baselines3.common.logger import Logger, configure
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.harness import by_turns, medians, show_table
+from benchmarks.harness import by_turns, countdown, medians, show_table
 from benchmarks.peer import maker
 from benchmarks.sim import ceiling, speed_of
 from policy.networks.policy_file import ZOO, load_actor
@@ -178,7 +178,7 @@ def run(cfg: Config) -> dict[str, Any]:
             physics = ceiling(world, cfg.seed, load_actor(ZOO / "pronk")[0])
             turns: dict[str, Callable[[], float]] = {n: partial(_speed, s) for n, s in subjects.items()}
             turns |= {"physics": partial(speed_of, physics, 1.0), "gemm": _gemm}
-            speed = medians(by_turns(turns, rounds, "bench train"))
+            speed = medians(by_turns(turns, rounds, "bench train", countdown(cfg.quick)))
             for subject in ours.values():
                 subject.model.logger.close()
     finally:
