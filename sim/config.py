@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
+import math
 import re
 import sys
 import typing
@@ -35,6 +36,9 @@ _LONGEST = 1_000_000  # letters of a config file
 _POLICIES, _OF_POLICIES = "policy/zoo", ("policy", "teacher")
 _SHELVES = {"terrain": "configs/terrain", "world": "configs/env"}
 """Where the files for a part of a config lie, by the part's name."""
+
+_RANGES = {"seed": (0, 2**32 - 1), "port": (0, 65535), "live_port": (0, 65535)}
+"""Of whole numbers that mean the same in every config, by the option's last name."""
 
 T = TypeVar("T")
 
@@ -95,6 +99,9 @@ def parse(
         for key, value in list(parsed.items()):
             if isinstance(value, str):
                 parsed[key] = find(value, _POLICIES if key in _OF_POLICIES else "")
+            low, high = _RANGES.get(key.rpartition(".")[2], (-math.inf, math.inf))
+            if isinstance(value, int) and not low <= value <= high:
+                raise ValueError(f"{key} is {value}; it must lie between {low} and {high}")
         values = parser.instantiate(parsed)
     except (argparse.ArgumentError, jsonargparse.ArgumentError, TypeError, ValueError) as error:
         raise LunarError(_explain(str(error), parser, files, argv)) from None
@@ -187,8 +194,8 @@ def _explain(message: str, parser: jsonargparse.ArgumentParser, files: Sequence[
         key = f"{match[1]}.{match[2]}"
     elif match := re.search(r"(?:Option '|unrecognized arguments: --)([\w.]+)", message):
         key = match[1]
-    elif match := re.search(r'Parser key "([\w.]+)"', message):
-        return f"{message} ({_source(match[1], files, argv)})"
+    elif match := re.search(r'Parser key "([\w.]+)"|^([\w.]+) is -?\d+; it must', message):
+        return f"{message} ({_source(match[1] or match[2], files, argv)})"
     if not key and message.startswith("unrecognized arguments"):
         return f"{message} (on the command line)"
     if not key:
