@@ -8,20 +8,31 @@ LUNAR = $(BIN)/lunar
 # POLICY=zoo uses the shipped policy instead of training one.
 ifeq ($(POLICY),zoo)
 DEMO_POLICY = policy/zoo/pronk
+TRAINED =
+SAVE =
 else
 DEMO_POLICY = $(OUT)/policy
+TRAINED = "lunar $(TRAIN)"
+SAVE = --save
 endif
+
+TRAIN = train --out $(DEMO_POLICY) --overwrite --json $(OUT)/train.json
+EVAL = $(strip eval $(DEMO_POLICY) $(SAVE) --picture $(OUT)/hop.png --json $(OUT)/eval.json)
+HIL = hil $(DEMO_POLICY) --log $(OUT)/log --json $(OUT)/hil.json
+REPLAY = replay $(OUT)/log --out $(OUT)/report.html --json $(OUT)/replay.json
 
 .PHONY: demo test lint setup ros clean
 
 demo: setup ros
 ifneq ($(POLICY),zoo)
-	$(LUNAR) train --out $(DEMO_POLICY) --overwrite --json $(OUT)/train.json
-	$(LUNAR) eval --policy $(DEMO_POLICY) --save --picture $(OUT)/hop.png --json $(OUT)/eval.json
+	$(LUNAR) $(TRAIN)
 endif
+	$(LUNAR) $(EVAL)
 	rm -rf $(OUT)/log
-	$(LUNAR) hil --policy $(DEMO_POLICY) --log $(OUT)/log --json $(OUT)/hil.json
-	$(LUNAR) replay --log $(OUT)/log --out $(OUT)/report.html --json $(OUT)/replay.json
+	$(LUNAR) $(HIL)
+	$(LUNAR) $(REPLAY)
+	@echo "All of it on one page:"
+	@$(BIN)/python examples/demo_page.py $(OUT) $(TRAINED) "lunar $(EVAL)" "lunar $(HIL)" "lunar $(REPLAY)"
 
 test: setup ros lint
 	$(BIN)/python -m pytest -n auto --dist loadfile -m "not wall_clock"

@@ -23,7 +23,7 @@ from benchmarks.harness import spread
 from benchmarks.horizons import draw_horizons
 from benchmarks.plots import draw_curves, save
 from benchmarks.runs import Work, run_all
-from policy.evaluation.cli import evaluate
+from policy.evaluation.evaluate import evaluate
 from policy.runtime.card import Card
 from sim.config import ROOT
 from sim.errors import LunarError
@@ -121,12 +121,12 @@ def measure(run: Run, suites: Sequence[str], robots: int) -> dict[str, dict[str,
     path = run.folder / "eval.json"
     card = Card.load(run.folder / "card.json")
     key = {"robots": robots, "steps": card.training["steps"]}
-    known = json.loads(path.read_text()) if path.is_file() else {}
+    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     results = known.get("suites", {}) if known.get("of") == key else {}
     for suite in suites:
         if suite not in results:
             results |= evaluate(run.folder, [suite], robots)
-            path.write_text(json.dumps({"of": key, "suites": results}, indent=1))
+            path.write_text(json.dumps({"of": key, "suites": results}, indent=1), encoding="utf-8")
     return {suite: results[suite] for suite in suites}
 
 
@@ -148,7 +148,7 @@ def run(cfg: Config) -> dict[str, Any]:
         minutes = Card.load(r.folder / "card.json").training["minutes"]
         rows += [{"variant": r.variant, "seed": r.seed, "suite": s, "minutes": minutes, **m} for s, m in suites.items()]
     table = markdown(rows, cfg.suites, cfg.variants)
-    (out / "table.md").write_text(table)
+    (out / "table.md").write_text(table, encoding="utf-8")
     files = {v: [r.folder / "progress.csv" for r in finished if r.variant == v] for v in cfg.variants}
     figure, axes = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
     panels = (("hops/pronks_per_20s", "pronks per 20 s, exploring"), ("hops/ends_per_20s", "ended trials per 20 s"))
@@ -191,4 +191,4 @@ def _seeds(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def show(results: dict[str, Any]) -> None:
     """The table that was written."""
-    Terminal().print(Path(results["table"]).read_text(), markup=False)
+    Terminal().print(Path(results["table"]).read_text(encoding="utf-8"), markup=False)

@@ -20,7 +20,8 @@ from benchmarks.distill_update import update_cost
 from benchmarks.plots import draw_costs, draw_curves, save
 from benchmarks.runs import Work, run_all
 from policy.distill.teachers import Teacher, load_teacher
-from policy.evaluation.cli import QUICK_ROBOTS, QUICK_SECONDS, evaluate
+from policy.evaluation.cli import QUICK_ROBOTS, QUICK_SECONDS
+from policy.evaluation.evaluate import evaluate
 from policy.evaluation.metrics import summarise
 from policy.evaluation.suites import load_suite, world_for
 from policy.evaluation.trials import run_trials
@@ -73,7 +74,7 @@ def run(cfg: Config) -> dict[str, Any]:
     update = update_cost(teacher, cfg.seed)
     table = markdown(rows, suites)
     out.mkdir(parents=True, exist_ok=True)
-    (out / "table.md").write_text(table)
+    (out / "table.md").write_text(table, encoding="utf-8")
     if rows:
         draw_costs(rows, out / "costs.png")
         _draw_curves([r for r in runs if r.result()], out / "curves.png")
@@ -137,7 +138,7 @@ def show(results: dict[str, Any]) -> None:
     if "core" in results:
         show_core(results["core"])
     if "table" in results:
-        console.print(Path(results["table"]).read_text(), markup=False)
+        console.print(Path(results["table"]).read_text(encoding="utf-8"), markup=False)
         for name, claim in results["claims"].items():
             verdict = {True: "holds", False: "does not hold", None: "not measured"}[claim["holds"]]
             console.print(f"{name}: {claim['claim']}: {verdict}; {claim['measured']}", highlight=False)

@@ -19,8 +19,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import kl_div, log_softmax
 
-from benchmarks.harness import by_turns, medians, ratio, seconds, show_table
-from policy.distill.losses import DivergenceConfig, Kind, average, divergence
+from benchmarks.harness import by_turns, countdown, medians, ratio, seconds, show_table
+from policy.distill.config import DivergenceConfig, Kind
+from policy.distill.losses import average, divergence
 from policy.networks.distributions import Categorical
 from sim.errors import LunarError
 
@@ -78,7 +79,7 @@ def peak_bytes(call: Callable[[], Any]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         trace = Path(folder) / "trace.json"
         profile.export_chrome_trace(str(trace))
-        events = json.loads(trace.read_text())["traceEvents"]
+        events = json.loads(trace.read_text(encoding="utf-8"))["traceEvents"]
     held = peak = 0
     for event in sorted((e for e in events if e["name"] == "[memory]"), key=lambda e: e["ts"]):
         held += event["args"]["Bytes"]
@@ -107,7 +108,7 @@ def measure_core(cfg: CoreConfig, seed: int) -> dict[str, Any]:
         del reference, ours
         peaks = {f"{name}_bytes": peak_bytes(call) - student.nbytes for name, call in calls.items()}
         clocks = {name: partial(seconds, call) for name, call in calls.items()}
-        times = by_turns(clocks, 3 if cfg.quick else cfg.rounds, kind)
+        times = by_turns(clocks, 3 if cfg.quick else cfg.rounds, kind, countdown(cfg.quick))
         divergences[kind] = {
             **peaks, "difference": difference, **{f"{name}_s": s for name, s in medians(times).items()},
             "speedup": ratio(times, "plain", "core"), "memory_ratio": peaks["core_bytes"] / peaks["plain_bytes"],

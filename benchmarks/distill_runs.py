@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from policy.distill.cli import distill
 from policy.distill.config import DistillConfig
-from policy.evaluation.cli import evaluate
+from policy.distill.distill import distill
+from policy.evaluation.evaluate import evaluate
 from sim.config import ROOT, parse
 
 STEPS = 150_000
@@ -110,7 +110,7 @@ class BenchRun:
     def result(self) -> dict[str, Any] | None:
         """What was measured before, if it was measured like this."""
         path = self.folder / "result.json"
-        known = json.loads(path.read_text()) if path.is_file() else {}
+        known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         return known if known.get("key") == json.loads(json.dumps(self.key)) else None
 
     def start(self) -> subprocess.Popen[bytes]:
@@ -144,7 +144,7 @@ def work(place: str, seed: str, robots: str, folder: str) -> None:
         **{name: measured["mare"][name] for name in ("pronks", "survival", "power_w", "peak_force_lunar_bw")},
         "by_suite": {name: {m: found[m] for m in ("pronks", "survival")} for name, found in measured.items()},
     }  # fmt: skip
-    (run.folder / "result.json").write_text(json.dumps({"key": run.key, "row": row}, indent=1))
+    (run.folder / "result.json").write_text(json.dumps({"key": run.key, "row": row}, indent=1), encoding="utf-8")
 
 
 def _plain(name: str) -> str:

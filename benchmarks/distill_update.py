@@ -9,13 +9,13 @@ import torch
 
 from benchmarks.distill_core import peak_bytes
 from benchmarks.harness import by_turns, medians, ratio, seconds
-from policy.distill.config import DistillConfig, PositionsConfig
+from policy.distill.config import DistillConfig, DivergenceConfig, PositionsConfig
 from policy.distill.job import Job, Samples
-from policy.distill.losses import DivergenceConfig
 from policy.distill.methods import learn
 from policy.distill.teachers import Teacher
+from policy.networks.config import StudentConfig
 from policy.networks.distributions import cache
-from policy.networks.student import Student, StudentConfig, joint_bins
+from policy.networks.student import Student, joint_bins
 from sim.config import ROOT, load
 
 POSITIONS, BINS = 4096, 32

@@ -15,11 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.harness import bar, show_table
-from policy.networks.encoder import EncoderConfig, Encoders
+from policy.networks.config import EncoderConfig
+from policy.networks.encoder import Encoders
 from policy.networks.policy_file import ZOO, load_actor
-from sim.envs.world import PronkWorld, WorldConfig
+from sim.envs.world import PronkWorld
 from sim.physics.threads import physics_first
 from sim.spec.observation import PRONK_OBSERVATION
+from sim.tasks.config import WorldConfig
 from sim.terrain.generators import TerrainConfig
 
 NOW = (0, 1, 2, 3, 4, 5)

@@ -25,22 +25,40 @@ def bar(transient: bool = True) -> Progress:
     return Progress(*columns, console=Terminal(stderr=True), transient=transient)
 
 
-def by_turns(subjects: Mapping[str, Callable[[], float]], rounds: int, title: str) -> Samples:
-    """What each subject gives in each round.
+QUICK = 45.0
+"""s after which a benchmark that was asked to be quick begins nothing more."""
+
+
+def countdown(quick: bool) -> Callable[[], float]:
+    """s that are left of ``QUICK`` since the call; for ever when not ``quick``. A slow machine does less in that time:
+    what ends by counts takes minutes there."""
+    end = time.monotonic() + QUICK if quick else math.inf
+    return lambda: end - time.monotonic()
+
+
+def by_turns(
+    subjects: Mapping[str, Callable[[], float]], rounds: int, title: str, left: Callable[[], float] = lambda: math.inf
+) -> Samples:
+    """What each subject gives in each round, until no time is ``left``; then the round that goes on does not count.
 
     They take turns, because the host's speed swings, and a round before the first warms up and does not count: caches,
     imports and first allocations are no part of a speed, and would weigh more in a short measurement than in a long.
+    Where there was time for that one alone, it counts.
     """
-    samples: Samples = {name: [] for name in subjects}
+    taken: list[dict[str, float]] = []
     with bar() as progress:
         task = progress.add_task(title, total=(1 + rounds) * len(subjects))
-        for k in range(1 + rounds):
+        for _ in range(1 + rounds):
+            values: dict[str, float] = {}
             for name, subject in subjects.items():
-                value = subject()
-                if k:
-                    samples[name].append(value)
+                if taken and left() <= 0.0:
+                    break
+                values[name] = subject()
                 progress.advance(task)
-    return samples
+            if len(values) < len(subjects):
+                break
+            taken.append(values)
+    return {name: [values[name] for values in taken[1:] or taken] for name in subjects}
 
 
 def timed(call: Callable[[], T]) -> tuple[float, T]:

@@ -25,7 +25,7 @@ import numpy as np
 from rosbags.rosbag2 import Reader, StoragePlugin
 from rosbags.rosbag2 import Writer as BagWriter
 
-from benchmarks.harness import by_turns, medians, ratio, seconds, show_table, timed
+from benchmarks.harness import by_turns, countdown, medians, ratio, seconds, show_table, timed
 from matrix_hil.config import HilConfig
 from matrix_hil.log.info import info
 from matrix_hil.log.reader import read_log
@@ -162,7 +162,7 @@ def speed(cfg: Config, folder: Path) -> dict[str, Any]:
         "read": lambda: seconds(lambda: read_log(written["ours"])),
         "read_rosbags": lambda: read_peer(written["rosbags"]),
     }
-    samples = by_turns(calls, cfg.rounds, "bench log")
+    samples = by_turns(calls, cfg.rounds, "bench log", countdown(cfg.quick))
     return {
         "write_over_rosbags": ratio(samples, "write_rosbags", "write"),
         "read_over_rosbags": ratio(samples, "read_rosbags", "read"),

@@ -10,7 +10,7 @@ import gymnasium
 import torch
 from gymnasium.wrappers import FilterObservation, FlattenObservation
 
-from sim.tasks.pronk import WorldConfig
+from sim.tasks.config import WorldConfig
 
 
 def maker(world: WorldConfig) -> Callable[[], gymnasium.Env[Any, Any]]:

@@ -77,7 +77,7 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def _columns(file: Path, x: str, y: str) -> np.ndarray:
-    with file.open() as opened:
+    with file.open(encoding="utf-8") as opened:
         return np.array([(float(row[x]), float(row[y] or "nan")) for row in csv.DictReader(opened) if row[x]])
 
 

@@ -24,15 +24,16 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from mujoco.batch import Batch
 from stable_baselines3.common.vec_env import SubprocVecEnv
 
-from benchmarks.harness import by_turns, medians, show_table
+from benchmarks.harness import by_turns, countdown, medians, show_table
 from benchmarks.peer import maker
 from policy.networks.policy_file import ZOO, load_actor
 from sim.envs.spaces import ACTION_BOUND
-from sim.envs.world import PronkWorld, WorldConfig
+from sim.envs.world import PronkWorld
 from sim.physics.batch import BatchPhysics
 from sim.physics.scene import build_scene
 from sim.physics.threads import physics_first
 from sim.spec.joints import NOMINAL_POSE
+from sim.tasks.config import WorldConfig
 
 DEFAULT = "bench/sim.yaml"
 PEER_ENVS = 8
@@ -62,7 +63,7 @@ class Config:
     json: str = ""
     """File for the results as data."""
     quick: bool = False
-    """Fewer rounds and counts, under 45 s."""
+    """512 robots against one peer in fewer rounds; begins nothing more after 45 s."""
 
 
 @torch.no_grad()
@@ -100,24 +101,24 @@ def _ours(cfg: WorldConfig, seed: int, device: str, actor: torch.nn.Module, step
 
 
 @torch.no_grad()
-def ceiling(cfg: WorldConfig, seed: int, actor: torch.nn.Module) -> Step:
+def ceiling(cfg: WorldConfig, seed: int, actor: torch.nn.Module, steps: int = STEPS) -> Step:
     """``Batch.step`` replaying what the policy did in our environment: physics alone."""
     world = PronkWorld(cfg, seed)
     assert isinstance(world.physics, BatchPhysics)
     batch: Batch = world.physics.batch
     ctrl = batch.bind("ctrl")
     obs = _hopping(world, actor)
-    start, controls = batch.state.copy(), np.empty((STEPS, *ctrl.shape))
-    for k in range(STEPS):
+    start, controls = batch.state.copy(), np.empty((steps, *ctrl.shape))
+    for k in range(steps):
         obs = world.step(actor(obs).action).observations["policy"]
         controls[k] = ctrl
     t = 0
 
     def step() -> int:
         nonlocal t
-        if t % STEPS == 0:
+        if t % steps == 0:
             batch.state[:] = start
-        ctrl[:] = controls[t % STEPS]
+        ctrl[:] = controls[t % steps]
         batch.step(nstep=cfg.physics.substeps)
         t += 1
         return len(ctrl)
@@ -174,31 +175,35 @@ def speed_of(step: Step, seconds: float) -> float:
 def run(cfg: Config) -> dict[str, Any]:
     """Measure; keys as in the README's table."""
     actor, _ = load_actor(ZOO / "pronk")
-    rounds, seconds = (3, 0.4) if cfg.quick else (cfg.rounds, cfg.seconds)
-    counts = cfg.robots[2:3] if cfg.quick else cfg.robots
+    left = countdown(cfg.quick)
+    rounds, seconds, steps = (3, 0.4, 20) if cfg.quick else (cfg.rounds, cfg.seconds, STEPS)
+    counts = (512,) if cfg.quick else cfg.robots
     makers = [maker(cfg.world)] * PEER_ENVS
     mode = AutoresetMode.SAME_STEP
-    peers: dict[str, Any] = {
-        "gymnasium_sync": SyncVectorEnv(makers, autoreset_mode=mode),
-        "gymnasium_async": AsyncVectorEnv(makers, autoreset_mode=mode),
-        "sb3_subproc": SubprocVecEnv(makers),
-    }
+    peers: dict[str, Any] = {"gymnasium_sync": SyncVectorEnv(makers, autoreset_mode=mode)}
+    if not cfg.quick:
+        peers["gymnasium_async"] = AsyncVectorEnv(makers, autoreset_mode=mode)
+        peers["sb3_subproc"] = SubprocVecEnv(makers)
     try:
-        steps = {name: _peer(env) for name, env in peers.items()} | {"mj_step": _mj_step(cfg.world)}
+        subjects = {name: _peer(env) for name, env in peers.items()} | {"mj_step": _mj_step(cfg.world)}
         for n in counts:
             world = replace(cfg.world, num_envs=n)
-            steps[f"ceiling_{n}"] = ceiling(world, cfg.seed, actor.to("cpu"))
-            steps[f"ours_{n}"] = _ours(world, cfg.seed, cfg.device, actor.to(cfg.device))
-        speed = medians(by_turns({n: partial(speed_of, s, seconds) for n, s in steps.items()}, rounds, "bench sim"))
+            subjects[f"ceiling_{n}"] = ceiling(world, cfg.seed, actor.to("cpu"), steps)
+            subjects[f"ours_{n}"] = _ours(world, cfg.seed, cfg.device, actor.to(cfg.device), steps)
+        turns = {name: partial(speed_of, step, seconds) for name, step in subjects.items()}
+        speed = medians(by_turns(turns, rounds, "bench sim", left))
     finally:
         for env in peers.values():
             env.close()
-    steps.clear()
+    subjects.clear()
+    turns.clear()
     ours = {n: speed[f"ours_{n}"] for n in counts}
     best = max(ours, key=lambda n: ours[n])
     highest = max(speed[f"ceiling_{n}"] for n in counts)
-    scaling = cfg.scaling[::3] if cfg.quick else cfg.scaling
-    table = [_scale(replace(cfg.world, num_envs=n), cfg, actor, seconds) for n in scaling]
+    table: list[dict[str, float]] = []
+    for n in (64, 512) if cfg.quick else cfg.scaling:
+        if not table or left() > 0.0:
+            table.append(_scale(replace(cfg.world, num_envs=n), cfg, actor, seconds))
     return {
         "ceiling_steps_per_s": highest,
         "env_steps_per_s": ours[best],
@@ -224,7 +229,7 @@ def _scale(world: WorldConfig, cfg: Config, actor: torch.nn.Module, seconds: flo
 
 def _resident() -> int:
     """Bytes of this process in memory."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def show(results: dict[str, Any]) -> None:

@@ -28,13 +28,13 @@ from stable_baselines3.common.logger import Logger, configure
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.harness import by_turns, medians, show_table
+from benchmarks.harness import by_turns, countdown, medians, show_table
 from benchmarks.peer import maker
 from benchmarks.sim import ceiling, speed_of
 from policy.networks.policy_file import ZOO, load_actor
-from policy.training.cli import TrainingProgress
 from policy.training.config import TrainConfig
 from policy.training.ppo import LunarPPO
+from policy.training.train import TrainingProgress
 from policy.training.vec_env import LunarVecEnv
 from sim.envs.spaces import ACTION_BOUND
 from sim.envs.world import PronkWorld
@@ -178,7 +178,7 @@ def run(cfg: Config) -> dict[str, Any]:
             physics = ceiling(world, cfg.seed, load_actor(ZOO / "pronk")[0])
             turns: dict[str, Callable[[], float]] = {n: partial(_speed, s) for n, s in subjects.items()}
             turns |= {"physics": partial(speed_of, physics, 1.0), "gemm": _gemm}
-            speed = medians(by_turns(turns, rounds, "bench train"))
+            speed = medians(by_turns(turns, rounds, "bench train", countdown(cfg.quick)))
             for subject in ours.values():
                 subject.model.logger.close()
     finally:

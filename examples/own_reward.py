@@ -8,11 +8,12 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from policy.training.cli import run
 from policy.training.config import TrainConfig
+from policy.training.train import run
 from sim.config import parse
 from sim.mdp.state import State
-from sim.tasks.pronk import Shaping, reward
+from sim.tasks.config import Shaping
+from sim.tasks.pronk import reward
 
 
 @reward

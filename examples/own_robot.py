@@ -22,7 +22,7 @@ def heavier_go2(folder: str) -> str:
     box.add_geom(type=mujoco.mjtGeom.mjGEOM_BOX, size=[0.08, 0.06, 0.04], mass=2.0, contype=0, conaffinity=0)
     path = f"{folder}/go2_with_box.xml"
     spec.compile()
-    with open(path, "w") as file:
+    with open(path, "w", encoding="utf-8") as file:
         file.write(spec.to_xml())
     return path
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -18,7 +19,7 @@ COMMANDS = {
     "train": ("policy.training.cli", "train a pronking policy by PPO"),
     "eval": ("policy.evaluation.cli", "measure a policy's hops on fixed suites"),
     "play": ("policy.play.cli", "watch and steer a policy live in a browser"),
-    "distill": ("matrix_hil.replay.demonstrations", "compress a policy into a student for a small computer"),
+    "distill": ("matrix_hil.replay.distill", "compress a policy into a student for a small computer"),
     "export": ("policy.export.cli", "write a policy as C, or its ONNX file anew"),
     "hil": ("matrix_hil.operate.cli", "run a policy against the (virtual) MATRIX rig"),
     "fidelity": ("matrix_hil.fidelity.cli", "measure how lunar the rig's gravity is, scheme by scheme"),
@@ -40,6 +41,9 @@ def usage() -> str:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry of the console script: exit status 0, 2 for what the user can mend, 130 after Ctrl-C."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without a letter shows another
     argv = list(sys.argv[1:] if argv is None else argv)
     if not argv or argv[0] in ("-h", "--help"):
         print(usage())

@@ -74,12 +74,12 @@ def patch_wheels(prefix: Path) -> int:
     headers = Path(numpy.origin).parent / "_core" / "include"
     changed = 0
     for file in sorted(prefix.glob("share/*/cmake/*.cmake")):
-        text = file.read_text()
+        text = file.read_text(encoding="utf-8")
         # The NumPy path is the longer one, but neither contains the other.
         new = _WHEEL_NUMPY.sub(str(headers), text)
         new = _WHEEL_PYTHON.sub(sysconfig.get_path("include"), new)
         if new != text:
-            file.write_text(new)
+            file.write_text(new, encoding="utf-8")
             changed += 1
     return changed
 
@@ -87,7 +87,7 @@ def patch_wheels(prefix: Path) -> int:
 def environment_id(prefixes: list[Path]) -> str:
     """Changes when the interpreter, the place of ROS 2 or the version of its message generators changes."""
     versions = [
-        file.read_text()
+        file.read_text(encoding="utf-8")
         for p in prefixes
         for file in sorted(p.glob("share/rosidl_*/package.xml")) + sorted(p.glob("share/rclpy/package.xml"))
     ]
@@ -133,11 +133,11 @@ def main() -> int:
     if sentence := missing(prefixes):
         print(f"ros2_ws: not built. {sentence}", file=sys.stderr)
         return ABSENT
-    with open(__file__) as lock:
+    with open(__file__, encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two callers may want the workspace at the same moment
         environment, stamp = environment_id(prefixes), INSTALL / ".built"
         wanted = f"{environment}\n{source_id()}\n"
-        built = stamp.read_text() if stamp.is_file() else ""
+        built = stamp.read_text(encoding="utf-8") if stamp.is_file() else ""
         if built == wanted and not options.force:
             print("ros2_ws: up to date")
             return 0
@@ -150,7 +150,7 @@ def main() -> int:
         if status := build(prefixes):
             print(f"ros2_ws: the build failed (colcon's status {status}); its log is in {LOG}", file=sys.stderr)
             return 1
-        stamp.write_text(wanted)
+        stamp.write_text(wanted, encoding="utf-8")
         print(f"ros2_ws: built into {INSTALL}")
         return 0
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
+import math
 import re
 import sys
 import typing
@@ -36,6 +37,9 @@ _POLICIES, _OF_POLICIES = "policy/zoo", ("policy", "teacher")
 _SHELVES = {"terrain": "configs/terrain", "world": "configs/env"}
 """Where the files for a part of a config lie, by the part's name."""
 
+_RANGES = {"seed": (0, 2**32 - 1), "port": (0, 65535), "live_port": (0, 65535)}
+"""Of whole numbers that mean the same in every config, by the option's last name."""
+
 T = TypeVar("T")
 
 
@@ -58,7 +62,9 @@ def _as_paths(value: Any) -> Any:
 jsonargparse.set_loader("yaml", _load_yaml, exceptions=(yaml.YAMLError,))
 
 
-def parse(config_class: type[T], argv: Sequence[str], prog: str, default: str | None = None) -> T:
+def parse(
+    config_class: type[T], argv: Sequence[str], prog: str, default: str | None = None, first: Sequence[str] = ()
+) -> T:
     """Build ``config_class`` from its defaults, then ``--config`` YAML files, then ``--dotted.key value`` overrides.
 
     Args:
@@ -66,18 +72,20 @@ def parse(config_class: type[T], argv: Sequence[str], prog: str, default: str | 
         argv: arguments after the program's name.
         prog: name that usage messages show, e.g. ``lunar train``.
         default: YAML file below ``configs/`` used when ``--config`` is absent.
+        first: options that may also stand first, in this order, without their names.
 
     Raises:
         LunarError: unknown key (the nearest valid one is named), wrong type, or unreadable file.
     """
     jsonargparse.set_parsing_settings(import_path_allowlist=[config_class.__module__.partition(".")[0]])
     parser = jsonargparse.ArgumentParser(
-        prog=prog, description=config_class.__doc__, exit_on_error=False, allow_abbrev=False
-    )
+        prog=prog, description=config_class.__doc__, exit_on_error=False, allow_abbrev=False,
+        usage=" ".join([prog, *(f"[{name.upper()}]" for name in first), "[--key value ...]"]),
+    )  # fmt: skip
     parser.add_argument("--config", action="config", help="YAML file with values for the options below")
     parser.add_class_arguments(config_class, sub_configs=True)
     configs = f"configs/{Path(default).parent}" if default else ""
-    argv = [_as_paths(a) for a in _explicit_flags(config_class, argv)]
+    argv = [_as_paths(a) for a in _explicit_flags(config_class, with_names(argv, first))]
     argv = [word for option, value in _options(argv) for word in _found(config_class, option, value, configs)]
     files = [str(a).removeprefix("--config=") for i, a in enumerate(argv)
              if a.startswith("--config=") or (i and argv[i - 1] == "--config")]  # fmt: skip
@@ -85,10 +93,15 @@ def parse(config_class: type[T], argv: Sequence[str], prog: str, default: str | 
         files = [str(CONFIGS / default)]
         argv = ["--config", files[0], *argv]
     try:
+        if {"-h", "--help"} & set(argv):
+            _show_true_defaults(parser, files)
         parsed = parser.parse_args(argv)
         for key, value in list(parsed.items()):
             if isinstance(value, str):
                 parsed[key] = find(value, _POLICIES if key in _OF_POLICIES else "")
+            low, high = _RANGES.get(key.rpartition(".")[2], (-math.inf, math.inf))
+            if isinstance(value, int) and not low <= value <= high:
+                raise ValueError(f"{key} is {value}; it must lie between {low} and {high}")
         values = parser.instantiate(parsed)
     except (argparse.ArgumentError, jsonargparse.ArgumentError, TypeError, ValueError) as error:
         raise LunarError(_explain(str(error), parser, files, argv)) from None
@@ -98,6 +111,27 @@ def parse(config_class: type[T], argv: Sequence[str], prog: str, default: str | 
 def load(config_class: type[T], path: str | Path, overrides: Sequence[str] = ()) -> T:
     """``parse`` for library use: one YAML file and optional ``--dotted.key value`` overrides."""
     return parse(config_class, ["--config", str(path), *overrides], prog=Path(sys.argv[0]).name)
+
+
+def with_names(argv: Sequence[str], first: Sequence[str]) -> list[str]:
+    """``argv`` with the options' names before the words that stand ``first`` without them."""
+    words, named = list(argv), []
+    for option in first:
+        if words and not words[0].startswith("-"):
+            named += [f"--{option}", words.pop(0)]
+    return [*named, *words]
+
+
+def _show_true_defaults(parser: jsonargparse.ArgumentParser, files: Sequence[str]) -> None:
+    """Let ``--help`` tell what an option is without being given: what the config files say, not the classes."""
+    values = parser.parse_args([f"--config={file}" for file in files])
+    for action in parser._actions:
+        value = values.get(action.dest)
+        if action.dest == "config" or action.dest not in values or isinstance(value, jsonargparse.Namespace):
+            continue
+        items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        nested = any(isinstance(item, jsonargparse.Namespace) for item in items)
+        action.default = f"the {len(value)} of {files[-1]}" if nested else value
 
 
 def _explicit_flags(config_class: type, argv: Sequence[str]) -> list[str]:
@@ -160,8 +194,10 @@ def _explain(message: str, parser: jsonargparse.ArgumentParser, files: Sequence[
         key = f"{match[1]}.{match[2]}"
     elif match := re.search(r"(?:Option '|unrecognized arguments: --)([\w.]+)", message):
         key = match[1]
-    elif match := re.search(r'Parser key "([\w.]+)"', message):
-        return f"{message} ({_source(match[1], files, argv)})"
+    elif match := re.search(r'Parser key "([\w.]+)"|^([\w.]+) is -?\d+; it must', message):
+        return f"{message} ({_source(match[1] or match[2], files, argv)})"
+    if not key and message.startswith("unrecognized arguments"):
+        return f"{message} (on the command line)"
     if not key:
         return f"{message} ({_source(key, files, argv)})"
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.3)

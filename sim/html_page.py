@@ -19,7 +19,7 @@ def page(title: str, intro: str, notes: Sequence[str], sections: Sequence[str]) 
         notes: texts of what a reader must know first, e.g. what was left out and why.
         sections: HTML, one after the other; see ``section`` and ``table``.
     """
-    return Template(_TEMPLATE.read_text()).substitute(
+    return Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
         title=escape(title),
         intro=escape(intro),
         notes="\n".join(f'<p class="note">{escape(note)}</p>' for note in notes),

@@ -42,8 +42,12 @@ def up(table: str, arguments: Mapping[str, str], ready_timeout: float = 30.0) ->
     Raises:
         LunarError: an argument is missing, unknown or has a value that it may not have, or nothing has been built.
     """
-    values = {}
-    for name in arguments_of(table):
+    known, values = arguments_of(table), {}
+    if unknown := sorted(set(arguments) - set(known)):
+        near = difflib.get_close_matches(unknown[0], known, n=1, cutoff=0.3)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        raise LunarError(f"unknown key '{unknown[0]}' for '{table}'{hint}")
+    for name in known:
         argument = ARGUMENTS[name]
         value = arguments.get(name, argument.default)
         if value is None:
@@ -51,10 +55,6 @@ def up(table: str, arguments: Mapping[str, str], ready_timeout: float = 30.0) ->
         if argument.choices and value not in argument.choices:
             raise LunarError(f"{name} is '{value}'; it must be one of: {', '.join(argument.choices)}")
         values[name] = value
-    if unknown := sorted(set(arguments) - set(values)):
-        near = difflib.get_close_matches(unknown[0], values, n=1, cutoff=0.3)
-        hint = f"; did you mean '{near[0]}'?" if near else ""
-        raise LunarError(f"unknown key '{unknown[0]}' for '{table}'{hint}")
     if "policy" in values:
         values["policy"] = find_policy(values["policy"])
     if "policy" in values and not (file := Path(values["policy"], "policy.onnx")).is_file():

@@ -18,7 +18,7 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 
-from sim.robots.load import robot_spec
+from sim.robots.load import robot_model
 from sim.spec.gravity import EARTH, MOON
 from sim.spec.joints import JOINT_NAMES
 
@@ -34,7 +34,7 @@ class LegRelief:
     """
 
     def __init__(self, robot: str) -> None:
-        self._model = robot_spec(robot).compile()
+        self._model = robot_model(robot)
         self._data = mujoco.MjData(self._model)
         self._force = np.zeros(self._model.nv)
         self._data.qpos[:7] = (0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0)  # gravity turns instead of the base

@@ -113,7 +113,9 @@ class SyncInfo:
     command: HopCommand
     """What the policy was told, the outer loop's corrections included."""
     hops: int
+    """While the policy drove, since its start."""
     pronks: int
+    """As for ``hops``."""
     landing: Landing | None
     """The coming touch-down while airborne."""
     rest: np.ndarray
@@ -154,6 +156,7 @@ class Sync:
         self._targets = NOMINAL_POSE.copy()
         self._acted = -math.inf
         self._command = HopCommand(0.0, 0.0, 0.0, 0.0, 0.0)
+        self._hops = self._pronks = 0
         self._legs = 0.3  # m, base above the plate when it last touched down
         self._datum = 0.0  # m, virtual ground minus plate under the robot's last stance
         self._was_airborne = False
@@ -197,6 +200,8 @@ class Sync:
         if patch is not None and now - patch.time > self.cfg.patch_stale:
             patch = None
         self._observe(states, now)
+        if self.running:  # a robot that is set down, or knocked about standing, makes no hops
+            self._hops, self._pronks = int(self.detector.hops[0]), int(self.detector.pronks[0])
         airborne = bool(self.detector.airborne[0]) and self.running
         belt_speed, belt_travel = (0.0, 0.0)
         if states.treadmill is not None:
@@ -234,8 +239,8 @@ class Sync:
             velocity=self.estimate.velocity.copy(),
             speed_over_belt=float(velocity[0]) + belt_speed,
             command=self._command,
-            hops=int(self.detector.hops[0]),
-            pronks=int(self.detector.pronks[0]),
+            hops=self._hops,
+            pronks=self._pronks,
             landing=landing,
             rest=self.steering.rest.copy(),
             heights=self.planner.last,

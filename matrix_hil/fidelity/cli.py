@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -82,7 +83,7 @@ def compare(cfg: FidelityConfig, console: Console) -> list[Outcome]:
 
 def main(argv: Sequence[str]) -> None:
     """Entry of ``lunar fidelity``."""
-    cfg = parse(FidelityConfig, argv, "lunar fidelity", default="hil/fidelity.yaml")
+    cfg = parse(FidelityConfig, argv, "lunar fidelity", default="hil/fidelity.yaml", first=("policy",))
     console = Terminal()
     outcomes = compare(cfg, console)
     results = {o.scheme.name: o.figures for o in outcomes}
@@ -97,7 +98,7 @@ def main(argv: Sequence[str]) -> None:
         )
         path = Path(cfg.report)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(fidelity_page(intro, outcomes))
+        path.write_text(fidelity_page(intro, outcomes), encoding="utf-8")
         console.print(f"report: {path}")
     if cfg.json:
         write_results(cfg.json, "fidelity", cfg.seed, results)
@@ -129,11 +130,12 @@ def _progress(
 
 
 def _print(console: Console, results: dict[str, dict[str, Any]]) -> None:
-    table = Table(title="Against the robot on the Moon; in brackets the relative error", title_justify="left")
+    title = "Against the robot on the Moon; below each figure its relative error"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, collapse_padding=True)
     for i, heading in enumerate(HEADINGS):
-        table.add_column(heading, justify="right" if i else "left")
-    for row in scheme_rows(results):
-        table.add_row(*row)
+        table.add_column(heading, justify="right" if i else "left", no_wrap=not i)
+    for name, *cells in scheme_rows(results):  # under each other, so that all fits 80 columns
+        table.add_row(name, *(cell.rstrip(")").replace(" (", "\n") for cell in cells))
     console.print(table)
     for name, figures in results.items():
         if figures["reason"]:

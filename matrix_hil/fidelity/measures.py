@@ -53,7 +53,7 @@ _CHIEF = {
     "falling, m/s²": ("flight_accel_down", 2),
     "hopping: apex gain, m": ("apex_gain", 3),
     "flight time, s": ("flight_time", 2),
-    "touch-down, m/s": ("touchdown_speed", 2),
+    "landing speed, m/s": ("touchdown_speed", 2),
     "peak force, lunar body weights": ("peak_force_lunar_bw", 1),
 }
 HEADINGS = ("scheme", *_CHIEF)

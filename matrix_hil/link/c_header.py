@@ -276,4 +276,4 @@ static inline int ml_in_order(ml_order *o, const ml_frame *f) {{
 """
 
 if __name__ == "__main__":
-    Path(sys.argv[1]).write_text(header())
+    Path(sys.argv[1]).write_text(header(), encoding="utf-8")

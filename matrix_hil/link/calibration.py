@@ -68,7 +68,7 @@ class Calibration:
         """Write as JSON, making the folder."""
         path = Path(file)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(self.document())
+        path.write_text(self.document(), encoding="utf-8")
 
     def true_states(self, states: MachineStates) -> MachineStates:
         """What is so, from what the machines report."""
@@ -119,7 +119,7 @@ def load(file: str | Path) -> Calibration:
         LunarError: no such file, it is no calibration, or a value of it cannot be of any rig.
     """
     try:
-        text = Path(file).read_text()
+        text = Path(file).read_text(encoding="utf-8")
     except OSError as error:
         raise LunarError(
             f"there is no calibration {file} ({error.strerror}); make one by 'lunar hil calibrate' with the same config"

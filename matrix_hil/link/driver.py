@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Generic
 
 import serial
+from serial import rfc2217
 
 from matrix_hil.link.devices import C, DeviceSpec, S
 from matrix_hil.link.framing import FrameDecoder
@@ -56,6 +57,8 @@ class LinkStats:
 
 class SerialDevice(Generic[S, C]):
     """Driver of one device on any port that pyserial opens (``/dev/tty*``, ``socket://``, ``rfc2217://``, ``loop://``).
+
+    Behind ``rfc2217://`` a peer that takes no bytes for 50 ms ends the connection, where a serial line only counts it.
 
     ``poll`` is the whole of it: it never blocks (unless told to wait), never raises for what a cable or a device does,
     and is called once per period by a loop or a ``PollThread``. As a context manager it connects, and on the way
@@ -105,10 +108,13 @@ class SerialDevice(Generic[S, C]):
         if self._serial is not None:
             return
         try:
-            opened = serial.serial_for_url(
-                self.port, baudrate=self.baud, timeout=0, write_timeout=self._write_timeout, exclusive=True
-            )
-        except (serial.SerialException, OSError, ValueError) as error:
+            opened = serial.serial_for_url(self.port, baudrate=self.baud, timeout=0, exclusive=True, do_not_open=True)
+            if not isinstance(opened, rfc2217.Serial):
+                opened.write_timeout = self._write_timeout
+            opened.open()
+            if isinstance(opened, rfc2217.Serial):  # it refuses a write timeout, but its socket keeps one
+                opened._socket.settimeout(self._write_timeout)
+        except Exception as error:  # pyserial's handlers of URLs raise what they like
             raise LunarError(
                 f"{self.spec.name}: port {self.port} cannot be opened ({error}); plug the device in, close other"
                 f" programs that use the port, or set {self.spec.name}.port to 'emulated'"
@@ -196,7 +202,7 @@ class SerialDevice(Generic[S, C]):
     def let_writes_wait(self, seconds: float) -> None:
         """Wait up to ``seconds`` of wall time for a port to take bytes, as simulated time may."""
         self._write_timeout = seconds
-        if self._serial is not None:
+        if self._serial is not None and not isinstance(self._serial, rfc2217.Serial):
             self._serial.write_timeout = seconds
 
     def reset(self) -> None:

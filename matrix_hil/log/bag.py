@@ -122,7 +122,7 @@ def write_metadata(folder: Path, files: Sequence[Span], topics: Mapping[str, Bag
         "ros_distro": "jazzy",
     }
     draft = folder / f"{METADATA}.new"
-    draft.write_text(yaml.dump({"rosbag2_bagfile_information": bag}, Dumper=_Plain, sort_keys=False))
+    draft.write_text(yaml.dump({"rosbag2_bagfile_information": bag}, Dumper=_Plain, sort_keys=False), encoding="utf-8")
     draft.replace(folder / METADATA)
 
 

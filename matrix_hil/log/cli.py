@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping, Sequence
 
+from sim.config import with_names
 from sim.errors import LunarError
 
 TOOLS = {
@@ -38,8 +39,4 @@ def dispatch(
     if not name:
         raise LunarError(f"name a tool: {', '.join(tools)}")
     module, options, _ = tools[name]
-    named: list[str] = []
-    for option in options:
-        if argv and not argv[0].startswith("-"):
-            named += [f"--{option}", argv.pop(0)]
-    importlib.import_module(module).main([*named, *argv])
+    importlib.import_module(module).main(with_names(argv, options))

@@ -157,7 +157,7 @@ def _write_parquet(file: Path, table: dict[str, Any]) -> None:
 
 
 def _write_csv(file: Path, table: dict[str, Any]) -> None:
-    with open(file, "w", newline="") as stream:
+    with open(file, "w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow(table)
         writer.writerows(zip(*(_cells(values) for values in table.values()), strict=True))

@@ -174,7 +174,7 @@ def typestore() -> Typestore:
     store = get_typestore(Stores.ROS2_JAZZY)
     types: dict[str, Any] = {}
     for path in sorted(MESSAGES.glob("*.msg")):
-        types.update(get_types_from_msg(path.read_text(), f"matrix_msgs/msg/{path.stem}"))
+        types.update(get_types_from_msg(path.read_text(encoding="utf-8"), f"matrix_msgs/msg/{path.stem}"))
     store.register(types)
     return store
 

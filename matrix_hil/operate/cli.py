@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -58,6 +61,7 @@ def run(cfg: HilConfig, console: Console | None = None) -> dict[str, Any]:
         return Recorder(folder, kept, time.time() - (clock() if wall else 0.0), cfg.split_mb)
 
     with ExitStack() as stack:  # whatever is opened here is closed after the rig has been left safe
+        stack.callback(_drop_if_empty, folder)
         interrupted = stack.enter_context(_ctrl_c())
         if wall:
             stack.enter_context(real_time())
@@ -75,6 +79,7 @@ def run(cfg: HilConfig, console: Console | None = None) -> dict[str, Any]:
         loop, log, devices = rig.loop, rig.log, rig.devices
         metrics = RunMetrics(cfg.sync, rig.truth)
         rig.takers.append(metrics.add)
+        recorded = math.inf  # s until which the log has the run
         panel: Panel | None = None
         if live is not None:
             panel = Panel(live.desk, keyboard, devices, live.alive, time.monotonic)
@@ -87,8 +92,12 @@ def run(cfg: HilConfig, console: Console | None = None) -> dict[str, Any]:
                 loop.stop(now)
 
         def after(now: float, duration: float, lateness: float) -> None:
+            nonlocal recorded
             assert loop.last is not None and log is not None
             log.timed(loop.last, duration, lateness)
+            if rig.recorder.warning and recorded == math.inf:
+                recorded = now
+                console.print(f"[bold red]{escape(rig.recorder.warning)}[/], {now:.1f} s into the run, which goes on")
             metrics.timed(duration, lateness)
             metrics.wired({name: device.wired for name, device in devices.items()})
             progress(loop, now)
@@ -112,6 +121,7 @@ def run(cfg: HilConfig, console: Console | None = None) -> dict[str, Any]:
         "wall_seconds": time.monotonic() - began,
         "log": str(folder),
         "log_warning": rig.recorder.warning,
+        "log_seconds": min(recorded, loop.last.time),
     }
 
 
@@ -120,12 +130,20 @@ def main(argv: Sequence[str]) -> None:
     if argv[:1] == ["calibrate"]:
         calibrate.main(argv[1:])
         return
-    cfg = parse(HilConfig, argv, prog="lunar hil", default="hil/virtual.yaml")
+    cfg = parse(HilConfig, argv, "lunar hil", default="hil/virtual.yaml", first=("policy",))
     console = Terminal()
     results = run(cfg, console)
     _print(console, results)
     if cfg.json:
         write_results(cfg.json, "hil", cfg.seed, results)
+    if results["log_warning"]:
+        sys.exit(1)
+
+
+def _drop_if_empty(folder: Path) -> None:
+    """Of a run that did not come to recording."""
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 @contextlib.contextmanager
@@ -202,6 +220,8 @@ def _print(console: Console, results: dict[str, Any]) -> None:
         f"lateness, {results['lateness_kind']}": " / ".join(f"{late[k]:.0f}" for k in late) + " us (p50/p99/p99.9)",
         "log": results["log"],
     }
+    if results["log_warning"]:
+        rows["log"] += f"\nINCOMPLETE after {results['log_seconds']:.1f} s: {results['log_warning']}"
     for name, value in rows.items():
-        table.add_row(name, str(value))
+        table.add_row(name, escape(str(value)))
     console.print(table)

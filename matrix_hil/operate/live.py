@@ -29,7 +29,7 @@ from matrix_hil.replay.look.scene import Frame, RigScene, RigShape, add_ground
 from matrix_hil.run.loop import Cycle
 from sim.errors import LunarError
 from sim.rig import RigConfig
-from sim.robots.load import robot_spec
+from sim.robots.load import robot_model
 from sim.view.robot import link_poses
 from sim.view.server import close_server, open_server
 
@@ -181,7 +181,7 @@ class Page:
 
     def __init__(self, board: Board, desk: Desk, rig: RigConfig, port: int = 0, operated: bool = False) -> None:
         self._board = board
-        self._model = robot_spec(rig.robot).compile()
+        self._model = robot_model(rig.robot)
         self._seen = self._ground_seen = 0.0
         self.server = open_server(port)
         if port not in (0, self.server.get_port()):

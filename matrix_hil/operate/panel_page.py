@@ -25,6 +25,14 @@ _BUTTONS = {
     "quit": ("Quit", "gray", viser.Icon.POWER, "Go down safely and end the program"),
 }
 """Label, colour, icon and hint of each order but the e-stop, in the order of use."""
+_ESTOP_STYLE = """<style>
+button:has(.icon-tabler-hand-stop) {
+  height: 5.5rem !important; margin: 0.4rem 0 1.2rem; border: 4px solid #ffcc00 !important;
+  background: #d00000 !important; font-size: 2rem;
+}
+button:has(.icon-tabler-hand-stop) .mantine-Button-label { font-weight: 800 !important; }
+</style>"""
+"""Stands apart from the orders and is not missed in a hurry: viser's buttons are all of one size."""
 
 
 class PanelPage:
@@ -44,10 +52,12 @@ class PanelPage:
         server.gui.configure_theme(control_width="large", show_logo=False)
         server.gui.main_panel.dock_right()
         server.gui.set_panel_label("MATRIX operator panel" if operated else "MATRIX")
+        server.gui.add_html(_ESTOP_STYLE)
         stop = server.gui.add_button(
             "E-STOP", color="red", icon=viser.Icon.HAND_STOP, hint="Safe state, now; key: space"
         )
         stop.on_click(self._presser("estop"))
+        server.gui.add_divider()
         for order in _BUTTONS if operated else ():
             assert order in ORDERS
             label, color, icon, hint = _BUTTONS[order]

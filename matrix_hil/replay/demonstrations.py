@@ -1,4 +1,4 @@
-"""``lunar distill``: what a policy saw and did in a HIL log, as demonstrations for a student, and the command itself.
+"""What a policy saw and did in a HIL log, as demonstrations for a student.
 
 ``/sync/input`` holds the robot's state that a cycle worked on, bit by bit; ``/hop_command`` the policy's command;
 ``/robot/command`` the robot's. The frames of ``/robot/joint_states`` and ``/robot/imu`` are of the
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +21,6 @@ from matrix_hil.log import Log, read_log
 from matrix_hil.log.cycle_input import machine_states
 from matrix_hil.messages import is_finite
 from matrix_hil.replay.logged import logged_config
-from policy.distill.cli import main as distill
 from policy.distill.teachers import Demonstrations
 from policy.runtime.card import Card
 from sim.errors import LunarError
@@ -50,11 +49,6 @@ def from_log(path: str | Path) -> Demonstrations:
         raise LunarError(f"log {log.path} shows no moment in which a policy drove the robot; there is nothing to learn")
     observation, action = (torch.from_numpy(np.array(values, dtype=np.float32)) for values in zip(*pairs, strict=True))
     return Demonstrations(str(log.path), card, observation, action)
-
-
-def main(argv: Sequence[str]) -> None:
-    """Entry of ``lunar distill``."""
-    distill(argv, from_log)
 
 
 def _card(log: Log) -> Card:

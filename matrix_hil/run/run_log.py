@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import math
@@ -21,22 +22,26 @@ from matrix_hil.log.recorder import refuse_used
 from matrix_hil.messages import RigTruth
 from matrix_hil.run.loop import Cycle
 from policy.runtime.card import Card
+from sim.errors import LunarError
 from sim.files import find_policy
+from sim.output import writing
 from sim.results import revision
 
 
 def log_folder(wanted: str) -> Path:
-    """``wanted``, or a new folder below runs/hil/ named after date and time.
+    """``wanted``, or a new folder below runs/hil/ named after date and time; it is there afterwards.
 
     Raises:
-        LunarError: it holds a log already.
+        LunarError: it holds a log already, or cannot be made.
     """
-    if wanted:
-        refuse_used(Path(wanted))
-        return Path(wanted)
     stamp = time.strftime("%Y%m%d-%H%M%S")
     names = itertools.chain([stamp], (f"{stamp}-{k}" for k in itertools.count(2)))
-    return next(folder for name in names if not (folder := Path("runs/hil", name)).exists())
+    for folder in [Path(wanted)] if wanted else (Path("runs/hil", name) for name in names):
+        refuse_used(folder)
+        with writing(folder), contextlib.suppress(FileExistsError):  # another run began in this second
+            folder.mkdir(parents=True, exist_ok=bool(wanted))
+            return folder
+    raise LunarError(f"log folder {wanted} is a file; choose another")
 
 
 def attachments(cfg: Any, policy: str) -> dict[str, bytes]:

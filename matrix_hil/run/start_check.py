@@ -11,6 +11,7 @@ from matrix_hil.link.modbus import MODBUS_TREADMILL
 from matrix_hil.safety.outer import HARNESS, outside
 from policy.runtime.card import Card
 from sim.errors import LunarError
+from sim.spec.command import COMMAND_NAMES, COMMAND_UNITS
 from sim.spec.gravity import EARTH
 
 
@@ -45,7 +46,8 @@ def check_pace(cfg: HilConfig) -> None:
 
 
 def check_policy(cfg: HilConfig, card: Card) -> None:
-    """Refuse a policy that the supervisor would hold up or weaken. Raises LunarError."""
+    """Refuse a policy that the supervisor would hold up or weaken, and a command that it was not trained for. Raises
+    LunarError."""
     safety, period, cycle = cfg.safety, 1.0 / card.observation.rate, 1.0 / cfg.sync.rate
     if period + cycle > safety.command_stale:
         raise LunarError(
@@ -57,6 +59,12 @@ def check_policy(cfg: HilConfig, card: Card) -> None:
             raise LunarError(
                 f"policy {cfg.policy} was trained with {name} {wanted:g}, but safety.{name}_max is {most:g}; it would"
                 " drive another robot than its own"
+            )
+    ranges = zip(COMMAND_NAMES, COMMAND_UNITS, cfg.command.array(), card.command_low, card.command_high, strict=True)
+    for name, unit, wanted, low, high in ranges:
+        if not low <= wanted <= high:
+            raise LunarError(
+                f"command.{name} is {wanted:g}, but policy {cfg.policy} was trained for {low:g} to {high:g} {unit}"
             )
 
 

@@ -11,7 +11,8 @@ from torch import Tensor
 from policy.distill.config import CellsConfig
 from policy.distill.losses import normalised
 from policy.distill.positions import cell_weights, hard_filter, success_rate
-from sim.envs.world import PronkWorld, WorldConfig
+from sim.envs.world import PronkWorld
+from sim.tasks.config import WorldConfig
 from sim.terrain.generators import LEVELS
 
 SPEEDS = 2

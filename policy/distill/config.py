@@ -2,18 +2,42 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-import torch
-
-from policy.distill.losses import DivergenceConfig
-from policy.distill.positions import Score
-from policy.networks.student import StudentConfig
-from sim.envs.world import WorldConfig
+from policy.networks.config import StudentConfig
 from sim.errors import LunarError
+from sim.tasks.config import WorldConfig
 
+Kind = Literal["reverse_kl", "forward_kl", "jsd", "mse"]
+Score = Literal["entropy", "divergence", "product", "soft_or", "q3", "random"]
 Method = Literal["on_policy", "dagger", "bc", "soda", "opsdc"]
+
+
+@dataclass(frozen=True)
+class DivergenceConfig:
+    """How far a student is from its teacher at one position."""
+
+    kind: Kind = "reverse_kl"
+    """``reverse_kl`` is KL(student‖teacher), ``forward_kl`` KL(teacher‖student), ``jsd`` the Jensen-Shannon divergence
+    of tokens, ``mse`` the mean squared difference of Gaussian means."""
+    beta: float = 0.5
+    """Share of the teacher in the mixture of ``jsd``, between 0 and 1."""
+    std_floor: float = 0.01
+    """Smallest standard deviation believed of a Gaussian teacher, in units of the action."""
+    chunk: int | None = None
+    """Logits worked on at a time; what suits the device when absent. Changes time and memory, no result."""
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("reverse_kl", "forward_kl", "jsd", "mse"):
+            raise LunarError(f"divergence.kind is '{self.kind}'; it must be reverse_kl, forward_kl, jsd or mse")
+        if not 0 < self.beta < 1:
+            raise LunarError(f"divergence.beta is {self.beta}; it must lie between 0 and 1, both excluded")
+        if not (self.std_floor > 0 and math.isfinite(self.std_floor)):
+            raise LunarError(f"divergence.std_floor is {self.std_floor}; it must be a number above 0")
+        if self.chunk is not None and self.chunk < 1:
+            raise LunarError("divergence.chunk must be at least 1")
 
 
 @dataclass(frozen=True)
@@ -146,7 +170,7 @@ class DistillConfig:
             raise LunarError(f"steps and rollout are {self.steps} and {self.rollout}; they must be at least 1")
         if self.world.num_envs < 1 or self.threads < 0 or self.seed < 0:
             raise LunarError("world.num_envs must be at least 1, threads and seed not negative")
-        if self.device != "cpu" and not (self.device == "cuda" and torch.cuda.is_available()):
+        if self.device != "cpu" and not (self.device == "cuda" and _sees_gpu()):
             raise LunarError(f"device '{self.device}': it must be cpu, or cuda where torch sees a GPU")
         learning = self.learning
         if learning.epochs < 1 or learning.minibatch < 1 or not (learning.rate > 0 and learning.max_grad_norm > 0):
@@ -170,3 +194,9 @@ class DistillConfig:
             raise LunarError("method 'dagger' weighs all positions alike: leave out positions and weights of cells")
         if self.method == "opsdc" and self.student != StudentConfig():
             raise LunarError("method 'opsdc' trains the policy itself: leave out student")
+
+
+def _sees_gpu() -> bool:
+    import torch  # takes seconds, which no wrong option is worth
+
+    return torch.cuda.is_available()

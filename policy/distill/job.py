@@ -94,7 +94,7 @@ class Job:
 
     def __exit__(self, *_: object) -> None:
         self.bar.stop()
-        with (Path(self.cfg.out) / "progress.csv").open("w", newline="") as file:
+        with (Path(self.cfg.out) / "progress.csv").open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
             writer.writeheader()
             writer.writerows(self.rows)
@@ -192,5 +192,5 @@ def log_prob(output: Output, action: Tensor, bins: ActionBins | None) -> Tensor:
 
 def peak_megabytes() -> float:
     """Largest resident size of this process so far, MB; not that of its parent, which ``getrusage`` would include."""
-    status = Path("/proc/self/status").read_text().splitlines()
+    status = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 1e3

@@ -10,45 +10,20 @@ arXiv 2306.13649); reverse KL per position of the student's own rollout; MSE on 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from policy.distill import categorical
+from policy.distill.config import DivergenceConfig
 from policy.networks.distributions import Categorical, Gaussian, Output, check_pair, check_std, wide
 from sim.errors import LunarError
 
-Kind = Literal["reverse_kl", "forward_kl", "jsd", "mse"]
+PLAIN = DivergenceConfig()
+"""Reverse KL."""
 
 
-@dataclass(frozen=True)
-class DivergenceConfig:
-    """How far a student is from its teacher at one position."""
-
-    kind: Kind = "reverse_kl"
-    """``reverse_kl`` is KL(student‖teacher), ``forward_kl`` KL(teacher‖student), ``jsd`` the Jensen-Shannon divergence
-    of tokens, ``mse`` the mean squared difference of Gaussian means."""
-    beta: float = 0.5
-    """Share of the teacher in the mixture of ``jsd``, between 0 and 1."""
-    std_floor: float = 0.01
-    """Smallest standard deviation believed of a Gaussian teacher, in units of the action."""
-    chunk: int | None = None
-    """Logits worked on at a time; what suits the device when absent. Changes time and memory, no result."""
-
-    def __post_init__(self) -> None:
-        if self.kind not in ("reverse_kl", "forward_kl", "jsd", "mse"):
-            raise LunarError(f"divergence.kind is '{self.kind}'; it must be reverse_kl, forward_kl, jsd or mse")
-        if not 0 < self.beta < 1:
-            raise LunarError(f"divergence.beta is {self.beta}; it must lie between 0 and 1, both excluded")
-        if not (self.std_floor > 0 and math.isfinite(self.std_floor)):
-            raise LunarError(f"divergence.std_floor is {self.std_floor}; it must be a number above 0")
-        if self.chunk is not None and self.chunk < 1:
-            raise LunarError("divergence.chunk must be at least 1")
-
-
-def divergence(student: Output, teacher: Output, cfg: DivergenceConfig = DivergenceConfig()) -> Tensor:
+def divergence(student: Output, teacher: Output, cfg: DivergenceConfig = PLAIN) -> Tensor:
     """Divergence at each position, in the positions' shape: nats, but for mse; float32, or float64 if the student is.
 
     Args:

@@ -30,8 +30,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softmax, softplus
 
+from policy.distill.config import DivergenceConfig
 from policy.distill.job import Job, Samples, log_prob
-from policy.distill.losses import DivergenceConfig, average, divergence
+from policy.distill.losses import average, divergence
 from policy.distill.positions import sample, scores, top
 from policy.distill.teachers import Demonstrations, columns
 from policy.networks.actor import Actor

@@ -14,15 +14,13 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
-from typing import Literal
 
 import torch
 from torch import Tensor
 
+from policy.distill.config import Score
 from policy.distill.losses import normalised
 from sim.errors import LunarError
-
-Score = Literal["entropy", "divergence", "product", "soft_or", "q3", "random"]
 
 
 def min_max(x: Tensor, quantile: float = 1.0) -> Tensor:

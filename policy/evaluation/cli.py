@@ -1,133 +1,36 @@
-"""``lunar eval``: what a policy does in the fixed worlds of configs/eval/. ``evaluate`` is the same as a function."""
+"""``lunar eval``: its options, its table, and what else it writes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rich.progress import Progress, TimeElapsedColumn
 
-from policy.evaluation.metrics import summarise
-from policy.evaluation.report import Report, numbers, print_table
-from policy.evaluation.suites import load_suite, suite_names, suite_title, world_for
-from policy.evaluation.trials import Trials, run_trials
-from policy.networks.policy_file import load_actor
+from policy.evaluation.config import EvalConfig
+from policy.evaluation.suites import load_suite, suite_names, suite_title
 from policy.runtime.card import Card
 from sim.config import parse
-from sim.envs.world import PronkWorld
 from sim.errors import LunarError
 from sim.results import write_results
 from sim.robots.identity import identify
 from sim.terminal import Terminal
-from sim.terrain.generators import load_terrain
+
+if TYPE_CHECKING:
+    from policy.evaluation.trials import Trials
 
 QUICK_ROBOTS, QUICK_SECONDS = 64, 5.0
 
 
-@dataclass(frozen=True)
-class EvalConfig:
-    """Measure a policy in one or more suites (files in configs/eval/) and print the hop metrics."""
-
-    policy: str
-    """Folder with policy.safetensors and card.json."""
-    suite: str = "flat"
-    """Suite names or files like those in configs/eval/, separated by commas, or ``all``."""
-    terrain: str = ""
-    """A preset in configs/terrain/ or such a file, instead of the suites' grounds."""
-    robot: str = ""
-    """Name of a robot or path of an MJCF, instead of the policy's own."""
-    robots: int = 512
-    """Trials per suite."""
-    seed: int | None = None
-    """Of worlds, commands and sensor noise, instead of the suites' own."""
-    device: str = "cpu"
-    """Where physics and policy run: ``cpu`` or ``cuda``."""
-    json: str = ""
-    """File for the results as data."""
-    quick: bool = False
-    """64 robots for 5 s."""
-    save: bool = False
-    """Write the metrics into the policy's card."""
-    out: str = ""
-    """Folder for a page with a picture and a video of each suite."""
-    video: float = 10.0
-    """s of video per suite in ``out``; 0 for none."""
-    picture: str = ""
-    """PNG file for a picture of one robot's hops in the first suite."""
-
-
-def evaluate(
-    policy: str | Path,
-    suites: str | Sequence[str] = "flat",
-    robots: int = 512,
-    seed: int | None = None,
-    duration: float | None = None,
-    device: str = "cpu",
-    terrain: str = "",
-    robot: str = "",
-    tick: Callable[[str, int], None] | None = None,
-    look: Callable[[str, Trials], None] | None = None,
-) -> dict[str, dict[str, Any]]:
-    """Run a policy in suites and measure it.
-
-    Args:
-        policy: its folder.
-        suites: names, or text such as ``flat,mare`` or ``all``.
-        robots: trials per suite.
-        seed: of everything random, instead of the suites' own.
-        duration: s per trial, instead of the suites' own.
-        device: ``cpu`` or ``cuda``.
-        terrain: a preset or a file, instead of the suites' grounds.
-        robot: a name or a file, instead of the policy's own.
-        tick: called after every control step with the suite and the steps of one of its trials.
-        look: called after every suite with its name and what was recorded, which is not kept.
-
-    Returns:
-        By suite, the metrics of ``policy.evaluation.metrics.summarise``.
-
-    Raises:
-        LunarError: unknown suite, damaged policy, or one that this version's observation does not fit.
-    """
-    actor, card = load_actor(Path(policy))
-    actor = actor.to(device)
-    results: dict[str, dict[str, Any]] = {}
-    card = replace(card, mjcf=robot) if robot else card
-    for file in suite_names(suites):
-        suite, name = load_suite(file), suite_title(file)
-        if terrain:
-            suite = replace(suite, world=replace(suite.world, terrain=load_terrain(terrain)))
-        world = PronkWorld(world_for(suite, card, robots), suite.seed if seed is None else seed, device, restart=False)
-        if difference := card.observation.difference(world.spec):
-            raise LunarError(f"policy {policy} does not fit the environment's observation: {difference}")
-        seconds = suite.duration if duration is None else duration
-        steps = round(seconds / world.dt)
-        progress = None if tick is None else partial(tick, name, steps)
-        trials = run_trials(actor, world, seconds, card.estimates, progress)
-        results[name] = summarise(trials)
-        if look is not None:
-            look(name, trials)
-    return results
-
-
-def save_metrics(folder: Path, results: Mapping[str, Mapping[str, Any]]) -> None:
-    """Put the results' plain numbers, to four digits, into the policy's card; other suites there stay."""
-    path = folder / "card.json"
-    card = Card.load(path)
-    short = {
-        suite: {name: float(f"{value:.4g}") for name, value in numbers(metrics).items() if abs(value) < float("inf")}
-        for suite, metrics in results.items()
-    }
-    replace(card, metrics={**card.metrics, **short}).save(path)
-
-
 def main(argv: Sequence[str]) -> None:
     """Entry of ``lunar eval``."""
-    cfg = parse(EvalConfig, argv, "lunar eval")
+    cfg = parse(EvalConfig, argv, "lunar eval", first=("policy",))
     if cfg.robots < 1:
         raise LunarError(f"robots is {cfg.robots}; a suite needs one trial or more")
+    from policy.evaluation.evaluate import evaluate, save_metrics  # torch takes seconds: only for what makes sense
+    from policy.evaluation.report import Report, print_table
+
     console = Terminal()
     names = suite_names(cfg.suite)
     if cfg.save and (cfg.terrain or cfg.robot or names != [suite_title(name) for name in names]):
@@ -156,7 +59,7 @@ def main(argv: Sequence[str]) -> None:
         results = evaluate(
             cfg.policy, names, robots, cfg.seed, duration, cfg.device, cfg.terrain, cfg.robot, tick, look
         )
-    print_table(results, console)
+    print_table(results, console, cfg.all)
     card = Card.load(Path(cfg.policy) / "card.json")
     if not cfg.robot and card.robot_digest not in ("", identify(card.physics_robot).digest):
         console.print(f"the model of '{card.robot}' has changed since {cfg.policy} was trained on it")

@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
-from policy.evaluation.trials import Trials
 from sim.errors import LunarError
 from sim.html_page import page, section, table
 from sim.results import revision
 
+if TYPE_CHECKING:
+    from policy.evaluation.trials import Trials
+
 NOTHING = "–"
 NAME_WIDTH, COLUMN_WIDTH = 30, 11  # letters of the printed table
+
+CHIEF = (
+    "survival", "survival_worst_map", "hopping_at_end", "hops", "pronks", "apex_gain", "apex_error", "velocity_error",
+    "yaw_rate_error", "touchdown_tilt_deg", "peak_force_lunar_bw", "knee_strikes", "power_w", "cost_of_transport",
+    "push_flight_survival", "push_stance_survival",
+)  # fmt: skip
+"""The metrics of a short table."""
+_UNITS = {
+    "seconds": "s", "survival": "share", "recovered": "share", "hopping_at_end": "share", "knee_strikes": "per 20 s",
+    "hops": "per 20 s", "pronks": "per 20 s", "longest_run": "pronks", "flight_fraction": "share", "apex_": "m",
+    "velocity_error": "m/s", "yaw_rate_error": "rad/s", "torque_share": "of limit", "speed_share": "of limit",
+    "power_share": "of limit", "vz_rmse": "m/s", "vxy_rmse": "m/s", "height_rmse": "m", "push_": "share",
+}  # fmt: skip
+"""By the beginning of a metric's name; those that are not here are numbers, or end in their unit."""
 
 Results = Mapping[str, Mapping[str, Any]]
 """Metrics by suite."""
@@ -34,16 +50,27 @@ def text(value: float | None) -> str:
     return f"{value:.0f}" if isinstance(value, int) else f"{value:.4g}" if abs(value) >= 100 else f"{value:.3f}"
 
 
-def metric_rows(results: Results) -> list[list[str]]:
-    """Name and one text per suite of each metric that any suite has a number for."""
-    names = dict.fromkeys(name for metrics in results.values() for name in numbers(metrics))
-    rows = [[name, *(text(metrics.get(name)) for metrics in results.values())] for name in names]
+def unit(name: str) -> str:
+    """Of a metric; empty where its name says it or there is none."""
+    return next((u for start, u in _UNITS.items() if name.startswith(start)), "")
+
+
+def metric_rows(results: Results, chosen: Collection[str] = ()) -> list[list[str]]:
+    """Name with unit, and one text per suite, of each metric that any suite has a number for; of the ``chosen`` in
+    their order, or of all when there are none."""
+    known = dict.fromkeys(name for metrics in results.values() for name in numbers(metrics))
+    names = [name for name in chosen or known if name in known]
+    rows = [
+        [", ".join(filter(None, (name, unit(name)))), *(text(metrics.get(name)) for metrics in results.values())]
+        for name in names
+    ]
     return [row for row in rows if any(cell != NOTHING for cell in row[1:])]
 
 
-def print_table(results: Results, console: Console) -> None:
-    """One column per suite, in as many tables as the console's width needs."""
+def print_table(results: Results, console: Console, every: bool) -> None:
+    """One column per suite, in as many tables as the console's width needs; the chief metrics or ``every`` one."""
     suites = list(results)
+    chosen = () if every else CHIEF
     fit = max(1, (console.width - NAME_WIDTH) // COLUMN_WIDTH)
     for start in range(0, len(suites), fit):
         shown = {name: results[name] for name in suites[start : start + fit]}
@@ -53,9 +80,12 @@ def print_table(results: Results, console: Console) -> None:
             printed.add_column(name, justify="right")
         for column in printed.columns:
             column.no_wrap = True
-        for row in metric_rows(shown):
+        for row in metric_rows(shown, chosen):
             printed.add_row(*row)
         console.print(printed)
+    if hidden := len(metric_rows(results)) - len(metric_rows(results, chosen)):
+        trials = next(iter(results.values()))
+        console.print(f"{trials['robots']} robots, {trials['seconds']:g} s each; {hidden} more metrics with --all")
 
 
 class Report:
@@ -93,7 +123,9 @@ class Report:
         )
         overview = section("", table(["", *results], metric_rows(results)))
         path = self._folder / "index.html"
-        path.write_text(page(self._policy, intro, self._notes, [overview, *map(self._suite, results)]))
+        path.write_text(
+            page(self._policy, intro, self._notes, [overview, *map(self._suite, results)]), encoding="utf-8"
+        )
         return path
 
     def _suite(self, name: str) -> str:

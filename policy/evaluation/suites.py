@@ -8,8 +8,8 @@ from pathlib import Path
 
 from policy.runtime.card import Card
 from sim.config import CONFIGS, load
-from sim.envs.world import WorldConfig
 from sim.errors import LunarError
+from sim.tasks.config import WorldConfig
 
 FOLDER = CONFIGS / "eval"
 ALL = (

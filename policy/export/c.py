@@ -122,7 +122,7 @@ def compiled(path: Path, name: str, folder: Path, compiler: str = "cc") -> ctype
         LunarError: it does not compile.
     """
     source, library = folder / "header.c", folder / "header.so"
-    source.write_text(LIBRARY.replace("NAME", name).replace("PATH", str(path.resolve())))
+    source.write_text(LIBRARY.replace("NAME", name).replace("PATH", str(path.resolve())), encoding="utf-8")
     command = [compiler, *FLAGS, "-shared", "-fPIC", str(source), "-o", str(library), "-lm"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     if done.returncode:

@@ -7,9 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from policy.export.c import write_header
-from policy.networks.onnx_file import write_onnx
-from policy.networks.policy_file import HEADERS, drop_stale, read_actor, robot_files
 from policy.runtime import onnx_policy, weights
 from policy.runtime.card import Card
 from policy.runtime.weights import read_digest
@@ -45,6 +42,11 @@ def export(cfg: ExportConfig) -> dict[str, Any]:
     Raises:
         LunarError: ONNX and torch differ by more than 1e-5, no robot can run the policy, or ``out`` holds another.
     """
+    # these bring torch, which takes seconds: only for a command that makes sense
+    from policy.export.c import write_header
+    from policy.networks.onnx_file import write_onnx
+    from policy.networks.policy_file import HEADERS, drop_stale, read_actor, robot_files
+
     folder = Path(find_policy(cfg.policy))
     out = Path(cfg.out) if cfg.out else folder
     actor, card = read_actor(folder)
@@ -71,7 +73,7 @@ def export(cfg: ExportConfig) -> dict[str, Any]:
 
 def main(argv: Sequence[str]) -> None:
     """Entry of ``lunar export``."""
-    cfg = parse(ExportConfig, argv, "lunar export")
+    cfg = parse(ExportConfig, argv, "lunar export", first=("policy",))
     results = export(cfg)
     Terminal().print(
         f"{results['path']}: {results['bytes'] / 1024:.0f} kB, "

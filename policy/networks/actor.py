@@ -2,44 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from policy.networks.config import ModelConfig
 from policy.networks.distributions import Gaussian
-from policy.networks.encoder import ESTIMATES, EncoderConfig, Encoders
+from policy.networks.encoder import ESTIMATES, Encoders
 from policy.networks.layers import mlp
 from sim.errors import LunarError
 from sim.mdp.observations import CRITIC, group_specs
-from sim.spec.observation import ObservationSpec, ScanGrid
+from sim.spec.observation import ObservationSpec
 
 # Truth of the estimates in the critic's observation: column and scale.
 _STARTS = {c.name: (sum(d.size for d, _ in CRITIC[:i]), c.scale) for i, (c, _) in enumerate(CRITIC)}
 _TRUTH = {f"v{axis}": (_STARTS["velocity"][0] + k, _STARTS["velocity"][1]) for k, axis in enumerate("xyz")} | {
     "height": _STARTS["com_height"]
 }
-
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """What a policy sees and how it is built; all of it stands in the policy's card."""
-
-    hidden: tuple[int, ...] = (256, 128)
-    """Widths of the actor's hidden layers."""
-    newest: int = 3
-    """Newest frames that the actor sees as they are, besides what the encoders make of them."""
-    encoders: dict[str, EncoderConfig] = field(default_factory=dict)
-    """Horizons of the internal model by name; none for a plain policy."""
-    scan: ScanGrid | None = None
-    """Where it sees the ground; None: it is blind, as a robot without a map is."""
-
-    @property
-    def ages(self) -> tuple[int, ...]:
-        """Control steps back of all frames that the actor or an encoder sees: what the observation must hold."""
-        seen = {age for encoder in self.encoders.values() for age in encoder.ages}
-        return tuple(sorted(seen | set(range(self.newest))))
 
 
 class ActorOutput(NamedTuple):

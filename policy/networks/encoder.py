@@ -2,35 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from policy.networks.config import EncoderConfig
 from policy.networks.layers import frame_layers, mlp
 
 ESTIMATES = ("vx", "vy", "vz", "height")
 """What encoders may estimate, in this order everywhere: the base's velocity in the heading frame, m/s, and the height
 of the centre of mass above the ground below the base, m."""
-
-
-@dataclass(frozen=True)
-class EncoderConfig:
-    """One horizon."""
-
-    ages: tuple[int, ...]
-    """Control steps back of the frames that it sees; all are among the observation's."""
-    estimates: tuple[str, ...] = ()
-    """Of vx, vy, vz and height, those that it is trained to estimate."""
-    latent: int = 16
-    """Size of the latent, a unit vector."""
-    given: str = ""
-    """An earlier horizon whose estimates and latent it sees besides: what a window shorter than a flight lacks."""
-    frame: tuple[int, ...] = (32,)
-    """Widths of the layers that each frame passes alone, with the same weights for all frames."""
-    hidden: tuple[int, ...] = (128, 64)
-    """Widths of the layers over all frames."""
 
 
 class Encoder(nn.Module):

@@ -14,10 +14,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from policy.networks.actor import Actor, ModelConfig
-from policy.networks.encoder import EncoderConfig
+from policy.networks.actor import Actor
+from policy.networks.config import EncoderConfig, ModelConfig, StudentConfig
 from policy.networks.onnx_file import write_onnx
-from policy.networks.student import Student, StudentConfig, joint_bins
+from policy.networks.student import Student, joint_bins
 from policy.runtime import onnx_policy, weights
 from policy.runtime.card import ROBOT, Card
 from policy.runtime.weights import check_weights, weights_digest
@@ -99,7 +99,7 @@ def drop_stale(folder: Path, card: Card) -> None:
     the ONNX file of a policy that no robot can run."""
     for name in HEADERS:
         header = folder / name
-        if header.is_file() and card.weights not in header.read_text(errors="replace"):
+        if header.is_file() and card.weights not in header.read_text(encoding="utf-8", errors="replace"):
             header.unlink()
     if card.observation.scan:
         (folder / onnx_policy.FILE).unlink(missing_ok=True)

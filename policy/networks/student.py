@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -18,33 +17,13 @@ from torch.nn.functional import linear, softmax
 from torch.special import log_ndtr
 
 from policy.networks.actor import ActorOutput
+from policy.networks.config import StudentConfig
 from policy.networks.distributions import Categorical, Gaussian, Output, check_std, wide
 from policy.networks.layers import frame_layers, mlp
 from policy.runtime.card import Card
 from sim.errors import LunarError
 from sim.spec.joints import LOWER, UPPER
 from sim.spec.observation import ObservationSpec
-
-
-@dataclass(frozen=True)
-class StudentConfig:
-    """A student's network."""
-
-    head: Literal["gaussian", "tokens"] = "gaussian"
-    """``gaussian`` with a spread that depends on the state, or ``tokens``."""
-    hidden: tuple[int, ...] = (64, 32)
-    """Widths of the hidden layers."""
-    ages: tuple[int, ...] = (0, 1, 2, 5, 10, 20, 40, 80)
-    """Control steps back of the frames that it sees, besides the command: some of those that its teacher sees. 1.6 s,
-    a whole hop, tell how high it is and how fast it falls."""
-    frame: tuple[int, ...] = (16,)
-    """Widths of the layers that each frame passes alone, with the same weights for all frames."""
-    bins: int = 64
-    """Of ``tokens``: bins per joint."""
-    std_low: float = 0.05
-    """Of ``gaussian``: smallest standard deviation, in units of the action."""
-    std_high: float = 1.0
-    """Of ``gaussian``: largest standard deviation, in units of the action."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,7 @@ import torch
 
 from policy.runtime.onnx_policy import OnnxPolicy, Proprioception
 from sim.errors import LunarError
-from sim.mdp.observations import NoiseConfig
+from sim.mdp.config import NoiseConfig
 from sim.mdp.state import heading, rotate_inverse, to_heading
 from sim.physics.batch import BatchPhysics
 from sim.physics.scene import PhysicsConfig
@@ -18,7 +18,8 @@ from sim.spec.gravity import lunar_weight
 from sim.spec.hops import LOAD_FRACTION, HopDetector
 from sim.spec.joints import LEGS
 from sim.spec.observation import SENSORS
-from sim.tasks.pronk import TRUNK_LOAD, FallConfig
+from sim.tasks.config import FallConfig
+from sim.tasks.pronk import TRUNK_LOAD
 from sim.terrain.height_field import HeightField
 
 LYING_TIME = 2.0  # s between a fall and the next start

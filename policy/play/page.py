@@ -12,7 +12,7 @@ from policy.play.controls import KEYS, Controls
 from policy.play.live_robot import Moment
 from policy.play.readouts import Readouts, Status
 from policy.runtime.card import Card
-from sim.robots.load import robot_spec
+from sim.robots.load import robot_model
 from sim.spec.gravity import lunar_weight
 from sim.terrain.generators import preset_names
 from sim.terrain.height_field import HeightField
@@ -52,7 +52,7 @@ class Page:
         camera.far = 400.0
         add_sky(server)
         self._world = server.scene.add_frame("/world", show_axes=False)
-        self._model = robot_spec(card.physics_robot).compile()
+        self._model = robot_model(card.physics_robot)
         self._weight = lunar_weight(float(mujoco.mj_getTotalmass(self._model)))
         self._robot = DrawnRobot(server, "/world/robot", self._model)
         self._feet = FootMarks(server, "/world")

@@ -113,7 +113,7 @@ class Card:
         try:
             if path.stat().st_size > _LONGEST:
                 raise LunarError(f"policy card {path} has {path.stat().st_size} bytes, which no card needs")
-            data = json.loads(path.read_text())
+            data = json.loads(path.read_text(encoding="utf-8"))
         except (ValueError, RecursionError, OSError) as error:
             raise LunarError(f"policy card {path} cannot be read: {error}") from None
         card = Card.from_json(data, str(path))

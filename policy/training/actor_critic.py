@@ -8,7 +8,8 @@ import torch
 from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import Tensor
 
-from policy.networks.actor import Actor, ModelConfig
+from policy.networks.actor import Actor
+from policy.networks.config import ModelConfig
 from policy.networks.distributions import Gaussian
 from policy.networks.layers import mlp
 from sim.spec.observation import PRONK_OBSERVATION, ObservationSpec

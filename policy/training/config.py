@@ -5,9 +5,9 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass, field, replace
 
-from policy.networks.actor import ModelConfig
-from sim.envs.world import WorldConfig
+from policy.networks.config import ModelConfig
 from sim.errors import LunarError
+from sim.tasks.config import WorldConfig
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ PANELS = (
 
 def plot_curve(progress: Path, out: Path) -> None:
     """Six panels over environment steps from SB3's ``progress.csv``."""
-    with progress.open() as file:
+    with progress.open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     figure, axes = plt.subplots(2, 3, figsize=(11, 5.5), layout="constrained")
     for axis, (column, title) in zip(axes.flat, PANELS, strict=True):

@@ -2,7 +2,7 @@
 
 import gymnasium
 
-from sim.envs.world import WorldConfig
+from sim.tasks.config import WorldConfig
 
 __all__ = ["WorldConfig"]
 

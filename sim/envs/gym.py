@@ -12,8 +12,9 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from sim.envs.spaces import ACTION_BOUND, OBSERVATION_BOUND, action_space, action_tensor, observation_space
-from sim.envs.world import PronkWorld, WorldConfig
+from sim.envs.world import PronkWorld
 from sim.physics.render import Renderer, Window
+from sim.tasks.config import WorldConfig
 from sim.tasks.pronk import check_reward
 from sim.terrain.generators import TerrainConfig
 from sim.terrain.height_field import HeightField

@@ -17,7 +17,8 @@ from sim.physics.backend import make_physics
 from sim.spec.gravity import lunar_weight
 from sim.spec.hops import LOAD_FRACTION, LOAD_TIME, HopDetector
 from sim.spec.observation import PRONK_OBSERVATION
-from sim.tasks.pronk import TRUNK_LOAD, WorldConfig, check_terms, total
+from sim.tasks.config import WorldConfig
+from sim.tasks.pronk import TRUNK_LOAD, check_terms, total
 from sim.terrain.generators import LEVELS, make_levels, make_terrain
 from sim.terrain.height_field import stack
 

@@ -2,31 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
+from sim.mdp.config import CurriculumConfig
 from sim.terrain.generators import LEVELS
-
-
-@dataclass(frozen=True)
-class CurriculumConfig:
-    """Promotion and demotion between the ten levels of a terrain, decided when a trial ends."""
-
-    enabled: bool = False
-    """Off: every robot stays on ``terrain.level``."""
-    start: int = 2
-    """Highest level of the first trials; they are spread evenly over 0 to this."""
-    promote_hops: float = 0.55
-    """Hops per second of a trial that lasted to its end, at least, to go up ..."""
-    promote_distance: float = 0.6
-    """... with this share of the commanded distance covered, at least."""
-    return_to: int = 0
-    """Lowest level to which those who master the hardest return; where robots fall most, most return."""
-    demote_distance: float = 0.3
-    """Down below this share of the commanded distance, or after a fall in the first half of the trial."""
-
 
 MEMORY = 0.02
 """Weight of a new trial in the remembered share of falls."""

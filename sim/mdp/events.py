@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from sim.errors import LunarError
+from sim.mdp.config import PushConfig, RandomisationConfig, ResetConfig
 from sim.physics.base import Physics
 from sim.physics.scene import PhysicsConfig
 from sim.spec.gravity import EARTH
@@ -17,84 +17,6 @@ from sim.tensors import constant
 
 CLEARANCE = 0.02  # m between the feet of a standing start and the ground
 UNFAIR = 1e3  # m, more than any ground rises
-
-
-@dataclass(frozen=True)
-class ResetConfig:
-    """Where trials start."""
-
-    air_fraction: float = 0.5
-    """1. Share of trials that start in the air, so that landings are met from the first step on."""
-    air_height: tuple[float, float] = (0.0, 0.3)
-    """m above standing height for those."""
-    air_speed: tuple[float, float] = (-0.6, 0.6)
-    """m/s, vertical, for those."""
-    forward_speed: tuple[float, float] = (-0.1, 0.6)
-    """m/s, for those."""
-    joint_noise: float = 0.1
-    """rad, half width around the nominal pose."""
-    tilt_noise: float = 0.08
-    """rad, half width of roll and pitch."""
-    trouble_fraction: float = 0.0
-    """1. Share of trials that start in trouble: tilted, spinning, and half of them kneeling, just above the ground."""
-    trouble_tilt: float = 0.44
-    """rad, half width of roll and pitch of those."""
-    trouble_spin: float = 1.5
-    """rad/s, half width of each angular velocity of those."""
-    fair_ground: float = 0.15
-    """m. Feet start on ground that differs by no more than that, if one of ``candidates`` places has it."""
-    obstacle_fraction: float = 0.0
-    """1. Share of trials that start where, of the fair candidates, the ground 0.3 to 0.6 m ahead rises most."""
-    candidates: int = 8
-    """Places that are looked at for each start."""
-
-
-@dataclass(frozen=True)
-class RandomisationConfig:
-    """What differs from robot to robot, drawn anew at each reset."""
-
-    gravity: tuple[float, float] | None = None
-    """m/s^2, as the trunk feels it; a range that holds ``physics.gravity``, which all robots have without one."""
-    rig_share: float = 0.0
-    """1. Share of robots on an ideal MATRIX rig: Earth's gravity, and a constant upward pull at the trunk that leaves
-    ``gravity``. Their legs keep their Earth weight."""
-    friction: tuple[float, float] | None = None
-    """1. Foot against ground, instead of ``physics.friction``, which it must hold if that was changed."""
-    rig_inertia: tuple[float, float] = (0.0, 0.0)
-    """1. On a rig: counterweight, pulleys and rope as the trunk feels them, over the robot's mass; 5k/6 for a passive
-    counterweight at rope ratio k. The pull lags behind an accelerating trunk by that mass times its acceleration."""
-    rig_friction: tuple[float, float] = (0.0, 0.0)
-    """1. On a rig: share of the pull that friction takes while the trunk rises and adds while it falls."""
-    added_mass: tuple[float, float] = (0.0, 0.0)
-    """kg on the trunk; a negative one is a trunk that is lighter all over."""
-    added_mass_place: tuple[float, float, float] = (0.15, 0.05, 0.05)
-    """m. Half sizes of the box around the base frame's origin in which that mass lies."""
-    com_offset: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    """m. Half widths by which the bare trunk's centre of mass differs from its file."""
-    stiffness: tuple[float, float] = (1.0, 1.0)
-    """1. Factor of ``physics.kp``."""
-    damping: tuple[float, float] = (1.0, 1.0)
-    """1. Factor of ``physics.kd``."""
-    strength: tuple[float, float] = (1.0, 1.0)
-    """1. Factor of the motors' torque at every speed."""
-    joint_friction: tuple[float, float] = (0.0, 0.0)
-    """N*m. Coulomb friction of every joint, besides what the robot's file has."""
-    joint_friction_share: float = 1.0
-    """1. Share of robots that have it: physics of those costs half as much again."""
-    joint_damping: tuple[float, float] = (0.0, 0.0)
-    """N*m*s/rad. Viscous friction of every joint, besides what the robot's file has."""
-    delay: tuple[float, float] = (0.0, 0.0)
-    """s, at most one control step, until a target reaches the servos; rounded to physics steps."""
-
-
-@dataclass(frozen=True)
-class PushConfig:
-    """Pushes of the trunk: horizontal, in any direction, over one control step, in flight and in stance by turns."""
-
-    impulse: tuple[float, float] = (0.0, 0.0)
-    """N*s."""
-    period: tuple[float, float] = (2.0, 4.0)
-    """s from a trial's start or a push until the next is due; it comes as soon as its phase has come."""
 
 
 class Pushes:

@@ -3,43 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import make_dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from sim.mdp.config import NoiseConfig
 from sim.mdp.state import State, to_heading
 from sim.spec.observation import SENSORS, Channel, ObservationSpec, ScanGrid, Sensor
 from sim.tensors import constant
-
-
-def noise_config(sensors: Sequence[Sensor]) -> type:
-    """The config class of the sensors' errors: ``<sensor>`` and ``<sensor>_bias`` for those that have such errors."""
-    noise = {s.name: (s, s.noise) for s in sensors if s.noise is not None}
-    noise |= {f"{s.name}_bias": (s, s.bias) for s in sensors if s.bias is not None}
-    rows = [(name, float, default) for name, (_, default) in noise.items()]
-    cls = make_dataclass("NoiseConfig", rows, frozen=True)
-    cls.__module__ = __name__
-    units = "".join(f"    {name}: {s.unit.partition(',')[0]}.\n" for name, (s, _) in noise.items())
-    what = (
-        "Uniform errors of the sensors, half widths: noise, new in every frame, and biases, constant through a trial."
-    )
-    cls.__doc__ = f"{what}\n\nArgs:\n{units}"
-    return cls
-
-
-if TYPE_CHECKING:
-
-    class NoiseConfig:
-        """``noise_config(SENSORS)``."""
-
-        def __init__(self, *widths: float, **named: float) -> None: ...
-        def __getattr__(self, name: str) -> float: ...
-
-else:
-    NoiseConfig = noise_config(SENSORS)
 
 
 def _widths(sensors: Sequence[Sensor], noise: NoiseConfig, suffix: str = "") -> list[float]:

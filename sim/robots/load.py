@@ -59,6 +59,18 @@ def base_of(spec: mujoco.MjSpec) -> mujoco.MjsBody:
     return spec.joint(JOINT_NAMES[0]).parent.parent
 
 
+def robot_model(robot: str) -> mujoco.MjModel:
+    """The model of ``robot_spec`` alone, as its file has it.
+
+    Raises:
+        LunarError: as ``robot_spec``, or MuJoCo cannot build it, such as for a mesh that is not there.
+    """
+    try:
+        return robot_spec(robot).compile()
+    except ValueError as error:
+        raise LunarError(f"robot {robot_file(robot)} cannot be built: {' '.join(str(error).split())}") from None
+
+
 def load_robot(robot: str) -> Robot:
     """All facts of ``robot``, a name in sim/robots/ or the path of an MJCF.
 
@@ -66,12 +78,9 @@ def load_robot(robot: str) -> Robot:
     be as the Go2's.
 
     Raises:
-        LunarError: as ``robot_spec``.
+        LunarError: as ``robot_model``.
     """
-    try:
-        model = robot_spec(robot).compile()
-    except ValueError as error:  # such as a mesh that is not there
-        raise LunarError(f"robot {robot_file(robot)} cannot be built: {' '.join(str(error).split())}") from None
+    model = robot_model(robot)
     folder = robot_file(robot).resolve().parent
     if folder.parent == ROBOTS:
         facts: Facts = getattr(importlib.import_module(f"sim.robots.{folder.name}.facts"), folder.name.upper())

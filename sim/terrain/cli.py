@@ -12,7 +12,6 @@ import numpy as np
 from sim.config import parse
 from sim.errors import LunarError
 from sim.terrain.generators import TerrainConfig, build_terrain, load_terrain, preset_names
-from sim.terrain.preview import preview
 from sim.terrain.unreal import export_unreal
 
 
@@ -60,17 +59,17 @@ def main(argv: Sequence[str]) -> None:
     if command in ("-h", "--help"):
         print(f"usage: lunar terrain preview|export PRESET [--key value ...]\n\npresets: {', '.join(preset_names())}")
         return
-    if rest and not rest[0].startswith("-"):
-        rest = ["--preset", *rest]
     if command == "preview":
-        _preview(parse(PreviewConfig, rest, prog="lunar terrain preview"))
+        _preview(parse(PreviewConfig, rest, prog="lunar terrain preview", first=("preset",)))
     elif command == "export":
-        _export(parse(ExportConfig, rest, prog="lunar terrain export"))
+        _export(parse(ExportConfig, rest, prog="lunar terrain export", first=("preset",)))
     else:
         raise LunarError(f"'{command}' is unknown; choose preview or export")
 
 
 def _preview(cfg: PreviewConfig) -> None:
+    from sim.terrain.preview import preview  # plots are slow to import
+
     terrain_cfg = _terrain(cfg)
     title = f"{cfg.preset}, seed {cfg.seed}, level {terrain_cfg.level}"
     figure = preview(build_terrain(terrain_cfg, cfg.seed), terrain_cfg, title)
@@ -98,7 +97,7 @@ def _export(cfg: ExportConfig) -> None:
         "craters": {name: values.tolist() for name, values in vars(terrain.craters).items()},
         "rocks": {name: values.tolist() for name, values in vars(terrain.rocks).items()},
     }
-    (folder / "terrain.json").write_text(json.dumps(description) + "\n")
+    (folder / "terrain.json").write_text(json.dumps(description) + "\n", encoding="utf-8")
     print(f"wrote {folder / 'heights.npy'} and terrain.json")
     if cfg.unreal:
         landscape = export_unreal(terrain.field, folder)

@@ -62,7 +62,7 @@ def export_unreal(field: HeightField, folder: Path) -> dict:
         "z_range_m": [float(heights.min()), float(heights.max())],
         "height_step_m": scale_z / PER_CM / 100.0,
     }
-    (folder / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
+    (folder / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
     return description
 
 
@@ -73,7 +73,7 @@ def read_unreal(folder: Path) -> HeightField:
         LunarError: a missing or damaged file.
     """
     try:
-        description = json.loads((folder / DESCRIPTION).read_text())
+        description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
         scale_xy, _, scale_z = description["scale"]
         x, y, z = description["location_cm"]
         name = description["image"]

@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from benchmarks.train import PHASES, Config, Ours, run
-from policy.networks.actor import ModelConfig
-from policy.networks.encoder import EncoderConfig
+from policy.networks.config import EncoderConfig, ModelConfig
 from sim.config import ROOT, load
 from tests.policy.conftest import tiny
 

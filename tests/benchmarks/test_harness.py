@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import math
+import time
 from dataclasses import fields
 
 import pytest
 
 from benchmarks import log
 from benchmarks.cli import BENCHES, main
-from benchmarks.harness import by_turns, medians, ratio, spread
+from benchmarks.harness import QUICK, by_turns, countdown, medians, ratio, spread
 from sim.errors import LunarError
 
 
@@ -43,3 +45,26 @@ def test_reading_and_writing_are_compared_on_whole_logs(tmp_path):
     results = log.speed(log.Config(messages=200, rounds=1), tmp_path)
     assert all(results[f"{name}_over_rosbags"] > 0 and results[f"{name}_per_s"] > 0 for name in ("write", "read"))
     assert results["bytes"] > 0 < results["bytes_rosbags"]
+
+
+def test_a_quick_benchmark_ends_by_the_clock_and_with_whole_rounds():
+    """However slow the machine: what has begun when the time is over is the last, and every subject has its value."""
+    begun = []
+
+    def subject(name):
+        return lambda: begun.append(name) or float(len(begun))
+
+    for allowed, rounds in ((0, 1), (3, 1), (4, 1), (5, 1), (6, 2), (100, 3)):
+        begun.clear()
+        left = lambda: allowed - len(begun)  # noqa: B023, E731
+        samples = by_turns({name: subject(name) for name in "ab"}, 3, "test", left)
+        assert {len(values) for values in samples.values()} == {rounds}
+        assert len(begun) <= max(2, allowed)
+
+
+def test_every_time_that_is_left_is_counted_from_the_beginning(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    quick, whole = countdown(True), countdown(False)
+    now[0] += 50.0
+    assert quick() == QUICK - 50.0 < 0.0 < whole() == math.inf

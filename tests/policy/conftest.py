@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from policy.networks.actor import ModelConfig
-from policy.training.cli import run
+from policy.networks.config import ModelConfig
 from policy.training.config import PPOConfig, TrainConfig
-from sim.envs.world import WorldConfig
+from policy.training.train import run
+from sim.tasks.config import WorldConfig
 
 
 def tiny(out: Path, seed: int = 1) -> TrainConfig:

@@ -16,24 +16,31 @@ from stable_baselines3.common.logger import Logger
 
 from policy.distill import categorical
 from policy.distill.cells import CellWorld
-from policy.distill.cli import distill
 from policy.distill.cli import main as distill_command
-from policy.distill.config import CellsConfig, DistillConfig, LearningConfig, OpsdcConfig, PositionsConfig, SodaConfig
-from policy.distill.losses import DivergenceConfig
-from policy.networks.actor import Actor, ModelConfig
-from policy.networks.encoder import EncoderConfig
+from policy.distill.config import (
+    CellsConfig,
+    DistillConfig,
+    DivergenceConfig,
+    LearningConfig,
+    OpsdcConfig,
+    PositionsConfig,
+    SodaConfig,
+)
+from policy.distill.distill import distill
+from policy.networks.actor import Actor
+from policy.networks.config import EncoderConfig, ModelConfig, StudentConfig
 from policy.networks.policy_file import ZOO, load_weights, save_policy
-from policy.networks.student import StudentConfig
 from policy.runtime.card import Card
-from policy.training.cli import TrainingProgress
 from policy.training.config import PPOConfig, Stage, TrainConfig
 from policy.training.ppo import LunarPPO
+from policy.training.train import TrainingProgress
 from policy.training.vec_env import LunarVecEnv
 from sim.config import ROOT, load
-from sim.envs.world import PronkWorld, WorldConfig
+from sim.envs.world import PronkWorld
 from sim.errors import LunarError
-from sim.mdp.events import PushConfig
+from sim.mdp.config import PushConfig
 from sim.spec.observation import ScanGrid
+from sim.tasks.config import WorldConfig
 
 ENCODERS = {
     "long": EncoderConfig((0, 4, 8), ("vx", "height"), 4, frame=(4,), hidden=(8,)),

@@ -11,7 +11,8 @@ from policy.training.vec_env import LunarVecEnv
 from sim.envs.gym import LunarPronkVectorEnv
 from sim.envs.world import PronkWorld
 from sim.errors import LunarError
-from sim.tasks.pronk import TERMS, WorldConfig
+from sim.tasks.config import WorldConfig
+from sim.tasks.pronk import TERMS
 
 BAD = [
     (np.zeros(3), "shape"), (np.zeros((2, 12, 1)), "shape"), (np.full((2, 12), "a"), "numbers"), (None, "shape"),

@@ -47,6 +47,10 @@ def test_files_then_overrides(tmp_path):
         ("seed: many", [], ["seed", "rig.yaml", "many"]),
         ("seed: 1", ["--sed", "2"], ["'sed'", "command line", "'seed'"]),
         ("seed: [", [], ["rig.yaml"]),
+        ("seed: -1", [], ["seed is -1", "between 0 and", "rig.yaml"]),
+        ("seed: 1", ["--seed", "-1"], ["seed is -1", "command line"]),
+        ("seed: 1", [f"--seed={2**32}"], [f"seed is {2**32}", "command line"]),
+        ("belt: {max_speed: 2}", ["quick"], ["quick", "command line"]),
         ("seed: 1", ["--belt.max", "2"], ["belt.max", "command line", "'belt.max_speed'"]),
     ],
 )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from sim.mdp.curriculum import Curriculum, CurriculumConfig
+from sim.mdp.config import CurriculumConfig
+from sim.mdp.curriculum import Curriculum
 from sim.terrain.generators import LEVELS
 
 CFG = CurriculumConfig(enabled=True)

@@ -7,12 +7,13 @@ from dataclasses import fields
 import pytest
 import torch
 
-from sim.envs.world import PronkWorld, WorldConfig
+from sim.envs.world import PronkWorld
 from sim.mdp import observations
 from sim.mdp.state import State
 from sim.physics.ground import planes, points_below
 from sim.spec.observation import PRONK_OBSERVATION as SPEC
 from sim.tasks import pronk
+from sim.tasks.config import WorldConfig
 from sim.terrain.height_field import HeightField
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from dataclasses import dataclass, field
 
 import pytest
@@ -94,3 +95,20 @@ def test_whole_numbers_with_an_exponent(text, value):
 def test_what_is_no_whole_number_is_refused(text):
     with pytest.raises(LunarError, match="steps"):
         parse(Walk, ["--steps", text], "x")
+
+
+def test_text_is_read_and_written_as_utf_8_wherever_it_is():
+    """Not as the computer's locale has it: a name or a unit would be lost in another."""
+    silent = []
+    for path in (
+        p for package in ("sim", "policy", "matrix_hil", "benchmarks") for p in (ROOT / package).rglob("*.py")
+    ):
+        for call in (n for n in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(n, ast.Call)):
+            name = getattr(call.func, "attr", getattr(call.func, "id", ""))
+            modes = [a.value for a in call.args[:2] if isinstance(a, ast.Constant) and isinstance(a.value, str)]
+            named = {keyword.arg for keyword in call.keywords}
+            opened = name == "open" and ("newline" in named or {"w", "a"} & set(modes))
+            text = name in ("read_text", "write_text") or opened
+            if text and "encoding" not in named:
+                silent.append(f"{path.relative_to(ROOT)}:{call.lineno}")
+    assert not silent

@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sim.envs.world import PronkWorld, WorldConfig
+from sim.envs.world import PronkWorld
+from sim.mdp.config import NoiseConfig
 from sim.mdp.mirror import ACTION, Mirror
-from sim.mdp.observations import NoiseConfig, group_specs
+from sim.mdp.observations import group_specs
 from sim.spec.observation import Channel
+from sim.tasks.config import WorldConfig
 
 
 def test_twins_on_both_sides_of_the_mirror():

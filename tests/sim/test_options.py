@@ -16,12 +16,11 @@ import torch
 
 from sim.envs.world import PronkWorld
 from sim.errors import LunarError
-from sim.mdp.curriculum import CurriculumConfig
-from sim.mdp.events import PushConfig, RandomisationConfig, ResetConfig
+from sim.mdp.config import CurriculumConfig, PushConfig, RandomisationConfig, ResetConfig
 from sim.physics.scene import PhysicsConfig
 from sim.robots.load import ROBOTS
 from sim.spec.observation import ScanGrid
-from sim.tasks.pronk import FallConfig, WorldConfig
+from sim.tasks.config import FallConfig, WorldConfig
 from sim.terrain.craters import PlacedCrater
 from sim.terrain.dem import DemConfig
 from sim.terrain.generators import TerrainConfig, load_terrain, make_terrain

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from sim.envs.world import PronkWorld, WorldConfig
+from sim.envs.world import PronkWorld
 from sim.errors import LunarError
-from sim.mdp.events import RandomisationConfig
-from sim.mdp.observations import NoiseConfig
+from sim.mdp.config import NoiseConfig, RandomisationConfig
 from sim.physics.batch import BatchPhysics
 from sim.physics.scene import PhysicsConfig, build_scene, scene_spec
 from sim.spec.gravity import EARTH, MOON
 from sim.spec.joints import NOMINAL_POSE
 from sim.spec.observation import PRONK_OBSERVATION
+from sim.tasks.config import WorldConfig
 from sim.terrain.height_field import HeightField
 
 FLAT = HeightField(np.zeros((2, 2)), 100.0, (-50.0, -50.0))

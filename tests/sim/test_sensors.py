@@ -10,13 +10,14 @@ import pytest
 import torch
 
 from sim.config import parse
-from sim.envs.world import PronkWorld, WorldConfig
+from sim.envs.world import PronkWorld
 from sim.errors import LunarError
 from sim.mdp import observations
+from sim.mdp.config import NoiseConfig, noise_config
 from sim.mdp.mirror import REFLECTIONS
-from sim.mdp.observations import NoiseConfig, noise_config
 from sim.spec.observation import PRONK_OBSERVATION, SENSORS, Sensor, make_frame
 from sim.spec.reflection import FEET
+from sim.tasks.config import WorldConfig
 
 FEET_SENSOR = Sensor("foot_height", 4, "m above ground", 2.0, FEET, noise=0.05, bias=0.1, offset=0.3)
 MORE = (*SENSORS[:2], FEET_SENSOR, *SENSORS[2:])

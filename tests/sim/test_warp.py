@@ -15,13 +15,14 @@ import pytest
 import torch
 
 from benchmarks.gpu import BOUNDS
-from sim.envs.world import PronkWorld, WorldConfig
+from sim.envs.world import PronkWorld
 from sim.errors import LunarError
 from sim.physics.backend import Physics, make_physics
 from sim.physics.scene import PhysicsConfig
 from sim.physics.soil import SoilConfig
 from sim.spec.gravity import EARTH, MOON
 from sim.spec.joints import NOMINAL_POSE
+from sim.tasks.config import WorldConfig
 from sim.terrain.generators import TerrainConfig, make_terrain
 from sim.terrain.height_field import HeightField
 

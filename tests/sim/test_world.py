@@ -14,12 +14,10 @@ from stable_baselines3.common.env_checker import check_env as sb3_check_env
 import sim.envs  # noqa: F401  (registers LunarPronk-v0)
 from policy.training.vec_env import LunarVecEnv
 from sim.envs.gym import LunarPronkEnv, LunarPronkVectorEnv
-from sim.envs.world import PronkWorld, WorldConfig
+from sim.envs.world import PronkWorld
 from sim.errors import LunarError
-from sim.mdp.commands import CommandConfig
-from sim.mdp.curriculum import CurriculumConfig
-from sim.mdp.events import RandomisationConfig, ResetConfig
-from sim.mdp.observations import NoiseConfig, group_specs
+from sim.mdp.config import CommandConfig, CurriculumConfig, NoiseConfig, RandomisationConfig, ResetConfig
+from sim.mdp.observations import group_specs
 from sim.mdp.state import heading
 from sim.physics.scene import PhysicsConfig
 from sim.spec.gravity import MOON
@@ -27,7 +25,7 @@ from sim.spec.hops import HopTable
 from sim.spec.joints import NOMINAL_POSE
 from sim.spec.observation import PRONK_OBSERVATION as SPEC
 from sim.spec.observation import FrameStack, make_frame
-from sim.tasks.pronk import FallConfig
+from sim.tasks.config import FallConfig, WorldConfig
 from sim.terrain.generators import TerrainConfig
 
 SMALL = WorldConfig(num_envs=8, terrain=TerrainConfig(kind="rough", size=16.0))

@@ -15,7 +15,7 @@ from matrix_hil.replay.look.scene import RigShape, replay_html
 from sim.config import parse
 from sim.errors import LunarError
 from sim.results import write_results
-from sim.robots.load import robot_spec
+from sim.robots.load import robot_model
 from sim.terminal import plain
 
 
@@ -47,7 +47,7 @@ def run(cfg: ReplayConfig) -> dict[str, Any]:
     if not 0.1 <= cfg.frame_rate <= 100.0:
         raise LunarError(f"frame_rate is {cfg.frame_rate}, it must lie between 0.1 and 100 Hz")
     log = read_log(cfg.log)
-    model = robot_spec(cfg.robot).compile()
+    model = robot_model(cfg.robot)
     report = measure(log, float(model.body_mass.sum()))
     results = report.results()
     rate = min(cfg.frame_rate, 8.0) if cfg.quick else cfg.frame_rate

@@ -60,9 +60,10 @@ def _scripts(plots: Sequence[Plot], duration: float | None) -> str:
     ]
     # "</" or "<!--" would end the script element that the text stands in, or never let it end
     data = json.dumps({"figures": figures, "duration": duration}).replace("<", "\\u003c")
+    script = _SCRIPT.read_text(encoding="utf-8")
     return (
         f"<script>{plotly.offline.get_plotlyjs()}</script>\n"
-        f'<script type="application/json" id="data">{data}</script>\n<script>\n{_SCRIPT.read_text()}\n</script>'
+        f'<script type="application/json" id="data">{data}</script>\n<script>\n{script}\n</script>'
     )
 
 

@@ -181,6 +181,22 @@ def test_the_landing_is_predicted_from_the_flight(sync: Sync) -> None:
     assert infos[begin - 5].landing is None and infos[end + 5].landing is None
 
 
+def test_hops_are_counted_only_while_the_policy_drives(sync: Sync) -> None:
+    """A robot that is lifted or set down while it stands makes none, and a new start counts from zero."""
+    _, infos = hop_on(sync, None)
+    made = infos[-1].hops
+    sync.stop()
+    now = infos[-1].time + DT
+    for k in range(400):
+        lifted = 100 <= k < 300
+        position = (0.0, 0.0, 0.3 + (0.2 * math.sin(math.pi * (k - 100) / 200) if lifted else 0.0))
+        _, _, info = sync.step(states(now, position, feet=FLIGHT if lifted else STANCE), None, COMMAND, now)
+        now += DT
+    assert sync.detector.hops[0] > made > 0 and info.hops == made
+    sync.start()
+    assert sync.step(states(now), None, COMMAND, now)[2].hops == 0
+
+
 def test_hops_are_counted(sync: Sync) -> None:
     _, infos = hop_on(sync, replace(LEVEL, time=1.0))
     assert (infos[-1].hops, infos[-1].pronks) == (1, 1)

@@ -7,10 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from rich.console import Console
 
+from matrix_hil.fidelity.cli import _print
 from matrix_hil.fidelity.closed_loop import Recording
 from matrix_hil.fidelity.measures import (
     COMPARED,
+    HEADINGS,
     figure_rows,
     find_hops,
     measure,
@@ -18,6 +21,7 @@ from matrix_hil.fidelity.measures import (
     scheme_rows,
     torque_profile,
 )
+from matrix_hil.fidelity.schemes import SCHEMES
 from sim.spec.gravity import EARTH, MOON, lunar_weight
 
 DT, MASS, STANCE = 0.001, 15.0, 0.2
@@ -124,3 +128,14 @@ def test_tables_show_values_errors_and_gaps() -> None:
     assert table["apex gain, m"][1] == f"0.250 ({0.25 / moon['apex_gain'] - 1:+.1%})"
     assert table["mechanical power, W"][1] == "–"
     assert scheme_rows({"moon": moon, "other": other})[1][0] == "other"
+
+
+def test_the_printed_table_is_legible_in_80_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    """No name, heading or figure is cut, however large the errors."""
+    figures = {key: 12.345 for key in COMPARED} | {f"{key}_rel_error": -1.234 for key in COMPARED} | {"reason": ""}
+    _print(Console(width=80), {name: figures for name in SCHEMES})
+    printed = capsys.readouterr().out
+    assert max(map(len, printed.splitlines())) <= 80 and "…" not in printed
+    assert all(name in printed for name in SCHEMES)
+    assert printed.count("-123.4%") == 6 * len(SCHEMES) and printed.count("12.3") >= 6 * len(SCHEMES)
+    assert set(" ".join(HEADINGS).split()) <= set(printed.split())

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import socket
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import serial
+from serial import rfc2217
 
 from matrix_hil.config import (
     Counterweight,
@@ -221,7 +226,13 @@ def test_an_exception_leaves_the_device_safe_and_the_port_closed(name: str) -> N
             assert emulator.actuated.mode == "damp" and emulator.actuated.kp == 0.0  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("port", ["/dev/ttyNOSUCH7", "socket://127.0.0.1:1", "nonsense://x"])
+@pytest.mark.parametrize("port",
+    [
+        "/dev/ttyNOSUCH7", "/dev/null", "/proc/version", "socket://127.0.0.1:1", "socket://127.0.0.1:99999", "socket://",
+        "rfc2217://127.0.0.1:1", "rfc2217://127.0.0.1", "rfc2217://127.0.0.1:1?nonsense", "nonsense://x",
+        "hwgrep://no-such-device", "cp2110://1", "alt://x?class=Nonsense", "\0",
+    ],
+)  # fmt: skip
 def test_a_missing_port_names_device_port_and_remedy(port: str) -> None:
     with pytest.raises(LunarError, match=r"treadmill: port .* cannot be opened .*plug the device in") as caught:
         SerialDevice(TREADMILL, port).connect()
@@ -287,6 +298,70 @@ def test_a_clock_that_jumps_back_does_not_silence_the_line() -> None:
 
 
 # ---- other ports and threads -----------------------------------------------------------------------------
+
+
+class WithoutModem(serial.Serial):
+    """A pseudo-terminal has none of these lines."""
+
+    dtr = rts = cts = dsr = ri = cd = True
+
+
+@pytest.fixture
+def terminal_server() -> Iterator[Callable[[str], str]]:
+    """Puts a serial port on the network by RFC 2217, as device servers do: its path to a URL."""
+    with contextlib.ExitStack() as stack:
+
+        def serve(path: str) -> str:
+            server = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+            line = stack.enter_context(WithoutModem(path, timeout=0.01))
+            thread = threading.Thread(target=_forward, args=(server, line))
+            thread.start()
+            stack.callback(thread.join)
+            stack.callback(server.shutdown, socket.SHUT_RDWR)
+            return f"rfc2217://127.0.0.1:{server.getsockname()[1]}"
+
+        yield serve
+
+
+def _forward(server: socket.socket, line: serial.Serial) -> None:
+    """Of one client, until it or the server is closed."""
+    try:
+        client, _ = server.accept()
+    except OSError:
+        return
+    with client:
+        client.settimeout(0.001)
+        manager = rfc2217.PortManager(line, SimpleNamespace(write=client.sendall))
+        while True:
+            with contextlib.suppress(TimeoutError):
+                data = client.recv(1024)
+                if not data:
+                    return
+                line.write(b"".join(manager.filter(data)))
+            if data := line.read(line.in_waiting):
+                client.sendall(b"".join(manager.escape(data)))
+
+
+def test_the_same_driver_works_through_a_terminal_server(terminal_server: Callable[[str], str]) -> None:
+    """Commands arrive, states come back, and the safe command is written on the way out."""
+    with TreadmillEmulator(Treadmill(), 0) as emulator:
+        device = SerialDevice(TREADMILL, terminal_server(emulator.port))
+        with device:
+            for k in range(2000):
+                now = k * DT
+                emulator.poll(now)
+                device.poll(now, wait=0.01)
+                device.send(TreadmillCommand(now, 0.5))
+                if device.state is not None and device.state.speed > 0.1:
+                    break
+            assert device.state is not None and device.state.speed > 0.1, device.stats
+            assert device.stats.connected and device.stats.crc_errors == 0
+        for k in range(2000, 4000):
+            emulator.poll(k * DT)
+            if emulator.last_command is not None and emulator.last_command.speed == 0.0:
+                break
+            time.sleep(0.001)
+        assert emulator.last_command.speed == 0.0
 
 
 def test_the_same_driver_works_over_a_socket() -> None:

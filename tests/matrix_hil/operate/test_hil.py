@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import resource
 import signal
 import socket
 import subprocess
@@ -285,8 +287,44 @@ def test_a_used_log_folder_is_refused_before_anything_is_opened(
 def test_the_default_log_folder_is_new_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(time, "strftime", lambda form: "20260101-000000")  # all in one second
-    folders = [log_folder("") for _ in range(3) if not log_folder("").mkdir(parents=True)]
-    assert len({log_folder(""), *tmp_path.glob("runs/hil/*")}) == 1 + len(folders) == 4
+    assert len({log_folder("") for _ in range(4)}) == len([*tmp_path.glob("runs/hil/*")]) == 4
+
+
+@pytest.mark.usefixtures("no_machine_moves")
+def test_a_place_that_cannot_hold_a_log_is_refused_before_anything_is_opened(
+    standing_policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hil, "open_rig", lambda *_, **__: pytest.fail("the rig was opened"))
+    (tmp_path / "file").touch()
+    for place in (Path("/proc/nowhere"), tmp_path / "file", tmp_path / "file" / "log"):
+        with pytest.raises(LunarError, match=f"{place}.* (cannot be written|is a file)"):
+            run(config(standing_policy, place), QUIET)
+
+
+def test_a_refused_run_leaves_no_folder_behind(standing_policy: Path, tmp_path: Path) -> None:
+    with pytest.raises(LunarError, match=r"command.vx is 99, but policy .* was trained for -0.3 to 0.6 m/s"):
+        run(config(standing_policy, tmp_path / "log", command=HopCommand(vx=99.0)), QUIET)
+    assert not (tmp_path / "log").exists()
+
+
+def test_a_full_disk_is_told_at_once_and_in_the_end(
+    standing_policy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The system refuses to let the log grow, as on a full disk; the run's exit status is not that of a whole one."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, limits[1]))
+    try:
+        with pytest.raises(SystemExit) as end:
+            hil.main([
+                str(standing_policy), "--log", str(tmp_path / "log"), "--plan.duration", "2", "--plan.stand", "0.3",
+                "--terrain.kind", "flat",
+            ])  # fmt: skip
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    said = " ".join(capsys.readouterr().out.split())
+    assert end.value.code == 1
+    assert re.search(r"stopped: File too large, \d\.\d s into the run, which goes on", said)
+    assert re.search(r"INCOMPLETE after \d\.\d s", said)
 
 
 def test_unreal_that_does_not_answer(standing_policy: Path, tmp_path: Path, silent_server: int) -> None:

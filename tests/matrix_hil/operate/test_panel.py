@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 import math
+import re
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -340,6 +342,17 @@ def run_by(tab: Tab) -> bool:
         return "RUN" in tab.text()
 
 
+def faces(tab: Tab, *labels: str) -> list[dict[str, Any]] | None:
+    """Edges in pixels and colour of the buttons that say ``labels``; None while one is missing."""
+    found = tab.evaluate(
+        f"{json.dumps(labels)}.map(l => [...document.querySelectorAll('button')].find(b => b.innerText.trim() == l))"
+        ".map(b => b && ({...b.getBoundingClientRect().toJSON(), color: getComputedStyle(b).backgroundColor}))"
+    )
+    for face in found if all(found) else []:
+        face["color"] = [int(v) for v in re.findall(r"\d+", face["color"])][:3]
+    return found if all(found) else None
+
+
 @pytest.mark.wall_clock
 @needs_chromium
 def test_an_estop_pressed_in_a_browser_makes_the_rig_safe(standing_policy: Path, tmp_path: Path) -> None:
@@ -357,6 +370,12 @@ def test_an_estop_pressed_in_a_browser_makes_the_rig_safe(standing_policy: Path,
     assert url.startswith("http://127.0.0.1:")
     with open_tab(url, tmp_path) as tab:
         until(lambda: "IDLE" in tab.text())
+        stop, arm = until(lambda: faces(tab, "E-STOP", "Arm"))
+        assert stop["height"] > 2.5 * arm["height"] and arm["top"] - stop["bottom"] > 0.5 * arm["height"], (
+            "it stands apart"
+        )
+        red, green, blue = stop["color"]
+        assert red > 180 and max(green, blue) < 60
         with tab.held("Arm"):
             until(lambda: "ARMED" in tab.text())
         until(lambda: run_by(tab))

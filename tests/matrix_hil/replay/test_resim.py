@@ -25,7 +25,8 @@ from matrix_hil.replay.trajectory import DT, Trajectory, trajectory, windows
 from policy.networks.policy_file import ZOO
 from sim.config import load
 from sim.errors import LunarError
-from sim.mdp.events import RandomisationConfig, check_randomisation
+from sim.mdp.config import RandomisationConfig
+from sim.mdp.events import check_randomisation
 from sim.physics.scene import PhysicsConfig
 from sim.physics.single import SingleRobot
 from sim.rig import RigConfig

@@ -18,6 +18,8 @@ from matrix_hil.safety.limits import SafetyConfig
 from matrix_hil.safety.outer import HARNESS, OUTER, outside
 from policy.runtime.card import Card
 from sim.errors import LunarError
+from sim.files import ROOT
+from sim.spec.command import COMMAND_NAMES, HopCommand
 from sim.spec.observation import PRONK_OBSERVATION
 
 REAL = HilConfig(allow_mixed=True, clock="wall", robot=Robot(port="/dev/ttyNOTHERE"))
@@ -91,3 +93,16 @@ def test_a_policy_that_the_supervisor_would_hold_up_is_refused(
     card = replace(Card.load(standing_policy / "card.json"), **changes)
     with pytest.raises(LunarError, match=why):
         check_policy(HilConfig(), card)
+
+
+def test_a_command_beyond_what_the_policy_was_trained_for_is_refused() -> None:
+    """At the range's ends it is taken; beyond, and where it is no number, it is not."""
+    card = Card.load(ROOT / "policy" / "zoo" / "pronk" / "card.json")
+    for k, name in enumerate(COMMAND_NAMES):
+        low, high = card.command_low[k], card.command_high[k]
+        inside = HopCommand(*np.clip(HopCommand().array(), card.command_low, card.command_high))
+        for value in (low, high):
+            check_policy(HilConfig(command=replace(inside, **{name: value})), card)
+        for value in (np.nextafter(low, -np.inf), np.nextafter(high, np.inf), math.nan, math.inf):
+            with pytest.raises(LunarError, match=f"command.{name} is "):
+                check_policy(HilConfig(command=replace(inside, **{name: value})), card)

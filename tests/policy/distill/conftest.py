@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from policy.distill.config import DistillConfig, LearningConfig, OpsdcConfig, SodaConfig
-from policy.networks.student import StudentConfig
-from sim.envs.world import WorldConfig
+from policy.networks.config import StudentConfig
+from sim.tasks.config import WorldConfig
 
 
 @pytest.fixture(autouse=True, scope="package")

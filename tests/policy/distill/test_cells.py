@@ -10,8 +10,8 @@ from policy.distill.config import CellsConfig
 from policy.distill.job import Job
 from policy.distill.teachers import load_teacher
 from policy.networks.student import Student
-from sim.envs.world import WorldConfig
 from sim.errors import LunarError
+from sim.tasks.config import WorldConfig
 from sim.terrain.generators import LEVELS, TerrainConfig
 
 STEPS = 5  # of a trial

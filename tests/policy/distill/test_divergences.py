@@ -11,7 +11,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from policy.distill.losses import DivergenceConfig, average, divergence
+from policy.distill.config import DivergenceConfig
+from policy.distill.losses import average, divergence
 from policy.networks.distributions import Categorical, Gaussian, cache, gaussian
 from sim.errors import LunarError
 

@@ -14,15 +14,21 @@ import torch
 
 from matrix_hil.cli import main as lunar
 from policy.distill import methods
-from policy.distill.cli import distill
-from policy.distill.config import CellsConfig, LearningConfig, OpsdcConfig, PositionsConfig, SodaConfig
+from policy.distill.config import (
+    CellsConfig,
+    DivergenceConfig,
+    LearningConfig,
+    OpsdcConfig,
+    PositionsConfig,
+    SodaConfig,
+)
+from policy.distill.distill import distill
 from policy.distill.job import Job
-from policy.distill.losses import DivergenceConfig
 from policy.distill.teachers import load_teacher
-from policy.networks.actor import Actor, ModelConfig
-from policy.networks.encoder import EncoderConfig
+from policy.networks.actor import Actor
+from policy.networks.config import EncoderConfig, ModelConfig, StudentConfig
 from policy.networks.policy_file import ZOO, load_actor, load_weights, save_policy
-from policy.networks.student import Student, StudentConfig
+from policy.networks.student import Student
 from policy.runtime.card import Card
 from policy.runtime.onnx_policy import OnnxPolicy
 from sim.spec.observation import PRONK_OBSERVATION

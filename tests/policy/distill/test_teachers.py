@@ -14,17 +14,23 @@ import pytest
 import torch
 
 from matrix_hil.cli import main as lunar
-from policy.distill.cli import distill
-from policy.distill.config import CellsConfig, LearningConfig, OpsdcConfig, PositionsConfig, SodaConfig
-from policy.distill.losses import DivergenceConfig
+from policy.distill.config import (
+    CellsConfig,
+    DivergenceConfig,
+    LearningConfig,
+    OpsdcConfig,
+    PositionsConfig,
+    SodaConfig,
+)
+from policy.distill.distill import distill
 from policy.distill.teachers import Demonstrations, load_demonstrations, load_teacher
-from policy.networks.actor import Actor, ModelConfig
+from policy.networks.actor import Actor
+from policy.networks.config import ModelConfig, StudentConfig
 from policy.networks.policy_file import load_actor, save_policy
-from policy.networks.student import StudentConfig
 from policy.runtime.card import Card
-from sim.envs.world import WorldConfig
 from sim.errors import LunarError
 from sim.spec.observation import ScanGrid
+from sim.tasks.config import WorldConfig
 from tests.policy.unchecked import write_unchecked
 
 QUICK = [

@@ -10,12 +10,15 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from torch import nn
 
 from matrix_hil.cli import main as lunar
-from policy.evaluation.cli import evaluate, main
+from policy.evaluation.cli import main
+from policy.evaluation.evaluate import evaluate
 from policy.evaluation.metrics import summarise
 from policy.evaluation.pictures import ground_along
+from policy.evaluation.report import print_table
 from policy.evaluation.suites import ALL, load_suite, suite_names, world_for
 from policy.evaluation.trials import run_trials
 from policy.networks.actor import ActorOutput
@@ -211,9 +214,9 @@ def test_ones_own_ground_and_robot(tmp_path, monkeypatch):
     (tmp_path / "my.xml").write_text(text.replace('mass="6.921"', 'mass="9.0"'))
     assert list(evaluate("pronk", "site.yaml", robots=2)) == ["site"]
     masses = []
-    monkeypatch.setattr("policy.evaluation.cli.run_trials", lambda actor, world, *_: masses.append(
+    monkeypatch.setattr("policy.evaluation.evaluate.run_trials", lambda actor, world, *_: masses.append(
         (world.physics.mass, world.physics.terrain.is_flat)))  # fmt: skip
-    monkeypatch.setattr("policy.evaluation.cli.summarise", lambda trials: {})
+    monkeypatch.setattr("policy.evaluation.evaluate.summarise", lambda trials: {})
     for changes in ({}, {"robot": "my.xml"}, {"terrain": "my.yaml"}, {"terrain": "mare"}):
         evaluate("pronk", robots=2, **changes)
     (go2, flat), heavy, sloping, mare = masses
@@ -258,7 +261,11 @@ def test_the_command_writes_data_card_page_pictures_and_videos(tmp_path, capsys)
         assert key in results["flat"], key
     assert results["flat"]["vz_rmse"] is None  # this policy estimates nothing
     assert results["push"]["pushes_flight"] > 0
-    assert "survival" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "apex_error, m " in printed and "torque_share" not in printed and "more metrics with --all" in printed
+    print_table(results, Console(width=80), every=True)
+    printed = capsys.readouterr().out
+    assert "torque_share_p95, of limit" in printed and "velocity_error, m/s" in printed and "--all" not in printed
     card = Card.load(folder / "card.json")
     assert card.metrics["push"]["hops"] == pytest.approx(results["push"]["hops"], rel=1e-3)
     assert "vz_rmse" not in card.metrics["flat"]

@@ -16,8 +16,8 @@ from matrix_hil.cli import main as lunar
 from policy.export.c import FLAGS, TOLERANCE, compiled, infer, write_header
 from policy.export.c_code import quantise, translate
 from policy.export.cli import ExportConfig, export
-from policy.networks.actor import Actor, ModelConfig
-from policy.networks.encoder import EncoderConfig
+from policy.networks.actor import Actor
+from policy.networks.config import EncoderConfig, ModelConfig
 from policy.networks.policy_file import ZOO, load_actor, save_policy
 from policy.runtime.card import Card
 from policy.runtime.onnx_policy import OnnxPolicy, Proprioception

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from policy.networks.actor import Actor, ModelConfig
-from policy.networks.encoder import EncoderConfig
+from policy.networks.actor import Actor
+from policy.networks.config import EncoderConfig, ModelConfig
 from sim.errors import LunarError
 from sim.spec.observation import PRONK_OBSERVATION, ScanGrid
 

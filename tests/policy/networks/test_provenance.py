@@ -18,13 +18,13 @@ from hypothesis import strategies as st
 from safetensors.numpy import save
 
 from policy.distill.teachers import load_teacher
-from policy.evaluation.cli import evaluate
+from policy.evaluation.evaluate import evaluate
 from policy.export.cli import ExportConfig, export
 from policy.networks.policy_file import ZOO, load_actor, save_policy
 from policy.runtime.card import Card
 from policy.runtime.onnx_policy import OnnxPolicy
 from policy.runtime.weights import KEY, read_digest, weights_digest
-from policy.training.cli import run
+from policy.training.train import run
 from sim.errors import LunarError
 from tests.policy.conftest import tiny
 

@@ -11,12 +11,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from policy.distill.losses import DivergenceConfig, average, divergence
+from policy.distill.config import DivergenceConfig
+from policy.distill.losses import average, divergence
 from policy.export.c import TOLERANCE, compiled, header, infer
 from policy.export.c_code import translate
+from policy.networks.config import StudentConfig
 from policy.networks.distributions import Categorical, Gaussian, gaussian
 from policy.networks.policy_file import ZOO
-from policy.networks.student import ActionBins, Student, StudentConfig, joint_bins, tokenise
+from policy.networks.student import ActionBins, Student, joint_bins, tokenise
 from policy.runtime.card import Card
 from sim.errors import LunarError
 from sim.spec.joints import LOWER, UPPER

@@ -21,16 +21,18 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from policy.play.cli import PlayConfig, Session, main
+from policy.play.cli import main
+from policy.play.config import PlayConfig
 from policy.play.controls import Ground, Push, Restart
 from policy.play.live_robot import LYING_TIME, LiveRobot, Moment
 from policy.play.page import followed
 from policy.play.readouts import estimate_table
+from policy.play.session import Session
 from policy.runtime.onnx_policy import OnnxPolicy, Proprioception
 from policy.runtime.weights import KEY
 from sim.config import ROOT
 from sim.errors import LunarError
-from sim.mdp.observations import NoiseConfig
+from sim.mdp.config import NoiseConfig
 from sim.terrain.generators import TerrainConfig, make_terrain
 from tests.browser import needs_chromium, open_tab
 

@@ -10,14 +10,15 @@ import pytest
 import torch
 
 from matrix_hil.cli import main as lunar
-from policy.distill.cli import distill
 from policy.distill.config import DistillConfig
-from policy.evaluation.cli import evaluate
+from policy.distill.distill import distill
+from policy.evaluation.evaluate import evaluate
 from policy.networks.policy_file import load_actor
 from policy.runtime.onnx_policy import OnnxPolicy
 from policy.training import checkpoint
-from policy.training.cli import _parse, run
+from policy.training.cli import _parse
 from policy.training.ppo import LunarPPO
+from policy.training.train import run
 from policy.training.vec_env import LunarVecEnv
 from sim.envs.world import PronkWorld
 from sim.errors import LunarError

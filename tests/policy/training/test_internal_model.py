@@ -7,15 +7,16 @@ from dataclasses import replace
 import pytest
 import torch
 
-from policy.networks.actor import Actor, ModelConfig
+from policy.networks.actor import Actor
+from policy.networks.config import EncoderConfig, ModelConfig
 from policy.networks.distributions import Gaussian
-from policy.networks.encoder import EncoderConfig
 from policy.training.config import EstimatorConfig, PPOConfig
 from policy.training.internal_model import EstimatorLearner, sinkhorn
 from policy.training.ppo import LunarPPO
 from policy.training.vec_env import LunarVecEnv
-from sim.envs.world import PronkWorld, WorldConfig
+from sim.envs.world import PronkWorld
 from sim.spec.observation import PRONK_OBSERVATION
+from sim.tasks.config import WorldConfig
 
 MODEL = ModelConfig(hidden=(16,), encoders={"short": EncoderConfig(ages=(0, 1), estimates=("vx", "vz"), latent=4)})
 SPEC = replace(PRONK_OBSERVATION, ages=MODEL.ages)

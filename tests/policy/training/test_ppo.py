@@ -15,16 +15,17 @@ import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecMonitor
 
-from policy.networks.actor import ModelConfig
+from policy.networks.config import ModelConfig
 from policy.networks.distributions import Gaussian
 from policy.networks.policy_file import load_actor
 from policy.training.actor_critic import AsymmetricPolicy
-from policy.training.cli import run
 from policy.training.config import PPOConfig, TrainConfig
 from policy.training.ppo import LunarPPO
 from policy.training.rollout import Rollout
+from policy.training.train import run
 from policy.training.vec_env import LunarVecEnv
-from sim.envs.world import PronkWorld, WorldConfig
+from sim.envs.world import PronkWorld
+from sim.tasks.config import WorldConfig
 from tests.policy.conftest import tiny
 
 
@@ -107,7 +108,7 @@ def test_stock_sb3_trains_on_the_same_environment():
 def test_ctrl_c_leaves_a_usable_policy(tmp_path):
     code = (
         "import sys; from dataclasses import replace; from pathlib import Path;"
-        "from tests.policy.conftest import tiny; from policy.training.cli import run;"
+        "from tests.policy.conftest import tiny; from policy.training.train import run;"
         f"r = run(replace(tiny(Path({str(tmp_path)!r})), steps=10**9), 'test');"
         "sys.exit(130 if r['interrupted'] else 0)"
     )

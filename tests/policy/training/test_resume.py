@@ -15,17 +15,18 @@ import pytest
 import torch
 from stable_baselines3.common.callbacks import CheckpointCallback
 
-from policy.networks.actor import ModelConfig
-from policy.networks.encoder import EncoderConfig
+from policy.networks.config import EncoderConfig, ModelConfig
 from policy.runtime.card import Card
 from policy.training import checkpoint
-from policy.training.cli import TrainingProgress, _parse, run
+from policy.training.cli import _parse
 from policy.training.config import PPOConfig, Stage, TrainConfig
 from policy.training.ppo import LunarPPO
+from policy.training.train import TrainingProgress, run
 from policy.training.vec_env import LunarVecEnv
-from sim.envs.world import PronkWorld, WorldConfig
+from sim.envs.world import PronkWorld
 from sim.errors import LunarError
-from sim.mdp.curriculum import CurriculumConfig
+from sim.mdp.config import CurriculumConfig
+from sim.tasks.config import WorldConfig
 from sim.terrain.generators import TerrainConfig
 from tests.policy.conftest import tiny
 

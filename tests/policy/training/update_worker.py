@@ -7,14 +7,14 @@ from pathlib import Path
 
 import torch
 
-from policy.networks.actor import ModelConfig
+from policy.networks.config import EncoderConfig, ModelConfig
 from policy.networks.distributions import Gaussian
-from policy.networks.encoder import EncoderConfig
 from policy.training.config import PPOConfig
 from policy.training.distributed import Group, join
 from policy.training.ppo import LunarPPO
 from policy.training.vec_env import LunarVecEnv
-from sim.envs.world import PronkWorld, WorldConfig
+from sim.envs.world import PronkWorld
+from sim.tasks.config import WorldConfig
 
 STEPS, ROBOTS = 8, 30
 MODEL = ModelConfig(
