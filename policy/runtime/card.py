@@ -13,6 +13,7 @@ from policy.runtime.weights import is_digest
 from sim.errors import LunarError
 from sim.output import write_whole
 from sim.robots.identity import identify
+from sim.spec.joints import ACTION_BOUND
 from sim.spec.observation import ObservationSpec
 
 FORMAT = 2
@@ -56,6 +57,9 @@ class Card:
     """Evaluation results by suite, as ``lunar eval`` reports them."""
     weights: str = ""
     """Digest of the weights it is of (``policy.runtime.weights``); empty only before they are saved."""
+    action_bound: float = ACTION_BOUND
+    """1. The action spaces of Gymnasium and Stable-Baselines3 reach to plus and minus this, in units of
+    ``action_scale``: all interfaces take actions as the policy gives them."""
     robot_digest: str = ""
     """Digest of the robot's MJCF (``sim.robots.identity``)."""
     format: int = FORMAT
@@ -154,7 +158,7 @@ class Card:
         for name in ("weights", "robot_digest"):
             if getattr(self, name) != "" and not is_digest(getattr(self, name)):
                 return f"{name} is {str(getattr(self, name))[:80]!r}, not 64 hexadecimal digits"
-        for name in ("action_scale", "kp", "kd", "gravity"):
+        for name in ("action_scale", "action_bound", "kp", "kd", "gravity"):
             if not _finite(getattr(self, name)):
                 return f"{name} is {getattr(self, name)!r}"
         commands = sum(c.size for c in spec.command)

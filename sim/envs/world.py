@@ -41,6 +41,10 @@ class Step:
     """Indices of the robots whose trial ended, (n,)."""
     final_observations: dict[str, Tensor]
     """Last observations of those trials, rows as in ``ended``."""
+    hops: np.ndarray
+    """(N,) of the trial so far, or of the one that ended."""
+    pronks: np.ndarray
+    """(N,) likewise."""
     terms: dict[str, Tensor] = field(default_factory=dict)
     """(N,) each reward term per second, without its weight."""
 
@@ -55,15 +59,18 @@ class PronkWorld:
         restart: start robots anew whose trial ends; without it they go on after a fall or the end of their time, so
             that one sees what becomes of them, and only a diverged simulation is started anew.
         threads: C++ threads of physics on the CPU; 0 takes every core.
+        privileged: observe the group ``critic`` too, which no robot senses.
     """
 
     def __init__(
-        self, cfg: WorldConfig, seed: int, device: str = "cpu", restart: bool = True, threads: int = 0
-    ) -> None:
+        self, cfg: WorldConfig, seed: int, device: str = "cpu", restart: bool = True, threads: int = 0,
+        privileged: bool = True,
+    ) -> None:  # fmt: skip
         check_terms(cfg.rewards, "rewards")
         self.cfg = cfg
         self.device = torch.device(device)
         self.restart = restart
+        self.privileged = privileged
         self.num_envs = n = cfg.num_envs
         if n < 1:
             raise LunarError(f"num_envs is {n}; a world needs one robot or more")
@@ -116,6 +123,8 @@ class PronkWorld:
         self._trunk_load, self.lying_time = torch.zeros(2, n, device=self.device)
         self.pushes = Pushes(cfg.pushes, n, self.dt, self.device)
         self.state: State
+        self.observations: dict[str, Tensor]
+        """Those that ``reset`` or the newest step returned."""
 
     def seed(self, seed: int) -> None:
         """Restart the random numbers of commands, resets and noise; the terrain stays as it is."""
@@ -126,7 +135,25 @@ class PronkWorld:
         self._start(self.everyone)
         self.state = self._measure(None)
         self._frames[:] = self._frame(self.state)
-        return self._observations(self.state, slice(None))
+        self.observations = self._observations(self.state, slice(None))
+        return self.observations
+
+    def begin(self, robots: Tensor, fell: Tensor | None = None) -> dict[str, Tensor]:
+        """Start new trials of some robots.
+
+        Args:
+            robots: (n,) their indices.
+            fell: (N,) bool, where trials ended: whose did by a fall, for the curriculum to choose the next ground.
+
+        Returns:
+            Their first observations, n rows.
+        """
+        if self.cfg.curriculum.enabled and fell is not None:
+            self._promote(robots, fell)
+        self._start(robots)
+        fresh = self._measure(robots)
+        self._frames[:, robots] = self._frame(fresh)
+        return self._observations(fresh, robots)
 
     def step(self, action: Tensor) -> Step:
         """Advance every robot by one control period with ``action`` (N, 12). Robots whose trial ends start anew.
@@ -168,15 +195,12 @@ class PronkWorld:
         observations = self._observations(s, slice(None))
         ended = (terminated | truncated if self.restart else diverged).nonzero().squeeze(1)
         final = {name: value[ended] for name, value in observations.items()}
+        hops, pronks = self.hops.hops.copy(), self.hops.pronks.copy()
         if len(ended):
-            if cfg.curriculum.enabled:
-                self._promote(ended, terminated)
-            self._start(ended)
-            fresh = self._measure(ended)
-            self._frames[:, ended] = self._frame(fresh)
-            for name, value in self._observations(fresh, ended).items():
+            for name, value in self.begin(ended, terminated).items():
                 observations[name][ended] = value
-        return Step(observations, reward, terminated, truncated, ended, final, terms)
+        self.observations = observations
+        return Step(observations, reward, terminated, truncated, ended, final, hops, pronks, terms)
 
     def _start(self, ids: Tensor) -> None:
         """New trials for robots ``ids``: state, randomisation, command; timers and action history zero."""
@@ -293,7 +317,7 @@ class PronkWorld:
         frames = self._frames[past][:, rows].transpose(0, 1)
         seen = [observations.scan(s, self.spec)] if self.spec.scan else []
         policy = torch.cat([frames.flatten(1), observations.scaled_command(s, self.spec), *seen], dim=1)
-        return {"policy": policy, "critic": observations.critic(s, self.spec)}
+        return {"policy": policy} | ({"critic": observations.critic(s, self.spec)} if self.privileged else {})
 
     def _promote(self, ended: Tensor, fell: Tensor) -> None:
         """Choose the terrain levels of the robots whose trial ended."""

@@ -50,7 +50,7 @@ def _one_thread():
 
 
 def fresh(seed: int = 3, world: WorldConfig = WORLD, ppo: PPOConfig = PPO) -> LunarPPO:
-    return LunarPPO(LunarVecEnv(PronkWorld(world, seed, threads=1)), ppo, seed)
+    return LunarPPO("pronk", LunarVecEnv(PronkWorld(world, seed, threads=1)), ppo, seed=seed)
 
 
 @pytest.fixture(scope="module")
