@@ -81,7 +81,7 @@ class LunarVecEnv(VecEnv):
         step = self._newest = self.world.step(self._actions)
         check_reward(step.reward, step.terms)
         if not self.keeps_hops:
-            self.world.hops.drain()
+            self.world.hops.forget()
         self._sums.add(step)
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         ended = step.ended.cpu().numpy()

@@ -18,6 +18,7 @@ from sim.envs.spaces import (
     TrialSums,
     action_space,
     action_tensor,
+    array,
     numpy_observation,
     observation_space,
     row,
@@ -25,6 +26,7 @@ from sim.envs.spaces import (
 from sim.envs.world import PronkWorld, Step, WorldConfig
 from sim.errors import LunarError
 from sim.physics.render import Window
+from sim.rows import tensor
 from sim.tasks.pronk import check_reward
 from sim.terrain.generators import TerrainConfig
 
@@ -79,10 +81,10 @@ class LunarPronkEnv(gymnasium.Env[Any, np.ndarray]):
         Raises:
             LunarError: an action or a reward that is no finite number.
         """
-        step = self.world.step(action_tensor(action, (12,))[None])
+        step = self.world.advance(action_tensor(action, (12,))[None])
         check_reward(step.reward, step.terms)
-        self.world.hops.drain()  # nobody reads the table here, and it grows
-        terms = {name: float(paid[0]) for name, paid in self._sums.add(step).items()}
+        self.world.hops.forget()  # nobody reads the table here, and it grows
+        terms = dict(zip(self._sums.names, self._sums.add(step)[:, 0].tolist(), strict=True))
         info = {"reward_terms": terms, "hops": int(step.hops[0]), "pronks": int(step.pronks[0])}
         terminated, truncated = bool(step.terminated[0]), bool(step.truncated[0])
         if terminated or truncated:
@@ -183,14 +185,14 @@ class LunarPronkVectorEnv(VectorEnv):
         Raises:
             LunarError: an action or a reward that is no finite number.
         """
-        step = self.world.step(action_tensor(actions, (self.num_envs, 12)))
+        step = self.world.advance(action_tensor(actions, (self.num_envs, 12)))
         check_reward(step.reward, step.terms)
-        self.world.hops.drain()  # nobody reads the table here, and it grows
+        self.world.hops.forget()  # nobody reads the table here, and it grows
         self._seen = self._numpy(step.observations)
         waited = self._over if self.autoreset_mode == AutoresetMode.NEXT_STEP else np.zeros_like(self._over)
-        reward = step.reward.cpu().numpy().astype(np.float64)
-        terminated, truncated = step.terminated.cpu().numpy().copy(), step.truncated.cpu().numpy().copy()
-        terms = _masked(self._sums.add(step), ~waited)
+        reward = array(step.reward).astype(np.float64)
+        terminated, truncated = array(step.terminated).copy(), array(step.truncated).copy()
+        terms = _masked(dict(zip(self._sums.names, self._sums.add(step), strict=True)), ~waited)
         info = _masked({"reward_terms": terms, "hops": step.hops, "pronks": step.pronks}, ~waited)
         if self.autoreset_mode != AutoresetMode.SAME_STEP:
             self._show(step.ended.numpy(), self._numpy(step.final_observations))  # of those that diverged
@@ -208,7 +210,7 @@ class LunarPronkVectorEnv(VectorEnv):
                 info |= _masked({"final_obs": final, "final_info": trial}, ended)
             else:
                 info |= trial
-        self._over, self._fell = ended, step.terminated
+        self._over, self._fell = ended, tensor(step.terminated)
         return self._seen, reward, terminated, truncated, info
 
     def render(self) -> tuple[np.ndarray, ...] | None:  # type: ignore[override]

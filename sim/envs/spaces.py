@@ -12,6 +12,7 @@ from gymnasium import spaces
 from sim.envs.world import PronkWorld, Step
 from sim.errors import LunarError
 from sim.mdp.observations import group_specs
+from sim.rows import Rows
 from sim.spec.joints import ACTION_BOUND, JOINT_NAMES
 from sim.spec.observation import PRONK_OBSERVATION, ObservationSpec
 
@@ -76,12 +77,17 @@ def action_tensor(action: Any, shape: tuple[int, ...]) -> torch.Tensor:
     return torch.from_numpy(values)
 
 
-def numpy_observation(groups: dict[str, torch.Tensor], space: spaces.Space[Any]) -> Observation:
+def array(value: Any) -> np.ndarray:
+    """What a tensor or ``Rows`` hold, on the CPU."""
+    return value.array if isinstance(value, Rows) else value.cpu().numpy()
+
+
+def numpy_observation(groups: dict[str, Any], space: spaces.Space[Any]) -> Observation:
     """Of all robots in ``groups``, clipped, in the layout of one robot's ``space``."""
     bound = OBSERVATION_BOUND
     if not isinstance(space, spaces.Dict):
-        return groups["policy"].clamp(-bound, bound).cpu().numpy()
-    return {name: groups[name].clamp(-bound, bound).cpu().numpy() for name in space}
+        return array(groups["policy"].clamp(-bound, bound))
+    return {name: array(groups[name].clamp(-bound, bound)) for name in space}
 
 
 def row(observation: Observation, i: int) -> Observation:
@@ -94,22 +100,21 @@ class TrialSums:
 
     def __init__(self, world: PronkWorld) -> None:
         self.world = world
-        self.sums = np.zeros((len(world.weights) + 1, world.num_envs))
-
-    def add(self, step: Step) -> dict[str, np.ndarray]:
-        """(N,) what each term paid in this step, by name; together with ``fall`` they are the reward."""
-        world = self.world
-        none = step.reward.new_zeros(0, world.num_envs)
-        rates = (torch.stack(list(step.terms.values())) if step.terms else none).cpu().numpy()
-        weights = np.array(list(world.weights.values()))[:, None] * world.dt
-        paid = np.concatenate([rates * weights, -world.cfg.fall_penalty * step.terminated.cpu().numpy()[None]])
-        self.sums += paid
-        return dict(zip(self.names, paid, strict=True))
-
-    @property
-    def names(self) -> tuple[str, ...]:
+        self.names = (*world.weights, "fall")
         """Of the terms."""
-        return (*self.world.weights, "fall")
+        self.sums = np.zeros((len(self.names), world.num_envs))
+        self._paid = np.zeros_like(self.sums)
+
+    def add(self, step: Step) -> np.ndarray:
+        """(K, N) what each of ``names`` paid in this step: together the reward."""
+        world = self.world
+        paid = self._paid
+        if step.terms:
+            paid[:-1] = [array(rate) for rate in step.terms.values()]
+            paid[:-1] *= np.array([[weight * world.dt] for weight in world.weights.values()])
+        np.multiply(array(step.terminated), -world.cfg.fall_penalty, out=paid[-1])
+        self.sums += paid
+        return paid.copy()
 
     def end(self, robots: np.ndarray, step: Step) -> dict[str, np.ndarray]:
         """Of trials that ended, n rows: ``hops``, ``pronks`` and ``reward_<term>``, summed over the trial."""
