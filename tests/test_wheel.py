@@ -117,7 +117,7 @@ def _needs(extra: str) -> set[str]:
 
 @pytest.mark.parametrize(
     ("package", "extras"),
-    [("sim", ("sim", "gpu")), ("policy", ("train",)), ("matrix_hil", ("hil",)), ("benchmarks", ("train", "hil"))],
+    [("sim", ("sim", "gpu")), ("policy", ("train", "rsl")), ("matrix_hil", ("hil",)), ("benchmarks", ("train", "hil"))],
 )
 def test_every_import_is_declared(package, extras):
     declared = set().union(*map(_needs, extras))
