@@ -75,19 +75,19 @@ class Rows:
         return self.array.shape
 
     def sum(self, dim: Any = None, keepdim: bool = False) -> Rows:
-        return Rows(np.add.reduce(self.array, dim, None, None, keepdim))
+        return Rows(_reduce(np.add, self.array, dim, keepdim))
 
     def any(self, dim: Any = None, keepdim: bool = False) -> Rows:
-        return Rows(np.logical_or.reduce(self.array, dim, None, None, keepdim))
+        return Rows(_reduce(np.logical_or, self.array, dim, keepdim))
 
     def all(self, dim: Any = None, keepdim: bool = False) -> Rows:
-        return Rows(np.logical_and.reduce(self.array, dim, None, None, keepdim))
+        return Rows(_reduce(np.logical_and, self.array, dim, keepdim))
 
     def amax(self, dim: Any = None, keepdim: bool = False) -> Rows:
-        return Rows(np.maximum.reduce(self.array, dim, None, None, keepdim))
+        return Rows(_reduce(np.maximum, self.array, dim, keepdim))
 
     def amin(self, dim: Any = None, keepdim: bool = False) -> Rows:
-        return Rows(np.minimum.reduce(self.array, dim, None, None, keepdim))
+        return Rows(_reduce(np.minimum, self.array, dim, keepdim))
 
     def square(self) -> Rows:
         return Rows(np.square(self.array))
@@ -124,6 +124,10 @@ def like(values: Tensor, other: Tensor | Rows) -> Any:
 
 
 _FLOAT, _DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
+
+
+def _reduce(operation: Any, array: np.ndarray, dim: Any, keepdim: Any) -> np.ndarray:
+    return operation.reduce(array, dim, None, None, keepdim)
 
 
 def _plain(value: Any) -> Any:

@@ -191,8 +191,9 @@ class PronkWorld:
         """
         step = self.advance(action)
         if self.few:
-            parts = {f.name: getattr(step, f.name) for f in fields(Step)}
-            step = Step(**{n: _tensors(part) if isinstance(part, dict) else tensor(part) for n, part in parts.items()})
+            parts: list[Any] = [getattr(step, f.name) for f in fields(Step)]
+            as_tensors: Any = (_tensors(part) if isinstance(part, dict) else tensor(part) for part in parts)
+            step = Step(*as_tensors)
         self.observations = step.observations
         return step
 
