@@ -8,7 +8,6 @@ from typing import Any
 
 import gymnasium
 import torch
-from gymnasium.wrappers import FilterObservation, FlattenObservation
 
 from sim.tasks.config import WorldConfig
 
@@ -19,7 +18,6 @@ def maker(world: WorldConfig) -> Callable[[], gymnasium.Env[Any, Any]]:
     def make() -> gymnasium.Env[Any, Any]:
         if multiprocessing.parent_process() is not None:
             torch.set_num_threads(1)  # a process per environment shares the cores already
-        env = gymnasium.make("sim.envs:LunarPronk-v0", config=world, disable_env_checker=True)
-        return FlattenObservation(FilterObservation(env, ["policy"]))
+        return gymnasium.make("sim.envs:LunarPronk-v0", config=world, flat=True, disable_env_checker=True)
 
     return make

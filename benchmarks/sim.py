@@ -27,7 +27,6 @@ from stable_baselines3.common.vec_env import SubprocVecEnv
 from benchmarks.harness import by_turns, countdown, medians, show_table
 from benchmarks.peer import maker
 from policy.networks.policy_file import ZOO, load_actor
-from sim.envs.spaces import ACTION_BOUND
 from sim.envs.world import PronkWorld
 from sim.physics.batch import BatchPhysics
 from sim.physics.scene import build_scene
@@ -129,7 +128,7 @@ def ceiling(cfg: WorldConfig, seed: int, actor: torch.nn.Module, steps: int = ST
 def _peer(env: Any) -> Step:
     """A vector environment, driven by noise."""
     env.reset()
-    noise = np.random.default_rng(0).normal(0.0, 0.3 / ACTION_BOUND, (200, PEER_ENVS, 12)).astype(np.float32)
+    noise = np.random.default_rng(0).normal(0.0, 0.3, (200, PEER_ENVS, 12)).astype(np.float32)
     t = 0
 
     def step() -> int:

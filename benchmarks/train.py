@@ -36,7 +36,6 @@ from policy.training.config import TrainConfig
 from policy.training.ppo import LunarPPO
 from policy.training.train import TrainingProgress
 from policy.training.vec_env import LunarVecEnv
-from sim.envs.spaces import ACTION_BOUND
 from sim.envs.world import PronkWorld
 
 DEFAULT = "bench/train.yaml"
@@ -79,7 +78,7 @@ class Ours:
         if cfg.threads:
             torch.set_num_threads(cfg.threads)
         world = PronkWorld(cfg.seen_world, seed, cfg.device, threads=cfg.threads)
-        self.model = LunarPPO(LunarVecEnv(world), cfg.ppo, seed, cfg.device)
+        self.model = LunarPPO("pronk", LunarVecEnv(world), cfg.ppo, seed=seed)
         self.model.set_logger(configure(cfg.out, ["csv", "tensorboard"]))
         self.progress = TrainingProgress(cfg, cfg.steps, "", {})
         self.progress.bar.disable = True
@@ -150,7 +149,7 @@ class Peer:
             seed=cfg.seed,
             policy_kwargs={
                 "net_arch": {"pi": hidden, "vf": hidden}, "activation_fn": torch.nn.ELU,
-                "log_std_init": math.log(ppo.initial_std / ACTION_BOUND),
+                "log_std_init": math.log(ppo.initial_std),
             },
         )  # fmt: skip
         self.model.set_logger(Logger(None, []))

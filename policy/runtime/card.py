@@ -15,7 +15,7 @@ from sim.output import write_whole
 from sim.robots.facts import FARTHEST_ACTION, FROM_STOPS, MOST_DAMPED, STIFFEST
 from sim.robots.go2.facts import GO2
 from sim.robots.identity import identify
-from sim.spec.joints import JOINT_NAMES
+from sim.spec.joints import ACTION_BOUND, JOINT_NAMES
 from sim.spec.observation import ObservationSpec
 
 FORMAT = 2
@@ -59,6 +59,9 @@ class Card:
     """Evaluation results by suite, as ``lunar eval`` reports them."""
     weights: str = ""
     """Digest of the weights it is of (``policy.runtime.weights``); empty only before they are saved."""
+    action_bound: float = ACTION_BOUND
+    """1. The action spaces of Gymnasium and Stable-Baselines3 reach to plus and minus this, in units of
+    ``action_scale``: all interfaces take actions as the policy gives them."""
     robot_digest: str = ""
     """Digest of the robot's MJCF (``sim.robots.identity``)."""
     format: int = FORMAT
@@ -157,7 +160,7 @@ class Card:
         for name in ("weights", "robot_digest"):
             if getattr(self, name) != "" and not is_digest(getattr(self, name)):
                 return f"{name} is {str(getattr(self, name))[:80]!r}, not 64 hexadecimal digits"
-        for name in ("action_scale", "kp", "kd", "gravity"):
+        for name in ("action_scale", "action_bound", "kp", "kd", "gravity"):
             if not _finite(getattr(self, name)):
                 return f"{name} is {getattr(self, name)!r}"
         commands = sum(c.size for c in spec.command)

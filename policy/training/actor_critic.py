@@ -12,11 +12,14 @@ from policy.networks.actor import Actor
 from policy.networks.config import ModelConfig
 from policy.networks.distributions import Gaussian
 from policy.networks.layers import mlp
+from sim.errors import LunarError
+from sim.mdp.observations import group_specs
 from sim.spec.observation import PRONK_OBSERVATION, ObservationSpec
 
 
 class AsymmetricPolicy(ActorCriticPolicy):
-    """SB3 policy over a Dict observation with groups ``policy`` and ``critic``; Gaussian actions, state-free std.
+    """SB3 policy over a Dict observation with the groups ``policy`` and, to learn, ``critic``; or, once it has learnt,
+    over the former as a flat array. Gaussian actions, state-free std.
 
     Args:
         model: the actor; its hidden widths are the critic's too.
@@ -34,11 +37,10 @@ class AsymmetricPolicy(ActorCriticPolicy):
         super().__init__(*args, **kwargs)
 
     def _build(self, lr_schedule: Any) -> None:
-        groups = self.observation_space.spaces  # type: ignore[attr-defined]
         actions = self.action_space.shape[0]  # type: ignore[index]
         self.actor = Actor(self.model, self.spec, actions, self.initial_std)
         self.log_std = self.actor.log_std  # SB3's name for it
-        self.critic = mlp(groups["critic"].shape[0], self.model.hidden, 1)
+        self.critic = mlp(sum(c.size for c in group_specs(self.spec)["critic"]), self.model.hidden, 1)
         self.optimizer = torch.optim.Adam(self.parameters(), lr=lr_schedule(1), eps=1e-5)
 
     def distribution(self, features: Tensor) -> Gaussian:
@@ -47,18 +49,29 @@ class AsymmetricPolicy(ActorCriticPolicy):
 
     def forward(self, obs: dict[str, Tensor], deterministic: bool = False) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
         """SB3's interface: actions, values, log probabilities."""
-        said = self.distribution(self.actor.features(obs["policy"]))
+        said = self._said(obs)
         action = said.mean if deterministic else said.sample()
-        return action, self.critic(obs["critic"]), said.log_prob(action)
+        return action, self.predict_values(obs), said.log_prob(action)
 
     def evaluate_actions(self, obs: dict[str, Tensor], actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
         """SB3's interface: values, log probabilities, entropies."""
-        said = self.distribution(self.actor.features(obs["policy"]))
-        return self.critic(obs["critic"]), said.log_prob(actions), said.entropy().expand(len(actions))
+        said = self._said(obs)
+        return self.predict_values(obs), said.log_prob(actions), said.entropy().expand(len(actions))
 
     def predict_values(self, obs: dict[str, Tensor]) -> Tensor:  # type: ignore[override]
-        """SB3's interface: (N, 1)."""
+        """SB3's interface: (N, 1).
+
+        Raises:
+            LunarError: the group ``critic`` is not observed.
+        """
+        if not isinstance(obs, dict) or "critic" not in obs:
+            raise LunarError("the critic judges the group 'critic': make the environment with privileged=True")
         return self.critic(obs["critic"])
 
     def _predict(self, observation: dict[str, Tensor], deterministic: bool = False) -> Tensor:  # type: ignore[override]
-        return self.forward(observation, deterministic)[0]
+        said = self._said(observation)
+        return said.mean if deterministic else said.sample()
+
+    def _said(self, obs: dict[str, Tensor] | Tensor) -> Gaussian:
+        """The actions' distribution, from what a robot senses."""
+        return self.distribution(self.actor.features(obs["policy"] if isinstance(obs, dict) else obs))

@@ -19,6 +19,9 @@ from torch.nn import Parameter
 
 from sim.errors import LunarError
 
+SEED_STRIDE = 100_003
+"""Between the seeds of processes that train together."""
+
 
 @dataclass(frozen=True)
 class Group:
@@ -32,6 +35,10 @@ class Group:
     def leads(self) -> bool:
         """Whether this process writes files and shows progress."""
         return self.rank == 0
+
+    def seed(self, seed: int) -> int:
+        """This process's own, where the group has ``seed``."""
+        return seed + SEED_STRIDE * self.rank
 
     def cards(self, batch: Tensor, robots: int) -> Tensor:
         """This process's part of a minibatch.

@@ -11,50 +11,76 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from policy.networks.actor import Actor
 from policy.networks.distributions import Gaussian
-from policy.networks.policy_file import check_finite, model_config
-from policy.training import checkpoint
+from policy.networks.policy_file import check_finite, drop_run, model_config, refuse_used, save_policy
+from policy.runtime.card import Card
+from policy.training import checkpoint, state
 from policy.training.actor_critic import AsymmetricPolicy
+from policy.training.arguments import robots_of, with_hyperparameters
+from policy.training.card import make_card
 from policy.training.config import EstimatorConfig, PPOConfig
 from policy.training.distributed import ALONE, Group
 from policy.training.internal_model import EstimatorLearner
 from policy.training.rollout import Rollout
+from policy.training.trials import TrialLog
 from policy.training.vec_env import LunarVecEnv
-from sim.envs.world import PronkWorld
+from sim.envs.world import PronkWorld, WorldConfig
 from sim.errors import LunarError
 from sim.mdp.mirror import ACTION, Mirror
 from sim.mdp.observations import group_specs
+from sim.output import locked, writing
+from sim.physics.scene import PhysicsConfig
 from sim.physics.threads import physics_first
-from sim.robots.identity import identify
+from sim.results import revision
 from sim.tasks.pronk import check_reward
 
 
 class LunarPPO(PPO):
-    """PPO over a ``LunarVecEnv``.
+    """PPO over the robots of a ``LunarVecEnv``.
 
     Args:
-        env: the robots.
+        policy: ``pronk``, the one that it trains: ``AsymmetricPolicy`` with the networks of ``config.model``.
+        env: the robots, perhaps in SB3's VecMonitor, VecVideoRecorder or VecCheckNan.
         config: hyperparameters.
-        seed: of networks, action noise and the order of samples; the same in all processes.
-        device: of networks and rollouts.
+        seed: of networks, commands, resets, sensor and action noise, and the order of samples; in every process.
+        device: of networks and rollouts, which must be the robots'; ``auto`` takes that.
         group: the processes that train together; all call ``learn`` and ``save`` alike.
+        verbose: as SB3's, like the two that follow: 1 prints the log.
+        tensorboard_log: folder for TensorBoard's events.
+        stats_window_size: trials that ``rollout/ep_rew_mean`` is a mean over.
+        hyperparameters: by SB3's names (``n_steps=24``), in place of the config's.
+
+    Raises:
+        LunarError: robots, an argument or a device that it cannot train with.
     """
 
     policy: AsymmetricPolicy
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"pronk": AsymmetricPolicy}
 
     def __init__(
-        self, env: LunarVecEnv, config: PPOConfig, seed: int, device: str = "cpu", group: Group = ALONE, **kwargs: Any
-    ) -> None:
-        self.config, self.group = config, group
+        self, policy: str | type[BasePolicy], env: VecEnv, config: PPOConfig | None = None, *, seed: int | None = None,
+        device: str | torch.device = "auto", group: Group = ALONE, verbose: int = 0,
+        tensorboard_log: str | None = None, stats_window_size: int = 100, **hyperparameters: Any,
+    ) -> None:  # fmt: skip
+        if policy not in ("pronk", AsymmetricPolicy):
+            name = policy if isinstance(policy, str) else getattr(policy, "__name__", type(policy).__name__)
+            raise LunarError(f"LunarPPO trains the policy 'pronk', not '{name}': for that use stable_baselines3.PPO")
+        self.robots, self.group = robots_of(env), group
+        self.world: PronkWorld = self.robots.world
+        if device != "auto" and torch.device(device).type != self.world.device.type:
+            raise LunarError(f"device is {device}, but the robots are on {self.world.device}: they must be the same")
+        config = self.config = with_hyperparameters(config or PPOConfig(), hyperparameters)
         self.lr = self.max_lr = config.learning_rate
         self.entropy_weight = config.entropy
         self.warm_up = 0
@@ -63,15 +89,20 @@ class LunarPPO(PPO):
             env,
             learning_rate=config.learning_rate,
             n_steps=config.rollout,
-            batch_size=config.minibatch // group.size,
+            batch_size=min(config.minibatch // group.size, config.rollout * env.num_envs),
             n_epochs=config.epochs,
             gamma=config.gamma,
             gae_lambda=config.gae_lambda,
-            policy_kwargs={"model": config.model, "spec": env.world.spec, "initial_std": config.initial_std},
+            policy_kwargs={"model": config.model, "spec": self.world.spec, "initial_std": config.initial_std},
             seed=seed,
-            device=device,
-            **kwargs,
+            device=self.world.device,
+            verbose=verbose,
+            tensorboard_log=tensorboard_log,
+            stats_window_size=stats_window_size,
         )
+        if seed is not None:
+            env.seed(group.seed(seed))
+            torch.manual_seed(group.seed(seed))  # of the action noise; the networks are the same in all processes
 
     def start_from(self, actor: Actor, warm_up: int) -> None:
         """Take over the weights of ``actor``; for ``warm_up`` updates the critic and the internal model's targets alone
@@ -88,7 +119,7 @@ class LunarPPO(PPO):
 
     def _setup_model(self) -> None:
         super()._setup_model()
-        world, actor, cfg = self.env.world, self.policy.actor, self.config  # type: ignore[union-attr]
+        world, actor, cfg = self.world, self.policy.actor, self.config
         groups = group_specs(world.spec)
         self.mirrors = {name: Mirror(channels, self.device) for name, channels in groups.items()}
         self.mirrors["actions"] = Mirror([ACTION], self.device)
@@ -99,22 +130,24 @@ class LunarPPO(PPO):
         self.rollout_buffer = None  # type: ignore[assignment]  # SB3's NumPy buffer is not used
         sizes = {name: sum(c.size for c in channels) for name, channels in groups.items()}
         self.rollout = Rollout.empty(cfg.rollout, self.n_envs, sizes, actor.feature_size, self.device)
+        self.trials = TrialLog(world)
         self.shuffle = torch.Generator(self.device).manual_seed(self.seed or 0)  # the same in all processes
 
     @torch.no_grad()
     @physics_first()
     def collect_rollouts(self, env: Any, callback: BaseCallback, rollout_buffer: Any, n_rollout_steps: int) -> bool:
-        """Fill the rollout; False when a callback asks to stop."""
-        world, policy = env.world, self.policy
-        obs = {name: torch.as_tensor(value, device=self.device) for name, value in self._last_obs.items()}  # type: ignore[union-attr]
+        """Fill the rollout; False when a callback asks to stop. Robots that nobody watches are stepped as tensors."""
+        world, policy = self.world, self.policy
+        obs = world.observations
         data, terms = self.rollout, []
+        self.robots.keeps_hops = True
         callback.on_rollout_start()
         for t in range(n_rollout_steps):
             features = policy.actor.features(obs["policy"])
             said = policy.distribution(features)
             action = said.sample()
             values = policy.critic(obs["critic"]).squeeze(1)
-            step = world.step(action)
+            step = world.step(action) if env is self.robots else self.robots.watched(env, action)
             reward = step.reward
             if step.truncated.any():
                 final = policy.critic(step.final_observations["critic"]).squeeze(1)
@@ -125,16 +158,19 @@ class LunarPPO(PPO):
             data.values[t], data.rewards[t] = values, reward
             data.dones[t] = (step.terminated | step.truncated).float()
             terms.append(step.terms)
-            self._last_obs = obs = step.observations
+            self.ep_info_buffer.extend(self.trials.add(step))  # type: ignore[union-attr]
+            obs = self._last_obs = step.observations  # type: ignore[assignment]
             self.num_timesteps += world.num_envs * self.group.size
             callback.update_locals(locals())
             if not callback.on_step():
                 return False
+        self.robots.keeps_hops = False
         if not bool(torch.isfinite(data.rewards).all()):  # asked once, since the host waits for the answer
             for reward, of_step in zip(data.rewards, terms, strict=True):
                 check_reward(reward, of_step)
         data.critic[-1] = obs["critic"]
         data.compute_advantages(policy.critic(obs["critic"]).squeeze(1), self.gamma, self.gae_lambda)
+        self.trials.record(self.logger, data.rewards, data.dones, terms)
         callback.on_rollout_end()
         return True
 
@@ -265,14 +301,14 @@ class LunarPPO(PPO):
 
     def save_with(self, path: Path, training: dict[str, Any]) -> None:
         """``save`` with more to keep: what is told of the training, plain data."""
-        processes = {name: self.group.gather(value) for name, value in self._random_states().items()}
-        processes["levels"] = self.group.gather(self._world.physics.level)
+        processes = {name: self.group.gather(value) for name, value in state.random_states(self).items()}
+        processes["levels"] = self.group.gather(self.world.physics.level)
         if not self.group.leads:
             return
         check_finite(self.policy.state_dict(), f"checkpoint {path} is not written and the one before stays")
         estimator = self.estimator
         checkpoint.write(path, {
-            "identity": self._identity(),
+            "identity": state.identity(self),
             "ppo": asdict(self.config),
             "training": training,
             "policy": self.policy.state_dict(),
@@ -283,36 +319,56 @@ class LunarPPO(PPO):
             "steps": self.num_timesteps,
             "updates": self._n_updates,
             "shuffle": self.shuffle.get_state(),
-            "terrains": self._terrains(),
+            "terrains": state.terrains(self),
             "processes": processes,
         })  # fmt: skip
 
     @classmethod
     def load(  # type: ignore[override]
-        cls, path: str | Path, env: LunarVecEnv | None = None, device: str = "cpu", **kwargs: Any
+        cls, path: str | Path, env: VecEnv | None = None, device: str = "auto", **kwargs: Any
     ) -> LunarPPO:
         """A model that goes on learning where ``save`` was called; ``learn(..., reset_num_timesteps=False)`` keeps
         counting its steps. The robots of ``env`` start new trials.
 
         Args:
             path: the file.
-            env: as ``get_env()`` was; needed, since a checkpoint holds no world.
-            device: of networks and rollouts.
+            env: as ``get_env()`` was, to go on learning; without it, one robot of the checkpoint in the default world.
+            device: as of the constructor.
             kwargs: other arguments of the constructor.
 
         Raises:
-            LunarError: no env, a damaged file, or one of another robot or network.
+            LunarError: a damaged file, or one of another robot or network.
         """
-        if env is None:
-            raise LunarError("LunarPPO.load needs env=LunarVecEnv(PronkWorld(...)): a checkpoint holds no world")
         document = checkpoint.read(Path(path))
         with checkpoint.fitting(Path(path)):
             fields = document["ppo"]
             parts = {"model": model_config(fields["model"]), "estimator": EstimatorConfig(**fields["estimator"])}
             config = PPOConfig(**(fields | parts))
-        model = cls(env, config, 0, device, **kwargs)
+            whose = document["identity"]
+            physics = PhysicsConfig(robot=whose["robot"])
+            one = WorldConfig(
+                num_envs=1, physics=physics, action_scale=whose["action_scale"], ages=config.model.ages,
+                scan=config.model.scan,
+            )  # fmt: skip
+        model = cls("pronk", env or LunarVecEnv(PronkWorld(one, 0)), config, device=device, **kwargs)
         model.restore(document, Path(path))
         return model
+
+    def save_policy(self, folder: str | Path, overwrite: bool = False) -> Card:
+        """Write the policy as ``lunar train`` does, for 'lunar eval', 'export', 'hil' and 'play': weights, ONNX file
+        and card, which it returns.
+
+        Raises:
+            LunarError: the folder holds another policy and is not to be overwritten, or cannot be written.
+        """
+        folder = Path(folder)
+        refuse_used(folder, overwrite, "choose another folder")
+        with locked(folder), writing(folder):
+            if overwrite:
+                drop_run(folder)
+            training = {"steps": self.num_timesteps, "seed": self.seed, "revision": revision()}
+            card = make_card(self.world.cfg, self.config.model, training)
+            return save_policy(folder, self.policy.actor, card)
 
     def restore(self, document: dict[str, Any], path: Path) -> list[str]:
         """Go to where ``save`` was called. The robots start new trials; world, rewards and hyperparameters may differ.
@@ -328,7 +384,7 @@ class LunarPPO(PPO):
             LunarError: another robot or network, or a damaged document.
         """
         with checkpoint.fitting(path):
-            checkpoint.refuse_others(document["identity"], self._identity(), path)
+            checkpoint.refuse_others(document["identity"], state.identity(self), path)
             self.policy.load_state_dict(document["policy"])
             self.policy.optimizer.load_state_dict(document["optimizer"])
             if self.estimator:
@@ -337,49 +393,5 @@ class LunarPPO(PPO):
                 self.estimator.scale_rate(1.0)
             self.lr = min(document["learning_rate"], self.max_lr)
             self.num_timesteps, self._n_updates = document["steps"], document["updates"]
-            return self._restore_processes(document)
-
-    def _restore_processes(self, document: dict[str, Any]) -> list[str]:
-        """Random states and terrain levels, which each process has its own of."""
-        group, world, processes = self.group, self._world, document["processes"]
-        notes = []
-        same_processes = len(processes["levels"]) == group.size
-        if same_processes and processes.keys() == {"levels", *self._random_states()}:
-            self.shuffle.set_state(document["shuffle"])
-            torch.set_rng_state(processes["torch"][group.rank])
-            world.generator.set_state(processes["world"][group.rank])
-            if "cuda" in processes:
-                torch.cuda.set_rng_state(processes["cuda"][group.rank], self.device)
-        else:
-            notes.append("the random numbers start from the seed: other processes or another device")
-        levels = processes["levels"]
-        if document["terrains"] != self._terrains():
-            notes.append("the robots start on the levels of the new terrain's curriculum")
-        elif same_processes and levels.shape[1] == world.num_envs:
-            world.physics.level[:] = levels[group.rank].to(world.device)
-        else:
-            notes.append("the robots start on the first levels of the curriculum: their number has changed")
-        return notes
-
-    @property
-    def _world(self) -> PronkWorld:
-        return self.env.world  # type: ignore[union-attr]
-
-    def _random_states(self) -> dict[str, Tensor]:
-        states = {"torch": torch.get_rng_state(), "world": self._world.generator.get_state()}
-        return states | ({"cuda": torch.cuda.get_rng_state(self.device)} if self.device.type == "cuda" else {})
-
-    def _identity(self) -> dict[str, Any]:
-        """What must be the same for the weights to mean the same."""
-        estimator, world = self.config.estimator, self._world
-        return {
-            "robot": identify(world.cfg.physics.robot).name, "action_scale": world.cfg.action_scale,
-            "ages": world.spec.ages, "model": asdict(self.config.model), "prototypes": estimator.prototypes,
-            "policy_gradient": estimator.policy_gradient,
-        }  # fmt: skip
-
-    def _terrains(self) -> dict[str, Any]:
-        """What must be the same for a robot's terrain level to mean the same."""
-        cfg = self._world.cfg
-        grounds = {"terrain": asdict(cfg.terrain), "others": cfg.other_terrains, "maps": cfg.maps}
-        return {**grounds, "curriculum": cfg.curriculum.enabled}
+            self.robots._reset_seeds()  # the next trials go on with the random numbers of the checkpoint
+            return state.restore_processes(self, document)

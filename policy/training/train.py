@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from policy.networks.actor import Actor
 from policy.networks.policy_file import drop_run, load_actor, refuse_used, robot_files, save_policy
 from policy.runtime.card import Card
 from policy.training import checkpoint
+from policy.training.card import make_card
 from policy.training.config import TrainConfig
 from policy.training.curve import plot_curve
 from policy.training.distributed import Group, join
@@ -33,13 +34,7 @@ from sim.errors import LunarError
 from sim.output import locked, write_whole, writing
 from sim.results import revision
 from sim.robots.identity import identify
-from sim.spec.command import HopCommand
-from sim.spec.joints import NOMINAL_POSE
-from sim.spec.observation import PRONK_OBSERVATION
 from sim.terminal import Terminal
-
-SEED_STRIDE = 100_003
-"""Between the seeds of processes that train together."""
 
 
 def run(cfg: TrainConfig, command: str) -> dict[str, Any]:
@@ -51,7 +46,8 @@ def run(cfg: TrainConfig, command: str) -> dict[str, Any]:
             a weight that is not finite; the last checkpoint stays.
     """
     cfg.check()
-    Card.from_json(json.loads(make_card(cfg, {}).text()), "of this training")  # or nothing could load its policy
+    card = make_card(cfg.seen_world, cfg.ppo.model, {})
+    Card.from_json(json.loads(card.text()), "of this training")  # or nothing could load its policy
     out = Path(cfg.out)
     if not cfg.resume or checkpoint.find(cfg.resume).parent.resolve() != out.resolve():
         refuse_used(out, cfg.overwrite, f"go on with --resume {out}, choose another --out")
@@ -63,12 +59,11 @@ def run(cfg: TrainConfig, command: str) -> dict[str, Any]:
         threads = cfg.threads or cores
         if threads:
             torch.set_num_threads(threads)
-        seed = cfg.seed + SEED_STRIDE * group.rank
+        seed = group.seed(cfg.seed)
         world = PronkWorld(cfg.seen_world, seed, device, threads=threads)
-        model = LunarPPO(LunarVecEnv(world), cfg.ppo, cfg.seed, device, group)
+        model = LunarPPO("pronk", LunarVecEnv(world), cfg.ppo, seed=cfg.seed, group=group)
         if cfg.start:
             _start(cfg, model)
-        torch.manual_seed(seed)  # of the action noise; the networks are the same in all processes
         return _train(cfg, model, command)
 
 
@@ -91,7 +86,7 @@ def _train(cfg: TrainConfig, model: LunarPPO, command: str) -> dict[str, Any]:
     if not leads:
         return {}
     training = progress.training()
-    save_policy(out, model.policy.actor, make_card(cfg, training))
+    save_policy(out, model.policy.actor, make_card(cfg.seen_world, cfg.ppo.model, training))
     model.logger.close()
     plot_curve(out / "progress.csv", out / "curve.png")
     return {
@@ -159,28 +154,6 @@ def _write_config(cfg: TrainConfig, out: Path) -> None:
     values["world"]["physics"]["robot"] = robot.name
     text = f"# What this policy was trained with.\n{yaml.safe_dump(values, sort_keys=False)}"
     write_whole({out / "config.yaml": text, **robot_files(out, robot)})
-
-
-def make_card(cfg: TrainConfig, training: dict[str, Any]) -> Card:
-    """The card of a policy trained with ``cfg``."""
-    physics = cfg.world.physics
-    robot = identify(physics.robot)
-    return Card(
-        observation=replace(PRONK_OBSERVATION, ages=cfg.ppo.model.ages, scan=cfg.ppo.model.scan),
-        robot=robot.name,
-        robot_digest=robot.digest,
-        mjcf="" if robot.shipped else physics.robot,
-        action_scale=cfg.world.action_scale,
-        default_pose=NOMINAL_POSE.tolist(),
-        kp=physics.kp,
-        kd=physics.kd,
-        gravity=physics.gravity,
-        command_low=cfg.world.commands.low(),
-        command_high=cfg.world.commands.high(),
-        default_command=HopCommand().array().tolist(),
-        model=asdict(cfg.ppo.model),
-        training=training,
-    )
 
 
 class TrainingProgress(BaseCallback):
@@ -273,22 +246,8 @@ class TrainingProgress(BaseCallback):
         return max(steps, (self.before.get("minutes", 0.0) + self.seconds / 60.0) / limit) if limit else steps
 
     def _on_rollout_end(self) -> None:
-        world, rollout = self.model.env.world, self.model.rollout  # type: ignore[union-attr, attr-defined]
-        table = world.hops.drain()
-        seconds = world.num_envs * self.cfg.ppo.rollout * world.dt
-        self.hops_per_20s = 20.0 * len(table) / seconds
-        falls = float(rollout.dones.mean()) / world.dt * 20.0
-        record = self.logger.record
-        record("hops/hops_per_20s", self.hops_per_20s)
-        record("hops/pronks_per_20s", 20.0 * float(table.pronk.sum()) / seconds)
-        record("hops/ends_per_20s", falls)
-        record("hops/limbs_down", float(world.state.limb_contact.float().mean()))
-        record("train/reward", float(rollout.rewards.mean()) / world.dt)
-        if len(table):
-            record("hops/apex_gain", float(table.apex_gain.mean()))
-            record("hops/peak_force", float(_median(table.peak_force)))
-            record("hops/touchdown_tilt", float(_median(table.touchdown_tilt)))
-        record("time/steps", self.num_timesteps)
+        self.hops_per_20s, falls = self.model.trials.hops_per_20s, self.model.trials.ends_per_20s  # type: ignore[attr-defined]
+        self.logger.record("time/steps", self.num_timesteps)
         self.logger.dump(self.num_timesteps)
         text = f"{self.num_timesteps / 1e6:.1f}M steps  {self.hops_per_20s:4.1f} hops/20 s  {falls:4.1f} ends/20 s"
         self.bar.update(self.task, completed=min(self._share(), 1.0) * self.steps, text=text)
@@ -325,7 +284,3 @@ def stop_on_signal(progress: TrainingProgress) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _median(column: Any) -> float:
-    return float(torch.as_tensor(column).median())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from sim.mdp.config import NoiseConfig
 from sim.mdp.state import State, to_heading
+from sim.rows import like
 from sim.spec.observation import SENSORS, Channel, ObservationSpec, ScanGrid, Sensor
 from sim.tensors import constant
 
@@ -42,12 +44,21 @@ def frame(
     Noise and the trial's bias are added when a generator, of the state's device, is given.
     """
     read = torch.cat([getattr(s, sensor.name) for sensor in sensors], dim=1)
-    offset = np.concatenate([np.broadcast_to(sensor.offset, sensor.size) for sensor in sensors])
-    clean = (read - constant(offset, read.device)) * _per_value([sensor.scale for sensor in sensors], sensors, read)
+    offset, scale, width = (like(part, read) for part in _layout(tuple(sensors), noise, read.device))
+    clean = (read - offset) * scale
     if generator is None:
         return clean
-    uniform = torch.rand(clean.shape, generator=generator, device=clean.device)
-    return clean + s.sensor_bias + (2.0 * uniform - 1.0) * _per_value(_widths(sensors, noise), sensors, clean)
+    uniform = like(torch.rand(tuple(clean.shape), generator=generator, device=clean.device), clean)
+    return clean + s.sensor_bias + (2.0 * uniform - 1.0) * width
+
+
+@cache
+def _layout(sensors: tuple[Sensor, ...], noise: NoiseConfig, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """(42,) each: offset and scale of a frame's values, and the half width of their scaled noise."""
+    offset = np.concatenate([np.broadcast_to(sensor.offset, sensor.size) for sensor in sensors])
+    sizes = [sensor.size for sensor in sensors]
+    scale, width = (np.repeat(of, sizes) for of in ([s.scale for s in sensors], _widths(sensors, noise)))
+    return constant(offset, device), constant(scale, device), constant(width, device)
 
 
 def scaled_command(s: State, spec: ObservationSpec) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -77,20 +78,26 @@ class State:
     sensor_bias: Tensor
     """(N, 42) of a scaled frame of proprioception, constant through a trial."""
 
-    @property
+    @cached_property
     def in_flight(self) -> Tensor:
         """(N,) bool, nothing touches the ground: neither feet nor knees, shins, hips or trunk."""
         return ~self.touching
 
-    @property
+    @cached_property
     def touching(self) -> Tensor:
         """(N,) bool, some part of the robot is loaded."""
         return self.contact.any(dim=1) | self.limb_contact.any(dim=1) | (self.trunk_load > LOAD_FRACTION)
 
-    @property
+    @cached_property
     def tilt(self) -> Tensor:
         """(N,) rad between the base's z axis and the vertical."""
         return torch.acos((-self.projected_gravity[:, 2]).clamp(-1.0, 1.0))
+
+
+def projected_gravity(quaternion: Tensor) -> Tensor:
+    """(N, 3) unit vector along gravity in the frame of ``quaternion`` (N, 4)."""
+    w, x, y, z = quaternion.unbind(1)
+    return torch.stack([2.0 * (w * y - x * z), -2.0 * (y * z + w * x), 2.0 * (x * x + y * y) - 1.0], dim=1)
 
 
 def rotate_inverse(quaternion: Tensor, vector: Tensor) -> Tensor:
@@ -102,13 +109,13 @@ def rotate_inverse(quaternion: Tensor, vector: Tensor) -> Tensor:
 
 def heading(quaternion: Tensor) -> Tensor:
     """(N, 2) horizontal unit vector (cos yaw, sin yaw) along the base's x axis."""
-    w, x, y, z = quaternion.unbind(-1)
+    w, x, y, z = quaternion.unbind(1)
     forward = torch.stack([1.0 - 2.0 * (y * y + z * z), 2.0 * (w * z + x * y)], dim=1)
-    return forward / forward.norm(dim=1, keepdim=True).clamp(min=1e-6)
+    return forward / forward.square().sum(1, keepdim=True).sqrt().clamp(min=1e-6)
 
 
 def to_heading(quaternion: Tensor, vector: Tensor) -> Tensor:
     """World vectors (N, 3) into the heading frame of ``quaternion`` (N, 4): x forward, y left, z up."""
-    cos, sin = heading(quaternion).unbind(-1)
-    x, y, z = vector.unbind(-1)
+    cos, sin = heading(quaternion).unbind(1)
+    x, y, z = vector.unbind(1)
     return torch.stack([cos * x + sin * y, cos * y - sin * x, z], dim=1)

@@ -61,6 +61,7 @@ class Physics(ABC):
         self._trunk = int(self.model.jnt_bodyid[0])
         self._soft = torch.as_tensor(soft_pairs(self.model), device=self.device)
         self._delay = torch.zeros(num_envs, dtype=torch.long, device=self.device)  # physics steps
+        self._is_late = False  # whether a robot's targets are delayed
         self._has_rope = False
         self._is_flat = self.terrain.is_flat
 
@@ -82,7 +83,8 @@ class Physics(ABC):
         """(N, 4, 3) m, centres of the feet at the last physics step."""
         self.knee_position = sensors[:, -1, 28:40].unflatten(1, (4, 3))
         """(N, 4, 3) m, of the knees."""
-        self._calf_force = sensors[:, :, 40:44]
+        self.calf_force = sensors[:, :, 40:44]
+        """(N, S, 4) N, on all of each calf, its foot too."""
         self.trunk_force = sensors[:, :, 44]
         """(N, S) N, normal force on trunk and hips."""
         self.joint_torque = sensors[:, :, 45:57]
@@ -93,7 +95,7 @@ class Physics(ABC):
     @property
     def limb_force(self) -> Tensor:
         """(N, S, 4) N, normal force on knee and shin of each leg."""
-        return (self._calf_force - self.foot_force).clamp(min=0.0)
+        return (self.calf_force - self.foot_force).clamp(min=0.0)
 
     def _bind_engine(self, qvel: Tensor, external_force: Tensor) -> None:
         """Take hold of the engine's memory, in its precision: ``qvel`` (N, 18), ``external_force`` (N, bodies, 6)."""
@@ -192,6 +194,7 @@ class Physics(ABC):
         gains[ids, :, DAMPING] = (self.cfg.kd * damping[:, None] * s).to(gains)
         limits[ids] = torch.as_tensor(self.model.actuator_forcerange).to(limits) * s[..., None]
         self._delay[ids] = (delay / self.cfg.timestep).round().long()
+        self._is_late = bool(self._delay.any())
 
     def set_joints(self, ids: Tensor, friction: Tensor, damping: Tensor) -> None:
         """Joints of robots ``ids`` rub: Coulomb ``friction`` (n,) N*m and viscous ``damping`` (n,) N*m*s/rad of every

@@ -153,6 +153,27 @@ class HopDetector:
         if len(pending):
             self._follow(pending)
 
+    def update_all(
+        self, foot_force: np.ndarray, base_height: np.ndarray, vertical_velocity: np.ndarray, tilt: np.ndarray,
+        ground_spread: np.ndarray, other_force: np.ndarray,
+    ) -> None:  # fmt: skip
+        """Feed T samples as ``update`` would one by one, at once where nothing lifts off or lands.
+
+        Args: as of ``update``; those that change from sample to sample have T rows, ``tilt`` and ``ground_spread`` not.
+        """
+        airborne = (other_force <= LOAD_FRACTION * self.weight) & ~self.loaded.any(axis=1)
+        quiet = (foot_force > (LOAD_FRACTION * self.weight)[:, None]) == self.loaded
+        if self._pending.any() or not quiet.all() or not (airborne == self._airborne).all():
+            for feet, height, speed, other in zip(foot_force, base_height, vertical_velocity, other_force, strict=True):
+                self.update(feet, height, speed, tilt, ground_spread, other)
+            return
+        samples = len(foot_force)
+        self.time += samples * self.dt
+        self._loaded_for = (self._loaded_for + samples * self.dt) * self.loaded
+        np.maximum(self._apex, base_height.max(axis=0), out=self._apex, where=self._airborne)
+        self._recent[(self._sample + np.arange(samples)) % len(self._recent)] = foot_force.sum(axis=2)
+        self._sample += samples
+
     def table(self) -> HopTable:
         """All hops completed so far, in order of completion."""
         if not self._rows:
@@ -164,8 +185,12 @@ class HopDetector:
     def drain(self) -> HopTable:
         """Hand over the completed hops and forget them; for training, which would pile them up."""
         table = self.table()
-        self._rows.clear()
+        self.forget()
         return table
+
+    def forget(self) -> None:
+        """Forget the completed hops; counters stay."""
+        self._rows.clear()
 
     def _land(self, ids: np.ndarray, velocity: np.ndarray, tilt: np.ndarray, ground_spread: np.ndarray) -> None:
         touch = np.where(self.loaded[ids], self.time - self._loaded_for[ids], np.inf)

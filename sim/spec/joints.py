@@ -13,3 +13,7 @@ NOMINAL_POSE = GO2.nominal_pose  # rad, the stance that action zero commands
 LOWER, UPPER = GO2.lower, GO2.upper  # rad
 TORQUE_LIMIT = GO2.torque_limit  # N*m
 SPEED_LIMIT = GO2.speed_limit  # rad/s
+
+ACTION_BOUND = 4.0
+"""1. Action spaces reach to plus and minus this; an action of 1 is a joint target of the card's ``action_scale``, rad,
+away from the nominal pose."""

@@ -168,11 +168,12 @@ def check_terms(names: Iterable[str], where: str) -> None:
 
 def total(s: State, weights: dict[str, float], p: Shaping, terms: dict[str, Tensor]) -> Tensor:
     """(N,) weighted sum of the terms, per second; ``terms`` takes them one by one, without their weights."""
-    rate = torch.zeros_like(s.height)
-    for name, weight in weights.items():
+    for name in weights:
         terms[name] = TERMS[name](s, p)
-        rate += weight * terms[name]
-    return rate
+    if not weights:
+        return torch.zeros_like(s.height)
+    rates = torch.stack([term.float() for term in terms.values()], dim=1)
+    return (rates * constant(list(weights.values()), s.height.device)).sum(1)
 
 
 def check_reward(reward: Tensor, terms: dict[str, Tensor]) -> None:
@@ -181,10 +182,10 @@ def check_reward(reward: Tensor, terms: dict[str, Tensor]) -> None:
     Raises:
         LunarError: it names the term and the robot.
     """
-    wrong = (~torch.isfinite(reward)).nonzero().flatten().tolist()
-    if not wrong:
+    finite = torch.isfinite(reward)
+    if bool(finite.all()):
         return
-    robot = wrong[0]
+    robot = int((~finite).nonzero()[0])
     for name, term in terms.items():
         if not math.isfinite(value := float(term[robot])):
             raise LunarError(

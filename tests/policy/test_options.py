@@ -146,7 +146,7 @@ def trained(cfg: TrainConfig) -> Any:
     try:
         cfg.check()
         world = PronkWorld(cfg.seen_world, cfg.seed, threads=1)
-        model = LunarPPO(LunarVecEnv(world), cfg.ppo, cfg.seed)
+        model = LunarPPO("pronk", LunarVecEnv(world), cfg.ppo, seed=cfg.seed)
         model.set_logger(Logger(None, []))
         model.learn(cfg.steps, callback=TrainingProgress(cfg, cfg.steps, "", {}))
     except LunarError as error:
@@ -286,7 +286,7 @@ def stage_settings(cfg: TrainConfig, stage: int) -> dict[str, Any]:
     """What a stage sets in a training of four robots."""
     world = replace(cfg.world, num_envs=4, terrain=TRAIN.world.terrain, other_terrains=())
     cfg = replace(cfg, world=world, ppo=replace(cfg.ppo, rollout=4, minibatch=8))
-    trained = LunarPPO(LunarVecEnv(PronkWorld(cfg.seen_world, 1, threads=1)), cfg.ppo, 1)
+    trained = LunarPPO("pronk", LunarVecEnv(PronkWorld(cfg.seen_world, 1, threads=1)), cfg.ppo, seed=1)
     progress = TrainingProgress(cfg, 100, "", {})
     progress.init_callback(trained)
     progress.stage = stage

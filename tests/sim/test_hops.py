@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import numpy as np
 import pytest
 
@@ -108,3 +110,28 @@ def test_longest_run_breaks_at_a_hop_that_is_no_pronk():
 def test_sampling_must_be_fine_enough():
     with pytest.raises(ValueError, match=r"0\.02"):
         HopDetector(np.array([WEIGHT]), 0.02)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_samples_fed_at_once_give_what_they_give_one_by_one(seed):
+    """Feet that load and unload at random times, robots that start anew, in blocks of any size."""
+    rng = np.random.default_rng(seed)
+    robots, total = 4, 1800
+    weight = np.full(robots, 24.6)
+    one, many = HopDetector(weight, 0.005), HopDetector(weight, 0.005)
+    together = rng.random((total // 60, robots)) < 0.6
+    phase = np.repeat(together, 60, axis=0)[:, :, None] & (rng.random((total, robots, 4)) < (0.98 if seed % 2 else 1.0))
+    feet, height = 20.0 * phase, rng.normal(0.4, 0.2, (total, robots))
+    speed, other = rng.normal(0.0, 1.0, (total, robots)), 10.0 * (rng.random((total, robots)) < 0.002)
+    tilt, spread = np.abs(rng.normal(0.0, 0.1, (2, robots)))
+    start = 0
+    while start < total:
+        block = slice(start, start + int(rng.integers(1, 9)))
+        many.update_all(feet[block], height[block], speed[block], tilt, spread, other[block])
+        for k in range(*block.indices(total)):
+            one.update(feet[k], height[k], speed[k], tilt, spread, other[k])
+        start = block.stop
+    assert len(one.table()) > 3
+    for f in fields(HopTable):
+        np.testing.assert_allclose(getattr(many.table(), f.name), getattr(one.table(), f.name), atol=1e-9)
+    np.testing.assert_array_equal(many.airborne, one.airborne)

@@ -109,7 +109,7 @@ def test_a_reward_that_is_no_number_is_named_and_the_checkpoint_before_stays(tmp
 
 def test_weights_that_are_no_numbers_replace_no_checkpoint(tmp_path):
     cfg = tiny(tmp_path)
-    model = LunarPPO(LunarVecEnv(PronkWorld(cfg.seen_world, 1, threads=1)), cfg.ppo, 1)
+    model = LunarPPO("pronk", LunarVecEnv(PronkWorld(cfg.seen_world, 1, threads=1)), cfg.ppo, seed=1)
     path = tmp_path / checkpoint.NAME
     model.save(path)
     before = path.read_bytes()

@@ -80,7 +80,7 @@ def test_the_policys_gradient_reaches_encoders_only_when_asked(policy_gradient):
         rollout=4, minibatch=64, epochs=1, model=MODEL,
         estimator=EstimatorConfig(epochs=0, policy_gradient=policy_gradient),
     )  # fmt: skip
-    model = LunarPPO(LunarVecEnv(world), cfg, 0)
+    model = LunarPPO("pronk", LunarVecEnv(world), cfg, seed=0)
     before = {n: p.clone() for n, p in model.policy.actor.named_parameters()}
     model.learn(1)
     moved = {n for n, p in model.policy.actor.named_parameters() if not torch.equal(p, before[n])}
@@ -91,7 +91,7 @@ def test_the_policys_gradient_reaches_encoders_only_when_asked(policy_gradient):
 def test_every_second_robot_is_mirrored_and_an_even_policy_finds_it_as_likely():
     """A policy that always asks for the nominal pose is even: the images are as likely as the samples."""
     world = PronkWorld(WorldConfig(num_envs=16, ages=MODEL.ages), 0)
-    model = LunarPPO(LunarVecEnv(world), PPOConfig(rollout=4, minibatch=64, model=MODEL), 0)
+    model = LunarPPO("pronk", LunarVecEnv(world), PPOConfig(rollout=4, minibatch=64, model=MODEL), seed=0)
     with torch.no_grad():
         model.policy.actor.head[-1].weight.zero_()
     _, callback = model._setup_learn(1, None)

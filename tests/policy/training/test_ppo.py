@@ -51,7 +51,8 @@ def test_advantages_are_discounted_sums_of_temporal_differences():
 
 
 def test_log_prob_and_entropy_are_the_gaussians():
-    policy = LunarPPO(LunarVecEnv(PronkWorld(WorldConfig(num_envs=2), 0)), PPOConfig(rollout=2, minibatch=4), 0).policy
+    robots = LunarVecEnv(PronkWorld(WorldConfig(num_envs=2), 0))
+    policy = LunarPPO("pronk", robots, PPOConfig(rollout=2, minibatch=4), seed=0).policy
     mean, action = torch.randn(5, 12), torch.randn(5, 12)
     normal = torch.distributions.Normal(mean, policy.log_std.exp().expand_as(mean))
     ours = Gaussian(mean, policy.log_std)
@@ -74,7 +75,7 @@ def test_same_seed_same_curve(tmp_path):
 def test_an_update_makes_good_actions_likelier():
     """One-step problem: reward falls with the distance of the action from a target; the mean must move towards it."""
     env = LunarVecEnv(PronkWorld(WorldConfig(num_envs=64), 0))
-    model = LunarPPO(env, PPOConfig(rollout=8, minibatch=256, epochs=4), 0)
+    model = LunarPPO("pronk", env, PPOConfig(rollout=8, minibatch=256, epochs=4), seed=0)
     model.learn(1)
     data, target = model.rollout, 0.3
     data.rewards = -(data.actions - target).square().sum(2)
@@ -91,7 +92,7 @@ def test_an_update_makes_good_actions_likelier():
 
 
 def test_stock_sb3_trains_on_the_same_environment():
-    env = VecMonitor(LunarVecEnv(PronkWorld(WorldConfig(num_envs=4), 0)))
+    env = VecMonitor(LunarVecEnv(PronkWorld(WorldConfig(num_envs=4), 0), privileged=True))
     model = PPO(
         AsymmetricPolicy,
         env,

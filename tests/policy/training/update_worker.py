@@ -31,7 +31,7 @@ def prepared(group: Group) -> LunarPPO:
     """A model about to learn from what its share of ``ROBOTS`` did."""
     robots = ROBOTS // group.size
     world = PronkWorld(WorldConfig(num_envs=robots, ages=MODEL.ages), seed=group.rank, threads=1)
-    model = LunarPPO(LunarVecEnv(world), CONFIG, seed=5, group=group)
+    model = LunarPPO("pronk", LunarVecEnv(world), CONFIG, seed=5, group=group)
     model._setup_learn(1)
     data, policy = model.rollout, model.policy
     mine = slice(group.rank * robots, (group.rank + 1) * robots)
