@@ -2,90 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policy.runtime.card import Card
-from policy.runtime.controller import ControllerConfig, PolicyController, gravity_direction
-from policy.runtime.onnx_policy import Proprioception
+from policy.runtime.controller import ControllerConfig, gravity_direction
 from sim.errors import LunarError
 from sim.spec.joints import JOINT_NAMES, LOWER, NOMINAL_POSE, UPPER
-from sim.spec.observation import PRONK_OBSERVATION
-
-TICK = 2.0**-10  # s; all times are multiples of it, so that bounds are met exactly
-DT = 16 * TICK
-CONFIG = ControllerConfig(stale_after=64 * TICK, damp_after=0.5, ramp_time=1.0, max_tilt=1.0)
-UPRIGHT = (0.0, 0.0, 0.0, 1.0)
-LYING = NOMINAL_POSE + np.tile([0.2, 0.5, -0.8], 4)
-
-
-class Recorder:
-    """A policy that notes what it is given and answers with what the test wants."""
-
-    def __init__(self) -> None:
-        self.card = Card(
-            observation=PRONK_OBSERVATION,
-            robot="go2",
-            action_scale=0.35,
-            default_pose=NOMINAL_POSE.tolist(),
-            kp=30.0,
-            kd=0.75,
-            gravity=1.62,
-            command_low=[-1.0] * 5,
-            command_high=[1.0] * 5,
-            default_command=[0.3, 0.1, 0.2, 0.25, 0.5],
-        )
-        self.answer = NOMINAL_POSE + 0.1
-        self.seen: list[tuple[Proprioception, np.ndarray]] = []
-        self.resets = 0
-
-    def reset(self) -> None:
-        self.resets += 1
-
-    def act(self, sensors: Proprioception, command: np.ndarray) -> np.ndarray:
-        self.seen.append((sensors, command))
-        return self.answer
-
-
-class Robot:
-    """A controller with a clock and the messages that a driver would send; joints go where they are told."""
-
-    def __init__(self, config: ControllerConfig = CONFIG) -> None:
-        self.policy = Recorder()
-        self.controller = PolicyController(self.policy, config)
-        self.now = 100.0
-        self.position, self.attitude, self.turn = LYING, UPRIGHT, (0.1, 0.2, 0.3)
-        self.stuck = np.zeros(12, dtype=bool)
-
-    def joints(self, stamp: float | None = None) -> None:
-        stamp = self.now if stamp is None else stamp
-        self.controller.on_joint_state(JOINT_NAMES, self.position, np.zeros(12), stamp, self.now)
-
-    def imu(self, orientation: Sequence[float] | None = None, variance: float = 0.0) -> None:
-        orientation = self.attitude if orientation is None else orientation
-        self.controller.on_imu(orientation, variance, self.turn, self.now, self.now)
-
-    def step(self, after: float = 0.0):
-        return self.controller.step(self.now + after)
-
-    def live(self, seconds: float):
-        """Healthy state and a step every DT; the last order."""
-        for _ in range(round(seconds / DT)):
-            self.now += DT
-            self.joints()
-            self.imu()
-            order = self.step()
-            if order.kp > 0.0:
-                self.position = np.where(self.stuck, self.position, order.targets)
-        return order
-
-
-def roll(angle: float) -> tuple[float, float, float, float]:
-    return (np.sin(angle / 2), 0.0, 0.0, np.cos(angle / 2))
+from tests.policy.runtime.robot import CONFIG, DT, LYING, TICK, UPRIGHT, Robot, roll
 
 
 def test_it_is_limp_until_the_joints_are_known_and_holds_their_pose_until_the_imu_is() -> None:
@@ -263,62 +188,6 @@ def test_a_turn_rate_that_no_robot_has_is_no_state(turn: float, taken: bool) -> 
     robot.turn = (0.0, turn, 0.0)
     robot.imu()
     assert bool(robot.controller.imu.values) == taken
-
-
-# ---- before it runs, a robot that stands has shown that these are its sensors ----
-
-
-def test_a_joint_that_does_not_answer_is_waited_for() -> None:
-    robot = Robot()
-    robot.stuck[7] = True
-    order = robot.live(3.0)
-    assert order.mode == "stand" and "RL_thigh_joint is 0.50 rad from where it was told to be" in order.reason
-    assert np.allclose(order.targets, NOMINAL_POSE)
-    robot.stuck[7] = False
-    assert robot.live(0.1).mode == "run"
-
-
-@pytest.mark.parametrize(("lean", "mode"), [(0.39, "run"), (0.41, "stand"), (-np.pi / 4, "stand")])
-def test_an_imu_that_disagrees_with_the_legs_is_not_run_on(lean: float, mode: str) -> None:
-    robot = Robot()
-    robot.attitude = roll(lean)
-    order = robot.live(3.0)
-    assert order.mode == mode and (mode == "run" or "how is it mounted" in order.reason)
-
-
-def test_an_imu_mounted_otherwise_is_turned_into_the_base() -> None:
-    """On its side, x forward: the base's y is the IMU's z, its z the IMU's -y."""
-    robot = Robot()
-    robot.controller = PolicyController(robot.policy, CONFIG, imu_mount=(-np.pi / 2, 0.0, 0.0))
-    robot.attitude = roll(-np.pi / 2)  # of the IMU in the world, the base is level
-    robot.turn = (0.1, -0.3, 0.2)
-    robot.imu()
-    gravity, turn = robot.controller.imu.values
-    assert np.allclose(gravity, [0.0, 0.0, -1.0]) and np.allclose(turn, [0.1, 0.2, 0.3])
-
-
-def test_a_turn_rate_in_degrees_is_not_run_on() -> None:
-    robot = Robot()
-    robot.turn = (30.0, 0.0, 0.0)
-    order = robot.live(3.0)
-    assert order.mode == "stand" and "rad/s" in order.reason
-    robot.turn = (0.0, 0.0, 0.0)
-    assert robot.live(0.1).mode == "run"
-
-
-@pytest.mark.parametrize(("every", "mode"), [(1, "run"), (2, "stand"), (3, "stand")])
-@pytest.mark.parametrize("stream", ["joints", "imu"])
-def test_states_that_come_less_often_than_the_policy_acts_are_not_run_on(stream: str, every: int, mode: str) -> None:
-    """Steps every 20 ms, and states with every, every second or every third of them."""
-    robot = Robot(ControllerConfig(stale_after=0.1, ramp_time=1.0))
-    for k in range(200):
-        robot.now += 0.02
-        for name in ("joints", "imu"):
-            if name != stream or k % every == 0:
-                getattr(robot, name)()
-        order = robot.step()
-        robot.position = order.targets
-    assert order.mode == mode and (mode == "run" or "come per second, the policy acts 50 times" in order.reason)
 
 
 def test_a_source_that_keeps_getting_old_is_latched() -> None:
