@@ -29,6 +29,7 @@ from matrix_hil.run.loop import Loop
 from matrix_hil.run.metrics import RunMetrics
 from matrix_hil.run.run_log import log_folder
 from sim.config import parse
+from sim.errors import LunarError
 from sim.results import write_results
 
 _SHOW = 0.1  # s between updates of the progress bar
@@ -78,6 +79,7 @@ def run(cfg: HilConfig, console: Console | None = None) -> dict[str, Any]:
             rig.takers.append(live.show)
         # nobody can operate what is over in seconds
         keep_pace = pace(rig.time) if cfg.panel and not wall else None
+        warned = ""
 
         def before(now: float) -> None:
             if interrupted():
@@ -89,6 +91,10 @@ def run(cfg: HilConfig, console: Console | None = None) -> dict[str, Any]:
             metrics.timed(duration, lateness)
             metrics.wired({name: device.wired for name, device in devices.items()})
             progress(loop, now)
+            nonlocal warned
+            if rig.recorder.warning != warned:
+                warned = rig.recorder.warning
+                console.print(warned, markup=False, highlight=False, soft_wrap=True)
             if panel is not None:
                 panel.timed(lateness)
                 panel.step(loop, now)
@@ -108,7 +114,7 @@ def run(cfg: HilConfig, console: Console | None = None) -> dict[str, Any]:
         "clock_offset_ms": {name: 1e3 * device.stats.clock_offset for name, device in devices.items()},
         "wall_seconds": time.monotonic() - began,
         "log": str(folder),
-        "log_warning": rig.recorder.warning,
+        "log_warning": rig.recorder.missing,
     }
 
 
@@ -123,6 +129,8 @@ def main(argv: Sequence[str]) -> None:
     _print(console, results)
     if cfg.json:
         write_results(cfg.json, "hil", cfg.seed, results)
+    if results["log_warning"]:
+        raise LunarError(f"the log of this run is not whole: {results['log_warning']}")
 
 
 @contextlib.contextmanager
