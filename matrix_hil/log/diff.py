@@ -81,18 +81,13 @@ def diff(
     rows = {t: _topic(a[t], b[t], begin_a, begin_b, tolerance, relative) for t in sorted(in_a & in_b)}
     # what only one of them holds in a form that can be read is not the same in both
     apart = [t for t in left_out if (t in a.skipped) != (t in b.skipped)]
-    same = (
-        in_a == in_b
-        and not apart
-        and all(
-            not row["unmatched_a"]
-            and not row["unmatched_b"]
-            and not any(f["differing"] for f in row["fields"].values())
-            for row in rows.values()
-        )
-    )
+    same = in_a == in_b and not apart and not any(map(_differs, rows.values()))
     only = {"only_a": sorted(in_a - in_b), "only_b": sorted(in_b - in_a)}
     return {"same": same, **only, "left_out": left_out, "topics": rows}
+
+
+def _differs(row: dict[str, Any]) -> bool:
+    return bool(row["unmatched_a"] or row["unmatched_b"] or any(f["differing"] for f in row["fields"].values()))
 
 
 def _names(text: str) -> tuple[str, ...]:

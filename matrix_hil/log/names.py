@@ -45,12 +45,13 @@ def parse_map(text: str) -> dict[str, str]:
     return found
 
 
-def resolve(types: Mapping[str, str], wanted: Mapping[str, str]) -> Names:
+def resolve(types: Mapping[str, str], wanted: Mapping[str, str], every: bool = False) -> Names:
     """The names by which topics are read.
 
     Args:
         types: ROS type by topic of the file.
         wanted: as ``parse_map`` returns it; a name that is no topic stands for all that begin with it and a slash.
+        every: topics that would be read by one name keep their own, so that none is without.
 
     Raises:
         LunarError: ``wanted`` names what no topic is or begins with.
@@ -71,7 +72,10 @@ def resolve(types: Mapping[str, str], wanted: Mapping[str, str]) -> Names:
         claims.setdefault(short if _known(short, types[topic]) else name, []).append((rank, topic))
     names = dict.fromkeys(types, "")
     for name, topics in claims.items():
-        names[min(topics)[1]] = name
+        if every and len(topics) > 1:
+            names |= {topic: topic for _, topic in topics}
+        else:
+            names[min(topics)[1]] = name
     return Names(names, tuple(notes))
 
 

@@ -90,6 +90,8 @@ class Log:
         try:
             return self.series[topic]
         except KeyError:
+            if reason := self.skipped.get(topic):
+                raise LunarError(f"log {self.path} holds {topic}, but {reason}") from None
             raise LunarError(f"log {self.path} holds no messages on {topic}") from None
 
     def __contains__(self, topic: str) -> bool:
@@ -126,7 +128,7 @@ def read_log(path: str | Path, topic_map: str = "", every: bool = False) -> Log:
     times = [t for parts in found.values() for part in parts for t, _ in part.rows]
     begin, end = min(times), max(times)
     epoch = next((s.epoch for s in bag.scans if s.epoch is not None), begin)
-    names = names_of({topic: parts[0].schema for topic, parts in found.items()}, topic_map)
+    names = names_of({topic: parts[0].schema for topic, parts in found.items()}, topic_map, every)
     series: dict[str, Series] = {}
     skipped: dict[str, str] = {}
     for topic, parts in found.items():
@@ -150,13 +152,13 @@ def read_log(path: str | Path, topic_map: str = "", every: bool = False) -> Log:
     )
 
 
-def names_of(schemas: Mapping[str, Schema | None], topic_map: str) -> Names:
-    """The names by which topics with these types are read.
+def names_of(schemas: Mapping[str, Schema | None], topic_map: str, every: bool = False) -> Names:
+    """The names by which topics with these types are read, all of them or those of a rig.
 
     Raises:
         LunarError: ``topic_map`` does not fit them.
     """
-    return resolve({topic: ros_type(s) if s else "" for topic, s in schemas.items()}, parse_map(topic_map))
+    return resolve({topic: ros_type(s) if s else "" for topic, s in schemas.items()}, parse_map(topic_map), every)
 
 
 def nothing(bag: Bag) -> str:

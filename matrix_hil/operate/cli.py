@@ -86,12 +86,12 @@ def run(cfg: HilConfig, console: Console | None = None) -> dict[str, Any]:
                 loop.stop(now)
 
         def after(now: float, duration: float, lateness: float) -> None:
+            nonlocal warned
             assert loop.last is not None and log is not None
             log.timed(loop.last, duration, lateness)
             metrics.timed(duration, lateness)
             metrics.wired({name: device.wired for name, device in devices.items()})
             progress(loop, now)
-            nonlocal warned
             if rig.recorder.warning != warned:
                 warned = rig.recorder.warning
                 console.print(warned, markup=False, highlight=False, soft_wrap=True)

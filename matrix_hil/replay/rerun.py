@@ -115,7 +115,7 @@ def rerun(log: Log, sync: Sync, supervisor: Supervisor) -> Rerun:
     Raises:
         LunarError: the log holds no inputs, or an order that this version does not know.
     """
-    if "/sync/input" not in log:
+    if "/sync/input" not in log and "/sync/input" not in log.skipped:
         raise LunarError(
             f"log {log.path} holds no /sync/input, without which no cycle can be run again; record a new one"
         )

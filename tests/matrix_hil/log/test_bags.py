@@ -33,6 +33,7 @@ from matrix_hil.log.topics import Codec, definition, typestore
 from matrix_hil.messages import TreadmillState
 from sim.errors import LunarError
 from sim.spec.joints import JOINT_NAMES
+from tests.matrix_hil.hostile import harmless, mutations
 from tests.matrix_hil.synthetic_log import write_log
 
 ROS = get_typestore(Stores.ROS2_JAZZY)
@@ -170,6 +171,18 @@ def test_any_topic_is_exported_by_the_files_definition(tmp_path: Path) -> None:
     assert diff(read_log(tmp_path / "bag", every=True), read_log(tmp_path / "bag", every=True))["same"]
 
 
+def test_damage_in_bags_of_others_is_harmless(tmp_path: Path) -> None:
+    points = [("/p", "trajectory_msgs/msg/JointTrajectory", bytes([0, 1, 0, 0]) + bytes(24))] * 4
+    path = write(tmp_path / "a.mcap", [*points, ("/chatter", STRING, text("x"))], compression=CompressionType.NONE)
+    data = path.read_bytes()
+    read = 0
+    for damaged in mutations(data, 11, 60):
+        path.write_bytes(damaged)
+        read += not harmless(lambda: read_log(path, every=True))
+        harmless(lambda: info(path))
+    assert read > 10
+
+
 def test_messages_of_any_type_are_walked_and_cut_ones_refused() -> None:
     types: Any = ROS.types
     stamp = types["builtin_interfaces/msg/Time"](sec=3, nanosec=4)
@@ -229,6 +242,8 @@ def test_a_robots_own_topics_and_an_operators_command() -> None:
     assert resolve({"/imu": IMU}, {}).by_topic == {"/imu": "/imu"}, "a camera's"
     both = resolve({"/m/hop_command": HOP, "/m/sync/hop_command": HOP, "/m/robot/imu": IMU}, {}).by_topic
     assert both == {"/m/hop_command": "", "/m/sync/hop_command": "/hop_command", "/m/robot/imu": "/robot/imu"}
+    every = resolve({"/hop_command": HOP, "/sync/hop_command": HOP}, {}, every=True).by_topic
+    assert every == {"/hop_command": "/hop_command", "/sync/hop_command": "/sync/hop_command"}
 
 
 def test_a_map_renames_topics_and_namespaces(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from mcap.writer import Writer
 
 from matrix_hil.log import Recorder
 from matrix_hil.log.topics import Codec
@@ -50,6 +51,28 @@ def test_a_cut_log_is_read_up_to_its_last_whole_chunk(log: Path) -> None:
 def test_an_absent_log_is_named(tmp_path: Path) -> None:
     with pytest.raises(LunarError, match="absent does not exist"):
         list(RawLog(tmp_path / "absent"))
+
+
+def test_topics_are_published_by_the_names_that_a_map_gives(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert {m.topic for m in RawLog(log, "/treadmill:=/rig2/belt")} == {"/rig2/belt/state"}
+    seen: dict[str, str] = {}
+    monkeypatch.setattr(redrive, "up", lambda table, arguments: seen.update(arguments))
+    redrive.main([str(log), "--map", "/treadmill:=/belt"])
+    assert seen["map"] == "/treadmill:=/belt"
+    with pytest.raises(LunarError, match="no topic becomes /b or lies in it; there are /treadmill/state"):
+        redrive.main([str(log), "--map", "/tredmill:=/b"])
+
+
+def test_what_cannot_be_published_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "a.mcap"
+    with open(path, "wb") as stream:
+        writer = Writer(stream)
+        writer.start()
+        channel = writer.register_channel("/status", "json", writer.register_schema("Status", "jsonschema", b"{}"))
+        writer.add_message(channel, 1, b"{}", 1)
+        writer.finish()
+    with pytest.raises(LunarError, match=r"nothing that can be published; left out: /status .*'json'"):
+        redrive.main([str(path)])
 
 
 @given(st.floats(0.01, 100.0), st.floats(0.0, 5.0), st.floats(0.0, 100.0))
