@@ -1,7 +1,7 @@
 """By which names a bag's topics are read: ``--map FROM:=TO``, the namespace of a rig, and the names of a robot's nodes.
 
 ``ros2 bag record`` keeps names as they were on the wire: ``/matrix/robot/imu`` of a rig in a namespace, ``/imu`` of a
-robot alone. Where nothing in a bag has a name of ``TOPICS``, the namespace is taken in which most of them are known.
+robot alone. The namespace is taken in which most topics have names of ``TOPICS``; the root where it has as many.
 """
 
 from __future__ import annotations
@@ -65,10 +65,12 @@ def resolve(types: Mapping[str, str], wanted: Mapping[str, str], every: bool = F
     robot = f"{prefix}{_JOINTS}" in renamed.values()
     claims: dict[str, list[tuple[int, str]]] = {}
     for topic, name in renamed.items():
-        short, rank = name[len(prefix) :] if name.startswith(f"{prefix}/") else name, 1
-        if short in ROS_NAMES and (robot or short not in _OF_ROBOT) and _known(ROS_NAMES[short], types[topic]):
+        inside = name.startswith(f"{prefix}/")
+        short, rank = (name[len(prefix) :], 1) if inside else (name, 3)
+        alias = ROS_NAMES.get(short, "") if inside and (robot or short not in _OF_ROBOT) else ""
+        if _known(alias, types[topic]):
             # the robot's own topic is for want of the rig's; what the rig's sync sends is the policy's very command
-            short, rank = ROS_NAMES[short], 2 if short in _OF_ROBOT else 0
+            short, rank = alias, 2 if short in _OF_ROBOT else 0
         claims.setdefault(short if _known(short, types[topic]) else name, []).append((rank, topic))
     names = dict.fromkeys(types, "")
     for name, topics in claims.items():
@@ -76,6 +78,11 @@ def resolve(types: Mapping[str, str], wanted: Mapping[str, str], every: bool = F
             names |= {topic: topic for _, topic in topics}
         else:
             names[min(topics)[1]] = name
+    notes += [
+        f"{topic} is read as {name}"
+        for topic, name in names.items()
+        if name not in ("", renamed[topic], renamed[topic][len(prefix) :])
+    ]
     return Names(names, tuple(notes))
 
 
@@ -100,9 +107,9 @@ def _namespace(types: Mapping[str, str], notes: list[str]) -> str:
         for alias, known in ROS_NAMES.items():
             if name.endswith(alias) and _known(known, kind) and f"{name[: -len(alias)]}{_JOINTS}" in types:
                 votes[name[: -len(alias)]] += 1
-    if not votes or "" in votes:
+    (first, most), *others = votes.most_common() or [("", 0)]
+    if votes[""] == most:
         return ""
-    (first, most), *others = votes.most_common()
     rivals = sorted(prefix for prefix, count in others if count == most)
     if rivals:
         notes.append(

@@ -228,6 +228,8 @@ def test_a_namespace_is_found_or_given() -> None:
         "/matrix/robot/joint_states": "/robot/joint_states", "/matrix/robot/imu": "/robot/imu", "/rosout": "/rosout",
     }  # fmt: skip
     assert "/matrix" in names.notes[0]
+    beside = resolve(rig | {"/robot/imu": IMU}, {}).by_topic
+    assert beside["/matrix/robot/imu"] == "/robot/imu" and beside["/robot/imu"] == "", "most topics are in /matrix"
     two = rig | {"/b/robot/joint_states": JOINTS, "/b/robot/imu": IMU}
     assert resolve(two, {}).by_topic["/b/robot/imu"] == "/b/robot/imu" and "--map" in resolve(two, {}).notes[0]
     assert resolve(two, parse_map("/b:=/")).by_topic["/b/robot/imu"] == "/robot/imu"
@@ -239,6 +241,7 @@ def test_a_robots_own_topics_and_an_operators_command() -> None:
         "/joint_states": "/robot/joint_states", "/imu": "/robot/imu", "/robot_command": "/robot/command",
         "/hop_command": "/hop_command",
     }  # fmt: skip
+    assert "/imu is read as /robot/imu" in resolve(robot, {}).notes
     assert resolve({"/imu": IMU}, {}).by_topic == {"/imu": "/imu"}, "a camera's"
     both = resolve({"/m/hop_command": HOP, "/m/sync/hop_command": HOP, "/m/robot/imu": IMU}, {}).by_topic
     assert both == {"/m/hop_command": "", "/m/sync/hop_command": "/hop_command", "/m/robot/imu": "/robot/imu"}
