@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import struct
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,83 +15,24 @@ from mcap.records import Chunk
 from mcap.stream_reader import StreamReader
 from mcap.writer import CompressionType, Writer
 from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
-from rosbags.rosbag2 import CompressionFormat, CompressionMode, Reader, StoragePlugin
+from rosbags.rosbag2 import CompressionMode, Reader, StoragePlugin
 from rosbags.rosbag2 import Writer as BagWriter
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
-from matrix_hil import cli
 from matrix_hil.log import JointSample, Recorder, WireBytes, read_log
 from matrix_hil.log.cdr import walk
 from matrix_hil.log.diff import diff
 from matrix_hil.log.export import export
 from matrix_hil.log.info import info
-from matrix_hil.log.names import parse_map, resolve
 from matrix_hil.log.recover import recover
 from matrix_hil.log.scan import Scan
-from matrix_hil.log.topics import Codec, definition, typestore
+from matrix_hil.log.topics import typestore
 from matrix_hil.messages import TreadmillState
 from sim.errors import LunarError
 from sim.spec.joints import JOINT_NAMES
 from tests.matrix_hil.hostile import harmless, mutations
+from tests.matrix_hil.made_bags import ROS, STRING, chatter, rosbag, said, text, write
 from tests.matrix_hil.synthetic_log import write_log
-
-ROS = get_typestore(Stores.ROS2_JAZZY)
-STRING = "std_msgs/msg/String"
-
-
-def text(words: str) -> bytes:
-    return bytes(ROS.serialize_cdr(ROS.types[STRING](data=words), STRING))
-
-
-def write(
-    path: Path,
-    messages: list[tuple[str, str, bytes]],
-    encoding: str = "cdr",
-    compression: CompressionType = CompressionType.ZSTD,
-    more: Callable[[Writer], None] = lambda writer: None,
-) -> Path:
-    """An MCAP file of (topic, type, data), 0.1 s apart."""
-    path.parent.mkdir(exist_ok=True)
-    with open(path, "wb") as stream:
-        writer = Writer(stream, compression=compression, chunk_size=400)
-        writer.start("ros2")
-        more(writer)
-        channels: dict[str, int] = {}
-        for k, (topic, kind, data) in enumerate(messages):
-            if topic not in channels:
-                form = "ros2msg" if encoding == "cdr" else encoding
-                body = definition(kind) if encoding == "cdr" else b"{}"
-                channels[topic] = writer.register_channel(topic, encoding, writer.register_schema(kind, form, body))
-            writer.add_message(channels[topic], 10**18 + k * 10**8, data, 10**18 + k * 10**8, k)
-        writer.finish()
-    return path
-
-
-def chatter(path: Path, count: int = 20, **options: Any) -> Path:
-    return write(path, [("/chatter", STRING, text(f"word {k}")) for k in range(count)], **options)
-
-
-def rosbag(folder: Path, plugin: StoragePlugin, compression: CompressionMode | None = None) -> Path:
-    bag = BagWriter(folder, version=9, storage_plugin=plugin)
-    if compression:
-        bag.set_compression(compression, CompressionFormat.ZSTD)
-    with bag:
-        connection = bag.add_connection("/chatter", STRING, typestore=ROS)
-        for k in range(5):
-            bag.write(connection, 10**18 + k, text(f"word {k}"))
-    return folder
-
-
-def said(argv: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
-    """Exit status and all that a command printed."""
-    try:
-        cli.main(argv)
-        code: Any = 0
-    except SystemExit as stopped:
-        code = stopped.code
-    captured = capsys.readouterr()
-    return int(code or 0), captured.out + captured.err
-
 
 # ---- what is read ---------------------------------------------------------------------------------------------------
 
@@ -213,63 +153,6 @@ def test_messages_of_any_type_are_walked_and_cut_ones_refused() -> None:
     assert [(v["child_frame_id"], v["header.stamp.sec"], v["transform.translation.y"]) for v in values] == [
         ("base", 3, 2.0)
     ] * 2
-
-
-# ---- names ----------------------------------------------------------------------------------------------------------
-
-JOINTS, IMU, COMMAND = "sensor_msgs/msg/JointState", "sensor_msgs/msg/Imu", "matrix_msgs/msg/RobotCommand"
-HOP = "matrix_msgs/msg/HopCommand"
-
-
-def test_a_namespace_is_found_or_given() -> None:
-    rig = {"/matrix/robot/joint_states": JOINTS, "/matrix/robot/imu": IMU, "/rosout": "rcl_interfaces/msg/Log"}
-    names = resolve(rig, {})
-    assert names.by_topic == {
-        "/matrix/robot/joint_states": "/robot/joint_states", "/matrix/robot/imu": "/robot/imu", "/rosout": "/rosout",
-    }  # fmt: skip
-    assert "/matrix" in names.notes[0]
-    beside = resolve(rig | {"/robot/imu": IMU}, {}).by_topic
-    assert beside["/matrix/robot/imu"] == "/robot/imu" and beside["/robot/imu"] == "", "most topics are in /matrix"
-    two = rig | {"/b/robot/joint_states": JOINTS, "/b/robot/imu": IMU}
-    assert resolve(two, {}).by_topic["/b/robot/imu"] == "/b/robot/imu" and "--map" in resolve(two, {}).notes[0]
-    assert resolve(two, parse_map("/b:=/")).by_topic["/b/robot/imu"] == "/robot/imu"
-
-
-def test_a_robots_own_topics_and_an_operators_command() -> None:
-    robot = {"/joint_states": JOINTS, "/imu": IMU, "/robot_command": COMMAND, "/hop_command": HOP}
-    assert resolve(robot, {}).by_topic == {
-        "/joint_states": "/robot/joint_states", "/imu": "/robot/imu", "/robot_command": "/robot/command",
-        "/hop_command": "/hop_command",
-    }  # fmt: skip
-    assert "/imu is read as /robot/imu" in resolve(robot, {}).notes
-    assert resolve({"/imu": IMU}, {}).by_topic == {"/imu": "/imu"}, "a camera's"
-    both = resolve({"/m/hop_command": HOP, "/m/sync/hop_command": HOP, "/m/robot/imu": IMU}, {}).by_topic
-    assert both == {"/m/hop_command": "", "/m/sync/hop_command": "/hop_command", "/m/robot/imu": "/robot/imu"}
-    every = resolve({"/hop_command": HOP, "/sync/hop_command": HOP}, {}, every=True).by_topic
-    assert every == {"/hop_command": "/hop_command", "/sync/hop_command": "/sync/hop_command"}
-
-
-def test_a_map_renames_topics_and_namespaces(tmp_path: Path) -> None:
-    assert parse_map("/go2/imu:=/robot/imu, /rig2:=/") == {"/go2/imu": "/robot/imu", "/rig2": ""}
-    data = Codec("/treadmill/state", 0).encode(TreadmillState(1.0, 0.5, 0.0), 1.0)
-    path = write(tmp_path / "a.mcap", [("/lab/belt", "matrix_msgs/msg/TreadmillState", data)])
-    assert not read_log(path).series
-    assert read_log(path, "/lab/belt:=/treadmill/state")["/treadmill/state"].speed.tolist() == [0.5]
-    for wrong, words in (("/lab", "FROM:=TO"), ("/x:=/y", "no topic is /x"), ("/a:=/b,/a:=/c", "twice")):
-        with pytest.raises(LunarError, match=words):
-            read_log(path, wrong)
-
-
-def test_a_rig_in_a_namespace_is_replayed_and_nothing_known_is_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    data = Codec("/treadmill/state", 0).encode(TreadmillState(1.0, 0.5, 0.0), 1.0)
-    rig = write(tmp_path / "rig.mcap", [("/moon/treadmill/state", "matrix_msgs/msg/TreadmillState", data)] * 5)
-    page = tmp_path / "page.html"
-    code, words = said(["replay", str(rig), "--out", str(page)], capsys)
-    assert code == 0 and "namespace /moon" in words and "Treadmill" in page.read_text()
-    code, words = said(["replay", str(chatter(tmp_path / "chatter.mcap")), "--out", str(tmp_path / "no.html")], capsys)
-    assert code == 2 and "no topic of a rig" in words and "/chatter" in words and not (tmp_path / "no.html").exists()
 
 
 # ---- what is said ---------------------------------------------------------------------------------------------------
