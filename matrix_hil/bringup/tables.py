@@ -89,7 +89,7 @@ TABLES: dict[str, tuple[Process, ...]] = {
     "replay": (
         Process(
             "replay", "matrix_bridge", "replay_node", "/replay", "replay.yaml",
-            arguments=("bag", "rate", "loop", "start", "end"), lifecycle=True, finite=True,
+            arguments=("bag", "rate", "loop", "start", "end", "map"), lifecycle=True, finite=True,
         ),
     ),
 }  # fmt: skip
@@ -133,6 +133,7 @@ ARGUMENTS = {
     "loop": Argument("Start again at the end.", "false", ("true", "false")),
     "start": Argument("s after the log's first message to begin at.", "0.0"),
     "end": Argument("s after the log's first message to end at; 0 is the log's end.", "0.0"),
+    "map": Argument("Names by which topics are published: FROM:=TO,… such as /rig2:=/ or /imu:=/robot/imu.", ""),
 }
 
 

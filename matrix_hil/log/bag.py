@@ -1,4 +1,4 @@
-"""What makes a folder of MCAP files a ``ros2 bag``: quality of service and ``metadata.yaml``, never read here."""
+"""What makes a folder of MCAP files a ``ros2 bag``: quality of service and ``metadata.yaml``; ``folder`` reads it."""
 
 from __future__ import annotations
 
@@ -71,16 +71,15 @@ class BagTopic:
     ros_type: str
     messages: int
     type_hash: str
+    qos: Sequence[Mapping[str, Any]] = ()
+    """Profiles with which it was offered, of a topic that is not among ``TOPICS``."""
 
 
-def open_writer(
-    stream: BinaryIO, epoch: int | None, attachments: Mapping[str, bytes], now: int, chunk_size: int
-) -> Writer:
+def open_writer(stream: BinaryIO, epoch: int, attachments: Mapping[str, bytes], now: int, chunk_size: int) -> Writer:
     """Begin a file at ``now``, in ns since the Unix epoch, of a log whose time zero is ``epoch``."""
     writer = Writer(stream, chunk_size=chunk_size, compression=CompressionType.ZSTD)
     writer.start(profile="ros2", library="lunar")
-    if epoch is not None:
-        writer.add_metadata(EPOCH, {"nanoseconds": str(epoch)})
+    writer.add_metadata(EPOCH, {"nanoseconds": str(epoch)})
     for name, data in attachments.items():
         writer.add_attachment(now, now, name, "application/octet-stream", data)
     return writer
@@ -107,7 +106,7 @@ def write_metadata(folder: Path, files: Sequence[Span], topics: Mapping[str, Bag
                     "name": name,
                     "type": t.ros_type,
                     "serialization_format": "cdr",
-                    "offered_qos_profiles": qos_profile(TOPICS[name].qos) if name in TOPICS else [],
+                    "offered_qos_profiles": qos_profile(TOPICS[name].qos) if name in TOPICS else list(t.qos),
                     "type_description_hash": t.type_hash,
                 },
                 "message_count": t.messages,

@@ -1,9 +1,9 @@
 """Turns ROS 2 messages into CDR bytes and many of them back into arrays, fast.
 
 Once its strings and the lengths of its sequences are known, every number of a message has a fixed place: a ``Layout``.
-Packing fills a template; reading takes all messages of one layout as one NumPy record array. What a field is comes from
-this project's own message definitions, never from a file, and no length in a message is believed before its bytes are
-seen. Little-endian CDR as ROS 2 writes it; tested against ``rosbags``, which covers every type, for the types here.
+Packing fills a template; reading takes all messages of one layout as one NumPy record array. ``walk`` reads one message
+of any type, field by field. No length in a message is believed before its bytes are seen, and nothing is generated or
+run, so that definitions may come from a file. Little-endian CDR as ROS 2 writes it; tested against ``rosbags``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 from rosbags.typesys.base import Nodetype
-from rosbags.typesys.store import Typestore
 
 _CODES = {
     "bool": "?", "byte": "B", "char": "B", "int8": "b", "uint8": "B", "int16": "h", "uint16": "H", "int32": "i",
@@ -23,6 +22,8 @@ _CODES = {
 }  # fmt: skip
 _HEAD = b"\x00\x01\x00\x00"  # little-endian CDR; alignment counts from behind it
 _PADDING = 3  # bytes that a middleware may add behind a message
+_MOST_FIELDS = 2000
+_NO_FIELDS = (("structure_needs_at_least_one_member", (Nodetype.BASE, ("uint8", 0))),)  # of an empty message, in ROS 2
 _LAYOUTS = 32  # more combinations of strings and lengths than this are read one message at a time
 _U32 = struct.Struct("<I")
 
@@ -33,8 +34,8 @@ class Field:
 
     name: str
     kind: str
-    """``scalar``, ``array`` (fixed length), ``sequence``, ``string``, ``strings`` (a sequence of them), or ``empty`` (a
-    sequence of messages, which must hold none)."""
+    """``scalar``, ``array`` (fixed length), ``sequence``, ``string``, ``strings`` (a sequence of them), ``empty`` (a
+    sequence of messages, which must hold none), or ``other``, which only ``walk`` reads."""
     code: str = "B"
     """Of ``struct``."""
     count: int = 1
@@ -46,15 +47,24 @@ class Field:
         return np.dtype("<" + self.code.replace("?", "B"))
 
 
-def flatten(store: Typestore, ros_type: str, prefix: str = "") -> tuple[Field, ...]:
-    """The fields of a type in order. A message of nothing but float64 (a pose, a vector) counts as one array."""
+Types = Mapping[str, Any]
+"""Constants and fields by type, as ``rosbags`` parses message definitions."""
+
+
+def flatten(types: Types, ros_type: str, prefix: str = "", merge: bool = True) -> tuple[Field, ...]:
+    """The fields of a type in order. With ``merge`` a message of nothing but float64 (a pose) counts as one array.
+
+    Raises:
+        ValueError: it has too many fields.
+        LookupError: a type in it is not among ``types``, or is none that is known here.
+    """
     fields: list[Field] = []
-    definitions: Any = store.fielddefs[ros_type][1]
+    definitions: Any = types[ros_type][1] or _NO_FIELDS
     for name, (kind, detail) in definitions:
         name = prefix + name
         if kind == Nodetype.NAME:
-            inner = flatten(store, detail, f"{name}.")
-            if all(f.code == "d" and f.kind in ("scalar", "array") for f in inner):
+            inner = flatten(types, detail, f"{name}.", merge)
+            if merge and all(f.code == "d" and f.kind in ("scalar", "array") for f in inner):
                 fields.append(Field(name, "array", "d", sum(f.count for f in inner)))
             else:
                 fields.extend(inner)
@@ -62,14 +72,19 @@ def flatten(store: Typestore, ros_type: str, prefix: str = "") -> tuple[Field, .
             fields.append(Field(name, "string") if detail[0] == "string" else Field(name, "scalar", _CODES[detail[0]]))
         else:
             (inner_kind, inner_detail), count = detail
-            if inner_kind == Nodetype.NAME:
+            text = inner_kind == Nodetype.BASE and inner_detail[0] == "string"
+            if kind == Nodetype.ARRAY and (text or inner_kind == Nodetype.NAME):
+                fields.append(Field(name, "other"))
+            elif inner_kind == Nodetype.NAME:
                 fields.append(Field(name, "empty"))
-            elif inner_detail[0] == "string":
+            elif text:
                 fields.append(Field(name, "strings"))
             elif kind == Nodetype.ARRAY:
                 fields.append(Field(name, "array", _CODES[inner_detail[0]], count))
             else:
                 fields.append(Field(name, "sequence", _CODES[inner_detail[0]]))
+        if len(fields) > _MOST_FIELDS:
+            raise ValueError(f"{ros_type} has more than {_MOST_FIELDS} fields")
     return tuple(fields)
 
 
@@ -185,7 +200,7 @@ class Layout:
         """Values by field of messages that fit: numbers (n,) or (n, count), texts as objects (n,)."""
         places: list[tuple[str, Any, int]] = [(n, s.format.replace("?", "B"), o) for n, s, o in self._scalars]
         places += [(n, (d, (c,)), o) for n, d, o, c in self._arrays]
-        names, formats, offsets = zip(*places, strict=True)
+        names, formats, offsets = zip(*places, strict=True) if places else ((), (), ())
         record = np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": len(rows[0])})
         table = np.frombuffer(b"".join(rows), record)
         columns = {name: np.ascontiguousarray(table[name]) for name in names}
@@ -227,6 +242,68 @@ def read(fields: Sequence[Field], rows: Sequence[bytes], layouts: list[Layout]) 
                 groups.append((left[:1], layout.read([first])))
                 left = left[1:]
     return {name: _merge(name, len(rows), groups) for name in groups[0][1]}
+
+
+def walk(types: Types, ros_type: str, data: bytes) -> dict[str, Any]:
+    """One message of any type: numbers, texts, arrays (count,), and lists of these or of dictionaries, by flattened
+    name.
+
+    Raises:
+        ValueError: it is not a message of this type, or is cut short.
+        LookupError: as ``flatten``.
+    """
+    if bytes(data[:2]) != _HEAD[:2] or len(data) < len(_HEAD):
+        raise ValueError("it is not little-endian CDR")
+    values: dict[str, Any] = {}
+    at = _walk(types, ros_type, "", data, len(_HEAD), values)
+    if len(data) - at > _PADDING:
+        raise ValueError(f"it is longer than its definition of {ros_type} says")
+    return values
+
+
+def _walk(types: Types, ros_type: str, prefix: str, data: bytes, at: int, values: dict[str, Any]) -> int:
+    """Read the fields of a type into ``values``; returns the offset behind them."""
+    definitions: Any = types[ros_type][1] or _NO_FIELDS
+    for name, (kind, detail) in definitions:
+        name = prefix + name
+        if kind == Nodetype.NAME:
+            at = _walk(types, detail, f"{name}.", data, at, values)
+        elif kind == Nodetype.BASE:
+            values[name], at = _base(detail[0], data, at)
+        else:
+            (inner_kind, inner), count = detail
+            if kind == Nodetype.SEQUENCE:
+                count, at = _number(data, at)
+            if inner_kind == Nodetype.BASE and inner[0] != "string":
+                values[name], at = _numbers(_CODES[inner[0]], count, data, at)
+                continue
+            items: list[Any] = []
+            while len(items) < count:  # each takes bytes, so that a false count ends at the message's end
+                if inner_kind == Nodetype.BASE:
+                    item, at = _base("string", data, at)
+                else:
+                    item = {}
+                    at = _walk(types, inner, "", data, at, item)
+                items.append(item)
+            values[name] = items
+    return at
+
+
+def _base(kind: str, data: bytes, at: int) -> tuple[Any, int]:
+    if kind == "string":
+        length, behind = _number(data, at)
+        return ("", behind) if not length else _text(data, at)  # some writers leave out the zero of an empty text
+    values, at = _numbers(_CODES[kind], 1, data, at)
+    return values[0].item(), at
+
+
+def _numbers(code: str, count: int, data: bytes, at: int) -> tuple[np.ndarray, int]:
+    dtype = np.dtype("<" + code.replace("?", "B"))
+    at += -(at - 4) % dtype.itemsize if count else 0
+    if count * dtype.itemsize > len(data) - at:
+        raise ValueError("numbers lie beyond its end")
+    values = np.frombuffer(data, dtype, count, at) if count else np.zeros(0, dtype)
+    return (values != 0 if code == "?" else values), at + count * dtype.itemsize
 
 
 def _take(layout: Layout, rows: Sequence[bytes], left: np.ndarray, groups: list) -> np.ndarray:

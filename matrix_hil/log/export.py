@@ -12,8 +12,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from matrix_hil.log.reader import Series, read_log
-from matrix_hil.log.topics import TOPICS, Fault, FootContacts, ImuSample, JointSample, Pose, SyncStamp
+from matrix_hil.log.foreign import STAMP, plain
+from matrix_hil.log.notes import end_of, sentences
+from matrix_hil.log.reader import Log, Series, read_log
+from matrix_hil.log.topics import Fault, FootContacts, ImuSample, JointSample, Pose, SyncStamp
 from matrix_hil.messages import (
     CounterweightCommand,
     CounterweightState,
@@ -61,7 +63,7 @@ UNITS: dict[type, dict[str, str | tuple[str, ...]]] = {
 
 @dataclass(frozen=True)
 class ExportConfig:
-    """Write a log as tables, one file per topic, and its attachments beside them."""
+    """Write a log as tables, one file per topic of any type, and its attachments beside them."""
 
     log: str = ""
     """Folder or .mcap file; may also be given as the first argument."""
@@ -70,28 +72,48 @@ class ExportConfig:
     format: Literal["parquet", "csv"] = "parquet"
     topics: str = ""
     """Topics to write, separated by commas, or beginnings of them such as /robot; all when empty."""
+    map: str = ""
+    """``FROM:=TO,…``: names by which topics are read, e.g. /rig2:=/ or /go2/imu:=/robot/imu."""
 
 
 def export(path: str | Path, out: str | Path = "", format: str = "parquet", topics: str = "") -> list[Path]:
-    """Write the tables; returns the files. ``time_s`` and ``log_time_s`` count from log time zero; in CSV a list (the
-    heights of a map, row-major) is JSON and bytes are hexadecimal.
+    """``write_tables`` of the log at ``path``, of all topics whose definitions it holds.
 
     Raises:
-        LunarError: the log cannot be read, none of ``topics`` is in it, or a file cannot be written.
+        LunarError: the log cannot be read, none of ``topics`` can be exported, or a file cannot be written.
     """
-    log = read_log(path)
+    return write_tables(read_log(path, every=True), out, format, topics)
+
+
+def write_tables(log: Log, out: str | Path = "", format: str = "parquet", topics: str = "") -> list[Path]:
+    """Write the tables; returns the files, which have the topics' names in the log's files. ``time_s`` and
+    ``log_time_s`` count from log time zero; in CSV a list (the heights of a map, row-major) is JSON and bytes are
+    hexadecimal. Columns of a topic that this project does not know have the names of its definition.
+
+    Args:
+        log: read with ``every`` for all of its topics.
+        out: folder for the files; export/ beside the log when empty.
+        format: ``parquet`` or ``csv``.
+        topics: as in ``ExportConfig``.
+
+    Raises:
+        LunarError: none of ``topics`` can be exported, or a file cannot be written.
+    """
     folder = Path(out) if out else log.path.parent / "export"
     wanted = tuple(t for t in topics.split(",") if t)
-    chosen = {t: s for t, s in log.series.items() if not wanted or t.startswith(wanted)}
+    series = {log.origin.get(name, name): s for name, s in log.series.items()}
+    chosen = {t: s for t, s in series.items() if not wanted or t.startswith(wanted)}
     if not chosen:
-        raise LunarError(f"log {path} has no topic that starts with {topics}; it has {', '.join(log.series)}")
+        why = "; ".join(sentences(None, {t: r for t, r in log.skipped.items() if not wanted or t.startswith(wanted)}))
+        which = f"that starts with {topics}" if topics else "that can be exported"
+        raise LunarError(f"log {log.path} has no topic {which}; {why or 'it has ' + ', '.join(series)}")
     taken: set[str] = set()
     written = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for topic, series in chosen.items():
+        for topic, rows in chosen.items():
             file = folder / file_name(f"{topic}.{format}", taken)
-            table = table_of(topic, series)
+            table = table_of(rows)
             if format == "csv":
                 _write_csv(file, table)
             else:
@@ -106,13 +128,13 @@ def export(path: str | Path, out: str | Path = "", format: str = "parquet", topi
     return written
 
 
-def table_of(topic: str, series: Series) -> dict[str, Any]:
-    """Columns by name: arrays (n,), or lists of lists, bytes or text."""
-    message = TOPICS[topic].message
+def table_of(series: Series) -> dict[str, Any]:
+    """Columns by name: arrays (n,), or lists of lists, bytes, text or dictionaries."""
+    message = series.message
     table: dict[str, Any] = {"log_time_s": series.log_time}
     for field, values in series.columns.items():
-        if field == "time":
-            table["time_s"] = values
+        if field == STAMP or (field == "time" and message):
+            table[f"{field}_s"] = values
         elif values.dtype != object and values.ndim <= 2:
             parts = values.T if values.ndim == 2 else values[None]
             table.update(zip(columns(message, field, len(parts)), parts, strict=True))
@@ -121,13 +143,13 @@ def table_of(topic: str, series: Series) -> dict[str, Any]:
             maps = [v for v in values if isinstance(v, np.ndarray) and v.ndim == 2]
             if maps:
                 table |= {f"{field}_rows": [m.shape[0] for m in maps], f"{field}_cols": [m.shape[1] for m in maps]}
-            table[name] = [v.ravel().tolist() if isinstance(v, np.ndarray) else v for v in values]
+            table[name] = [plain(v) for v in values]
     return table
 
 
-def columns(message: type, field: str, count: int) -> list[str]:
+def columns(message: type | None, field: str, count: int) -> list[str]:
     """Column names of a field of ``count`` components; 1 for a plain number."""
-    known = UNITS.get(message, {}).get(field, "")
+    known = UNITS.get(message, {}).get(field, "") if message else ""
     if isinstance(known, tuple) and len(known) == count:
         return [f"{field}_{name}" for name in known]
     unit = f"_{known}" if known and isinstance(known, str) else ""
@@ -166,11 +188,19 @@ def _write_csv(file: Path, table: dict[str, Any]) -> None:
 def _cells(values: Any) -> list[Any]:
     if isinstance(values, np.ndarray):
         return values.tolist()
-    return [v.hex() if isinstance(v, bytes) else json.dumps(v) if isinstance(v, list) else v for v in values]
+    return [_cell(value) for value in values]
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, list):
+        return json.dumps(value, default=bytes.hex)
+    return value.hex() if isinstance(value, bytes) else value
 
 
 def main(argv: list[str]) -> None:
-    """``lunar log export LOG [--out FOLDER] [--format csv] [--topics /robot,/tracker]``."""
+    """``lunar log export LOG [--out FOLDER] [--format csv] [--topics /robot,/tracker] [--map FROM:=TO]``."""
     cfg = parse(ExportConfig, argv, "lunar log export")
-    files = export(cfg.log, cfg.out, cfg.format, cfg.topics)
+    log = read_log(cfg.log, cfg.map, every=True)
+    files = write_tables(log, cfg.out, cfg.format, cfg.topics)
     print(f"{files[0].parent}: {len(files)} files, {sum(f.stat().st_size for f in files) / 1e6:.1f} MB")
+    end_of(log)

@@ -13,8 +13,11 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from matrix_hil.log.reader import loss, lost
-from matrix_hil.log.scan import BROKEN, Scan, scan_log
+from matrix_hil.log.folder import open_bag
+from matrix_hil.log.foreign import ros_type
+from matrix_hil.log.notes import end, sentences
+from matrix_hil.log.reader import loss, lost, names_of, nothing, oddities
+from matrix_hil.log.scan import BROKEN, Scan
 from matrix_hil.log.topics import Codec, is_known
 from sim.config import parse
 from sim.errors import LunarError
@@ -40,39 +43,42 @@ class InfoConfig:
 def info(path: str | Path) -> dict[str, Any]:
     """Summary of a log as data; times in s since its first message.
 
-    Reads the index; messages and chunks are not checked, ``recover`` does that.
+    Checks every chunk but goes by the index: messages are not looked at.
 
     Raises:
         LunarError: there is no such log, or it holds no message.
     """
-    scans = scan_log(path)
+    bag = open_bag(path)
     found: dict[str, list[np.ndarray]] = {}
     types: dict[str, str] = {}
     trips: list[tuple[int, int, str]] = []
-    for scan in scans:
+    for scan in bag.scans:
         tables = [scan.table(k) for k in range(len(scan))]
         table = np.concatenate([np.zeros((0, 3), np.uint64), *tables])
+        names = names_of({c.topic: scan.schemas.get(c.schema_id) for c in scan.channels.values()}, "").by_topic
         for channel in scan.channels.values():
             if (mine := table[table[:, 0] == channel.id, 1:]).size:
                 found.setdefault(channel.topic, []).append(mine)
                 schema = scan.schemas.get(channel.schema_id)
                 types.setdefault(channel.topic, schema.name if schema else "")
-                if channel.topic == _SUPERVISOR and schema and not is_known(_SUPERVISOR, schema.name, schema.data):
+                name = names[channel.topic]
+                if name == _SUPERVISOR and schema and not is_known(name, ros_type(schema), schema.data):
                     held = [k for k, t in enumerate(tables) if channel.id in t[:, 0]]
                     trips += _trips(scan, channel.id, held, trips[-1][0] if trips else 0)
     if not found:
-        raise LunarError(f"log {path} holds no message")
+        raise LunarError(f"log {path} {nothing(bag)}")
     topics = {topic: np.concatenate(parts) for topic, parts in sorted(found.items())}
     begin = min(int(t[:, 0].min()) for t in topics.values())
     end = max(int(t[:, 0].max()) for t in topics.values())
     return {
-        "files": [scan.path.name for scan in scans],
-        "bytes": sum(scan.size for scan in scans),
+        "files": [scan.path.name for scan in bag.scans],
+        "bytes": sum(scan.size for scan in bag.scans),
         "start_unix_s": begin * 1e-9,
         "duration_s": (end - begin) * 1e-9,
         "messages": sum(len(t) for t in topics.values()),
-        **loss(lost(scans)),
-        "attachments": {name: len(data) for scan in scans for name, data in scan.attachments.items()},
+        **loss(lost(bag)),
+        "notes": oddities(bag),
+        "attachments": {name: len(data) for scan in bag.scans for name, data in scan.attachments.items()},
         "trips": [{"time_s": (time - begin) * 1e-9, "reason": reason} for _, time, reason in trips[:_MOST_TRIPS]],
         "topics": {
             topic: {
@@ -170,10 +176,10 @@ def _print(console: Console, results: dict[str, Any]) -> None:
         f"{results['duration_s']:.2f} s, {results['messages']} messages, {results['bytes'] / 1e6:.1f} MB",
         f"attachments: {kept}",
         *[f"trip at {trip['time_s']:.2f} s: {trip['reason']}" for trip in results["trips"]],
-        f"lost: {results['lost'] or 'nothing'}",
     ]
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
+    end([f"lost: {results['lost'] or 'nothing'}", *sentences(None, {}, results["notes"])])
 
 
 def _number(value: float | None, digits: int) -> str:

@@ -47,7 +47,7 @@ class Recorder:
         self.path = self.folder / f"{self.folder.resolve().name}.mcap"
         """The file that is being written."""
         self.warning = ""
-        """Why recording stopped, or what was left out; empty while all is well. Stays once set."""
+        """Why recording stopped, or the first message that was left out; empty while all is well. Stays once set."""
         self.messages = 0
         """Messages taken so far."""
         self._epoch = round(start_wall_time * 1e9)
@@ -58,6 +58,10 @@ class Recorder:
         self._counts = dict.fromkeys(TOPICS, 0)
         self._spans: list[Span] = []
         self._chunk_start = -math.inf
+        self._misfits = 0
+        self._ended: float | None = None  # s of log time from which on nothing is on the disk
+        self._unrecorded = 0
+        self._latest = -math.inf  # s of log time, of the last message that was offered since
         self._newest: dict[str, float] = {}
         self._faults: dict[str, int] = {}
         self._stream: BinaryIO | None = None
@@ -101,23 +105,25 @@ class Recorder:
             time: s since log time zero. It may stand still or jump back; what is not finite is left out.
         """
         if self._stream is None:
+            self._miss(time)
             return
         try:
             data = self._codecs[topic].encode(message, time)
         except _MISFITS as error:
-            self._warn(f"log: a message on {topic} was left out: {error!r}")
+            self._leave_out(topic, error)
             return
         self.write_cdr(topic, data, time)
 
     def write_cdr(self, topic: str, data: bytes, time: float) -> None:
         """Take one message as ROS 2 has serialized it; otherwise as ``write``."""
         if self._stream is None:
+            self._miss(time)
             return
         try:
             channel = self._channels[topic]
             stamp = max(0, self._epoch + round(time * 1e9))
         except _MISFITS as error:
-            self._warn(f"log: a message on {topic} was left out: {error!r}")
+            self._leave_out(topic, error)
             return
         try:
             # a clock that jumps back must not keep the chunk open for as long as it jumped
@@ -133,10 +139,22 @@ class Recorder:
             self._writer.add_message(channel, stamp, data, stamp, self._counts[topic])
         except OSError as error:
             self._fail(error)
+            self._miss(time)
             return
         self._spans[-1].add(stamp)
         self._counts[topic] += 1
         self.messages += 1
+
+    @property
+    def missing(self) -> str:
+        """What of the run is not in the log, as a sentence; empty where all is. Final once closed."""
+        found = [self.warning] if self.warning else []
+        if self._unrecorded and self._ended is not None:
+            seconds = max(0.0, self._latest - self._ended)
+            found.append(f"what came in the last {seconds:.1f} s of the run is not in the log")
+        elif self._misfits > 1:
+            found.append(f"{self._misfits} messages were left out in all")
+        return "; ".join(found)
 
     def write_states(self, states: MachineStates, loaded: Any, time: float) -> None:
         """Take the newest state of every machine: those measured after the ones of the last call.
@@ -209,12 +227,20 @@ class Recorder:
         self._newest[key] = time
         return True
 
-    def _warn(self, text: str) -> None:
-        self.warning = self.warning or text
+    def _leave_out(self, topic: str, error: Exception) -> None:
+        self._misfits += 1
+        self.warning = self.warning or f"log: a message on {topic} was left out: {error!r}"
+
+    def _miss(self, time: float) -> None:
+        """Count a message that came after recording had failed."""
+        if self._ended is not None and math.isfinite(time):
+            self._unrecorded += 1
+            self._latest = max(self._latest, time)
 
     def _fail(self, error: OSError) -> None:
         """Stop for good. What reached the disk stays readable up to its last whole chunk."""
         self.warning = f"log: recording to {self.path} stopped: {error.strerror or error}"
+        self._ended = self._chunk_start
         stream, self._stream = self._stream, None
         if stream is not None:
             try:

@@ -7,21 +7,22 @@ size was announced, and a file that would grow beyond ``GROWTH`` times its size 
 from __future__ import annotations
 
 import contextlib
-import re
 import struct
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import lz4.frame
 import numpy as np
 import zstandard
 from mcap.data_stream import ReadDataStream
 from mcap.exceptions import McapError
 from mcap.opcode import Opcode
-from mcap.records import Attachment, Channel, Chunk, McapRecord, Metadata, Schema
+from mcap.records import Attachment, Channel, Chunk, Header, McapRecord, Metadata, Schema
 
 from sim.errors import LunarError
 
@@ -32,18 +33,23 @@ SLACK = 64 * 2**20
 MAGIC = bytes((137, 77, 67, 65, 80, 48, 13, 10))
 BROKEN = (McapError, zstandard.ZstdError, struct.error, ValueError, OverflowError, MemoryError)
 CHUNK_LIMIT = 256 * 2**20  # bytes of one chunk
+OVERSIZE = f"say that they unpack to more than the {CHUNK_LIMIT >> 20} MiB that are read"
 _HEAD = struct.Struct("<BQ")  # opcode and length of a record
-_CHUNK = struct.Struct("<QQQ")  # first and last log time, unpacked size
+_CHUNK = struct.Struct("<QQQII")  # first and last log time, unpacked size, checksum, letters of the compression's name
+_COMPRESSIONS = ("", "zstd", "lz4")
+_LZ4_RATIO = 255  # LZ4 cannot pack closer
 _INDEX = struct.Struct("<HI")  # channel, bytes of (time, offset) pairs that follow
 _MESSAGE = struct.Struct("<HIQQ")  # channel, sequence, log time, publish time
 Row = tuple[int, int, int, int, bytes]
 """Channel, sequence, log time and publish time in ns, data."""
 _KINDS: dict[int, Any] = {
+    Opcode.HEADER: Header,
     Opcode.SCHEMA: Schema,
     Opcode.CHANNEL: Channel,
     Opcode.ATTACHMENT: Attachment,
     Opcode.METADATA: Metadata,
 }
+_OPCODES = {int(opcode) for opcode in Opcode}
 
 
 @dataclass
@@ -56,6 +62,8 @@ class _Block:
     size: int = 0  # bytes, unpacked
     index: list[tuple[int, bytes]] = field(default_factory=list)  # channel, (time, offset) pairs
     damaged: bool = False
+    counted: bool = False  # among what the file unpacks to
+    unread: str = ""  # why it is not read although it may be whole
 
 
 class Scan:
@@ -71,7 +79,12 @@ class Scan:
         self.path = path
         self.epoch: int | None = None
         """ns since the Unix epoch, log time zero; None when the file does not say."""
-        self.attachments: dict[str, bytes] = {}
+        self.profile = ""
+        """What the file's header says of its conventions, such as ``ros2``."""
+        self.kept: list[Attachment | Metadata] = []
+        """Attachments and metadata in the file's order."""
+        self.strange: Counter[int] = Counter()
+        """Records of kinds that MCAP does not define, by opcode."""
         self.schemas: dict[int, Schema] = {}
         self.channels: dict[int, Channel] = {}
         self.good = 0
@@ -82,6 +95,8 @@ class Scan:
         """The end of the data was seen."""
         self.closed = False
         """The file's last byte was seen."""
+        self.hole = False
+        """Where the records end the file goes on with a zero, which is no record, instead of being cut."""
         self.cut_chunk: tuple[int, int] | None = None
         """ns, first and last log time of the chunk that is cut."""
         self.last = 0
@@ -100,19 +115,32 @@ class Scan:
         """Bytes of chunks that are whole in length but not in content, among those that were unpacked."""
         return sum(block.length for block in self._blocks if block.damaged)
 
+    @property
+    def unread(self) -> dict[str, int]:
+        """Bytes of chunks that may be whole and are not read, by reason."""
+        found: dict[str, int] = {}
+        for block in self._blocks:
+            if block.unread:
+                found[block.unread] = found.get(block.unread, 0) + block.length
+        return found
+
+    @property
+    def attachments(self) -> dict[str, bytes]:
+        """By name; the last of equal names."""
+        return {record.name: record.data for record in self.kept if isinstance(record, Attachment)}
+
     def chunks(self) -> Iterator[list[Row]]:
         """The messages of each chunk, in the file's order."""
         return map(self.rows, range(len(self)))
 
     def rows(self, k: int) -> list[Row]:
-        """The messages of the ``k``-th chunk; none if it is damaged."""
+        """The messages of the ``k``-th chunk; none if it is damaged or not read."""
         block, rows = self._blocks[k], []
-        with self._open() as stream:
-            stream.seek(block.start)
-            payload = stream.read(block.length)
+        data = self._content(block)
+        if data is None:
+            return []
         try:
-            records = _inside(self._unpack(payload)) if block.opcode == Opcode.CHUNK else [(block.opcode, payload)]
-            for opcode, content in records:
+            for opcode, content in _inside(data) if block.opcode == Opcode.CHUNK else [(block.opcode, data)]:
                 if opcode == Opcode.MESSAGE:
                     rows.append((*_MESSAGE.unpack_from(content), content[_MESSAGE.size :]))
                 elif opcode in (Opcode.CHANNEL, Opcode.SCHEMA):
@@ -123,13 +151,14 @@ class Scan:
         return rows
 
     def table(self, k: int) -> np.ndarray:
-        """(messages, 3) uint64: channel, log time in ns and bytes of what the ``k``-th chunk holds.
-
-        From the file's index where that can be whole, without unpacking the chunk or checking its content.
+        """(messages, 3) uint64: channel, log time in ns and bytes of what the ``k``-th chunk holds; none if it is
+        damaged or not read. From the file's index where that can be whole, without going through the chunk's records.
         """
         block = self._blocks[k]
-        surely_whole = k < len(self) - 1 or self.complete
+        surely_whole = not block.unread and (k < len(self) - 1 or self.complete)
         if block.index and surely_whole and all(channel in self.channels for channel, _ in block.index):
+            if self._content(block) is None:
+                return np.zeros((0, 3), np.uint64)
             time, offset = np.frombuffer(b"".join(pairs for _, pairs in block.index), "<u8").reshape(-1, 2).T
             channel = np.repeat(
                 np.array([c for c, _ in block.index], dtype=np.uint64), [len(pairs) // 16 for _, pairs in block.index]
@@ -159,6 +188,7 @@ class Scan:
         self.closed = self.complete and self.size - self.good == len(MAGIC)
         stream.seek(self.good)
         head = stream.read(25)
+        self.hole = not self.complete and len(head) >= _HEAD.size and not head[0]
         if not self.complete and len(head) == 25 and head[0] == Opcode.CHUNK:
             self.cut_chunk = struct.unpack("<QQ", head[9:25])
 
@@ -167,7 +197,12 @@ class Scan:
             block = _Block(opcode, start, length)
             self._blocks.append(block)
             if opcode == Opcode.CHUNK:
-                _, last, block.size = _CHUNK.unpack(stream.read(_CHUNK.size))
+                _, last, block.size, _, letters = _CHUNK.unpack(stream.read(_CHUNK.size))
+                compression = stream.read(min(letters, 40)).decode(errors="replace")
+                if compression not in _COMPRESSIONS:
+                    block.unread = f"are compressed with {compression!r}, and none, 'zstd' and 'lz4' are read"
+                elif block.size > CHUNK_LIMIT:
+                    block.unread = OVERSIZE
             else:
                 _, _, last, _ = _MESSAGE.unpack(stream.read(_MESSAGE.size))
             self.last = max(self.last, last)
@@ -181,8 +216,23 @@ class Scan:
             self._take(opcode, stream.read(length))
         elif opcode in (Opcode.DATA_END, Opcode.FOOTER):
             self.complete = True
+        elif opcode not in _OPCODES:
+            self.strange[opcode] += 1
 
-    def _unpack(self, payload: bytes) -> bytes:
+    def _content(self, block: _Block) -> bytes | None:
+        """The records of a chunk, or a message; None if it is damaged, which is entered, or not read."""
+        if block.unread:
+            return None
+        with self._open() as stream:
+            stream.seek(block.start)
+            payload = stream.read(block.length)
+        try:
+            return self._unpack(block, payload) if block.opcode == Opcode.CHUNK else payload
+        except BROKEN:
+            block.damaged = True
+            return None
+
+    def _unpack(self, block: _Block, payload: bytes) -> bytes:
         """The records of a chunk.
 
         Raises:
@@ -190,19 +240,27 @@ class Scan:
             LunarError: the file has unpacked to an absurd size.
         """
         chunk = Chunk.read(ReadDataStream(BytesIO(payload)))
-        size = chunk.uncompressed_size
-        if chunk.compression not in ("", "zstd") or size > CHUNK_LIMIT:
-            raise ValueError("not a chunk of ours")
-        data = chunk.data
-        # the library allocates what the frame announces, whatever it was told: so both must agree
-        announced = zstandard.get_frame_parameters(data).content_size if chunk.compression else len(data)
+        data, size = chunk.data, chunk.uncompressed_size
+        # the libraries allocate what they are told or what the frame announces: so both must agree and be possible
+        if chunk.compression == "zstd":
+            announced = zstandard.get_frame_parameters(data).content_size
+        elif chunk.compression == "lz4":
+            announced = min(size, _LZ4_RATIO * len(data))
+        else:
+            announced = len(data)
         if announced not in (size, zstandard.CONTENTSIZE_UNKNOWN):
             raise ValueError("two sizes for one chunk")
-        self._unpacked += size
+        self._unpacked += 0 if block.counted else size
+        block.counted = True
         if self._unpacked > GROWTH * self.size + SLACK:
             raise LunarError(f"log {self.path} is refused: it would unpack to over {GROWTH} times its size")
-        if chunk.compression:
+        if chunk.compression == "zstd":
             data = zstandard.ZstdDecompressor().decompress(data, max_output_size=size)
+        elif chunk.compression == "lz4":
+            try:
+                data = lz4.frame.LZ4FrameDecompressor().decompress(data, max_length=size)
+            except RuntimeError as error:
+                raise ValueError(str(error)) from None
         if len(data) != size or (chunk.uncompressed_crc and zlib.crc32(data) != chunk.uncompressed_crc):
             raise ValueError("a chunk's checksum does not fit")
         return data
@@ -213,41 +271,13 @@ class Scan:
             self.channels[record.id] = record
         elif isinstance(record, Schema):
             self.schemas[record.id] = record
-        elif isinstance(record, Attachment):
-            self.attachments[record.name] = record.data
-        elif isinstance(record, Metadata) and record.name == EPOCH:
-            text = record.metadata.get("nanoseconds", "")
-            self.epoch = int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
-
-
-def scan_log(path: str | Path) -> list[Scan]:
-    """Scan the files of a log in their order: all ``.mcap`` files of a folder, or one file. What else lies there, such
-    as ``metadata.yaml``, is not looked at.
-
-    Raises:
-        LunarError: there is none, all are empty, one is no log, or they are of more than one run.
-    """
-    if path == "":
-        raise LunarError("no log is named; give the folder that 'lunar hil' wrote")
-    path = Path(path)
-    files = sorted(path.glob("*.mcap"), key=_order) if path.is_dir() else [path]
-    if not files:
-        raise LunarError(f"log folder {path} holds no .mcap files; 'lunar hil' makes one")
-    for file in files:
-        if not file.is_file():
-            raise LunarError(f"log {file} does not exist; 'lunar hil' makes one")
-    scans = [Scan(file) for file in files if file.stat().st_size]
-    if not scans:
-        raise LunarError(f"log {files[0]} is empty; the run ended before its first message")
-    if len({scan.epoch for scan in scans}) > 1:
-        raise LunarError(f"log folder {path} holds .mcap files of more than one run; name one of them")
-    return scans
-
-
-def _order(path: Path) -> tuple[str, int]:
-    """``run``, ``run_1``, ``run_2``, … ``run_10``."""
-    match = re.fullmatch(r"(.*?)_(\d{1,9})", path.stem)
-    return (match[1], int(match[2])) if match else (path.stem, 0)
+        elif isinstance(record, Header):
+            self.profile = record.profile
+        elif isinstance(record, Attachment | Metadata):
+            self.kept.append(record)
+            if isinstance(record, Metadata) and record.name == EPOCH:
+                text = record.metadata.get("nanoseconds", "")
+                self.epoch = int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
 
 
 def _heads(stream: BinaryIO, size: int, path: Path) -> Iterator[tuple[int, int, int]]:

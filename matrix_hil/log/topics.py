@@ -41,7 +41,7 @@ Converters = tuple[Callable[[Any], dict[str, Any]], Callable[[dict[str, np.ndarr
 _NAMES = list(JOINT_NAMES)
 _EMPTY, _ZEROS = np.zeros(0), np.zeros(9)
 _NOT_GIVEN = np.array([-1.0] + [0.0] * 8)  # a covariance that says: the sensor does not give this (sensor_msgs/Imu)
-_LONGEST_DEFINITION = 64 * 1024  # bytes
+LONGEST_DEFINITION = 64 * 1024  # bytes
 _MOST_LAYOUTS = 64  # kept; more come only from texts that never repeat
 
 
@@ -168,6 +168,15 @@ TOPICS: dict[str, Topic] = {
 }
 
 
+ROS_NAMES = {
+    "/sync/hop_command": "/hop_command",
+    "/joint_states": "/robot/joint_states",
+    "/imu": "/robot/imu",
+    "/robot_command": "/robot/command",
+}
+"""What the ROS nodes of rig and robot call a topic that a log has by another name."""
+
+
 @functools.cache
 def typestore() -> Typestore:
     """ROS 2 Jazzy's types and ``matrix_msgs``, read from its ``.msg`` files."""
@@ -186,7 +195,7 @@ def definition(ros_type: str) -> bytes:
 
 
 def is_known(topic: str, ros_type: str, text: bytes) -> str:
-    """Why messages of a file's topic cannot be decoded; empty if they can.
+    """Why messages of a file's topic are not decoded as one of ``TOPICS``; empty if they are.
 
     ``text`` is the file's definition of the type: it is compared, and nothing is made from it.
     """
@@ -200,7 +209,7 @@ def is_known(topic: str, ros_type: str, text: bytes) -> str:
 
 def _same_fields(ros_type: str, text: bytes) -> bool:
     """Whether a definition differs in comments and spaces only, as that of another recorder does."""
-    if len(text) > _LONGEST_DEFINITION:
+    if len(text) > LONGEST_DEFINITION:
         return False
     try:
         theirs = get_types_from_msg(text.decode(), ros_type)
@@ -213,7 +222,7 @@ def _same_fields(ros_type: str, text: bytes) -> bool:
 @functools.cache
 def fields_of(ros_type: str) -> tuple[Field, ...]:
     """The type's fields, flattened."""
-    return flatten(typestore(), ros_type)
+    return flatten(typestore().fielddefs, ros_type)
 
 
 class Codec:
@@ -289,11 +298,21 @@ def _joints_to_ros(m: JointSample) -> dict[str, Any]:
 
 
 def _joints_from_ros(c: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    if any(names != JOINT_NAMES for names in set(c["name"])):
-        raise ValueError("the joints are not those of this project in their order")
-    if not c["position"].shape[1:] == c["velocity"].shape[1:] == (12,):
-        raise ValueError("12 positions and velocities belong in it")
-    return {"position": c["position"], "velocity": c["velocity"]}
+    """By name, as the policy's node does: whatever the order, and whatever else moves beside the twelve."""
+    out = {field: np.zeros((len(c["name"]), len(JOINT_NAMES))) for field in ("position", "velocity")}
+    columns = {names: np.array([n == names for n in c["name"]]) for names in set(c["name"])}
+    for names, mine in columns.items():
+        if absent := [name for name in JOINT_NAMES if names.count(name) != 1]:
+            times = "more than once" if absent[0] in names else "not"
+            raise ValueError(f"joint {absent[0]} is {times} among its names")
+        order = [names.index(name) for name in JOINT_NAMES]
+        for field, values in out.items():
+            rows = c[field][mine]
+            lengths = {rows.shape[1]} if rows.ndim == 2 else {len(row) for row in rows}
+            if lengths != {len(names)}:
+                raise ValueError(f"a {field} for each of its {len(names)} names belongs in it")
+            values[mine] = (rows if rows.ndim == 2 else np.stack(rows))[:, order]
+    return out
 
 
 def _imu_to_ros(m: ImuSample) -> dict[str, Any]:

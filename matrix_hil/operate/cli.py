@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -32,6 +31,7 @@ from matrix_hil.run.loop import Loop
 from matrix_hil.run.metrics import RunMetrics
 from matrix_hil.run.run_log import log_folder
 from sim.config import parse
+from sim.errors import LunarError
 from sim.results import write_results
 from sim.terminal import Terminal
 
@@ -97,7 +97,8 @@ def run(cfg: HilConfig, console: Console | None = None) -> dict[str, Any]:
             log.timed(loop.last, duration, lateness)
             if rig.recorder.warning and recorded == math.inf:
                 recorded = now
-                console.print(f"[bold red]{escape(rig.recorder.warning)}[/], {now:.1f} s into the run, which goes on")
+                text = f"{rig.recorder.warning}, {now:.1f} s into the run, which goes on"
+                console.print(text, style="bold red", markup=False, highlight=False, soft_wrap=True)
             metrics.timed(duration, lateness)
             metrics.wired({name: device.wired for name, device in devices.items()})
             progress(loop, now)
@@ -120,7 +121,7 @@ def run(cfg: HilConfig, console: Console | None = None) -> dict[str, Any]:
         "clock_offset_ms": {name: 1e3 * device.stats.clock_offset for name, device in devices.items()},
         "wall_seconds": time.monotonic() - began,
         "log": str(folder),
-        "log_warning": rig.recorder.warning,
+        "log_warning": rig.recorder.missing,
         "log_seconds": min(recorded, loop.last.time),
     }
 
@@ -137,7 +138,7 @@ def main(argv: Sequence[str]) -> None:
     if cfg.json:
         write_results(cfg.json, "hil", cfg.seed, results)
     if results["log_warning"]:
-        sys.exit(1)
+        raise LunarError(f"the log of this run is not whole: {results['log_warning']}")
 
 
 def _drop_if_empty(folder: Path) -> None:

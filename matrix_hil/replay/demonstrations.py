@@ -19,6 +19,7 @@ import torch
 from matrix_hil.control.leg_weight import LegRelief
 from matrix_hil.log import Log, read_log
 from matrix_hil.log.cycle_input import machine_states
+from matrix_hil.log.notes import end_of, refuse_unknown
 from matrix_hil.messages import is_finite
 from matrix_hil.replay.logged import logged_config
 from policy.distill.teachers import Demonstrations
@@ -41,12 +42,14 @@ def from_log(path: str | Path) -> Demonstrations:
         LunarError: the log lacks the policy's card, its configuration or a channel, or no policy drove in it.
     """
     log = read_log(path)
+    refuse_unknown(log)
     card = _card(log)
     ages = tuple(sorted({*AGES, *card.observation.ages}))
     card = replace(card, observation=replace(card.observation, ages=ages))
     pairs = list(_steps(log, card))
     if not pairs:
         raise LunarError(f"log {log.path} shows no moment in which a policy drove the robot; there is nothing to learn")
+    end_of(log)
     observation, action = (torch.from_numpy(np.array(values, dtype=np.float32)) for values in zip(*pairs, strict=True))
     return Demonstrations(str(log.path), card, observation, action)
 

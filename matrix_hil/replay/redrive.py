@@ -9,8 +9,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mcap.records import Channel, Schema
+
 from matrix_hil.bringup.cli import pairs, up
-from matrix_hil.log.scan import scan_log
+from matrix_hil.log.folder import open_bag
+from matrix_hil.log.foreign import ros_type
+from matrix_hil.log.names import mapped, parse_map, within
+from matrix_hil.log.notes import end, sentences
+from matrix_hil.log.reader import lost, oddities
 from sim.errors import LunarError
 
 _TYPE_TEXT = 200  # characters; a longer name of a type is not one
@@ -28,22 +34,49 @@ class RawMessage:
     data: bytes
 
 
-def raw_messages(log: str | Path) -> Iterator[RawMessage]:
-    """Messages of a log in the order in which they were written, of all chunks that are whole.
+class RawLog:
+    """A log as its messages' bytes.
 
     Args:
         log: folder of a log, or an .mcap file.
+        topic_map: ``FROM:=TO,…``, by which names topics are published.
 
     Raises:
         LunarError: there is no such log, or it is not MCAP.
     """
-    for scan in scan_log(log):
-        for chunk in scan.chunks():
-            for number, _, time, _, data in chunk:
-                channel = scan.channels.get(number)
-                schema = scan.schemas.get(channel.schema_id) if channel else None
-                if channel and schema and channel.message_encoding == "cdr" and len(schema.name) < _TYPE_TEXT:
-                    yield RawMessage(channel.topic, schema.name, time, data)
+
+    def __init__(self, log: str | Path, topic_map: str = "") -> None:
+        self._bag = open_bag(log)
+        self._map = parse_map(topic_map)
+        self.left_out: dict[str, str] = {}
+        """By topic, why its messages are not given; known once they were read."""
+
+    @property
+    def notes(self) -> list[str]:
+        """What of the log is lost and left out, as sentences; complete once its messages were read."""
+        return sentences(lost(self._bag), self.left_out, oddities(self._bag))
+
+    def __iter__(self) -> Iterator[RawMessage]:
+        """Messages in the order in which they were written, of all chunks that are whole."""
+        for scan in self._bag.scans:
+            for chunk in scan.chunks():
+                for number, _, time, _, data in chunk:
+                    if channel := scan.channels.get(number):
+                        schema = scan.schemas.get(channel.schema_id)
+                        if why := _unfit(channel, schema, data):
+                            self.left_out.setdefault(channel.topic, why)
+                        else:
+                            assert schema is not None
+                            yield RawMessage(mapped(channel.topic, self._map), ros_type(schema), time, data)
+
+
+def _unfit(channel: Channel, schema: Schema | None, data: bytes) -> str:
+    """Why a message cannot be published."""
+    if channel.message_encoding != "cdr":
+        return f"its messages are {channel.message_encoding[:20]!r}, and ROS 2's 'cdr' is published"
+    if schema is None or len(schema.name) >= _TYPE_TEXT:
+        return "its type is missing"
+    return "" if data[:1] == b"\0" else "its messages are not CDR as ROS 2 writes it"
 
 
 @dataclass
@@ -92,7 +125,7 @@ class Schedule:
 
 
 def main(argv: Sequence[str]) -> None:
-    """``lunar replay drive LOG [--rate R] [--loop] [--start S] [--end S]``: starts the node and waits for its end."""
+    """``lunar replay drive LOG [--rate R] [--loop] [--start S] [--end S] [--map FROM:=TO]``: runs the node."""
     argv = list(argv)
     if {"-h", "--help"} & set(argv):
         print(main.__doc__)
@@ -105,10 +138,18 @@ def main(argv: Sequence[str]) -> None:
     arguments = pairs(argv)
     if "bag" not in arguments:
         raise LunarError("no log is named; give the folder that 'lunar hil' wrote: lunar replay drive LOG")
-    scan_log(arguments["bag"])
+    log = RawLog(arguments["bag"], arguments.get("map", ""))
+    topics = {message.topic for message in log}
+    if not topics:
+        raise LunarError(f"log {arguments['bag']} holds nothing that can be published; {'; '.join(log.notes)}")
+    for name in parse_map(arguments.get("map", "")).values():
+        if not any(within(topic, name) for topic in topics):
+            raise LunarError(f"map: no topic becomes {name} or lies in it; there are {', '.join(sorted(topics))}")
     try:
         Schedule(*(float(arguments.get(name, default)) for name, default in (("rate", 1), ("start", 0), ("end", 0))))
     except ValueError as error:
         raise LunarError(f"rate, start and end are numbers ({error})") from None
-    if up("replay", arguments):
+    failed = up("replay", arguments)
+    end(log.notes)
+    if failed:
         raise LunarError("the log was not published to its end")

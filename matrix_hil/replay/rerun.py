@@ -24,6 +24,7 @@ from matrix_hil.link.calibration import SOUND, from_document
 from matrix_hil.log import Log, read_log
 from matrix_hil.log.cycle_input import machine_states
 from matrix_hil.log.diff import compare
+from matrix_hil.log.notes import end, refuse_unknown, sentences
 from matrix_hil.messages import MachineCommands, TwinPatch
 from matrix_hil.replay.logged import logged_config
 from matrix_hil.replay.look.page import table_page
@@ -95,7 +96,7 @@ def rerun(log: Log, sync: Sync, supervisor: Supervisor) -> Rerun:
     Raises:
         LunarError: the log holds no inputs, or an order that this version does not know.
     """
-    if "/sync/input" not in log:
+    if "/sync/input" not in log and "/sync/input" not in log.skipped:
         raise LunarError(
             f"log {log.path} holds no /sync/input, without which no cycle can be run again; record a new one"
         )
@@ -168,14 +169,17 @@ def _patches(log: Log) -> Callable[[float], TwinPatch | None]:
 
 # ---- command line ----------------------------------------------------------------------------------------------------
 
-_USAGE = """usage: lunar replay rerun LOG [--out FILE] [--json FILE] [--policy DIR] [--config FILE] [--KEY VALUE …]
+_USAGE = """usage: lunar replay rerun LOG [--out FILE] [--json FILE] [--policy DIR] [--map FROM:=TO] [--config FILE]
+       [--KEY VALUE …]
 
 Feeds the inputs of a log through policy, sync and safety again and reports every difference to what was logged.
 Settings are the log's own unless named here: all of 'lunar hil', e.g. --safety.belt_speed 1.0.
---out writes an HTML page."""
+--out writes an HTML page; --map /rig2:=/ says by which names topics are read."""
 
 
-def run(log_path: str, argv: Sequence[str] = (), out: str = "", console: Console | None = None) -> dict[str, Any]:
+def run(
+    log_path: str, argv: Sequence[str] = (), out: str = "", console: Console | None = None, topic_map: str = ""
+) -> dict[str, Any]:
     """Run a log again; returns the results.
 
     Args:
@@ -183,14 +187,16 @@ def run(log_path: str, argv: Sequence[str] = (), out: str = "", console: Console
         argv: settings that differ from the log's, as for ``lunar hil``.
         out: HTML file to write; none when empty.
         console: shows the table.
+        topic_map: ``FROM:=TO,…``, by which names topics are read.
 
     Raises:
         LunarError: the log or the policy cannot be read, or they do not fit.
     """
     began = time.perf_counter()
-    log = read_log(log_path)
+    log = read_log(log_path, topic_map)
+    refuse_unknown(log)
     cfg = logged_config(log, RECOMPUTED, argv, "lunar replay rerun")
-    notes = [log.lost.text] if log.lost else []
+    notes = sentences(log.lost, log.skipped, log.notes)
     kept = log.attachments.get("calibration.json")
     calibration = from_document(kept.decode(), f"calibration.json of {log.path.name}") if kept else SOUND
     policy = OnnxPolicy(cfg.policy)
@@ -249,8 +255,7 @@ def _show(console: Console, log: Log, found: list[Difference], results: dict[str
     for d in found:
         table.add_row(*_cells(d), style="bold" if d.differing else "dim")
     console.print(table)
-    for note in results["notes"]:
-        console.print(note)
+    end(results["notes"])
 
 
 def _curves(log: Log, again: Rerun, found: list[Difference]) -> list[Plot]:
@@ -278,7 +283,7 @@ def main(argv: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(
         prog="lunar replay rerun", usage=argparse.SUPPRESS, add_help=False, allow_abbrev=False
     )
-    for name in ("--log", "--out", "--json"):
+    for name in ("--log", "--out", "--json", "--map"):
         parser.add_argument(name, default="")
     argv = list(argv)
     if {"-h", "--help"} & set(argv):
@@ -287,7 +292,7 @@ def main(argv: Sequence[str]) -> None:
     try:
         own, settings = parser.parse_known_args(argv)
     except SystemExit:
-        raise LunarError("--log, --out and --json each need a path behind them") from None
-    results = run(own.log, settings, own.out)
+        raise LunarError("--log, --out, --json and --map each need a value behind them") from None
+    results = run(own.log, settings, own.out, topic_map=own.map)
     if own.json:
         write_results(own.json, "replay rerun", 0, results)

@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from matrix_hil.log import Log, read_log
+from matrix_hil.log.notes import end_of, refuse_unknown
 from matrix_hil.replay.identify import UNKNOWNS, Fit, fit
 from matrix_hil.replay.logged import logged_config
 from matrix_hil.replay.look.page import table_page
@@ -54,6 +55,8 @@ class ResimConfig:
 
     log: str = ""
     """Folder that ``lunar hil`` wrote, or the .mcap file in it; may also be given as the first argument."""
+    map: str = ""
+    """``FROM:=TO,…``: names by which topics are read, e.g. /rig2:=/ or /go2/imu:=/robot/imu."""
     out: str = ""
     """HTML file with plots; none when empty."""
     json: str = ""
@@ -136,7 +139,8 @@ def run(cfg: ResimConfig, console: Console | None = None) -> dict[str, Any]:
         raise LunarError("window must lie between 0.02 and 10 s, fit_window between 0.02 and 2 s")
     if cfg.ranges and not cfg.fit:
         raise LunarError("ranges come from a fit; add --fit")
-    log = read_log(cfg.log)
+    log = read_log(cfg.log, cfg.map)
+    refuse_unknown(log)
     path, setup = trajectory(log), setup_of(log)
     starts = _spread(windows(path, cfg.window), 8 if cfg.quick else len(path))
     began = time.perf_counter()
@@ -177,6 +181,7 @@ def run(cfg: ResimConfig, console: Console | None = None) -> dict[str, Any]:
             write_results(cfg.json, "replay resim", 0, results)
     except OSError as error:
         raise LunarError(f"{error.filename or cfg.out} cannot be written: {error.strerror or error}") from None
+    end_of(log)
     return results
 
 

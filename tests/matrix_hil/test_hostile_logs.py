@@ -162,7 +162,7 @@ def test_names_in_a_log_stay_in_the_folder(tmp_path: Path) -> None:
     before = sorted(p for p in tmp_path.rglob("*"))
     assert read_log(folder).path == folder / "log.mcap"
     written = export(folder, folder / "out", "csv")
-    assert len(written) == len(set(written)) == 1 + len({*names})
+    assert len(written) == len(set(written)) == 4 + len({*names})
     assert all(file.parent == folder / "out" and file.is_file() for file in written)
     new = recover(folder, folder / "new")
     assert set(tmp_path.rglob("*")) - {*before, folder / "out", folder / "new", *written} == {

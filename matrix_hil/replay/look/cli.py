@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from matrix_hil.log import read_log
+from matrix_hil.log.notes import end_of, refuse_unknown
 from matrix_hil.replay.look.measure import measure
 from matrix_hil.replay.look.page import run_page
 from matrix_hil.replay.look.plots import plots
@@ -16,7 +17,6 @@ from sim.config import parse
 from sim.errors import LunarError
 from sim.results import write_results
 from sim.robots.load import robot_model
-from sim.terminal import plain
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,8 @@ class ReplayConfig:
     """File for the results as data; none when empty."""
     quick: bool = False
     """Draw the replay with 8 frames per second."""
+    map: str = ""
+    """``FROM:=TO,…``: names by which topics are read, e.g. /rig2:=/ or /go2/imu:=/robot/imu."""
     robot: str = "go2"
     """Name of an MJCF in sim/robots/, or the path of the one that was on the rig."""
     frame_rate: float = 25.0
@@ -42,11 +44,12 @@ def run(cfg: ReplayConfig) -> dict[str, Any]:
     """Write the report and, if asked for, the JSON file; return the results.
 
     Raises:
-        LunarError: no log is named, it cannot be read, or the report cannot be written.
+        LunarError: no log is named, it cannot be read, it holds nothing of a rig, or the report cannot be written.
     """
     if not 0.1 <= cfg.frame_rate <= 100.0:
         raise LunarError(f"frame_rate is {cfg.frame_rate}, it must lie between 0.1 and 100 Hz")
-    log = read_log(cfg.log)
+    log = read_log(cfg.log, cfg.map)
+    refuse_unknown(log)
     model = robot_model(cfg.robot)
     report = measure(log, float(model.body_mass.sum()))
     results = report.results()
@@ -60,12 +63,11 @@ def run(cfg: ReplayConfig) -> dict[str, Any]:
             write_results(cfg.json, "replay", 0, results)
     except OSError as error:
         raise LunarError(f"{error.filename or out} cannot be written: {error.strerror or error}") from None
-    if log.lost:
-        print(plain(log.lost.text))
     print(out)
+    end_of(log)
     return results
 
 
 def main(argv: Sequence[str]) -> None:
-    """``lunar replay [look] LOG [--out FILE] [--json FILE]``."""
+    """``lunar replay [look] LOG [--out FILE] [--json FILE] [--map FROM:=TO]``."""
     run(parse(ReplayConfig, argv, "lunar replay"))

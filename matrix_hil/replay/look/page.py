@@ -86,6 +86,7 @@ def _made(run: Run) -> str:
 def _notes(run: Run, replay: str | None) -> list[str]:
     notes = [run.log.lost.text] if run.log.lost else []
     notes += [f"{topic} is left out: {reason}" for topic, reason in run.log.skipped.items()]
+    notes += run.log.notes
     notes += [f"At {at:.2f} s the supervisor tripped: {reason}" for at, reason in trips(run)]
     if replay is None:
         notes.append("There is no 3-D replay: the log holds no joint states or no pose of the base")

@@ -133,3 +133,5 @@ def test_topics_of_others_are_skipped_and_named(tmp_path: Path) -> None:
     assert not log.series and log.messages == 2
     assert "does not know" in log.skipped["/chatter"]
     assert "geometry_msgs/msg/PoseStamped" in log.skipped["/tracker/pose"]
+    with pytest.raises(LunarError, match="holds /tracker/pose, but its messages are not geometry_msgs/msg/PoseStamped"):
+        log["/tracker/pose"]

@@ -409,3 +409,20 @@ def test_command_line_writes_results(standing_policy: Path, tmp_path: Path) -> N
 def test_the_shipped_config_is_complete() -> None:
     with pytest.raises(LunarError, match=r"treadmil\.max_speed"):
         hil.main(["--treadmil.max_speed", "1.0"])
+
+
+def test_a_log_that_is_not_whole_fails_the_command(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    late = {"p50": 0.0, "p99": 0.0, "p999": 0.0}
+    results = {
+        "run_seconds": 1.0, "clock": "simulated", "lateness_us": late, "lateness_kind": "x", "hops": 3, "pronks": 3,
+        "trips": 0, "reason": "", "stale_commands": 0, "log": "somewhere", "log_warning": "recording stopped",
+    }  # fmt: skip
+    monkeypatch.setattr(hil, "run", lambda cfg, console: results)
+    with pytest.raises(LunarError, match="not whole: recording stopped"):
+        hil.main(["--json", str(tmp_path / "results.json")])
+    assert "pronks" in capsys.readouterr().out
+    assert json.loads((tmp_path / "results.json").read_text())["results"]["log_warning"] == "recording stopped"
+    results["log_warning"] = ""
+    hil.main([])

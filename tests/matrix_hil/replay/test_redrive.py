@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from mcap.writer import Writer
 
 from matrix_hil.log import Recorder
 from matrix_hil.log.topics import Codec
 from matrix_hil.messages import TreadmillState
 from matrix_hil.replay import redrive
-from matrix_hil.replay.redrive import Schedule, raw_messages
+from matrix_hil.replay.redrive import RawLog, Schedule
 from sim.errors import LunarError
 
 EPOCH = 1_790_000_000.0
@@ -27,7 +28,7 @@ def log(tmp_path: Path) -> Path:
 
 
 def test_messages_come_as_they_were_written(log: Path) -> None:
-    messages = list(raw_messages(log))
+    messages = list(RawLog(log))
     codec = Codec("/treadmill/state", round(EPOCH * 1e9))
     assert [m.topic for m in messages] == ["/treadmill/state"] * 100
     assert {m.type for m in messages} == {"matrix_msgs/msg/TreadmillState"}
@@ -41,7 +42,7 @@ def test_a_cut_log_is_read_up_to_its_last_whole_chunk(log: Path) -> None:
     counts = []
     for share in (0.9, 0.5, 0.3, 0.2, 0.1):
         file.write_bytes(whole[: int(len(whole) * share)])
-        cut = list(raw_messages(file))
+        cut = list(RawLog(file))
         assert [m.time for m in cut] == sorted(m.time for m in cut)
         counts.append(len(cut))
     assert counts == sorted(counts, reverse=True) and counts[-1] < counts[0] == 100
@@ -49,7 +50,29 @@ def test_a_cut_log_is_read_up_to_its_last_whole_chunk(log: Path) -> None:
 
 def test_an_absent_log_is_named(tmp_path: Path) -> None:
     with pytest.raises(LunarError, match="absent does not exist"):
-        list(raw_messages(tmp_path / "absent"))
+        list(RawLog(tmp_path / "absent"))
+
+
+def test_topics_are_published_by_the_names_that_a_map_gives(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert {m.topic for m in RawLog(log, "/treadmill:=/rig2/belt")} == {"/rig2/belt/state"}
+    seen: dict[str, str] = {}
+    monkeypatch.setattr(redrive, "up", lambda table, arguments: seen.update(arguments))
+    redrive.main([str(log), "--map", "/treadmill:=/belt"])
+    assert seen["map"] == "/treadmill:=/belt"
+    with pytest.raises(LunarError, match="no topic becomes /b or lies in it; there are /treadmill/state"):
+        redrive.main([str(log), "--map", "/tredmill:=/b"])
+
+
+def test_what_cannot_be_published_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "a.mcap"
+    with open(path, "wb") as stream:
+        writer = Writer(stream)
+        writer.start()
+        channel = writer.register_channel("/status", "json", writer.register_schema("Status", "jsonschema", b"{}"))
+        writer.add_message(channel, 1, b"{}", 1)
+        writer.finish()
+    with pytest.raises(LunarError, match=r"nothing that can be published; left out: /status .*'json'"):
+        redrive.main([str(path)])
 
 
 @given(st.floats(0.01, 100.0), st.floats(0.0, 5.0), st.floats(0.0, 100.0))

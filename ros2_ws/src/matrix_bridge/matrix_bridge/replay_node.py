@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import Any
 
 from lunar_policy.node import RELIABLE
@@ -16,7 +16,7 @@ from rosgraph_msgs.msg import Clock
 from matrix_bridge.graph import GRAPH
 from matrix_bridge.node import OK, WARN, BridgeNode, Health, Parameter, message_type, run
 from matrix_bridge.qos import STATE
-from matrix_hil.replay.redrive import RawMessage, Schedule, raw_messages
+from matrix_hil.replay.redrive import RawLog, RawMessage, Schedule
 from sim.errors import LunarError
 
 _LISTENERS = 3.0  # s at most until the first listener is found, and at the end until the last one has it all
@@ -38,6 +38,7 @@ class ReplayNode(BridgeNode):
         Parameter("loop", False, "Start again at the end; /clock jumps back then.", any_type=True),
         Parameter("start", 0.0, "s after the log's first message to begin at.", any_type=True),
         Parameter("end", 0.0, "s after the log's first message to end at; 0 is its end.", any_type=True),
+        Parameter("map", "", "Names by which topics are published: FROM:=TO,…"),
     )
 
     def __init__(self) -> None:
@@ -58,13 +59,16 @@ class ReplayNode(BridgeNode):
         self._skipped = {}
         first: int | None = None
         inside = False
-        for message in raw_messages(self.value("bag")):
+        self._log = RawLog(self.value("bag"), self.value("map"))
+        for message in self._log:
             if first is None:
                 first = message.time
                 self._schedule.begin(first, 0.0)
             inside = inside or self._schedule.place(message.time) == "in"
             if message.topic not in self._topics and message.topic not in self._skipped:
                 self._add(message)
+        for line in self._log.notes:
+            self.get_logger().warning(line)
         if first is None or not inside:
             raise LunarError(f"log {self.value('bag')} holds no message in the range from start to end")
         self._clock_topic = self.keep(self.destroy_publisher, self.create_publisher(Clock, "/clock", RELIABLE))
@@ -105,7 +109,7 @@ class ReplayNode(BridgeNode):
             if self._end.wait(0.05):
                 return
         while not self._end.is_set():
-            self._round(raw_messages(self.value("bag")))
+            self._round(self._log)
             self._rounds += 1
             if self.value("loop") not in (True, "true"):
                 break
@@ -113,7 +117,7 @@ class ReplayNode(BridgeNode):
             publisher.wait_for_all_acked(Duration(seconds=_LISTENERS))
         self.finished = True
 
-    def _round(self, messages: Iterator[RawMessage]) -> None:
+    def _round(self, messages: Iterable[RawMessage]) -> None:
         schedule = self._schedule
         assert schedule is not None
         tick = 1.0 / self.value("clock_rate")
