@@ -33,8 +33,8 @@ FINEST_MESH = 2048
 def export_mesh(field: HeightField, folder: Path) -> dict:
     """Write ``terrain.glb``, in tiles, and ``mesh.json`` into ``folder``; returns what the JSON holds.
 
-    glTF is in metres, right-handed with y up; Unreal's importer turns its (x, y, z) into (x, z, y) and makes 100 units of
-    a metre. So the file holds (x, z, -y) of the field, and Unreal (x, -y, z) in cm, as in ``matrix_hil.twin.axes``.
+    glTF is in metres, right-handed with y up; Unreal's importer turns its (x, y, z) into (x, z, y) and makes 100 units
+    of a metre. So the file holds (x, z, -y) of the field, and Unreal (x, -y, z) in cm, as in ``matrix_hil.twin.axes``.
     """
     import trimesh
 
