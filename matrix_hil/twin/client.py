@@ -326,7 +326,7 @@ class TwinClient:
             raise LunarError(
                 f"twin: the depth image of camera {self.cfg.camera} is unreadable ({error}); {SETTLE}"
             ) from None
-        if min(depth.shape) < 8 or np.isnan(depth).all():
+        if min(depth.shape) < 8:
             raise LunarError(f"twin: the depth image of camera {self.cfg.camera} is empty ({depth.shape}); {SETTLE}")
         return depth
 

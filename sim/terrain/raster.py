@@ -104,7 +104,8 @@ def _numpy_raster(cfg: DemConfig) -> Raster:
         raise LunarError(f"terrain.dem: '{cfg.path}' holds no plain numbers; save one float array by numpy.save")
     if values.ndim != 2 or cfg.band > 1:
         raise LunarError(f"terrain.dem: '{cfg.path}' has shape {values.shape}; one band of rows and columns is needed")
-    size, scale, undeclared = cfg.resolution, cfg.scale or 1.0, []
+    size, scale = cfg.resolution, cfg.scale or 1.0
+    undeclared: list[str] = []
     row, col = ((count - 1) / 2 + shift / size for count, shift in zip(values.shape, (cfg.y, cfg.x), strict=True))
 
     def place(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

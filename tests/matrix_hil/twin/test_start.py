@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from matrix_hil.twin import TwinClient, TwinConfig
-from matrix_hil.virtual.unreal import ServerConfig, TwinServer
+from matrix_hil.virtual.unreal import ServerConfig, TwinServer, commands
 from sim.errors import LunarError
 from sim.terrain.height_field import HeightField
 
@@ -33,6 +33,19 @@ def test_a_landscape_that_depth_does_not_show_is_refused_with_what_to_do(
         pytest.raises(
             LunarError, match=r"sky and no ground.* no Landscape.* static mesh .*lunar terrain export --unreal"
         ),
+        TwinClient(TwinConfig(port=server.port, timeout=5.0)),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 0.0, 65504.0, 1e10])
+def test_depth_of_nothing_is_refused_whatever_its_number(
+    server: TwinServer, monkeypatch: pytest.MonkeyPatch, value: float
+) -> None:
+    encode = commands._encode
+    monkeypatch.setattr(commands, "_encode", lambda image, form: encode(np.full_like(image, value), form))
+    with (
+        pytest.raises(LunarError, match="sky and no ground"),
         TwinClient(TwinConfig(port=server.port, timeout=5.0)),
     ):
         pass
