@@ -165,11 +165,12 @@ def _gdal_raster(cfg: DemConfig, file: Any) -> Raster:
 def _without_sentinels(stored: np.ndarray, heights: np.ndarray, size: float, undeclared: list[str]) -> np.ndarray:
     """``heights`` in m without the pixels of a sentinel's value that stand out of the ground around them by over 45
     degrees, or have none around; those are told of in ``undeclared``."""
-    for value in SENTINELS:
-        known = np.isfinite(heights)
-        spot = known & (stored == stored.dtype.type(value)) if _holds(stored, value) else np.zeros_like(known)
+    for value in (v for v in SENTINELS if _holds(stored, v)):
+        spot = (stored == stored.dtype.type(value)) & np.isfinite(heights)
+        if not spot.any():
+            continue
         steps = np.concatenate([np.abs(np.diff(heights, axis=k))[np.diff(spot, axis=k)] for k in (0, 1)])
-        if spot.any() and ((steps > size).any() or spot.sum() == known.sum()):
+        if (steps > size).any() or spot.sum() == np.isfinite(heights).sum():
             heights = np.where(spot, np.nan, heights)
             undeclared.append(f", {int(spot.sum())} of them of {value:g}, which the file does not declare as such")
     return heights
