@@ -159,12 +159,13 @@ def _resampled(raster: Raster, span: float) -> tuple[np.ndarray, tuple[float, fl
         count = math.ceil(span / 2 / size - NEAR) + margin
         edge = np.linspace(-count * size, count * size, LATTICE)
         rows, cols = raster.place(edge[None, :], edge[:, None])
-        if min(rows.min(), cols.min()) >= 0 and rows.max() <= shape[0] - 1 and cols.max() <= shape[1] - 1:
+        first, last = (np.array([reduce(rows), reduce(cols)]) for reduce in (np.min, np.max))
+        if (first >= -NEAR).all() and (last <= shape - 1 + NEAR).all():
             break
     else:
         raise raster.over_the_edge(span)
-    first_row, first_col = int(rows.min()), int(cols.min())
-    last_row, last_col = int(np.ceil(rows.max())) + 1, int(np.ceil(cols.max())) + 1
+    first_row, first_col = np.maximum(np.floor(first), 0).astype(int)
+    last_row, last_col = np.minimum(np.ceil(last) + 1, shape).astype(int)
     _check_count(max((last_row - first_row) * (last_col - first_col), (2 * count + 1) ** 2), raster, span)
     source = HeightField(
         raster.read(slice(first_row, last_row), slice(first_col, last_col)), 1.0, (float(first_col), float(first_row))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +97,18 @@ def test_the_ground_lies_where_it_is(tmp_path, crs, lat, lon, pixel):
     path = write(tmp_path / "a.tif", crs, lat, lon, np.array(pixel, float), count=count)
     np.testing.assert_allclose(read(path), expected(), atol=0.05)
     np.testing.assert_allclose(read(path, x=12.0, y=-9.0), expected(12.0, -9.0), atol=0.05)
+
+
+@pytest.mark.parametrize("pixel", [turned(2, 90), np.diag([2, -1.99])], ids=str)
+@pytest.mark.parametrize("count", [100, 101, 103, 105])
+def test_a_map_may_reach_to_the_edge_of_a_grid_that_is_resampled(tmp_path, pixel, count):
+    path = write(tmp_path / "a.tif", SOUTH, -89.9, 10, pixel, count=count)
+    size = np.hypot(*pixel).min()
+    if (count - 1) / 2 < math.ceil(100 / size):  # a grid that is resampled has whole pixels around the map's centre
+        with pytest.raises(LunarError, match="reaches over the edge"):
+            read(path)
+    else:
+        np.testing.assert_allclose(read(path), expected(), atol=0.05)
 
 
 def test_a_map_of_the_earth_is_read_too(tmp_path):
