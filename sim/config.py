@@ -190,6 +190,9 @@ def _explain(message: str, parser: jsonargparse.ArgumentParser, files: Sequence[
     known = [a.dest for a in parser._actions if a.dest not in ("help", "config", "print_config")]
     message = " ".join(message.split())
     key = ""
+    missing = re.search(r"Parser key \"([\w.]+)\": Unable to load config '([^']+)'", message)
+    if missing and not Path(missing[2]).exists():
+        return f"{missing[1]}: the file '{missing[2]}' does not exist ({_source(missing[1], files, argv)})"
     if match := re.search(r"Group '([\w.]+)' does not accept option '([\w.]+)'", message):
         key = f"{match[1]}.{match[2]}"
     elif match := re.search(r"(?:Option '|unrecognized arguments: --)([\w.]+)", message):

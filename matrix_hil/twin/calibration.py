@@ -47,6 +47,21 @@ class View:
     """(rows, cols) in the server's unit."""
 
 
+def check_ground(high: View, low: View) -> None:
+    """Refuse two straight-down views, ``high`` above ``low``, in which the camera sees nothing.
+
+    Raises:
+        LunarError: depth is the same in both, as that of the sky is.
+    """
+    if np.array_equal(high.depth, low.depth, equal_nan=True):
+        raise LunarError(
+            "twin calibration: the depth image is the same from two heights: it shows sky and no ground. UnrealCV's "
+            "depth camera draws static and skeletal meshes and no Landscape: put in the static mesh that "
+            "'lunar terrain export --unreal' writes (docs/unreal.md), or move twin.origin and twin.start_height so "
+            "that there is ground below"
+        )
+
+
 def unit_of(high: View, low: View) -> Literal["cm", "m"]:
     """Unit of depth from two straight-down views of the same place, ``high`` above ``low``.
 
@@ -60,8 +75,8 @@ def unit_of(high: View, low: View) -> Literal["cm", "m"]:
             return unit  # type: ignore[return-value]
     raise LunarError(
         f"twin calibration: raising the camera by {moved:g} m changed the depth by {change * moved:.4g}, which is "
-        "neither centimetres nor metres; check that twin.camera can be moved and looks at ground within 100 m below "
-        "twin.start_height"
+        "neither centimetres nor metres; set twin.settle_images to 1 if a first image is not of the scene yet, and "
+        "check that twin.camera can be moved and looks at ground within 100 m below twin.start_height"
     )
 
 

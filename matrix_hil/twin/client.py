@@ -13,7 +13,7 @@ import numpy as np
 
 from matrix_hil.messages import TwinPatch
 from matrix_hil.twin.axes import location_to_unreal, quaternion_to_matrix, rotation_to_ros
-from matrix_hil.twin.calibration import Calibration, View, judge, metres_along_axis, middle, unit_of
+from matrix_hil.twin.calibration import Calibration, View, check_ground, judge, metres_along_axis, middle, unit_of
 from matrix_hil.twin.camera import DOWN, Camera
 from matrix_hil.twin.config import TwinConfig, TwinStats
 from matrix_hil.twin.connection import Connection, client_class
@@ -26,6 +26,7 @@ T = TypeVar("T")
 KNOWN_GROUND_TOLERANCE = 0.02
 """m between ``known_ground`` and what is seen; half-precision depth is good to 2.5 mm at 3 m."""
 POSE_TOLERANCE = (0.005, 0.002)  # m, and 1 (about 0.1 degrees): how far a pose read back may be from the one set
+SETTLE = "set twin.settle_images to 1 if only the first images after a move are not of the scene yet"
 _REACH = 8  # half edges of a patch: the square in which ground is remembered
 _STRIDE = 0.8  # half edges of a patch from one look ahead to the next, so that they overlap
 _FARTHEST = 3  # looks ahead; what lies farther would push the ground underfoot out of memory
@@ -232,6 +233,7 @@ class TwinClient:
         cfg = self.cfg
         high = self._look(x, y, cfg.start_height, DOWN, until)
         low = self._look(x, y, cfg.start_height - 2.0, DOWN, until)
+        check_ground(high, low)
         again = self._look(x, y, cfg.start_height - 2.0, DOWN, until)
         if abs(middle(again.depth) - middle(low.depth)) > 0.01 * abs(middle(low.depth)):
             raise LunarError("twin calibration: images lag behind the camera's pose; set twin.settle_images to 1")
@@ -306,19 +308,26 @@ class TwinClient:
                 "choose with twin.camera one that nothing else moves or holds"
             )
         for _ in range(self.cfg.settle_images):
-            self._image(until)
+            self._ask(f"vget /camera/{self.cfg.camera}/depth npy", until)
         depth = self._image(until)
         return View(Camera(there.position, there.axes, session.fov, depth.shape[1], depth.shape[0]), depth)
 
     def _image(self, until: float) -> np.ndarray:
         answer = self._ask(f"vget /camera/{self.cfg.camera}/depth npy", until)
+        if isinstance(answer, str):
+            raise LunarError(
+                f"twin: camera {self.cfg.camera} answered '{answer[:60]}' in place of a depth image; check that "
+                f"the plugin knows depth as npy; {SETTLE}"
+            )
         try:
-            image = read_array(answer if isinstance(answer, bytes) else answer.encode())
+            image = read_array(answer)
             depth = np.asarray(image, float).reshape(image.shape[:2])
         except (ValueError, EOFError, OSError, IndexError) as error:
-            raise LunarError(f"twin: the depth image of camera {self.cfg.camera} is unreadable ({error})") from None
-        if min(depth.shape) < 8 or np.isnan(depth).all():
-            raise LunarError(f"twin: the depth image of camera {self.cfg.camera} is empty ({depth.shape})")
+            raise LunarError(
+                f"twin: the depth image of camera {self.cfg.camera} is unreadable ({error}); {SETTLE}"
+            ) from None
+        if min(depth.shape) < 8:
+            raise LunarError(f"twin: the depth image of camera {self.cfg.camera} is empty ({depth.shape}); {SETTLE}")
         return depth
 
     def _numbers(self, what: str, count: int, until: float) -> tuple[float, ...]:

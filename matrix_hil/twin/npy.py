@@ -17,13 +17,17 @@ def read_array(data: bytes) -> np.ndarray:
         ValueError: it is none, or its header promises another number of bytes than follow: nothing is allocated for it.
     """
     stream = io.BytesIO(data)
+    if not data.startswith(np.lib.format.MAGIC_PREFIX) or len(data) < np.lib.format.MAGIC_LEN:
+        raise ValueError(f"{len(data)} bytes are there that are no .npy file")
     read_header = _HEADERS.get(np.lib.format.read_magic(stream))
     if read_header is None:
         raise ValueError("unknown version of the format")
     try:
         shape, _, kind = read_header(stream)
-    except Exception as error:  # NumPy's parser lets several of Python's own escape
-        raise ValueError(f"the header cannot be read ({error})") from None
+    except Exception:  # NumPy's parser lets several of Python's own escape, with advice that is of no use here
+        raise ValueError("the header cannot be read") from None
+    if kind.kind not in "iuf":
+        raise ValueError(f"it holds {kind} and no plain numbers")
     promised, there = math.prod(shape) * kind.itemsize, len(data) - stream.tell()
     if min(shape, default=0) < 0 or promised != there:
         raise ValueError(f"{promised} bytes are promised, {there} are there")

@@ -12,7 +12,7 @@ import numpy as np
 from sim.config import parse
 from sim.errors import LunarError
 from sim.terrain.generators import TerrainConfig, build_terrain, load_terrain, preset_names
-from sim.terrain.unreal import export_unreal
+from sim.terrain.unreal import export_mesh, export_unreal
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,8 @@ class ExportConfig(MapConfig):
     out: str = "terrain"
     """Folder to write to."""
     unreal: bool = False
-    """Also a landscape for Unreal Engine: landscape.png (16 bit) and landscape.json (scale and place)."""
+    """Also for Unreal Engine: terrain.glb, a static mesh, which UnrealCV's depth camera sees, with mesh.json; and
+    landscape.png (16 bit) with landscape.json, a landscape, which it does not see."""
 
 
 def main(argv: Sequence[str]) -> None:
@@ -100,10 +101,19 @@ def _export(cfg: ExportConfig) -> None:
     (folder / "terrain.json").write_text(json.dumps(description) + "\n", encoding="utf-8")
     print(f"wrote {folder / 'heights.npy'} and terrain.json")
     if cfg.unreal:
+        mesh = export_mesh(terrain.field, folder)
+        top = ", ".join(f"{v:.0f}" for v in mesh["highest_cm"])
+        print(
+            f"wrote {folder / mesh['mesh']}, {mesh['tiles']} static meshes for UnrealCV's depth camera: put them at "
+            f"(0, 0, 0) with scale 1; the highest point is then at ({top}) cm"
+        )
         landscape = export_unreal(terrain.field, folder)
         x, y, z = landscape["scale"]
         place = ", ".join(f"{v:g}" for v in landscape["location_cm"])
-        print(f"wrote {folder / landscape['image']}: import it with scale ({x:.6g}, {y:.6g}, {z:.6g}) at ({place}) cm")
+        print(
+            f"wrote {folder / landscape['image']}, for the eye only: import it with scale ({x:.6g}, {y:.6g}, {z:.6g}) "
+            f"at ({place}) cm"
+        )
 
 
 def _terrain(cfg: MapConfig) -> TerrainConfig:

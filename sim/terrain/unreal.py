@@ -1,4 +1,5 @@
-"""A height field as an Unreal Engine landscape, and back: a 16-bit PNG with its scale in a JSON file next to it.
+"""A height field for Unreal Engine: as a static mesh, which UnrealCV's depth camera sees, and as a landscape, which it
+does not; and back from the landscape: a 16-bit PNG with its scale in a JSON file next to it.
 
 Unreal stores a height as v in 0 to 65535, which stands (v - 32768) / 128 centimetres times the actor's Z scale above
 the actor. Its axes are left-handed: x forward as here, y to the right; a landscape's first row is its lowest y.
@@ -22,6 +23,49 @@ ZERO = 32768
 PER_CM = 128.0
 """Steps per centimetre at a Z scale of 1."""
 IMAGE, DESCRIPTION = "landscape.png", "landscape.json"
+MESH, MESH_DESCRIPTION = "terrain.glb", "mesh.json"
+TILE = 240
+"""Squares along an edge of a mesh's tiles: below 65536 vertices, and small enough for culling."""
+FINEST_MESH = 2048
+"""Squares along an edge of a whole mesh; a finer map is thinned out to that."""
+
+
+def export_mesh(field: HeightField, folder: Path) -> dict:
+    """Write ``terrain.glb``, in tiles, and ``mesh.json`` into ``folder``; returns what the JSON holds.
+
+    glTF is in metres, right-handed with y up; Unreal's importer turns its (x, y, z) into (x, z, y) and makes 100 units
+    of a metre. So the file holds (x, z, -y) of the field, and Unreal (x, -y, z) in cm, as in ``matrix_hil.twin.axes``.
+    """
+    import trimesh
+
+    x0, x1, y0, y1 = field.extent
+    stride = math.ceil((max(field.heights.shape) - 1) / FINEST_MESH)
+    spacing = stride * field.resolution
+    x, y = (np.append(np.arange(low, high - spacing / 2, spacing), high) for low, high in ((x0, x1), (y0, y1)))
+    heights = field.height(x[None, :], y[:, None])
+    points = np.stack(np.broadcast_arrays(x[None, :], heights, -y[:, None]), axis=-1)
+    scene = trimesh.Scene()
+    for row in range(0, len(y) - 1, TILE):
+        for col in range(0, len(x) - 1, TILE):
+            part = points[row : row + TILE + 1, col : col + TILE + 1]
+            index = np.arange(part.shape[0] * part.shape[1]).reshape(part.shape[:2])
+            a, b, c, d = (k.ravel() for k in (index[:-1, :-1], index[:-1, 1:], index[1:, :-1], index[1:, 1:]))
+            faces = np.concatenate([np.stack([a, b, d], axis=1), np.stack([a, d, c], axis=1)])
+            name = f"terrain_{row // TILE}_{col // TILE}"
+            scene.add_geometry(trimesh.Trimesh(part.reshape(-1, 3), faces, process=False), name, name)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MESH).write_bytes(scene.export(file_type="glb", include_normals=True))
+    top = np.unravel_index(np.argmax(heights), heights.shape)
+    description = {
+        "mesh": MESH,
+        "tiles": len(scene.geometry),
+        "spacing_m": spacing,
+        "min_cm": [100.0 * x0, -100.0 * y1, 100.0 * float(heights.min())],
+        "max_cm": [100.0 * x1, -100.0 * y0, 100.0 * float(heights.max())],
+        "highest_cm": [100.0 * float(x[top[1]]), -100.0 * float(y[top[0]]), 100.0 * float(heights[top])],
+    }
+    (folder / MESH_DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
+    return description
 
 
 def export_unreal(field: HeightField, folder: Path) -> dict:

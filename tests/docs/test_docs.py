@@ -29,7 +29,7 @@ from sim.config import ROOT, parse
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 TOPS = ("sim", "policy", "matrix_hil", "ros2_ws", "configs", "docs", "tests", "benchmarks", "examples")
 PACKAGES = ("sim", "policy", "matrix_hil", "benchmarks")
-FILES = r"\.(py|md|yaml|json|onnx|safetensors|h|pt|csv|png|html|mcap|msg|xml|cfg|toml|urdf|bin)$"
+FILES = r"\.(py|md|yaml|json|onnx|safetensors|h|pt|csv|png|html|mcap|msg|xml|cfg|toml|urdf|bin|glb)$"
 READERS = ("runs/", "my-rig", "lab.yaml", "site.yaml", "LOG", "FOLDER")
 """Beginnings of what a reader of the docs has and a checkout has not."""
 

@@ -32,6 +32,12 @@ class Rig:
     """Seed."""
 
 
+@pytest.mark.parametrize("name", ["none.yaml", "folder/none.yaml"])
+def test_a_file_for_a_part_that_does_not_exist_is_named(name):
+    with pytest.raises(LunarError, match=rf"^belt: the file '(\./)?{name}' does not exist"):
+        parse(Rig, ["--belt", name], "lunar rig")
+
+
 def test_files_then_overrides(tmp_path):
     (tmp_path / "belt.yaml").write_text("max_speed: 1.25\n")
     (tmp_path / "rig.yaml").write_text("belt: belt.yaml\nseed: 3\n")

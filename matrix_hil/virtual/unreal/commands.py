@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import io
 import re
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from PIL import Image
 
 from matrix_hil.twin.camera import Camera
-from matrix_hil.virtual.unreal.render import Hits, Scene, encode_normals, mask, shade
+from matrix_hil.virtual.unreal.render import FAR, GROUND_COLOR, Hits, Scene, encode_normals, mask, shade
 from sim.terrain.height_field import HeightField
 
 VERSION = "1.1.0"
-VIEWS: dict[str, Callable[[Hits], np.ndarray]] = {"lit": shade, "normal": encode_normals, "object_mask": mask}
+VIEWS = ("lit", "depth", "normal", "object_mask")
+MOST_CAMERAS = 64
+FORMATS = ("npy", "png", "bmp")
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,8 @@ class ServerConfig:
     """Round depth to half precision, as the plugin's float16 render target does: 2.5 mm at 3 m."""
     image_lag: bool = False
     """Show the pose before the latest change, as an engine that answers from the previous frame does."""
+    landscape: bool = False
+    """The ground is a Landscape, which UnrealCV's depth camera does not draw: depth shows the sky alone."""
     origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
     """cm, Unreal location of the height field's origin."""
 
@@ -49,6 +55,13 @@ class Placed:
 
     location: tuple[float, ...] = (0.0, 0.0, 0.0)
     rotation: tuple[float, ...] = (0.0, 0.0, 0.0)
+
+
+@dataclass
+class SceneObject(Placed):
+    """An object of the scene and its colour in ``object_mask``, red, green, blue of 255."""
+
+    color: tuple[int, ...] = (0, 0, 0)
 
 
 @dataclass
@@ -71,15 +84,28 @@ class SceneCommands:
         ground = float(terrain.height(np.array(0.0), np.array(0.0)))
         start = (cfg.origin[0], cfg.origin[1], cfg.origin[2] + 100.0 * (ground + 3.0))
         self._cameras = [CameraState(start, (0.0,) * 3, cfg.fov, (cfg.width, cfg.height)) for _ in range(2)]
-        self._objects = {"ground": Placed(cfg.origin), "robot": Placed(cfg.origin)}
+        self._objects = {
+            "ground": SceneObject(cfg.origin, color=GROUND_COLOR), "robot": SceneObject(cfg.origin, color=(192, 64, 64))
+        }  # fmt: skip
         self._paused = False
+        self._view = "lit"
+        self._eyes: float | None = None  # cm from camera 0 to camera 1, which then moves with it
+        self._files: tempfile.TemporaryDirectory[str] | None = None
+        self._written = 0
         number, name = r"/camera/(\d+)", r"/object/(\S+)"
         vector = r" (\S+) (\S+) (\S+)"
         routes: tuple[tuple[str, str, Callable[..., bytes]], ...] = (
             ("vget /unrealcv/commands", "vget /unrealcv/commands", self._commands),
+            ("vget /unrealcv/help", "vget /unrealcv/help", self._commands),
+            ("vget /unrealcv/echo [str]", r"vget /unrealcv/echo (.+)", str.encode),
             ("vget /unrealcv/status", "vget /unrealcv/status", self._status),
             ("vget /unrealcv/version", "vget /unrealcv/version", lambda: VERSION.encode()),
-            ("vget /cameras", "vget /cameras", lambda: b"PlayerCamera FusionCamera_1"),
+            ("vget /cameras", "vget /cameras", self._camera_names),
+            ("vset /cameras/spawn", "vset /cameras/spawn", self._spawn),
+            ("vget /viewmode", "vget /viewmode", lambda: self._view.encode()),
+            ("vset /viewmode [str]", rf"vset /viewmode ({'|'.join(VIEWS)})", self._set_view),
+            ("vget /actor/location", "vget /actor/location", lambda: self._camera_location("0")),
+            ("vget /actor/rotation", "vget /actor/rotation", lambda: self._camera_rotation("0")),
             ("vget /objects", "vget /objects", lambda: " ".join(self._objects).encode()),
             ("vget /camera/[uint]/location", f"vget {number}/location", self._camera_location),
             ("vget /camera/[uint]/rotation", f"vget {number}/rotation", self._camera_rotation),
@@ -93,11 +119,15 @@ class SceneCommands:
             ("vget /object/[str]/rotation", f"vget {name}/rotation", self._object_rotation),
             ("vset /object/[str]/location [float] [float] [float]", f"vset {name}/location{vector}", self._push),
             ("vset /object/[str]/rotation [float] [float] [float]", f"vset {name}/rotation{vector}", self._spin),
+            ("vget /object/[str]/color", f"vget {name}/color", self._color),
+            ("vset /object/[str]/color [uint] [uint] [uint]", rf"vset {name}/color (\d+) (\d+) (\d+)", self._paint),
+            ("vset /action/eyes_distance [float]", r"vset /action/eyes_distance (\S+)", self._set_eyes),
             ("vset /action/game/pause", "vset /action/game/pause", lambda: self._pause(True)),
             ("vset /action/game/resume", "vset /action/game/resume", lambda: self._pause(False)),
             *(
-                (f"vget /camera/[uint]/{view} [str]", rf"vget {number}/({view}) (npy|png|bmp)", self._image)
-                for view in ("lit", "depth", "normal", "object_mask")
+                (f"vget /camera/[uint]/{view}{word}", rf"vget {number}/({view}){pattern}", self._image)
+                for view in VIEWS
+                for word, pattern in (("", ""), (" [str]", r" (\S+)"))
             ),
         )
         self._routes = [(template, re.compile(pattern), handler) for template, pattern, handler in routes]
@@ -113,13 +143,48 @@ class SceneCommands:
                     return f"error no such camera or object: {command}".encode()
                 except ValueError:
                     return f"error bad argument: {command}".encode()
-        return f"error unknown command: {command}".encode()
+        return f"error Can not find a handler for URI '{command}'".encode()
+
+    def close(self) -> None:
+        """Remove the files of images that clients asked for by a file's name."""
+        if self._files is not None:
+            self._files.cleanup()
 
     def _commands(self) -> bytes:
         return "\n".join(template for template, _, _ in self._routes).encode()
 
     def _status(self) -> bytes:
-        return f"Is Listening\nClient Connected\n{'Paused' if self._paused else 'Running'}\n".encode()
+        cfg = self.cfg
+        return (
+            f"Is Listening\nClient Connected\n{'Paused' if self._paused else 'Running'}\nConfiguration\n"
+            f"Config file: none\nPort: {cfg.port}\nWidth: {cfg.width}\nHeight: {cfg.height}\nFOV: {cfg.fov:g}\n"
+        ).encode()
+
+    def _camera_names(self) -> bytes:
+        return " ".join(["PlayerCamera", *(f"FusionCamera_{k}" for k in range(1, len(self._cameras)))]).encode()
+
+    def _spawn(self) -> bytes:
+        if len(self._cameras) >= MOST_CAMERAS:
+            raise ValueError(MOST_CAMERAS)
+        self._cameras.append(CameraState((0.0,) * 3, (0.0,) * 3, self.cfg.fov, (self.cfg.width, self.cfg.height)))
+        return self._camera_names().split()[-1]
+
+    def _set_view(self, view: str) -> bytes:
+        self._view = view
+        return b"ok"
+
+    def _set_eyes(self, distance: str) -> bytes:
+        (self._eyes,) = _numbers((distance,))
+        return self._pair()
+
+    def _pair(self) -> bytes:
+        """Put camera 1 to the right of camera 0, once a client has asked for a pair of eyes."""
+        if self._eyes is not None:
+            left, right = self._cameras[:2]
+            towards = Camera.from_unreal(left.location, left.rotation, left.fov, (1, 1)).axes[:, 1]  # left, ROS axes
+            offset = -self._eyes * towards * np.array([1.0, -1.0, 1.0])
+            right.location, right.rotation = tuple(np.add(left.location, offset)), left.rotation
+        return b"ok"
 
     def _pause(self, paused: bool) -> bytes:
         self._paused = paused
@@ -139,11 +204,11 @@ class SceneCommands:
 
     def _move(self, number: str, *numbers: str) -> bytes:
         self._cameras[int(number)].location = _numbers(numbers)
-        return b"ok"
+        return self._pair()
 
     def _turn(self, number: str, *numbers: str) -> bytes:
         self._cameras[int(number)].rotation = _numbers(numbers)
-        return b"ok"
+        return self._pair()
 
     def _set_fov(self, number: str, fov: str) -> bytes:
         (value,) = _numbers((fov,))
@@ -173,15 +238,41 @@ class SceneCommands:
         self._objects[name].rotation = _numbers(numbers)
         return b"ok"
 
-    def _image(self, number: str, view: str, form: str) -> bytes:
-        state = self._cameras[int(number)]
+    def _color(self, name: str) -> bytes:
+        return "(R={},G={},B={},A=255)".format(*self._objects[name].color).encode()
+
+    def _paint(self, name: str, *color: str) -> bytes:
+        values = tuple(map(int, color))
+        if max(values) > 255:
+            raise ValueError(color)
+        self._objects[name].color = values
+        return b"ok"
+
+    def _image(self, number: str, view: str, target: str = "") -> bytes:
+        """An image as bytes where ``target`` is a format; else it is written as a file, and its path the answer."""
+        if target in FORMATS:
+            return self._render(int(number), view, target)
+        name = target or f"{self._written:08d}.png"
+        form = name.rpartition(".")[2]
+        if name != Path(name).name or form not in FORMATS:
+            raise ValueError(target)
+        self._files = self._files or tempfile.TemporaryDirectory(prefix="lunar-unreal-", ignore_cleanup_errors=True)
+        path = Path(self._files.name) / name
+        path.write_bytes(self._render(int(number), view, form))
+        self._written += 1
+        return str(path).encode()
+
+    def _render(self, number: int, view: str, form: str) -> bytes:
+        state = self._cameras[number]
         pose = (state.location, state.rotation)
         location, rotation = state.shown if self.cfg.image_lag else pose
         state.shown = pose
         camera = Camera.from_unreal(location, rotation, state.fov, (state.size[1], state.size[0]), self.cfg.origin)
         hits = self._scene.trace(replace(camera, position=camera.position - [0.0, 0.0, self.lift]))
         if view != "depth":
-            return _encode(VIEWS[view](hits), form)
+            return _encode(_picture(view, hits, self._objects["ground"].color), form)
+        if self.cfg.landscape:
+            hits = replace(hits, depth=np.full_like(hits.depth, FAR), hit=np.zeros_like(hits.hit))
         depth = hits.depth * camera.stretch() if self.cfg.depth_kind == "ray" else hits.depth
         depth = np.minimum(depth * (100.0 if self.cfg.depth_unit == "cm" else 1.0), 65504.0)
         if form == "npy":
@@ -189,6 +280,10 @@ class SceneCommands:
         seen = depth[hits.hit]
         grey = np.where(hits.hit, depth / (seen.max() if seen.size else 1.0), 1.0)
         return _encode(np.round(grey * 255).astype(np.uint8), form)
+
+
+def _picture(view: str, hits: Hits, color: tuple[int, ...]) -> np.ndarray:
+    return shade(hits) if view == "lit" else encode_normals(hits) if view == "normal" else mask(hits, color)
 
 
 def _encode(image: np.ndarray, form: str) -> bytes:

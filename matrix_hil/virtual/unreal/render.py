@@ -12,6 +12,10 @@ from sim.terrain.height_field import HeightField
 FAR = 655.04  # m; what a miss reads: the largest half-precision number, in centimetres, as Unreal's far depth does
 TOLERANCE = 1e-3  # m above the ground at which marching ends; one Newton step then lands within micrometres
 MAX_STEPS = 400
+"""Steps that never jump over anything; rays that then are still in the air go on by the cell."""
+STRIDE = 0.004
+"""Share of its length by which such a ray goes on at least: less than a pixel."""
+BISECTIONS = 24
 GROUND_COLOR = (64, 128, 192)
 SUN = np.array([0.6, 0.3, 0.742])  # unit vector towards the sun, ROS world: 42 degrees high
 
@@ -45,7 +49,7 @@ class Scene:
 
         A ray at height g above the ground cannot meet it before g / (descent + steepest slope * horizontal run), so
         steps of that length never jump over a ridge and close in geometrically. A ray that stays almost parallel to the
-        ground (it descends on it by less than about 1 in 20) may run out of steps and read as a miss.
+        ground goes on in steps of half a cell or of a small share of its length, and is bisected where it goes under.
         """
         rays = camera.rays().reshape(-1, 3)
         run = np.hypot(rays[:, 0], rays[:, 1])
@@ -69,12 +73,35 @@ class Scene:
             t[active] = here
             active = active[here < FAR]
 
+        crossed = self._walk(camera, rays[active], t[active])
+        t[active], reached[active] = crossed, crossed < FAR
         depth = np.full(len(t), FAR)
         normal = np.zeros((len(t), 3))
         on = np.flatnonzero(reached)
         depth[on], normal[on] = self._land(camera, rays[on], t[on])
         shape = (camera.height, camera.width)
         return Hits(depth.reshape(shape), normal.reshape(*shape, 3), reached.reshape(shape))
+
+    def _walk(self, camera: Camera, rays: np.ndarray, t: np.ndarray) -> np.ndarray:
+        """Where rays that are at ``t`` (n,) go under the ground, to within ``TOLERANCE``; ``FAR`` where they do not."""
+        crossed, low = np.full(len(t), FAR), t.copy()
+        cell = 0.5 * self.field.resolution / np.maximum(np.hypot(rays[:, 0], rays[:, 1]), 1e-9)
+        active = np.arange(len(t))
+        while len(active):
+            high = low[active] + np.maximum(cell[active], STRIDE * low[active])
+            under = self._gap(camera, rays[active], high) <= 0.0
+            crossed[active[under]] = high[under]
+            low[active[~under]] = high[~under]
+            active = active[~under & (high < FAR)]
+        found = np.flatnonzero(crossed < FAR)
+        high = crossed[found]
+        low = low[found]
+        for _ in range(BISECTIONS):
+            half = (low + high) / 2
+            under = self._gap(camera, rays[found], half) <= 0.0
+            low, high = np.where(under, low, half), np.where(under, half, high)
+        crossed[found] = high
+        return crossed
 
     def _gap(self, camera: Camera, rays: np.ndarray, t: np.ndarray) -> np.ndarray:
         x, y, z = camera.position[:, None] + rays.T * t
@@ -117,6 +144,6 @@ def encode_normals(hits: Hits) -> np.ndarray:
     return np.where(hits.hit[..., None], coded, 0).astype(np.uint8)
 
 
-def mask(hits: Hits) -> np.ndarray:
+def mask(hits: Hits, color: tuple[int, ...] = GROUND_COLOR) -> np.ndarray:
     """Object mask, (rows, cols, 3) uint8: the ground's one colour, black for the sky."""
-    return np.where(hits.hit[..., None], np.array(GROUND_COLOR, np.uint8), np.uint8(0)).astype(np.uint8)
+    return np.where(hits.hit[..., None], np.array(color, np.uint8), np.uint8(0)).astype(np.uint8)

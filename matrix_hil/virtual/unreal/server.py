@@ -13,7 +13,7 @@ import socket
 import struct
 import threading
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Literal
 
@@ -54,7 +54,6 @@ class TwinServer:
 
     def __init__(self, field: HeightField, cfg: ServerConfig | None = None) -> None:
         self.cfg = cfg or ServerConfig()
-        self.scene = SceneCommands(field, self.cfg)
         self.log: deque[str] = deque(maxlen=1000)
         """The latest commands, oldest first."""
         self._fault: Misbehaviour | None = None
@@ -75,6 +74,7 @@ class TwinServer:
         self._listener.settimeout(0.05)
         self.port: int = self._listener.getsockname()[1]
         """TCP port that clients connect to."""
+        self.scene = SceneCommands(field, replace(self.cfg, port=self.port))
         self._thread = threading.Thread(target=self._serve, name="twin-server", daemon=True)
 
     def __enter__(self) -> TwinServer:
@@ -95,6 +95,7 @@ class TwinServer:
         if self._thread.is_alive():
             self._thread.join(timeout=5.0)
         self._listener.close()
+        self.scene.close()
 
     def misbehave(self, fault: Misbehaviour) -> None:
         """Strike the next ``fault.times`` requests that match."""

@@ -94,8 +94,24 @@ def test_a_ridge_hides_what_lies_behind_it() -> None:
     hits = scene.trace(view)
     points = view.position + view.rays() * hits.depth[..., None]
     low = points[..., 2] < 0.9
-    assert not (hits.hit & low & (points[..., 0] > 1.11)).any()
+    end = -2.0 + 1.2 / (0.2 / 3.1)  # of the shadow: the ray over the wall's far edge comes down there
+    assert not (hits.hit & low & (points[..., 0] > 1.11) & (points[..., 0] < end - 0.1)).any()
+    assert (hits.hit & low & (points[..., 0] > end)).any()
     assert (hits.hit & (points[..., 2] > 0.99)).any()
+
+
+@pytest.mark.parametrize("height", [0.3, 1.5])
+def test_no_ray_is_lost_towards_the_horizon(grounds: dict[str, HeightField], height: float) -> None:
+    """Below the first pixel of ground in a column there is ground in every pixel: no gaps, black in a picture."""
+    ground = grounds["rough"]
+    view = camera(0.0, 0.0, float(ground.height(0.0, 0.0)) + height, (-5.0, 30.0, 0.0), fov=90.0)
+    hits = Scene(ground).trace(view)
+    first = hits.hit.argmax(axis=0)
+    assert hits.hit[-1].all() and (hits.hit.sum(axis=0) == len(hits.hit) - first).all()
+    points = view.position + view.rays() * hits.depth[..., None]
+    off = points[..., 2] - ground.height(points[..., 0], points[..., 1])
+    assert np.abs(off[hits.hit]).max() < 0.01
+    assert (hits.depth[hits.hit] > 5.0).any()
 
 
 def test_pictures_follow_the_ground() -> None:

@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -67,6 +68,82 @@ def test_objects_and_the_game(client: unrealcv.Client) -> None:
     assert "Paused" in client.request("vget /unrealcv/status")
     assert client.request("vset /action/game/resume") == "ok"
     assert "Running" in client.request("vget /unrealcv/status")
+
+
+def test_it_says_how_it_is_set_up(server: TwinServer, client: unrealcv.Client) -> None:
+    status = client.request("vget /unrealcv/status")
+    for line in (f"Port: {server.port}", "Width: 32", "Height: 24", "Config file: "):
+        assert line in status
+    assert {"vget /unrealcv/status", "vset /cameras/spawn"} <= set(client.request("vget /unrealcv/help").splitlines())
+    assert client.request("vget /unrealcv/echo two words") == "two words"
+    with pytest.warns(UserWarning, match="may not support"):
+        assert client.request("vget /moon") == "error Can not find a handler for URI 'vget /moon'"
+
+
+def test_view_modes_are_kept(client: unrealcv.Client) -> None:
+    for mode in ("lit", "depth", "object_mask", "normal"):
+        assert client.request(f"vset /viewmode {mode}") == "ok"
+        assert client.request("vget /viewmode") == mode
+    assert client.request("vset /viewmode x-ray").startswith("error")
+
+
+def test_objects_have_the_colours_of_the_mask(client: unrealcv.Client) -> None:
+    colors = [client.request(f"vget /object/{name}/color") for name in client.request("vget /objects").split()]
+    assert len(set(colors)) == len(colors) > 1
+    assert client.request("vset /object/ground/color 10 200 30") == "ok"
+    assert client.request("vget /object/ground/color") == "(R=10,G=200,B=30,A=255)"
+    client.request("vset /camera/1/rotation -90 0 0")
+    mask = np.load(io.BytesIO(client.request("vget /camera/1/object_mask npy")))
+    assert (mask == (10, 200, 30)).all()
+    assert client.request("vset /object/ground/color 10 300 30").startswith("error")
+
+
+def test_a_spawned_camera_is_one_more(client: unrealcv.Client) -> None:
+    assert client.request("vset /cameras/spawn") == "FusionCamera_2"
+    assert client.request("vget /cameras").split()[-1] == "FusionCamera_2"
+    assert client.request("vset /camera/2/location 1 2 3") == "ok"
+    assert client.request("vget /camera/2/size") == "32 24"
+
+
+def test_images_are_written_as_files_of_a_name_that_stays_in_its_folder(
+    server: TwinServer, client: unrealcv.Client
+) -> None:
+    client.request("vset /camera/1/rotation -90 0 0")
+    picture = Path(client.request("vget /camera/1/lit own.png"))
+    depth = Path(client.request("vget /camera/1/depth own.npy"))
+    unnamed = [Path(client.request("vget /camera/1/lit")) for _ in range(2)]
+    assert picture.name == "own.png" and len({*unnamed, picture, depth}) == 4
+    np.testing.assert_array_equal(np.asarray(Image.open(picture)), np.asarray(Image.open(unnamed[1])))
+    assert np.load(depth).shape == (24, 32)
+    for name in ("../own.png", "/own.png", "a/own.png", "own.exr", "png/..", ".."):
+        assert client.request(f"vget /camera/1/lit {name}").startswith("error")
+    server.stop()
+    assert not picture.exists()
+
+
+def test_a_pair_of_eyes_keeps_its_distance(client: unrealcv.Client) -> None:
+    assert client.request("vset /action/eyes_distance 40") == "ok"
+    for rotation in ("0 0 0", "20 -70 10", "-90 15 0"):
+        client.request(f"vset /camera/0/rotation {rotation}")
+        left, right, actor = (
+            np.array(client.request(f"vget /{what}/location").split(), float)
+            for what in ("camera/0", "camera/1", "actor")
+        )
+        assert np.linalg.norm(right - left) == pytest.approx(40.0, abs=0.01)
+        np.testing.assert_array_equal(actor, left)
+    client.request("vset /camera/0/rotation 0 0 0")
+    client.request("vset /camera/0/location 0 0 100")
+    assert client.request("vget /camera/1/location") == "0.000 40.000 100.000", "to the right is Unreal's +y"
+
+
+def test_a_landscape_is_in_the_picture_and_not_in_depth(grounds: dict[str, HeightField]) -> None:
+    with TwinServer(grounds["rough"], ServerConfig(port=0, landscape=True)) as server:
+        client = unrealcv.Client(("127.0.0.1", server.port))
+        assert client.connect()
+        client.request("vset /camera/1/rotation -90 0 0")
+        depth, lit = (np.load(io.BytesIO(client.request(f"vget /camera/1/{v} npy"))) for v in ("depth", "lit"))
+        client.disconnect()
+    assert (depth == 65504.0).all() and lit.any()
 
 
 @pytest.mark.parametrize("command", [

@@ -6,13 +6,14 @@ import json
 
 import numpy as np
 import pytest
+import trimesh
 from PIL import Image
 
 from sim.errors import LunarError
 from sim.terrain.cli import main
 from sim.terrain.generators import TerrainConfig, load_terrain, make_terrain
 from sim.terrain.height_field import HeightField
-from sim.terrain.unreal import SIZES, export_unreal, read_unreal
+from sim.terrain.unreal import SIZES, export_mesh, export_unreal, read_unreal
 
 
 def test_a_landscape_reads_back_within_its_height_step(tmp_path):
@@ -58,6 +59,36 @@ def test_a_damaged_landscape_is_named(tmp_path):
         export_unreal(HeightField(np.zeros((10, 20)), 1.0, (0.0, 0.0)), tmp_path)
 
 
+def in_unreal(path):
+    """Vertices (n, 3) and upward faces' normals as Unreal's glTF importer takes them: (x, z, y) in cm, left-handed."""
+    mesh = trimesh.load(path, force="scene").to_geometry()
+    assert (mesh.face_normals[:, 1] > 0).all(), "the front of every face looks up"
+    return 100.0 * mesh.vertices[:, [0, 2, 1]]
+
+
+@pytest.mark.parametrize("size, resolution, tiles", [(16.0, 0.05, 4), (12.0, 0.1, 1), (7.2, 0.3, 1)])
+def test_a_mesh_has_the_ground_in_unreals_axes(tmp_path, size, resolution, tiles):
+    field = make_terrain(TerrainConfig(kind="mare", size=size, resolution=resolution), 2)
+    description = export_mesh(field, tmp_path)
+    assert description["tiles"] == tiles and json.loads((tmp_path / "mesh.json").read_text()) == description
+    x, y, z = in_unreal(tmp_path / "terrain.glb").T
+    np.testing.assert_allclose(z / 100, field.height(x / 100, -y / 100), atol=1e-4)
+    assert len(x) >= field.heights.size
+    for got, name in ((np.min, "min_cm"), (np.max, "max_cm")):
+        np.testing.assert_allclose([got(v) for v in (x, y, z)], description[name], atol=0.01)
+    np.testing.assert_allclose([v[np.argmax(z)] for v in (x, y, z)], description["highest_cm"], atol=0.01)
+
+
+def test_a_mesh_of_a_fine_map_is_thinned_out_and_reaches_the_edges(tmp_path, monkeypatch):
+    monkeypatch.setattr("sim.terrain.unreal.FINEST_MESH", 50)
+    field = make_terrain(TerrainConfig(kind="mare", size=16.0, resolution=0.1), 2)
+    assert export_mesh(field, tmp_path)["spacing_m"] == pytest.approx(0.4)
+    x, y, _ = in_unreal(tmp_path / "terrain.glb").T
+    assert (x.min(), x.max(), y.min(), y.max()) == pytest.approx((-800, 800, -800, 800))
+    export_mesh(make_terrain(TerrainConfig(), 0), tmp_path)
+    assert len(in_unreal(tmp_path / "terrain.glb")) == 4
+
+
 def test_export_writes_what_training_sees(tmp_path, capsys):
     out = tmp_path / "x"
     main(["export", "mare", "--seed", "3", "--size", "16", "--unreal", "--out", str(out)])
@@ -66,7 +97,9 @@ def test_export_writes_what_training_sees(tmp_path, capsys):
     description = json.loads((out / "terrain.json").read_text())
     assert description["origin"] == [-8.0, -8.0]
     assert len(description["rocks"]["diameter"]) > 0
-    assert (out / "landscape.png").is_file() and "scale" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert (out / "landscape.png").is_file() and "scale" in said
+    assert (out / "terrain.glb").is_file() and "static meshes for UnrealCV's depth camera" in said
     np.testing.assert_allclose(read_unreal(out).extent, field.extent, atol=1e-9)
 
 
