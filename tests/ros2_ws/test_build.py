@@ -69,19 +69,18 @@ def test_the_makers_own_messages_are_not_hidden(tmp_path: Path) -> None:
     cmake = shutil.which("cmake", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     if cmake is None:
         pytest.skip("cmake is absent: pip install cmake")
-    config = tmp_path / "maker/share/unitree_go/cmake/unitree_goConfig.cmake"
-    config.parent.mkdir(parents=True)
-    config.touch()
+    package = tmp_path / "maker/share/unitree_go/package.xml"
+    package.parent.mkdir(parents=True)
+    package.touch()
 
     def configure(install: Path) -> subprocess.CompletedProcess[str]:
         line = [cmake, "-S", str(ROOT / "ros2_ws/src/unitree_go"), "-B", str(tmp_path / install.name / "build")]
-        line += [f"-DCMAKE_PREFIX_PATH={tmp_path / 'maker'}", f"-DCMAKE_INSTALL_PREFIX={install}"]
-        line += ["-DCMAKE_DISABLE_FIND_PACKAGE_ament_cmake=ON"]
-        env = {k: v for k, v in CLEAN.items() if k != "CMAKE_PREFIX_PATH"}
+        line += [f"-DCMAKE_INSTALL_PREFIX={install}", "-DCMAKE_DISABLE_FIND_PACKAGE_ament_cmake=ON"]
+        env = CLEAN | {"CMAKE_PREFIX_PATH": "/absent", "AMENT_PREFIX_PATH": f"/opt/none:{tmp_path / 'maker'}"}
         return subprocess.run(line, capture_output=True, text=True, env=env, timeout=120)
 
     maker = configure(tmp_path / "ours")
-    assert maker.returncode == 0 and f"the one in {config.parent} is used" in maker.stdout, maker.stderr
+    assert maker.returncode == 0 and f"the one in {tmp_path / 'maker'} is used" in maker.stdout, maker.stderr
     own = configure(tmp_path / "maker")
     assert own.returncode != 0 and "ament_cmake" in own.stderr  # it goes on to build
 
