@@ -20,6 +20,7 @@ BENCHES = {
     "contact": "contact models of uneven ground: speed against errors of normals and forces",
     "model": "simplifications of the model: speed against errors in a hop",
     "faults": "every fault of links, machines, twin and host: does the rig end safe, in time?",
+    "attacks": "a red team: pages, ROS, lines, twin, logs, cards, observations; what moves a machine?",
     "dhim": "internal models at equal steps: skill on rough ground, errors of the estimates",
     "estimator": "windows and shapes of encoders: errors on held-out robots",
     "codec": "ten million bytes of noise with frames in it: all found, none invented?",
@@ -34,8 +35,8 @@ def main(argv: Sequence[str]) -> None:
     if name in ("-h", "--help"):
         lines = "".join(f"\n  {name:9} {text}" for name, text in BENCHES.items())
         print(f"usage: lunar bench NAME [--quick] [--json FILE]\n{lines}")
-    elif name == "faults":  # ships with the rig, whose safety it shows
-        importlib.import_module("benchmarks.faults.cli").main(argv[1:])
+    elif name in ("faults", "attacks"):
+        importlib.import_module(f"benchmarks.{name}.cli").main(argv[1:])
     elif name in BENCHES:
         bench = importlib.import_module(f"benchmarks.{name}")
         cfg = parse(bench.Config, argv[1:], f"lunar bench {name}", default=getattr(bench, "DEFAULT", None))

@@ -9,11 +9,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 
 from matrix_hil.link.framing import MAX_ENCODED, MAX_PAYLOAD, FrameDecoder, encode
 from matrix_hil.link.protocol import unpack
 from sim.errors import LunarError
+from sim.terminal import Terminal
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def run(cfg: Config) -> dict[str, Any]:
 def show(results: dict[str, Any]) -> None:
     """One line; raises LunarError when the decoder failed."""
     r = FuzzResult(**results)
-    Console().print(
+    Terminal().print(
         f"{r.bytes} bytes: {r.found} of {r.frames} frames found, {r.invented} invented, "
         f"{r.crc_errors} checksum errors, at most {r.held_bytes} bytes held, {r.bytes_per_second / 1e6:.0f} MB/s"
     )

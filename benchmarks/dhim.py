@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
-from rich.console import Console
 
 from benchmarks.harness import spread
 from benchmarks.horizons import draw_horizons
@@ -28,6 +27,7 @@ from policy.evaluation.cli import evaluate
 from policy.runtime.card import Card
 from sim.config import ROOT
 from sim.errors import LunarError
+from sim.terminal import Terminal
 
 METRICS = {
     "survival": "survival",
@@ -191,4 +191,4 @@ def _seeds(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def show(results: dict[str, Any]) -> None:
     """The table that was written."""
-    Console().print(Path(results["table"]).read_text(), markup=False)
+    Terminal().print(Path(results["table"]).read_text(), markup=False)

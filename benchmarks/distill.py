@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import matplotlib.pyplot as plt
-from rich.console import Console
 
 from benchmarks.distill_claims import claims, markdown
 from benchmarks.distill_core import CoreConfig, measure_core, show_core
@@ -27,6 +26,7 @@ from policy.evaluation.suites import load_suite, world_for
 from policy.evaluation.trials import run_trials
 from policy.networks.policy_file import ZOO, load_actor
 from sim.envs.world import PronkWorld
+from sim.terminal import Terminal
 
 SUITES = ("baselines", "tip", "paced", "soda", "opsdc")
 TEACHER, STUDENT = ZOO / "dual", ZOO / "student_small"
@@ -133,7 +133,7 @@ def _draw_curves(runs: Sequence[BenchRun], path: Path) -> None:
 
 def show(results: dict[str, Any]) -> None:
     """The losses, the table, and whether each claim holds."""
-    console = Console()
+    console = Terminal()
     if "core" in results:
         show_core(results["core"])
     if "table" in results:

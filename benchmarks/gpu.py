@@ -26,7 +26,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
 from torch import Tensor
 
 from benchmarks.harness import seconds, show_table, timed
@@ -39,6 +38,7 @@ from sim.physics.backend import make_physics
 from sim.physics.base import Physics
 from sim.physics.scene import PhysicsConfig
 from sim.spec.joints import NOMINAL_POSE
+from sim.terminal import Terminal
 from sim.terrain.generators import TerrainConfig, make_terrain
 from sim.terrain.height_field import HeightField
 
@@ -84,7 +84,7 @@ def run(cfg: Config) -> dict[str, Any]:
         cfg = replace(
             cfg, robots=(64,), update_robots=64, seconds=0.3, parity_robots=4, parity_steps=cfg.parity_steps[:2]
         )
-    console = Console(stderr=True)
+    console = Terminal(stderr=True)
     results: dict[str, Any] = {"versions": _versions(cfg.device), "device": cfg.device}
     for name, measure in (("parity", parity), ("speed", speed), ("waits", waits), ("update", update)):
         start = time.perf_counter()
@@ -308,7 +308,7 @@ def show(results: dict[str, Any]) -> None:
     Raises:
         LunarError: a part failed.
     """
-    Console().print(", ".join(f"{name} {value}" for name, value in results["versions"].items()), highlight=False)
+    Terminal().print(", ".join(f"{name} {value}" for name, value in results["versions"].items()), highlight=False)
     shows: dict[str, Callable[[Any], None]] = {
         "parity": _show_parity, "speed": _show_speed, "waits": _show_waits, "update": _show_update,
     }  # fmt: skip

@@ -8,9 +8,10 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+
+from sim.terminal import Terminal
 
 T = TypeVar("T")
 Samples = dict[str, list[float]]
@@ -21,7 +22,7 @@ def bar(transient: bool = True) -> Progress:
     columns = (
         TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TextColumn("ETA"), TimeRemainingColumn(),
     )  # fmt: skip
-    return Progress(*columns, console=Console(stderr=True), transient=transient)
+    return Progress(*columns, console=Terminal(stderr=True), transient=transient)
 
 
 def by_turns(subjects: Mapping[str, Callable[[], float]], rounds: int, title: str) -> Samples:
@@ -71,7 +72,7 @@ def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]
         table.add_column(column, justify="right" if k else "left", no_wrap=not k)
     for row in rows:
         table.add_row(*row)
-    Console().print(table)
+    Terminal().print(table)
 
 
 def spread(values: Iterable[Any]) -> str:

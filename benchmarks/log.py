@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from rosbags.rosbag2 import Reader, StoragePlugin
 from rosbags.rosbag2 import Writer as BagWriter
 
@@ -40,6 +39,7 @@ from matrix_hil.replay.rerun import run as rerun
 from matrix_hil.safety.supervisor import SupervisorState
 from sim.config import parse
 from sim.errors import LunarError
+from sim.terminal import Terminal
 
 RATE = 200.0  # Hz of every topic
 KILL_RATE = 500.0  # Hz of the recording that is killed
@@ -223,7 +223,7 @@ def _last(data: bytes) -> float:
 def replayed(cfg: Config, folder: Path) -> dict[str, Any]:
     """Size of the report of a HIL run, how fast it is summarised, and how fast it is run again."""
     path = Path(cfg.log) if cfg.log else folder / "hil"
-    console = Console(quiet=True)
+    console = Terminal(quiet=True)
     if not cfg.log:
         default = parse(HilConfig, [], "lunar hil", default="hil/virtual.yaml")
         hil(replace(default, log=str(path), plan=replace(default.plan, duration=cfg.seconds)), console)

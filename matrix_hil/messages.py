@@ -180,6 +180,8 @@ class RigTruth:
 
 MOST_SAMPLES = 2048
 """Along an edge of a ``TwinPatch``; 100 m of ground at 5 cm."""
+MOST_HEIGHT = 1e5
+"""m, above or below the origin of a virtual world."""
 
 
 def malformed(patch: TwinPatch) -> str:
@@ -191,7 +193,9 @@ def malformed(patch: TwinPatch) -> str:
     shape = np.shape(patch.heights)
     if len(shape) != 2 or not 2 <= min(shape) <= max(shape) <= MOST_SAMPLES:
         return f"its size is {shape}"
-    return "a height is infinite" if np.isinf(patch.heights).any() else ""
+    if (np.abs(np.nan_to_num(patch.heights)) > MOST_HEIGHT).any():
+        return "a height is infinite, or over any mountain"
+    return ""
 
 
 def broken_field(message: Any) -> str:

@@ -59,6 +59,12 @@ class Tab:
 
     def click(self, label: str) -> None:
         """Press the left mouse button in the middle of the button that says ``label``."""
+        with self.held(label):
+            pass
+
+    @contextlib.contextmanager
+    def held(self, label: str) -> Iterator[None]:
+        """Inside, the left mouse button is down in the middle of the button that says ``label``."""
         place = until(
             lambda: self.evaluate(
                 "(() => { const b = [...document.querySelectorAll('button')]"
@@ -67,8 +73,12 @@ class Tab:
                 "return [r.x + r.width / 2, r.y + r.height / 2]; })()"
             )
         )
-        for kind in ("mousePressed", "mouseReleased"):
-            self.call("Input.dispatchMouseEvent", type=kind, x=place[0], y=place[1], button="left", clickCount=1)
+        mouse = {"x": place[0], "y": place[1], "button": "left", "clickCount": 1}
+        self.call("Input.dispatchMouseEvent", type="mousePressed", **mouse)
+        try:
+            yield
+        finally:
+            self.call("Input.dispatchMouseEvent", type="mouseReleased", **mouse)
 
     def press(self, key: str) -> None:
         """Press and release a letter or one of ``KEY_CODES``, wherever the focus is."""

@@ -30,6 +30,7 @@ from sim.config import parse
 from sim.errors import LunarError
 from sim.results import write_results
 from sim.spec.command import HopCommand
+from sim.terminal import Terminal
 from sim.terrain.generators import TerrainConfig, make_terrain
 
 
@@ -62,7 +63,7 @@ def run(cfg: FaultsConfig, console: Console | None = None) -> dict[str, Any]:
     Raises:
         LunarError: no fault has a name like ``only``, or the rig cannot be run at all.
     """
-    console = console or Console()
+    console = console or Terminal()
     faults = [
         f for f in (*catalogue(cfg.seed), *disobedience()) if re.search(cfg.only, f.name) and (f.quick or not cfg.quick)
     ]
@@ -192,7 +193,7 @@ def _progress(console: Console, total: int) -> Iterator[Any]:
 def main(argv: Sequence[str]) -> None:
     """Entry of ``lunar bench faults``."""
     cfg = parse(FaultsConfig, argv, prog="lunar bench faults")
-    console = Console()
+    console = Terminal()
     results = run(cfg, console)
     table = Table(
         "fault",

@@ -28,7 +28,6 @@ PHASES: tuple[Phase, ...] = ("lift-off", "rising", "apex", "falling", "touch-dow
 _CONTACT = 1.0  # N on all feet together; less is flight
 _SLOW = 0.15  # m/s; around the turning points of the base's motion
 _LATEST = 6.0  # s with the policy by which the phase must have come
-_AFTER = 4.0  # s after the fault that a trial waits for a trip
 
 
 @dataclass
@@ -36,6 +35,8 @@ class Recording:
     """What a trial saw, one row per millisecond; times in s."""
 
     time: list[float] = field(default_factory=list)
+    platform_pose: list[np.ndarray] = field(default_factory=list)
+    """(6,) m and rad."""
     platform_speed: list[float] = field(default_factory=list)
     """m/s or rad/s, the fastest axis."""
     belt_speed: list[float] = field(default_factory=list)
@@ -53,6 +54,7 @@ class Recording:
     def add(self, now: float, machines: VirtualMachines) -> None:
         """Take what the machines do now."""
         self.time.append(now)
+        self.platform_pose.append(machines.platform.actuated.pose)
         self.platform_speed.append(float(np.abs(machines.platform.actuated.velocity).max()))
         self.belt_speed.append(machines.treadmill.actuated.speed)
         self.brake.append(machines.counterweight.actuated.brake)
@@ -70,14 +72,21 @@ class Trial:
         when: phase of a hop at which it does; None: as soon as the policy drives.
         server: stand-in for Unreal that the run reads.
         after: s with the policy before the phase counts.
+        wait: s after the fault for which a trip is waited for.
     """
 
     def __init__(
-        self, inject: Callable[[Trial], None], when: Phase | None, server: TwinServer, after: float = 0.6
+        self,
+        inject: Callable[[Trial], None],
+        when: Phase | None,
+        server: TwinServer,
+        after: float = 0.6,
+        wait: float = 4.0,
     ) -> None:
         self._inject = inject
         self._when = when
         self._after = after
+        self._wait = wait
         self._server = server
         self.cables: dict[str, Cable] = {}
         self.jump = 0.0
@@ -140,7 +149,7 @@ class Trial:
                 self.recording.add(now, machines)
             elif now > self._started + _LATEST:
                 loop.stop(now)
-        if self.injected is not None and self.tripped is None and now > self.injected + _AFTER:
+        if self.injected is not None and self.tripped is None and now > self.injected + self._wait:
             loop.stop(now)
 
     def _is_phase(self, o: RigOutputs) -> bool:

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from matrix_hil.bringup.runner import Runner, find_executable
-from matrix_hil.bringup.tables import ARGUMENTS, NAMESPACES, TABLES, arguments_of, namespace_of
+from matrix_hil.bringup.runner import Runner, find_executable, secured
+from matrix_hil.bringup.tables import ARGUMENTS, NAMESPACES, SECURE, TABLES, arguments_of, namespace_of
 from sim.errors import LunarError
 from sim.files import find_policy
 
@@ -62,8 +62,13 @@ def up(table: str, arguments: Mapping[str, str]) -> int:
     absent = [p for p in chosen if p.urdf and not find_executable(p)]
     for process in absent:
         say(f"{process.name} is not installed: nobody publishes the robot's tf")
-    runner = Runner([p for p in chosen if p not in absent], values, float(values["ready_timeout"]), log=say)
-    return runner.run()
+    processes = [p for p in chosen if p not in absent]
+    base = None
+    if values.get(SECURE) == "true":
+        if values["namespace"] != namespace_of(table, ""):
+            raise LunarError(f"secure and namespace: the shipped policy is for {namespace_of(table, '')} alone")
+        base = secured(processes)
+    return Runner(processes, values, float(values["ready_timeout"]), log=say, base=base).run()
 
 
 def say(line: str) -> None:
@@ -85,19 +90,23 @@ def usage(table: str) -> str:
 
 
 def pairs(argv: Sequence[str]) -> dict[str, str]:
-    """``--key value`` and ``--key=value`` as a dictionary.
+    """``--key value`` and ``--key=value`` as a dictionary; ``--secure`` alone is ``--secure true``.
 
     Raises:
         LunarError: something that is neither.
     """
     found: dict[str, str] = {}
-    rest = iter(argv)
-    for word in rest:
+    words = list(argv)
+    while words:
+        word = words.pop(0)
         key, equals, value = word.removeprefix("--").partition("=")
         if not word.startswith("--") or not key:
             raise LunarError(f"'{word}' is not understood; options are --key value")
-        try:
-            found[key] = value if equals else next(rest)
-        except StopIteration:
-            raise LunarError(f"--{key} needs a value") from None
+        if not equals and key == SECURE and (not words or words[0].startswith("--")):
+            value = "true"
+        elif not equals and not words:
+            raise LunarError(f"--{key} needs a value")
+        elif not equals:
+            value = words.pop(0)
+        found[key] = value
     return found

@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from matrix_hil.bringup.tables import ARGUMENTS, Process
+from matrix_hil.bringup.tables import ARGUMENTS, SECURITY, Process
 from policy.runtime.starter import FOREIGN, STARTER
 from sim.config import ROOT
 from sim.errors import LunarError
@@ -79,6 +79,8 @@ def command_line(process: Process, arguments: Mapping[str, str], workspace: Path
     line += ["--ros-args", "-r", f"__node:={process.name}", "-r", f"__ns:={namespace}"]
     for topic, name in (process.remap or {}).items():
         line += ["-r", f"{topic}:={name}"]
+    if process.enclave:
+        line += ["--enclave", process.enclave]
     if process.parameters:
         line += ["--params-file", _built(workspace / "share/lunar_bringup/config" / process.parameters)]
     for name in process.arguments:
@@ -107,6 +109,26 @@ def _yaml(value: str, kind: str) -> str:
     return repr(float(value)) if kind == "number" else value
 
 
+def secured(processes: Sequence[Process], base: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment with security on, once there are keys for all ``processes``.
+
+    Args:
+        processes: with enclaves.
+        base: variables to start from; this process's when absent.
+
+    Raises:
+        LunarError: the keystore is not named or lacks an enclave.
+    """
+    env = dict(os.environ if base is None else base)
+    how = "make it as docs/ros2.md says (Security)"
+    if not (store := env.get("ROS_SECURITY_KEYSTORE", "")):
+        raise LunarError(f"secure needs the variable ROS_SECURITY_KEYSTORE, the folder with the nodes' keys; {how}")
+    for process in processes:
+        if not (folder := Path(store, "enclaves", *process.enclave.split("/"))).is_dir() or not process.enclave:
+            raise LunarError(f"{folder} does not exist: there are no keys for {process.name}; {how}")
+    return env | SECURITY
+
+
 @dataclass
 class _Child:
     process: Process
@@ -125,6 +147,7 @@ class Runner:
         ready_timeout: s that a lifecycle node may take until it is active.
         workspace: what ``ros2_ws/build.py`` installs.
         log: takes one line about what happens.
+        base: variables of the environment; this process's when absent.
     """
 
     def __init__(
@@ -134,11 +157,12 @@ class Runner:
         ready_timeout: float = 30.0,
         workspace: Path = WORKSPACE,
         log: Callable[[str], None] = print,
+        base: Mapping[str, str] | None = None,
     ) -> None:
         self.processes = processes
         self.ready_timeout = ready_timeout
         self.log = log
-        self._env = ros_environment(workspace)
+        self._env = ros_environment(workspace, base)
         self._lines = {p.name: command_line(p, arguments, workspace) for p in processes}
         self._children: list[_Child] = []
         self._stop = False

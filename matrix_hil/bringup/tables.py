@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import yaml
 
@@ -29,10 +30,16 @@ class Process:
     required: bool = True
     finite: bool = False
     urdf: str = ""
+    enclave: str = ""
+    """SROS 2 enclave in the shipped policy; empty where it has none. Without security it means nothing."""
 
     def chosen(self, values: Mapping[str, str]) -> bool:
         """Whether it is started with these values of the launch arguments."""
         return all(values[argument] in allowed for argument, allowed in (self.only or {}).items())
+
+
+SECURE = "secure"
+"""The launch argument of tables whose nodes have enclaves."""
 
 
 @dataclass(frozen=True)
@@ -61,17 +68,22 @@ class Argument:
         return ""
 
 
+def _process(namespace: str, secured: bool, **row: Any) -> Process:
+    row["arguments"] = tuple(row["arguments"])
+    row["only"] = {name: tuple(values) for name, values in row["only"].items()}
+    return Process(**row, enclave=f"/{namespace}/{row['name']}" if secured else "")
+
+
 _CONTENT = yaml.safe_load(TABLES_FILE.read_text())
 TABLES: dict[str, tuple[Process, ...]] = {
-    table: tuple(
-        Process(**row | {"arguments": tuple(row["arguments"]), "only": {k: tuple(v) for k, v in row["only"].items()}})
-        for row in content["processes"]
-    )
+    table: tuple(_process(content["namespace"], **row) for row in content["processes"])
     for table, content in _CONTENT["tables"].items()
 }
 """Processes by table."""
 NAMESPACES: dict[str, str] = {table: content["namespace"] for table, content in _CONTENT["tables"].items()}
 """Where a table's nodes live unless the argument ``namespace`` says otherwise."""
+SECURITY: dict[str, str] = _CONTENT["security"]
+"""What the argument ``secure`` sets in the environment."""
 ARGUMENTS = {
     name: Argument(**row | {"choices": tuple(row.get("choices", ()))}) for name, row in _CONTENT["arguments"].items()
 }

@@ -20,6 +20,7 @@ from matrix_hil.fidelity.schemes import SCHEMES, Scheme, chosen
 from sim.config import parse
 from sim.results import write_results
 from sim.spec.command import HopCommand
+from sim.terminal import Terminal
 from sim.terrain.generators import TerrainConfig, make_terrain
 
 _SHOW = 0.1  # s of simulated time between updates of the progress bar
@@ -82,7 +83,7 @@ def compare(cfg: FidelityConfig, console: Console) -> list[Outcome]:
 def main(argv: Sequence[str]) -> None:
     """Entry of ``lunar fidelity``."""
     cfg = parse(FidelityConfig, argv, "lunar fidelity", default="hil/fidelity.yaml")
-    console = Console()
+    console = Terminal()
     outcomes = compare(cfg, console)
     results = {o.scheme.name: o.figures for o in outcomes}
     _print(console, results)

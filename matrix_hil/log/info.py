@@ -19,6 +19,7 @@ from matrix_hil.log.topics import Codec, is_known
 from sim.config import parse
 from sim.errors import LunarError
 from sim.results import write_results
+from sim.terminal import Terminal
 
 _GAP = 2.5  # medians of the interval; a longer one is a gap
 _IRREGULAR = 0.75  # medians by which a tenth of the intervals may differ on a topic that has a rate at all
@@ -149,8 +150,8 @@ def main(argv: list[str]) -> None:
 
 def wide_console() -> Console:
     """The terminal, or 140 letters where there is none: tables in a file are not squeezed."""
-    console = Console()
-    return console if console.is_terminal else Console(width=140)
+    console = Terminal()
+    return console if console.is_terminal else Terminal(width=140)
 
 
 def _print(console: Console, results: dict[str, Any]) -> None:

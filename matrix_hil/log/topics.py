@@ -222,10 +222,12 @@ class Codec:
     Args:
         name: a key of ``TOPICS``.
         epoch: Unix time in ns of log time zero.
+        frame: ``header.frame_id`` of what is encoded; the table's when None.
     """
 
-    def __init__(self, name: str, epoch: int) -> None:
+    def __init__(self, name: str, epoch: int, frame: str | None = None) -> None:
         self.topic = TOPICS[name]
+        self._frame = self.topic.frame if frame is None else frame
         self.epoch = epoch
         self._fields = fields_of(self.topic.ros_type)
         self._stamped = self._fields[0].name == "header.stamp.sec"
@@ -252,7 +254,7 @@ class Codec:
             key = (*texts, *[len(values[n]) for n in self._sequences])
         layout = self._packers.get(key)
         if layout is None:
-            known = {"header.frame_id": self.topic.frame}
+            known = {"header.frame_id": self._frame}
             known |= {n: values[n] for n in self._varying} | {n: len(values[n]) for n in self._sequences}
             layout = Layout(self._fields, known)
             if len(self._packers) >= _MOST_LAYOUTS:
@@ -268,6 +270,10 @@ class Codec:
         """
         columns = self.decode_all([data])
         return {n: c[0].item() if isinstance(c[0], np.generic) else c[0] for n, c in columns.items()}
+
+    def frame_of(self, data: bytes) -> str:
+        """``header.frame_id`` of a message of a stamped type. Raises ValueError as ``decode``."""
+        return str(read(self._fields, [data], self._readers)["header.frame_id"][0])
 
     def decode_all(self, rows: Sequence[bytes]) -> dict[str, np.ndarray]:
         """As ``decode`` for many messages; every value gains a first axis."""

@@ -30,6 +30,7 @@ from matrix_hil.run.metrics import RunMetrics
 from matrix_hil.run.run_log import log_folder
 from sim.config import parse
 from sim.results import write_results
+from sim.terminal import Terminal
 
 _SHOW = 0.1  # s between updates of the progress bar
 
@@ -45,7 +46,7 @@ def run(cfg: HilConfig, console: Console | None = None) -> dict[str, Any]:
         LunarError: policy missing or unfit, port absent, Unreal silent, or the rig cannot be armed; nothing has moved.
         KeyboardInterrupt: after Ctrl-C, once the rig is safe and the log closed.
     """
-    console = console or Console()
+    console = console or Terminal()
     if cfg.quick:
         cfg = replace(cfg, plan=replace(cfg.plan, duration=min(5.0, cfg.plan.duration)))
     wall = cfg.clock == "wall"
@@ -66,7 +67,9 @@ def run(cfg: HilConfig, console: Console | None = None) -> dict[str, Any]:
 
             live = stack.enter_context(LiveView(cfg.rig, cfg.sync.heading, cfg.live_port, cfg.panel))
             keyboard = stack.enter_context(Keyboard())
-            console.print(f"{'panel' if cfg.panel else 'live'}: {live.url}" + (f", {HELP}" if keyboard.present else ""))
+            console.print(f"{'panel' if cfg.panel else 'live'}: {live.url}", soft_wrap=True)
+            if keyboard.present:
+                console.print(HELP)
         progress = stack.enter_context(_status(console) if cfg.panel else _progress(console, cfg.plan))
         rig = stack.enter_context(open_rig(cfg, record=record, operated=cfg.panel, clock=clock, show=console.print))
         loop, log, devices = rig.loop, rig.log, rig.devices
@@ -118,7 +121,7 @@ def main(argv: Sequence[str]) -> None:
         calibrate.main(argv[1:])
         return
     cfg = parse(HilConfig, argv, prog="lunar hil", default="hil/virtual.yaml")
-    console = Console()
+    console = Terminal()
     results = run(cfg, console)
     _print(console, results)
     if cfg.json:

@@ -14,6 +14,7 @@ import math
 import multiprocessing
 import os
 import signal
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.sharedctypes import RawArray
 from types import TracebackType
@@ -41,6 +42,13 @@ _CELLS = 256 * 256  # of ground that is drawn; a finer one is thinned
 _NICE = 10  # below the loop and everything that serves it
 _PARTS = {"platform": 6, "travel": 1, "position": 3, "quaternion": 4, "joints": 12, "world": 3, "turned": 4}
 _SIZE = sum(_PARTS.values())
+
+
+@dataclass(frozen=True)
+class _Address:
+    """What the page's process tells once it can be reached."""
+
+    url: str
 
 
 class Board:
@@ -117,11 +125,11 @@ class LiveView:
                 answer = self._connection.recv()
         except EOFError:
             answer = "its process ended at once; a script must start it below 'if __name__ == \"__main__\":'"
-        if not isinstance(answer, int):
+        if not isinstance(answer, _Address):
             self.close()
             raise LunarError(f"the live view cannot be shown: {answer}")
-        self.url = f"http://127.0.0.1:{answer}"
-        """Where to look."""
+        self.url = answer.url
+        """Where to look. Whoever knows it may operate the rig."""
 
     @property
     def frames(self) -> int:
@@ -217,7 +225,7 @@ class Page:
 
 
 def _serve(board: Board, desk: Desk, connection: Connection, rig: RigConfig, port: int, operated: bool) -> None:
-    """What the process does: tells its port or what is wrong, draws until the other end of ``connection`` is gone."""
+    """What the process does: tell its address or what is wrong, draw until the other end of ``connection`` is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the loop's to handle
     with contextlib.suppress(PermissionError):
         os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
@@ -228,7 +236,7 @@ def _serve(board: Board, desk: Desk, connection: Connection, rig: RigConfig, por
         connection.send(str(error))
         return
     try:
-        connection.send(page.server.get_port())
+        connection.send(_Address(page.server.url))
         while not connection.poll(1.0 / RATE):
             page.draw()
     finally:

@@ -8,12 +8,18 @@ from collections.abc import Callable
 import viser
 
 from matrix_hil.operate.gauges import to_html
-from matrix_hil.operate.panel import ORDERS, Desk
+from matrix_hil.operate.panel import HELD, HOLD_RATE, ORDERS, Desk
+from sim.view.server import PrivateServer
 
 _PERIOD = 0.2  # s between two drawings of the gauges
 _BUTTONS = {
-    "arm": ("Arm", "blue", viser.Icon.SHIELD_CHECK, "The robot stands up, the rope carries it"),
-    "run": ("Run", "green", viser.Icon.PLAYER_PLAY, "The policy drives"),
+    "arm": ("Arm", "blue", viser.Icon.SHIELD_CHECK, "Hold down: the robot stands up, the rope carries it"),
+    "run": (
+        "Run",
+        "green",
+        viser.Icon.PLAYER_PLAY,
+        "The policy drives while this is held down; key r in the terminal goes on without",
+    ),
     "hold": ("Hold", "yellow", viser.Icon.PLAYER_PAUSE, "The robot stands; belt and platform stop"),
     "reset": ("Reset", "gray", viser.Icon.REFRESH, "Back to idle; clears what is latched, here and in the devices"),
     "quit": ("Quit", "gray", viser.Icon.POWER, "Go down safely and end the program"),
@@ -30,7 +36,8 @@ class PanelPage:
         operated: whether there are buttons for every order, or for the e-stop only.
     """
 
-    def __init__(self, server: viser.ViserServer, desk: Desk, operated: bool) -> None:
+    def __init__(self, server: PrivateServer, desk: Desk, operated: bool) -> None:
+        self._server = server
         self._desk = desk
         self._seen = 0
         self._drawn = 0.0
@@ -45,12 +52,15 @@ class PanelPage:
             assert order in ORDERS
             label, color, icon, hint = _BUTTONS[order]
             button = server.gui.add_button(label, color=color, icon=icon, hint=hint)  # type: ignore[arg-type]
-            button.on_click(self._presser(order))
+            if order in HELD:
+                button.on_hold(self._holder(order), callback_hz=HOLD_RATE)
+            else:
+                button.on_click(self._presser(order))
         self._gauges = server.gui.add_html("")
 
     def draw(self) -> None:
-        """Show the newest gauges, and a sign of life to the loop."""
-        self._desk.beat()
+        """Show the newest gauges, and pass signs of life of browsers on to the loop."""
+        self._desk.beat(self._server.guard.beats)
         now = time.monotonic()
         if now - self._drawn < _PERIOD or (taken := self._desk.take(self._seen)) is None:
             return
@@ -60,3 +70,6 @@ class PanelPage:
 
     def _presser(self, order: str) -> Callable[[object], None]:
         return lambda _: self._desk.press(order)
+
+    def _holder(self, order: str) -> Callable[[object], None]:
+        return lambda _: self._desk.hold(order)

@@ -20,7 +20,7 @@ from matrix_hil.control.leg_weight import LegRelief
 from matrix_hil.log import Log, read_log
 from matrix_hil.log.cycle_input import machine_states
 from matrix_hil.messages import is_finite
-from matrix_hil.replay.rerun import logged_config
+from matrix_hil.replay.logged import logged_config
 from policy.distill.cli import main as distill
 from policy.distill.teachers import Demonstrations
 from policy.runtime.card import Card
@@ -76,7 +76,7 @@ def _card(log: Log) -> Card:
 def _steps(log: Log, card: Card) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Observation (size,) and action (12,) of each control step, in order; it comes when sync has the policy act."""
     inputs, sent, hop_commands = (log[topic] for topic in ("/sync/input", "/robot/command", "/hop_command"))
-    cfg = logged_config(log).sync
+    cfg = logged_config(log, ["sync"]).sync
     relief = LegRelief(card.robot) if cfg.leg_relief else None
     period, stack = 1.0 / card.observation.rate, FrameStack(card.observation)
     # a cycle writes all three at the same moment; where a log was cut, one may be missing

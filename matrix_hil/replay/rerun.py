@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,22 +19,22 @@ import numpy as np
 from rich.console import Console
 from rich.table import Column, Table
 
-from matrix_hil.config import HilConfig
 from matrix_hil.control.sync import Sync
 from matrix_hil.link.calibration import SOUND, from_document
 from matrix_hil.log import Log, read_log
 from matrix_hil.log.cycle_input import machine_states
 from matrix_hil.log.diff import compare
 from matrix_hil.messages import MachineCommands, TwinPatch
+from matrix_hil.replay.logged import logged_config
 from matrix_hil.replay.look.page import table_page
 from matrix_hil.replay.look.plots import Plot, curves
 from matrix_hil.run.loop import ORDERS, Wish, give_order, wish
 from matrix_hil.safety.supervisor import Supervisor, SupervisorState
 from policy.runtime.onnx_policy import OnnxPolicy
-from sim.config import parse
 from sim.errors import LunarError
 from sim.results import write_results
 from sim.spec.command import HopCommand
+from sim.terminal import Terminal
 
 CHANNELS: tuple[tuple[str, str, str], ...] = (
     ("/hop_command", "vx", "m/s"),
@@ -56,6 +55,8 @@ CHANNELS: tuple[tuple[str, str, str], ...] = (
     ("/world/base_pose", "position", "m"),
 )
 """Topic, field and unit of what is compared."""
+RECOMPUTED = ("policy", "sync", "safety", "platform")
+"""Parts of a log's configuration that decide what is computed again."""
 
 
 @dataclass(frozen=True)
@@ -86,26 +87,6 @@ class Rerun:
     """(cycles, ...) by topic and field, as in ``CHANNELS``."""
     seconds: float
     """s that it took."""
-
-
-def logged_config(log: Log, argv: Sequence[str] = (), prog: str = "lunar replay rerun") -> HilConfig:
-    """The configuration that a log was made with, with ``argv`` on top.
-
-    Raises:
-        LunarError: the log holds none, or it cannot be read by this version.
-    """
-    text = log.attachments.get("config.json")
-    if text is None:
-        raise LunarError(
-            f"log {log.path} holds no config.json, so that nobody knows how its loop was set; name --config"
-        )
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "config.json"
-        path.write_bytes(text)
-        try:
-            return parse(HilConfig, ["--config", str(path), *argv], prog)
-        except LunarError as error:
-            raise LunarError(str(error).replace(str(path), f"config.json of {log.path.name}")) from None
 
 
 def rerun(log: Log, sync: Sync, supervisor: Supervisor) -> Rerun:
@@ -208,7 +189,7 @@ def run(log_path: str, argv: Sequence[str] = (), out: str = "", console: Console
     """
     began = time.perf_counter()
     log = read_log(log_path)
-    cfg = logged_config(log, argv)
+    cfg = logged_config(log, RECOMPUTED, argv, "lunar replay rerun")
     notes = [log.lost.text] if log.lost else []
     kept = log.attachments.get("calibration.json")
     calibration = from_document(kept.decode(), f"calibration.json of {log.path.name}") if kept else SOUND
@@ -233,7 +214,7 @@ def run(log_path: str, argv: Sequence[str] = (), out: str = "", console: Console
         "notes": notes,
         "channels": [vars(d) for d in found],
     }
-    _show(console or Console(), log, found, results)
+    _show(console or Terminal(), log, found, results)
     if out:
         page = table_page(
             f"re-run · {log.path.stem}",

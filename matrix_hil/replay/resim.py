@@ -20,6 +20,7 @@ from rich.table import Column, Table
 
 from matrix_hil.log import Log, read_log
 from matrix_hil.replay.identify import UNKNOWNS, Fit, fit
+from matrix_hil.replay.logged import logged_config
 from matrix_hil.replay.look.page import table_page
 from matrix_hil.replay.look.plots import curves
 from matrix_hil.replay.plants import (
@@ -30,11 +31,11 @@ from matrix_hil.replay.plants import (
     Setup,
     logged,
 )
-from matrix_hil.replay.rerun import logged_config
 from matrix_hil.replay.trajectory import DT, Trajectory, trajectory, windows
 from sim.config import parse
 from sim.errors import LunarError
 from sim.results import write_results
+from sim.terminal import Terminal
 
 CHANNELS = {
     "base_height": "m",
@@ -121,7 +122,7 @@ def setup_of(log: Log) -> Setup:
     """The rig as the log's configuration describes it; the default one if it holds none."""
     if "config.json" not in log.attachments:
         return Setup()
-    cfg = logged_config(log, prog="lunar replay resim")
+    cfg = logged_config(log, ("rig", "trim", "counterweight"), prog="lunar replay resim")
     return Setup(cfg.rig, cfg.trim, cfg.counterweight)
 
 
@@ -165,7 +166,7 @@ def run(cfg: ResimConfig, console: Console | None = None) -> dict[str, Any]:
             "cost": found.cost,
             "ranges": found.ranges(),
         }
-    _show(console or Console(), log, results, found)
+    _show(console or Terminal(), log, results, found)
     try:
         if found is not None and cfg.ranges:
             write_ranges(cfg.ranges, found, log)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -138,7 +138,8 @@ class Loop:
         self._patch: TwinPatch | None = None  # the newest that is ground
         self._number = 0
         self._orders: list[str] = []
-        self._estop_held = False
+        self.held_by: set[Hashable] = set()
+        """Who holds an e-stop."""
         self._lock = threading.RLock()
 
     @property
@@ -172,11 +173,14 @@ class Loop:
         self._order("stop", now)
         return self.supervisor.state == "estop", self.supervisor.state
 
-    def estop_input(self, held: bool, now: float) -> None:
-        """State of an e-stop that can be held, such as a panel's button. Let go, it stays latched until ``reset``."""
-        self._estop_held = held
+    def estop_input(self, held: bool, now: float, who: Hashable = "") -> None:
+        """State of an e-stop that ``who`` can hold, such as a panel's button. Let go, it stays latched until ``reset``,
+        which is refused while anybody holds one."""
         if held:
+            self.held_by.add(who)
             self.estop(now)
+        else:
+            self.held_by.discard(who)
 
     @_alone
     def arm(self, now: float) -> tuple[bool, str]:
@@ -207,7 +211,7 @@ class Loop:
     @_alone
     def reset(self, now: float) -> tuple[bool, str]:
         """Back to ``idle``, latches cleared here and in the devices. Refused while the e-stop is held."""
-        if self._estop_held:
+        if self.held_by:
             return False, "the e-stop is still held"
         self._order("stop", now)
         self._order("reset", now)

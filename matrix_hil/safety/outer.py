@@ -6,6 +6,7 @@ import math
 from dataclasses import fields
 
 from matrix_hil.safety.limits import SafetyConfig
+from sim.robots.facts import MOST_DAMPED, STIFFEST
 
 HARNESS = 4.0
 """robot weights on Earth that rope, harness and legs are made to bear; ``tension_max`` must lie below."""
@@ -54,8 +55,8 @@ OUTER: dict[str, tuple[float, float]] = {
     "joint_margin": (0.0, 0.1),
     "joint_far_outside": (0.1, math.pi),
     "joint_rate": (1.0, 200.0),
-    "kp_max": (0.0, 200.0),
-    "kd_max": (0.0, 20.0),
+    "kp_max": (0.0, STIFFEST),
+    "kd_max": (0.0, MOST_DAMPED),
     "platform_stale": _BRIEF,
     "treadmill_stale": (0.005, 0.2),  # a Modbus drive is slow, and has a slower watchdog
     "counterweight_stale": _BRIEF,

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 
 from policy.distill.config import DistillConfig
 from policy.distill.job import Job, peak_megabytes
@@ -27,6 +26,7 @@ from sim.config import parse
 from sim.errors import LunarError
 from sim.output import locked, writing
 from sim.results import revision, write_results
+from sim.terminal import Terminal
 
 
 def distill(cfg: DistillConfig, command: str, teacher: Teacher | Demonstrations | None = None) -> dict[str, Any]:
@@ -119,7 +119,7 @@ def main(argv: Sequence[str], read_log: Callable[[Path], Demonstrations] | None 
     teacher = read_log(path) if recorded and read_log else None
     results = distill(cfg, shlex.join(["lunar", "distill", *argv]), teacher)
     share = f", {results['params_ratio']:.1%} of its teacher's" if "params_ratio" in results else ""
-    Console().print(
+    Terminal().print(
         f"student in {results['policy']}: {results['parameters']} parameters{share}; {results['steps'] / 1e6:.2f}M "
         f"steps in {results['wall_s']:.0f} s" + (", interrupted" if results["interrupted"] else "")
     )

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
@@ -23,6 +22,7 @@ from policy.networks.actor import Actor
 from policy.networks.distributions import Gaussian, Output
 from policy.networks.student import ActionBins, Student, tokenise
 from sim.physics.threads import physics_first
+from sim.terminal import Terminal
 
 FIELDS = ("steps", "seconds", "loss", "kept", "pronks_per_20s", "falls_per_20s", "success")
 
@@ -67,7 +67,7 @@ class Job:
         self.skill: dict[str, float] = {}
         self.bar = Progress(
             TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f}%"), TimeElapsedColumn(),
-            TextColumn("ETA"), TimeRemainingColumn(), TextColumn("{task.fields[text]}"), console=Console(stderr=True),
+            TextColumn("ETA"), TimeRemainingColumn(), TextColumn("{task.fields[text]}"), console=Terminal(stderr=True),
         )  # fmt: skip
         self.ages = ages
         if isinstance(teacher, Teacher):

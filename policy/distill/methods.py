@@ -27,7 +27,6 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import torch
-from rich.console import Console
 from torch import Tensor
 from torch.nn.functional import softmax, softplus
 
@@ -38,6 +37,7 @@ from policy.distill.teachers import Demonstrations, columns
 from policy.networks.actor import Actor
 from policy.networks.distributions import Gaussian, Output, cache, join
 from sim.errors import LunarError
+from sim.terminal import Terminal
 
 _SCORED = 1024  # positions scored at a time: scoring all shall not need more memory than learning from a few
 _ASKED = 8192  # positions at a time, without gradient
@@ -124,7 +124,7 @@ def opsdc(job: Job) -> None:
                 continue
             if learnt and learnt % cfg.refresh == 0:
                 if success < least:
-                    Console(stderr=True).print(f"success fell to {success:.3f}, below {least:.3f}: training ends here")
+                    Terminal(stderr=True).print(f"success fell to {success:.3f}, below {least:.3f}: training ends here")
                     break
                 teacher, good = copy.deepcopy(student), copy.deepcopy(student.state_dict())  # just acted, and passed
             told = samples.observation.clone()

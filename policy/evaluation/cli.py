@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.progress import Progress, TimeElapsedColumn
 
 from policy.evaluation.metrics import summarise
@@ -22,6 +21,7 @@ from sim.envs.world import PronkWorld
 from sim.errors import LunarError
 from sim.results import write_results
 from sim.robots.identity import identify
+from sim.terminal import Terminal
 from sim.terrain.generators import load_terrain
 
 QUICK_ROBOTS, QUICK_SECONDS = 64, 5.0
@@ -128,14 +128,14 @@ def main(argv: Sequence[str]) -> None:
     cfg = parse(EvalConfig, argv, "lunar eval")
     if cfg.robots < 1:
         raise LunarError(f"robots is {cfg.robots}; a suite needs one trial or more")
-    console = Console()
+    console = Terminal()
     names = suite_names(cfg.suite)
     if cfg.save and (cfg.terrain or cfg.robot or names != [suite_title(name) for name in names]):
         raise LunarError("--save keeps what a policy does in the fixed suites: leave out your own ground and robot")
     about = {suite_title(name): load_suite(name).about for name in names}
     report = Report(Path(cfg.out), Path(cfg.policy).name, cfg.video, about) if cfg.out else None
     columns = (*Progress.get_default_columns(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with Progress(*columns, console=Terminal(stderr=True), transient=True) as bar:
         task = bar.add_task("eval", total=None)
 
         def tick(name: str, steps: int) -> None:

@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from policy.export.c import write_header
 from policy.networks.onnx_file import write_onnx
 from policy.networks.policy_file import HEADERS, drop_stale, read_actor, robot_files
@@ -21,6 +19,7 @@ from sim.files import find_policy
 from sim.output import locked, write_whole
 from sim.results import write_results
 from sim.robots.identity import identify
+from sim.terminal import Terminal
 
 
 @dataclass(frozen=True)
@@ -74,13 +73,13 @@ def main(argv: Sequence[str]) -> None:
     """Entry of ``lunar export``."""
     cfg = parse(ExportConfig, argv, "lunar export")
     results = export(cfg)
-    Console().print(
+    Terminal().print(
         f"{results['path']}: {results['bytes'] / 1024:.0f} kB, "
         f"largest difference from torch {results['max_difference']:.1e}"
     )
     for header in (results[name] for name in ("c", "c_int8") if name in results):
         difference = header["difference"]
-        Console().print(
+        Terminal().print(
             f"{header['path']}: {header['flash_bytes'] / 1024:.0f} kB flash, {header['ram_bytes'] / 1024:.1f} kB RAM, "
             + ("not checked, no C compiler found" if difference is None else f"difference from torch {difference:.1e}")
         )

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from rich.console import Console
 
 from policy.play.controls import Ground, Push, Restart
 from policy.play.live_robot import LiveRobot
@@ -19,6 +18,7 @@ from policy.play.page import Page
 from policy.runtime.onnx_policy import OnnxPolicy
 from sim.config import parse
 from sim.mdp.observations import NoiseConfig
+from sim.terminal import Terminal
 from sim.terrain.generators import TerrainConfig, make_terrain
 
 _LATE = 0.2  # s behind the clock, beyond which the lost time is let go
@@ -116,7 +116,7 @@ class Session:
 def main(argv: Sequence[str]) -> None:
     """Entry of ``lunar play``."""
     cfg = parse(PlayConfig, argv, "lunar play")
-    console = Console()
+    console = Terminal()
     with Session(cfg) as session, contextlib.suppress(KeyboardInterrupt):
         url = session.page.url
         console.print(f"{url} shows {cfg.policy}; Ctrl-C ends it", soft_wrap=True)

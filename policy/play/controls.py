@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import queue
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -100,6 +101,8 @@ class Controls:
         self._server = server
         gui = server.gui
         limits = {name: (card.command_low[i], card.command_high[i]) for i, name in enumerate(COMMAND_NAMES)}
+        self._limits = limits | {"gravity": GRAVITY}
+        self._presets = presets
         with gui.add_folder("Command"):
             values = zip(COMMAND_NAMES, card.default_command, strict=True)
             self.dials = {name: self._dial(name, *limits[name], value) for name, value in values}
@@ -116,11 +119,11 @@ class Controls:
             self.push_from = gui.add_dropdown("where", list(DIRECTIONS), initial_value="from the left")
             push = gui.add_button("Push", hint="Key P.")
         for handle in (self.terrain, self.level):
-            handle.on_update(lambda _: self.actions.put(Ground(self.terrain.value, int(self.level.value))))
+            handle.on_update(lambda _: self._change_ground())
         tasks: dict[str, Callable[[], None]] = {
             "stop": self._stop,
             "reset": lambda: self.actions.put(Restart()),
-            "push": lambda: self.actions.put(self._push()),
+            "push": self._push,
             "follow": self._toggle_follow,
         }
         for name, button in {"stop": stop, "reset": reset, "push": push}.items():
@@ -131,17 +134,21 @@ class Controls:
     @property
     def command(self) -> np.ndarray:
         """(5,) as in ``HopCommand``."""
-        return np.array([self.dials[name].value for name in COMMAND_NAMES], dtype=float)
+        return np.array([self._read(name) for name in COMMAND_NAMES], dtype=float)
 
     @property
     def gravity(self) -> float:
         """m/s^2."""
-        return float(self.dials["gravity"].value)
+        return self._read("gravity")
 
     @property
     def follow(self) -> bool:
         """Whether the view goes along with the robot."""
         return self._follow.value
+
+    def _read(self, name: str) -> float:
+        """A dial within its limits, whatever a browser sent."""
+        return _within(self.dials[name].value, *self._limits[name])
 
     def _dial(
         self, name: str, low: float, high: float, value: float, marks: tuple[tuple[float, str], ...] | None = None
@@ -170,12 +177,22 @@ class Controls:
             slider = self.dials[name]
             _set(slider, float(np.clip(0.0, slider.min, slider.max)))
 
-    def _push(self) -> Push:
-        x, y, z = (self.push_size.value * v for v in DIRECTIONS[self.push_from.value])
-        return Push((x, y, z))
+    def _push(self) -> None:
+        if (direction := DIRECTIONS.get(self.push_from.value)) is not None:
+            x, y, z = (_within(self.push_size.value, 0.0, STRONGEST_PUSH) * v for v in direction)
+            self.actions.put(Push((x, y, z)))
+
+    def _change_ground(self) -> None:
+        if self.terrain.value in self._presets:
+            self.actions.put(Ground(self.terrain.value, round(_within(self.level.value, 0, LEVELS - 1))))
 
     def _toggle_follow(self) -> None:
         _set(self._follow, not self._follow.value)
+
+
+def _within(value: float, low: float, high: float) -> float:
+    """``value``, or zero where it is no number, between ``low`` and ``high``."""
+    return min(max(float(value) if math.isfinite(value) else 0.0, low), high)
 
 
 def _call(task: Callable[[], None], _: object) -> None:

@@ -71,7 +71,7 @@ class Page:
     @property
     def url(self) -> str:
         """Where to look."""
-        return f"http://127.0.0.1:{self.server.get_port()}"
+        return self.server.url
 
     def set_terrain(self, terrain: HeightField) -> None:
         """Draw another ground, without prints."""

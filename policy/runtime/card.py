@@ -12,7 +12,10 @@ import numpy as np
 from policy.runtime.weights import is_digest
 from sim.errors import LunarError
 from sim.output import write_whole
+from sim.robots.facts import FARTHEST_ACTION, FROM_STOPS, MOST_DAMPED, STIFFEST
+from sim.robots.go2.facts import GO2
 from sim.robots.identity import identify
+from sim.spec.joints import JOINT_NAMES
 from sim.spec.observation import ObservationSpec
 
 FORMAT = 2
@@ -163,7 +166,19 @@ class Card:
             values = getattr(self, name)
             if not isinstance(values, list) or len(values) != size or not all(map(_finite, values)):
                 return f"{name} must hold {size} numbers"
-        return _ages_problem(spec.ages) or _model_problem(self.model)
+        return _ages_problem(spec.ages) or _model_problem(self.model) or self._servo_problem()
+
+    def _servo_problem(self) -> str:
+        """What would drive the robot's joints beyond what it bears, whatever the policy's weights are; else empty."""
+        for name, most in (("kp", STIFFEST), ("kd", MOST_DAMPED), ("action_scale", FARTHEST_ACTION)):
+            if not 0.0 <= getattr(self, name) <= most:
+                return f"{name} is {getattr(self, name):g}; it must lie between 0 and {most:g}"
+        # of another robot than the Go2 only its MJCF knows the stops
+        lower, upper = (GO2.lower, GO2.upper) if self.robot == "go2" else (np.full(12, -np.pi), np.full(12, np.pi))
+        for joint, angle, low, high in zip(JOINT_NAMES, self.default_pose, lower, upper, strict=False):
+            if not low + FROM_STOPS <= angle <= high - FROM_STOPS:
+                return f"default_pose has {joint} at {angle:g} rad, at or beyond its stops at {low:g} and {high:g}"
+        return ""
 
 
 def _ages_problem(ages: tuple[int, ...]) -> str:

@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 import yaml
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import CSVOutputFormat, Logger, configure
@@ -39,6 +38,7 @@ from sim.robots.identity import identify
 from sim.spec.command import HopCommand
 from sim.spec.joints import NOMINAL_POSE
 from sim.spec.observation import PRONK_OBSERVATION
+from sim.terminal import Terminal
 
 SEED_STRIDE = 100_003
 """Between the seeds of processes that train together."""
@@ -53,6 +53,7 @@ def run(cfg: TrainConfig, command: str) -> dict[str, Any]:
             a weight that is not finite; the last checkpoint stays.
     """
     cfg.check()
+    Card.from_json(json.loads(make_card(cfg, {}).text()), "of this training")  # or nothing could load its policy
     out = Path(cfg.out)
     if not cfg.resume or checkpoint.find(cfg.resume).parent.resolve() != out.resolve():
         refuse_used(out, cfg.overwrite, f"go on with --resume {out}, choose another --out")
@@ -124,11 +125,11 @@ def _resume(cfg: TrainConfig, model: LunarPPO) -> dict[str, Any]:
     document = checkpoint.read(path)
     for note in model.restore(document, path):
         if model.group.leads:
-            Console(stderr=True).print(f"resumed, but {note}", highlight=False)
+            Terminal(stderr=True).print(f"resumed, but {note}", highlight=False)
     before = document["training"]
     if model.group.leads and cfg.steps < before.get("target", 0) and not cfg.quick:
         note = f"resumed to end at {cfg.steps} steps, not at {before['target']} as before: its stages end earlier"
-        Console(stderr=True).print(note, highlight=False)
+        Terminal(stderr=True).print(note, highlight=False)
     last = {name: before[name] for name in ("command", "steps", "seed", "revision", "minutes") if name in before}
     return {**before, "earlier": [*before.get("earlier", []), last]}
 
@@ -214,7 +215,7 @@ class TrainingProgress(BaseCallback):
         self.share = 0.0
         self.bar = Progress(
             TextColumn("train"), BarColumn(), TextColumn("{task.percentage:3.0f}%"), TimeElapsedColumn(),
-            TextColumn("ETA"), TimeRemainingColumn(), TextColumn("{task.fields[text]}"), console=Console(stderr=True),
+            TextColumn("ETA"), TimeRemainingColumn(), TextColumn("{task.fields[text]}"), console=Terminal(stderr=True),
         )  # fmt: skip
         self.task = self.bar.add_task("train", total=steps, text="")
 
@@ -334,7 +335,7 @@ def main(argv: Sequence[str]) -> None:
     results = run(cfg, shlex.join(["lunar", "train", *argv]))
     if not results:
         return
-    Console().print(
+    Terminal().print(
         f"policy in {results['policy']}: {results['steps'] / 1e6:.2f}M steps in {results['minutes']:.1f} min "
         f"({results['steps_per_s']:.0f}/s), {results['hops_per_20s']:.1f} hops per 20 s while exploring"
         + (", interrupted" if results["interrupted"] else "")

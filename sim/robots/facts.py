@@ -6,6 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+STIFFEST = 200.0
+"""N*m/rad. No legged robot that this stack drives bears stiffer servos."""
+MOST_DAMPED = 20.0
+"""N*m*s/rad, likewise."""
+FARTHEST_ACTION = 2.0
+"""rad per unit of action at most: a policy's unit then sweeps most of a joint's range."""
+FROM_STOPS = 0.02
+"""rad that a stance keeps from the joints' stops at least."""
+
 
 @dataclass(frozen=True, eq=False)
 class Facts:

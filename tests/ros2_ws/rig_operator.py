@@ -5,7 +5,10 @@ arm and run until the rig has been so for 0.5 s: a machine that was held up whil
 ``{"call": "arm", "until": true, "seconds": 20}`` (repeated until the answer's success is ``until``),
 ``{"wait": SECONDS}``, ``{"kill": PID}`` (SIGKILL), ``{"estop": BOOL}``, ``{"state": "safe"}`` and ``{"hear": TOPIC}``
 (until it is so, until a message has come), ``{"hops": 3}`` (until sync has counted so many), and ``{"see": {"robot
-mode": "damp", ...}, "seconds": 5}`` (until the virtual rig's diagnostics say all of it).
+mode": "damp", ...}, "seconds": 5}`` (until the virtual rig's diagnostics say all of it), ``{"press": PANEL, "data":
+BOOL, "qos": "default"}`` (e-stop of one panel of several; also ``sensor``, ``latched``), ``{"gone": PANEL}``,
+``{"beat": SECONDS}`` (the operator's sign of life), ``{"intrude": SECONDS}`` (commands for the platform, 0.15 m up, by
+the book) and ``{"says": TEXT}`` (until any node's diagnostics contain it).
 RESULT gets ``{"steps": [{"ok": ..., "message": ..., "took": s}], "messages": {topic: [[t, value], ...]}, "reasons":
 [...]}``; the operator ends at the first step that fails.
 """
@@ -21,11 +24,21 @@ from pathlib import Path
 from typing import Any
 
 import rclpy
+from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseStamped
-from matrix_msgs.msg import RobotCommand, SupervisorState, SyncStamp, TreadmillState, TwinPatch
+from matrix_bridge.qos import COMMAND
+from matrix_msgs.msg import (
+    PlatformCommand,
+    PlatformState,
+    RobotCommand,
+    SupervisorState,
+    SyncStamp,
+    TreadmillState,
+    TwinPatch,
+)
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
-from std_msgs.msg import Bool
+from std_msgs.msg import Bool, Empty, String
 from std_srvs.srv import Trigger
 
 try:
@@ -34,6 +47,7 @@ except ImportError:  # before ROS 2 Kilted
     from rclpy.executors import SingleThreadedExecutor as Executor  # type: ignore[assignment]
 
 LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+QUALITIES = {"default": QoSProfile(depth=10), "sensor": qos_profile_sensor_data, "latched": LATCHED}
 
 
 class Operator:
@@ -46,8 +60,13 @@ class Operator:
         self.hops = 0
         self.clients = {n: self.node.create_client(Trigger, n) for n in ("arm", "run", "hold", "reset", "estop")}
         self.button = self.node.create_publisher(Bool, "estop", LATCHED)
+        self.panels: dict[str, Any] = {}
+        self.said: dict[str, str] = {}
+        self.rig_time = Time()
+        self.node.create_subscription(PlatformState, "platform/state", self._on_platform, qos_profile_sensor_data)
         take: list[tuple[str, type, Any, Any]] = [
             ("treadmill/state", TreadmillState, qos_profile_sensor_data, lambda m: m.speed),
+            ("platform/state", PlatformState, qos_profile_sensor_data, lambda m: m.pose[2]),
             ("robot/command", RobotCommand, qos_profile_sensor_data, lambda m: m.mode),
             ("sync/stamp", SyncStamp, qos_profile_sensor_data, lambda m: m.lateness),
             ("rig/base_pose", PoseStamped, qos_profile_sensor_data, lambda m: m.pose.position.z),
@@ -61,11 +80,15 @@ class Operator:
         self.executor = Executor()  # making one per message, as rclpy.spin_once does, takes a millisecond
         self.executor.add_node(self.node)
 
+    def _on_platform(self, message: PlatformState) -> None:
+        self.rig_time = message.header.stamp
+
     def _taker(self, topic: str, value: Any) -> Any:
         return lambda m: self.messages[topic].append([time.monotonic(), value(m)])
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
+            self.said[status.name] = status.message
             if "virtual_rig" in status.name:
                 self.rig = {v.key: v.value for v in status.values}
             self.hops = max(self.hops, *(int(v.value) for v in status.values if v.key == "hops"), 0)
@@ -107,6 +130,36 @@ class Operator:
                     return True, message
         return False, message
 
+    def press(self, panel: str, data: bool, qos: str) -> None:
+        """A panel's e-stop button; a panel that is new is made."""
+        if panel not in self.panels:
+            self.panels[panel] = self.node.create_publisher(Bool, "estop", QUALITIES[qos])
+            self.spin(60.0, lambda: self.panels[panel].get_subscription_count() > 0)
+            self.spin(1.0)  # the other end must know it too
+        self.panels[panel].publish(Bool(data=data))
+        self.spin(0.5)
+
+    def beat(self, seconds: float) -> None:
+        """Say that the operator is there."""
+        publisher = self.node.create_publisher(Empty, "operator", QUALITIES["sensor"])
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            publisher.publish(Empty())
+            self.spin(0.1)
+
+    def intrude(self, seconds: float) -> None:
+        """Command the platform with the quality that its driver asks for, in a session of one's own."""
+        session = self.node.create_publisher(String, "sync/session", LATCHED)
+        commands = self.node.create_publisher(PlatformCommand, "platform/command", COMMAND)
+        session.publish(String(data="mine"))
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            command = PlatformCommand(pose=[0.0, 0.0, 0.15, 0.0, 0.0, 0.0], valid_for=1.0)
+            command.header.stamp = self.rig_time  # of a rig in slow motion it is not this clock's
+            command.header.frame_id = "mine"
+            commands.publish(command)
+            self.spin(0.01)
+
     def state(self) -> str:
         """The supervisor's."""
         told = self.messages["supervisor/state"]
@@ -117,6 +170,22 @@ class Operator:
         seconds = step.get("seconds", 180.0)
         if "up" in step:
             return self.up(step["up"], seconds)
+        if "press" in step:
+            self.press(step["press"], step["data"], step.get("qos", "default"))
+            return True, ""
+        if "gone" in step:
+            self.node.destroy_publisher(self.panels.pop(step["gone"]))
+            self.spin(2.0)
+            return True, ""
+        if "beat" in step:
+            self.beat(step["beat"])
+            return True, ""
+        if "intrude" in step:
+            self.intrude(step["intrude"])
+            return True, ""
+        if "says" in step:
+            found = self.spin(seconds, lambda: any(step["says"] in text for text in self.said.values()))
+            return found, str(self.said)
         if "call" in step:
             return self.call(step["call"], step.get("until", True), seconds)
         if "kill" in step:

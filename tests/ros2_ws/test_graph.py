@@ -59,6 +59,9 @@ def test_the_security_policy_is_the_graph() -> None:
             assert mine <= allowed[node, verb]
             assert all(name.startswith(("/", "~/")) for name in beyond), beyond
         assert allowed.get((node, "request"), set()) == {s.name for s in SERVICES.values() if node in s.clients}
+    # whoever is started with security on is somebody whom the policy knows, and the operator is one more
+    enclaves = {e.attrib["path"] for e in ET.fromstring(text).iter("enclave")}
+    assert {p.enclave for p in TABLES["matrix"] if p.enclave} | {"/matrix/operator"} == enclaves
     # nobody but sync commands a machine
     commands = {t.name for t in GRAPH.values() if t.qos == "command"}
     assert {node for (node, verb), names in allowed.items() if verb == "publish" and names & commands} == {"sync"}

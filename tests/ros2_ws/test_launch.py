@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 import yaml
 
-from matrix_hil.bringup.tables import ARGUMENTS, NAMESPACES, TABLES, arguments_of, namespace_of
+from matrix_hil.bringup.tables import ARGUMENTS, NAMESPACES, SECURITY, TABLES, arguments_of, namespace_of
 from policy.runtime.starter import FOREIGN, STARTER
 from sim.config import ROOT
 
@@ -201,7 +201,9 @@ def test_the_launch_file_takes_the_arguments_of_the_table(table: str, fakes: Non
 
 @pytest.mark.parametrize(("table", "given"), list(cases()))
 def test_launch_starts_what_lunar_up_starts(table: str, given: dict[str, str], fakes: None) -> None:
-    launch = Launch(table, given | {"namespace": "robot_a"})
+    secure = given.get("secure") == "true"
+    home = NAMESPACES[table] if secure else "robot_a"  # the security policy is for one namespace
+    launch = Launch(table, given | {"namespace": home})
     rows = sorted((p for p in TABLES[table] if p.chosen(given)), key=lambda p: p.order)
     for process in rows:
         if process.lifecycle:
@@ -211,9 +213,10 @@ def test_launch_starts_what_lunar_up_starts(table: str, given: dict[str, str], f
         node = launch.nodes[process.name]
         assert (node.given["package"], node.given["executable"]) == (process.package, process.executable)
         assert isinstance(node, LifecycleNode) == process.lifecycle
-        assert node.given["namespace"] == "/robot_a"
+        assert node.given["namespace"] == f"/{home}"
         assert node.given["remappings"] == list((process.remap or {}).items())
-        assert node.given["additional_env"] == {STARTER: str(os.getpid())}
+        assert node.given["additional_env"] == {STARTER: str(os.getpid())} | (SECURITY if secure else {})
+        assert node.given["ros_arguments"] == (["--enclave", process.enclave] if process.enclave else None)
         assert not node.given.get("respawn")
         assert (node.given["prefix"] == " ".join(FOREIGN)) == bool(process.urdf)
         files = [p for p in node.given["parameters"] if isinstance(p, str)]
@@ -242,7 +245,11 @@ def test_a_later_process_waits_for_every_lifecycle_node_before_it(drivers: str, 
     launch.move("virtual_rig", "configuring", "inactive")
     assert launch.asked == [("virtual_rig", 1), ("virtual_rig", 3)]
     launch.move("virtual_rig", "activating", "active")
-    second = [p.name for p in TABLES["matrix"] if p.order == 1 and p.chosen({"drivers": drivers, "rig": "virtual"})]
+    second = [
+        p.name
+        for p in TABLES["matrix"]
+        if p.order == 1 and p.chosen({"drivers": drivers, "rig": "virtual", "tf": "true"})
+    ]
     for name in second:
         assert name in launch.nodes and "sync" not in launch.nodes
         launch.up(name)
@@ -297,6 +304,11 @@ def test_a_finite_process_ends_everything_and_is_no_failure(fakes: None) -> None
     failed = Launch("replay", GIVEN)
     with pytest.raises(RuntimeError, match="replay has ended with status 1"):
         failed.end("replay", 1)
+
+
+def test_security_is_for_the_policys_own_namespace(fakes: None) -> None:
+    with pytest.raises(RuntimeError, match="the shipped policy is for /matrix alone"):
+        Launch("matrix", GIVEN | {"secure": "true", "namespace": "rig2"})
 
 
 def test_after_ctrl_c_no_end_is_a_failure(fakes: None) -> None:

@@ -252,3 +252,48 @@ def test_a_modbus_treadmill_is_driven(
     more = [f"{m}_driver" for m in MACHINES] if drivers == "nodes" else []
     start(drivers, "virtual_rig", "sync", *more, config=changed(patient, tmp_path, **belt))
     operate(UP, {"see": {"robot mode": "run", "treadmill fault": "0"}})
+
+
+def test_a_stop_is_pressed_until_everybody_has_let_go(start: Callable, operate: Callable) -> None:
+    """Panels of every quality of service stop the rig, and none lets go for another."""
+    start("inline", "virtual_rig", "sync")
+    steps: list[dict[str, object]] = []
+    for quality in ("default", "sensor", "latched"):
+        steps += [
+            {"up": "armed"},
+            {"press": f"{quality} A", "data": True, "qos": quality},
+            {"state": "estop"},
+            {"press": "B", "data": True},
+            {"press": "B", "data": False},
+            {"call": "reset", "until": False, "seconds": 10},
+            {"press": f"{quality} A", "data": False},
+            {"call": "reset"},
+        ]
+    # a panel that has gone cannot let go: the stop stays latched, and a reset is the operator's to ask for
+    steps += [{"press": "C", "data": True}, {"state": "estop"}, {"gone": "C"}, {"call": "reset"}, {"state": "idle"}]
+    operate(*steps)
+
+
+def test_an_operator_who_falls_silent_holds_the_rig(start: Callable, operate: Callable) -> None:
+    start("inline", "virtual_rig", "sync")
+    operate(
+        UP,
+        {"wait": 1.5},
+        {"state": "run"},  # nobody has said that he is there
+        {"beat": 2.0},
+        {"state": "run", "seconds": 0.1},
+        {"state": "hold"},
+        {"call": "run"},  # he is forgotten
+        {"state": "run"},
+    )
+
+
+def test_a_driver_obeys_no_stranger(start: Callable, operate: Callable) -> None:
+    """With no supervisor alive, and beside one; by the supervisor's quality of service, in a session of his own."""
+    nodes = start("nodes", "virtual_rig", "platform_driver")
+    seen = operate({"hear": "platform/state"}, {"intrude": 3.0}, {"says": "also commanded by /matrix/operator"})
+    assert max(abs(z) for _, z in seen["messages"]["platform/state"]) < 0.002
+    start("nodes", "sync", *(f"{m}_driver" for m in MACHINES if m != "platform"))
+    seen = operate({"up": "armed"}, {"intrude": 2.0}, {"state": "armed", "seconds": 0.1})
+    assert max(abs(z) for _, z in seen["messages"]["platform/state"]) < 0.002
+    assert nodes["platform_driver"].poll() is None

@@ -16,6 +16,7 @@ from sim.config import parse
 from sim.errors import LunarError
 from sim.results import write_results
 from sim.robots.load import robot_spec
+from sim.terminal import plain
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def run(cfg: ReplayConfig) -> dict[str, Any]:
     except OSError as error:
         raise LunarError(f"{error.filename or out} cannot be written: {error.strerror or error}") from None
     if log.lost:
-        print(log.lost.text)
+        print(plain(log.lost.text))
     print(out)
     return results
 

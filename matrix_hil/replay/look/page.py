@@ -58,8 +58,8 @@ def _scripts(plots: Sequence[Plot], duration: float | None) -> str:
     figures = [
         {"figure": json.loads(plotly.io.to_json(p.figure)), "timed": p.timed and duration is not None} for p in plots
     ]
-    # "</" would end the script element that the text stands in
-    data = json.dumps({"figures": figures, "duration": duration}).replace("</", "<\\/")
+    # "</" or "<!--" would end the script element that the text stands in, or never let it end
+    data = json.dumps({"figures": figures, "duration": duration}).replace("<", "\\u003c")
     return (
         f"<script>{plotly.offline.get_plotlyjs()}</script>\n"
         f'<script type="application/json" id="data">{data}</script>\n<script>\n{_SCRIPT.read_text()}\n</script>'

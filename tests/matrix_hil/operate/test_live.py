@@ -74,7 +74,7 @@ def page(view: LiveView) -> Iterator[Page]:
 @pytest.fixture
 def tab(page: Page, tmp_path: Path) -> Iterator[Tab]:
     """Looks at the page."""
-    with open_tab(f"http://127.0.0.1:{page.server.get_port()}", tmp_path, 500, 400) as opened:
+    with open_tab(page.server.url, tmp_path, 500, 400) as opened:
         yield opened
 
 

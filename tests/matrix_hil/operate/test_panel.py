@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-import os
-import pty
-import termios
 import threading
-import tty
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,8 +20,9 @@ from matrix_hil.log import read_log
 from matrix_hil.messages import MachineStates
 from matrix_hil.operate import cli as hil
 from matrix_hil.operate.gauges import readings, to_html
-from matrix_hil.operate.keyboard import Keyboard
 from matrix_hil.operate.panel import (
+    HELD,
+    HOLD_TIME,
     KEYS,
     ORDERS,
     PAGE_SILENCE,
@@ -39,7 +35,7 @@ from matrix_hil.safety.supervisor import SafetyConfig, Supervisor
 from policy.runtime.onnx_policy import OnnxPolicy
 from sim.spec.command import HopCommand
 from sim.terrain.generators import TerrainConfig
-from tests.browser import needs_chromium, open_tab, until
+from tests.browser import Tab, needs_chromium, open_tab, until
 from tests.matrix_hil.run.test_loop import Rig
 from tests.matrix_hil.safety.examples import DT, good_states
 
@@ -75,6 +71,8 @@ class Operated:
         self.desk, self.keyboard = Desk(), Typed()
         devices: dict[str, Any] = {name: Device() for name in self.rig.devices}
         self.alive = self.beating = True
+        self.held: set[str] = set()
+        """Orders whose buttons are down."""
         keyboard: Any = self.keyboard
         self.panel = Panel(self.desk, keyboard, devices, lambda: self.alive, lambda: 10.0 * self.rig.now)
         self.run(0.2)
@@ -83,7 +81,9 @@ class Operated:
         for _ in range(round(seconds / DT)):
             self.rig.run(DT)
             if self.beating:
-                self.desk.beat()
+                self.desk.beat(self.desk.beats() + 1)
+            for order in self.held:
+                self.desk.hold(order)
             self.panel.step(self.rig.loop, self.rig.now)
         return self
 
@@ -98,8 +98,13 @@ def operated(standing_policy: Path) -> Operated:
 
 
 def ask(operated: Operated, way: str, order: str) -> str:
-    """Press a button or a key; the state two cycles later."""
-    if way == "page":
+    """Press a button, or hold it as long as it takes, or a key; the state two cycles later."""
+    operated.held.clear()
+    if way == "page" and order in HELD:
+        operated.run(0.05)  # 0.5 s on the page's clock: it has been let go before
+        operated.held.add(order)
+        operated.run(0.1 * HOLD_TIME)
+    elif way == "page":
         operated.desk.press(order)
     else:
         operated.keyboard.keys += next(key for key, meant in KEYS.items() if meant == order)
@@ -135,7 +140,6 @@ def test_an_estop_acts_in_the_next_cycle_and_cancels_what_was_asked_beside_it(op
     operated.run(1.5)
     ask(operated, "page", "run")
     operated.desk.press("reset")
-    operated.desk.press("arm")
     operated.keyboard.keys = "a r x"
     before = len(operated.rig.cycles)
     operated.run(DT)  # the orders are taken after this cycle
@@ -162,6 +166,68 @@ def test_a_page_that_is_gone_stops_an_armed_rig(operated: Operated, how: str, st
     operated.run(0.1 * PAGE_SILENCE)
     assert operated.state == ("idle" if state == "idle" else "estop")
     assert state == "idle" or "the page" in operated.panel.message
+
+
+def test_without_a_browser_the_keyboard_operates(operated: Operated) -> None:
+    operated.beating = False  # the tab is closed
+    operated.run(0.1 * PAGE_SILENCE + 0.1)
+    assert ask(operated, "keyboard", "arm") == "armed"
+    operated.run(0.1 * PAGE_SILENCE + 0.1)
+    assert operated.state == "armed", "there was no button on which anybody relied"
+    operated.beating = True  # it is opened, and closed again
+    operated.run(0.2)
+    operated.beating = False
+    operated.run(0.1 * PAGE_SILENCE + 0.2)
+    assert operated.state == "estop"
+
+
+def test_buttons_of_a_browser_that_gives_no_sign_of_life_move_nothing(operated: Operated) -> None:
+    operated.beating = False
+    operated.run(0.1 * PAGE_SILENCE + 0.1)
+    assert ask(operated, "page", "arm") == "idle"
+    operated.beating = True
+    operated.run(0.2)
+    assert ask(operated, "page", "arm") == "armed"
+
+
+@pytest.mark.parametrize("order", HELD)
+def test_a_click_moves_nothing(operated: Operated, order: str) -> None:
+    if order == "run":
+        ask(operated, "keyboard", "arm")
+        operated.run(1.5)
+    before = operated.state
+    operated.held.add(order)
+    operated.run(0.1 * HOLD_TIME - 3 * DT)
+    operated.held.clear()
+    operated.run(0.5)
+    assert operated.state == before and operated.panel.message == f"{order}: keep the button down"
+    with pytest.raises(AssertionError, match="held"):
+        operated.desk.press(order)
+
+
+def test_the_policy_drives_while_run_is_held(operated: Operated) -> None:
+    ask(operated, "page", "arm")
+    operated.run(1.5)
+    assert ask(operated, "page", "run") == "run"
+    operated.run(2.0)
+    assert operated.state == "run"
+    operated.held.clear()  # let go, or the browser is frozen
+    operated.run(0.1)  # 1 s
+    assert operated.state == "hold"
+    operated.run(1.5)
+    assert ask(operated, "page", "run") == "run", "it must be pressed anew"
+
+
+def test_the_keyboard_takes_over_from_the_button(operated: Operated) -> None:
+    ask(operated, "page", "arm")
+    operated.run(1.5)
+    ask(operated, "page", "run")
+    operated.keyboard.keys = "r"
+    operated.run(2 * DT)
+    operated.held.clear()
+    operated.run(0.5)
+    assert operated.state == "run"
+    assert ask(operated, "keyboard", "hold") == "hold"
 
 
 def test_a_run_that_follows_a_plan_takes_an_estop_and_the_end_only(standing_policy: Path) -> None:
@@ -248,40 +314,11 @@ def test_the_desk_gives_the_newest_whole_gauges() -> None:
     assert desk.take(taken[0]) is None
     desk.put({"too long": "x" * 20000})  # is left out, and harms nothing
     for order in ORDERS:
-        desk.press(order)
-    assert desk.presses() == [1] * len(ORDERS)
+        desk.hold(order) if order in HELD else desk.press(order)
+    assert desk.presses() == [order not in HELD for order in ORDERS] and desk.holds() == [1] * len(HELD)
 
 
-# ---- keyboard, pace, browser --------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def terminal() -> Iterator[tuple[int, int]]:
-    master, slave = pty.openpty()
-    try:
-        yield master, slave
-    finally:
-        os.close(master)
-        os.close(slave)
-
-
-def test_keys_come_one_by_one_and_the_terminal_is_left_as_it_was(terminal: tuple[int, int]) -> None:
-    master, slave = terminal
-    before = termios.tcgetattr(slave)
-    with Keyboard(slave) as keyboard:
-        assert keyboard.present and keyboard.pressed() == ""
-        os.write(master, b"ae")
-        keys: list[str] = []
-        until(lambda: keys.append(keyboard.pressed()) or "".join(keys) == "ae", 5.0)
-        local = termios.tcgetattr(slave)[tty.LFLAG]
-        assert local & termios.ISIG and not local & termios.ICANON, "Ctrl-C stays Ctrl-C; no Enter is needed"
-    assert termios.tcgetattr(slave) == before
-    assert keyboard.pressed() == ""
-
-
-def test_without_a_terminal_there_are_no_keys(tmp_path: Path) -> None:
-    with open(tmp_path / "file", "w+") as file, Keyboard(file.fileno()) as keyboard:
-        assert not keyboard.present and keyboard.pressed() == ""
+# ---- pace, browser ------------------------------------------------------------------------------------------------
 
 
 def test_pace_waits_for_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -294,6 +331,13 @@ def test_pace_waits_for_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     wall = 103.0
     keep(1.0)  # and now it is late
     assert slept == [0.0, 0.5, 0.0]
+
+
+def run_by(tab: Tab) -> bool:
+    """Hold the button for a while; whether the policy drives then."""
+    with tab.held("Run"):
+        until(lambda: any(answer in tab.text() for answer in ("run: done", "run: refused")))
+        return "RUN" in tab.text()
 
 
 @pytest.mark.wall_clock
@@ -313,9 +357,10 @@ def test_an_estop_pressed_in_a_browser_makes_the_rig_safe(standing_policy: Path,
     assert url.startswith("http://127.0.0.1:")
     with open_tab(url, tmp_path) as tab:
         until(lambda: "IDLE" in tab.text())
-        tab.click("Arm")
-        until(lambda: "ARMED" in tab.text())
-        until(lambda: tab.click("Run") or "run: done" in tab.text())
+        with tab.held("Arm"):
+            until(lambda: "ARMED" in tab.text())
+        until(lambda: run_by(tab))
+        until(lambda: "HOLD" in tab.text())
         tab.click("E-STOP")
         until(lambda: "S00" in tab.text() and "ESTOP" in tab.text())
         tab.click("Quit")
@@ -324,7 +369,7 @@ def test_an_estop_pressed_in_a_browser_makes_the_rig_safe(standing_policy: Path,
     assert results[0]["trips"] == 1 and results[0]["reason"].startswith("S00")
     log = read_log(tmp_path / "log")
     states = list(dict.fromkeys(log["/supervisor/state"].state))
-    assert states[:4] == ["idle", "armed", "run", "estop"]
+    assert states[:5] == ["idle", "armed", "run", "hold", "estop"]
     stop = list(log["/supervisor/state"].state).index("estop")
     assert log["/counterweight/command"].brake[stop:].all()
     assert log["/treadmill/command"].speed[-1] == 0.0 and log["/robot/command"].mode[-1] == "damp"

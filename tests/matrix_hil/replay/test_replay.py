@@ -14,7 +14,8 @@ from matrix_hil.log import Pose, Recorder, SyncStamp, read_log
 from matrix_hil.replay import cli as replay
 from matrix_hil.replay.look import cli as look
 from matrix_hil.replay.look.measure import Run, measure, rotations
-from matrix_hil.replay.look.plots import MAX_POINTS, plots, thin, trips
+from matrix_hil.replay.look.page import table_page
+from matrix_hil.replay.look.plots import MAX_POINTS, curves, plots, thin, trips
 from sim.errors import LunarError
 from tests.browser import needs_chromium, open_tab, until
 from tests.matrix_hil.synthetic_log import APEX, FLIGHT, LIFTOFF, MASS, PERIOD, STANCE, START, ground, write_log
@@ -201,3 +202,12 @@ def test_it_draws_in_a_browser_without_errors(made: tuple[Path, dict], tmp_path:
     assert told["drawn"] == "9"
     assert told["range"] == "[2,5]", "zooming one plot zooms all"
     assert float(told["time"]) == pytest.approx(2.75, abs=0.02), "the replay went to the clicked moment"
+
+
+def test_what_a_log_says_is_text_on_a_page() -> None:
+    bad = "</script><!--<script><img src=x onerror=alert(1)>"
+    time = np.arange(3.0)
+    page = table_page(bad, bad, [bad], [bad], [[bad]], [curves(bad, bad, time, {bad: time})])
+    assert bad not in page and "<img" not in page.replace("<img>", "")
+    data = page.split('id="data">')[1].split("</script>")[0]
+    assert "<" not in data and json.loads(data)["figures"]

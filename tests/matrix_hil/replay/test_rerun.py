@@ -159,7 +159,7 @@ def test_missing_cycles_are_named(flown: Log, tmp_path: Path) -> None:
 
 def test_a_missing_ground_is_not_made_up(flown: Log) -> None:
     bare = replace(flown, series={t: s for t, s in flown.series.items() if t != "/twin/patch"})
-    cfg = rerun.logged_config(bare)
+    cfg = rerun.logged_config(bare, rerun.RECOMPUTED)
     with pytest.raises(LunarError, match="lacks the ground"):
         rerun.rerun(bare, rerun.Sync(cfg.sync, rerun.OnnxPolicy(cfg.policy)), rerun.Supervisor(cfg.safety))
 

@@ -118,6 +118,18 @@ def test_an_estop_is_latched_until_the_button_is_let_go_and_reset(rig: Rig) -> N
     assert rig.order("arm") == (True, "armed")
 
 
+def test_nobody_lets_go_of_a_stop_that_another_presses(rig: Rig) -> None:
+    rig.order("arm")
+    rig.loop.estop_input(True, rig.now, "a")
+    rig.loop.estop_input(False, rig.now, "b")
+    assert rig.order("reset") == (False, "the e-stop is still held")
+    rig.loop.estop_input(True, rig.now, "b")
+    rig.loop.estop_input(False, rig.now, "a")
+    assert rig.order("reset") == (False, "the e-stop is still held")
+    rig.loop.estop_input(False, rig.now, "b")
+    assert rig.order("reset") == (True, "idle")
+
+
 def test_a_trip_stops_the_policy(rig: Rig) -> None:
     rig.order("arm")
     rig.run(1.5).order("run")

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from matrix_hil.control.stewart import plate_height
 from matrix_hil.messages import MachineCommands, MachineStates
 from matrix_hil.safety.rules import CLAMPS, OPERATOR, RULES, Cycle, first_violation
-from matrix_hil.safety.trends import WATCHED, Trends
+from matrix_hil.safety.trends import WATCHED, Trends, TrendWatch
 from sim.config import ROOT
 from sim.spec.joints import LOWER, NOMINAL_POSE, UPPER
 from tests.matrix_hil.safety.examples import CFG, DT, NOW, PLATFORM, at, good_commands, good_states, rolled
@@ -203,3 +203,12 @@ def test_the_plates_height_is_that_of_its_points(centre: list[float], rpy: list[
     rx = np.array([[1, 0, 0], [0, cr, -sr], [0, sr, cr]])
     point = np.array(centre) + rz @ ry @ rx @ np.array([u, v, 0.0])
     assert plate_height(np.array([*centre, *rpy]), point[0], point[1]) == pytest.approx(point[2], abs=1e-9)
+
+
+@pytest.mark.parametrize("silent", ["platform", "treadmill", "counterweight", "tracker", "robot"])
+def test_a_machine_that_was_never_heard_is_stale_and_confuses_no_other_rule(silent: str) -> None:
+    states = replace(good_states(), **{silent: None})
+    trends = TrendWatch(CFG).step(states, good_commands(), None, NOW, True, True, False)
+    lone = Cycle(states=states, wanted=good_commands(), cfg=CFG, now=NOW, dt=DT, trends=trends, running=False)
+    answers = {rule.id: text for rule in RULES if (text := rule.check(lone))}
+    assert answers == {"S05": f"{silent} has sent no state"}

@@ -203,7 +203,7 @@ def session() -> Iterator[Session]:
 
 
 def test_a_port_in_use_gives_the_next(session: Session) -> None:
-    taken = int(session.page.url.rpartition(":")[2])
+    taken = session.page.server.get_port()
     with Session(PlayConfig(policy=str(PRONK), terrain="flat", port=taken)) as other:
         assert other.page.url.startswith("http://127.0.0.1:") and other.page.url != session.page.url
 

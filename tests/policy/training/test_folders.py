@@ -74,6 +74,7 @@ def test_a_folder_in_use_is_refused(tmp_path):
         (["--seed", "-1"], "seed is -1"),
         (["--ppo.epochs", "0"], "ppo.epochs is 0"),
         (["--world.physics.robot", "nobody"], "robot 'nobody'"),
+        (["--world.physics.kp", "1e4"], "kp is 10000; it must lie between 0 and 200"),
     ],
 )
 def test_what_cannot_be_is_one_sentence(options, message, tmp_path, monkeypatch, capsys):

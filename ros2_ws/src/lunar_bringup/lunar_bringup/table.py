@@ -63,8 +63,13 @@ def describe(launch_file: str) -> LaunchDescription:
         values = {name: LaunchConfiguration(name).perform(context) for name in arguments}
         # resolved now: what starts later is outside the group whose PushRosNamespace this launch file may be in
         pushed = context.launch_configurations.get("ros_namespace", "")
-        values["namespace"] = _absolute(pushed, values["namespace"] or content["tables"][table]["namespace"])
-        return Bringup(folder / "config", processes, arguments, values).start()
+        home = content["tables"][table]["namespace"]
+        values["namespace"] = _absolute(pushed, values["namespace"] or home)
+        secure = values.get("secure") == "true"
+        if secure and values["namespace"] != f"/{home}":
+            raise RuntimeError(f"secure and namespace: the shipped policy is for /{home} alone")
+        environment = {STARTER: str(os.getpid())} | (content["security"] if secure else {})
+        return Bringup(folder / "config", processes, arguments, values, environment, home).start()
 
     return LaunchDescription([*declared, OpaqueFunction(function=start)])
 
@@ -77,13 +82,23 @@ class Bringup:
         processes: rows of a table.
         arguments: of the table, by name.
         values: of the arguments.
+        environment: variables that every process gets.
+        home: namespace of the enclaves in the shipped SROS 2 policy.
 
     Raises:
         RuntimeError: a value is not what its argument takes.
     """
 
-    def __init__(self, config: Path, processes: list[dict], arguments: dict[str, dict], values: dict[str, str]) -> None:
-        self._config = config
+    def __init__(
+        self,
+        config: Path,
+        processes: list[dict],
+        arguments: dict[str, dict],
+        values: dict[str, str],
+        environment: dict[str, str],
+        home: str,
+    ) -> None:
+        self._config, self._environment, self._home = config, environment, home
         self._values = {name: _typed(name, argument["kind"], values[name]) for name, argument in arguments.items()}
         chosen = [p for p in processes if all(values[name] in allowed for name, allowed in p["only"].items())]
         self._orders: Iterator[list[dict]] = iter(
@@ -127,7 +142,8 @@ class Bringup:
             namespace=namespace,
             parameters=[*parameters, *([typed] if typed else [])],
             remappings=list(process["remap"].items()),
-            additional_env={STARTER: str(os.getpid())},
+            ros_arguments=["--enclave", f"/{self._home}/{process['name']}"] if process["secured"] else None,
+            additional_env=self._environment,
             prefix=FOREIGN if process["urdf"] else None,
             on_exit=self._on_exit(process),
             output="screen",

@@ -27,6 +27,7 @@ from rclpy.timer import Timer
 from policy.runtime.notify import notify
 from policy.runtime.starter import follow_starter
 from sim.errors import LunarError
+from sim.terminal import plain
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 # The sensor data profile with a queue of one: what waited in a queue is not the newest state.
@@ -264,7 +265,7 @@ class ManagedNode(Diagnosed, LifecycleNode):
         try:
             work()
         except LunarError as error:
-            self.get_logger().error(str(error))
+            self.get_logger().error(plain(str(error)))
         except Exception:
             self.get_logger().error(traceback.format_exc())
         else:
@@ -341,7 +342,7 @@ def run(
         try:
             node = make()
         except (LunarError, ParameterException) as error:
-            print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
+            print(plain(f"{Path(sys.argv[0]).name}: {error}"), file=sys.stderr)
             return 1
         executor = make_executor()
         stack.callback(executor.shutdown)

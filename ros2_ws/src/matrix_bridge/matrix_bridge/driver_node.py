@@ -9,16 +9,20 @@ from contextlib import ExitStack, suppress
 from typing import Any
 
 import numpy as np
-from rclpy.event_handler import SubscriptionEventCallbacks
 from std_msgs.msg import UInt8
 from std_srvs.srv import Trigger
 
+from matrix_bridge.graph import SUPERVISOR
+from matrix_bridge.inbox import Inbox
 from matrix_bridge.node import ERROR, OK, WARN, BridgeNode, Health, Parameter, run
 from matrix_bridge.places import port_of, rig_setup
+from matrix_bridge.qos import PROFILES
+from matrix_bridge.session import Gate
 from matrix_hil.link import DEVICES, HostClock, PollThread
 from matrix_hil.link.calibration import Calibration, misfitting
 from matrix_hil.link.watch import WatchedDevice
 from matrix_hil.log import FootContacts, ImuSample, JointSample
+from matrix_hil.log.topics import Codec
 from matrix_hil.messages import RobotState
 from matrix_hil.rig import driver, find_calibration
 from sim.errors import LunarError
@@ -45,6 +49,10 @@ class DriverNode(BridgeNode):
         self._calibration: Calibration | None = None
         self._fault: int | None = None
         self._refused = 0
+        self._inbox: Inbox | None = None
+        self._gate: Gate | None = None
+        self._codec: Codec | None = None
+        self._topic = ""
         self._states = 0
 
     def configure(self) -> None:
@@ -68,20 +76,11 @@ class DriverNode(BridgeNode):
         self._watched = WatchedDevice(device, self.value("timeout"))
         self._publish = self._publisher_of(machine, lunar_weight(cfg.sync.mass))
         if device.spec.command_type is not None:
-            make: Callable[..., Any] = device.spec.command_type
-            codec = self.codec(f"{machine}/command")
-
-            def on_command(data: bytes) -> None:
-                fields = self.decoded(codec, data)
-                if fields is None:
-                    return
-                command = make(**fields)
-                with self._lock:
-                    if self.active and self._watched and not self._watched.send(command, self.now()):
-                        self._refused += 1
-
-            events = SubscriptionEventCallbacks(liveliness=self._on_liveliness)
-            self.subscribe(f"{machine}/command", on_command, raw=True, event_callbacks=events)
+            self._topic, self._codec = f"{machine}/command", self.codec(f"{machine}/command")
+            self._inbox = inbox = self.keep(Inbox.close, Inbox(self))
+            inbox.listen(self._topic, PROFILES["command"], raw=True)
+            inbox.listen("sync/session", PROFILES["state"])
+            self._gate = Gate(self._is_supervisor, self.value("timeout"))
         self.keep(self.destroy_service, self.create_service(Trigger, "~/reset", self._on_reset))
 
     def activate(self) -> None:
@@ -101,7 +100,7 @@ class DriverNode(BridgeNode):
     def release(self) -> None:
         """Close the port; the driver says the safe command on the way out."""
         self._stack.close()
-        self._watched = None
+        self._watched = self._inbox = self._gate = self._codec = None
 
     def health(self) -> Health:
         """The line's counters and the watchdog."""
@@ -112,17 +111,56 @@ class DriverNode(BridgeNode):
         values |= {"fault": self._fault, "frames": stats.frames, "crc errors": stats.crc_errors}
         values |= {"sequence gaps": stats.sequence_gaps, "write timeouts": stats.write_timeouts}
         values |= {"watchdog trips": watched.trips, "late commands": self._refused}
+        others = self._others()
+        values |= {"others who command": ", ".join(others)}
+        if self._gate is not None:
+            with self._lock:
+                values |= {f"refused: {why}": n for why, n in sorted(self._gate.refused.items())}
         self._states = 0
         if not stats.connected:
             return Health(ERROR, f"the line is dead: {stats.error}", values)
         if self._fault:
             return Health(ERROR, f"the machine reports fault bits {self._fault:#x}", values)
+        if others:
+            return Health(WARN, f"also commanded by {', '.join(others)}, which is not obeyed", values)
         if watched.tripped:
             return Health(WARN, "no commands: the machine is held safe", values)
         return Health(OK, "states come" if age < 1.0 else "no states", values)
 
+    def _is_supervisor(self, publisher: bytes) -> bool:
+        """Whether a publisher of commands or of a session belongs to the node that the graph names, here."""
+        assert self._inbox is not None
+        wanted = (SUPERVISOR, self.get_namespace())
+        return any(self._inbox.publishers(topic).get(publisher) == wanted for topic in (self._topic, "sync/session"))
+
+    def _others(self) -> list[str]:
+        """Who publishes commands for this machine beside the one that is obeyed."""
+        if self._inbox is None or self._gate is None:
+            return []
+        found = self._inbox.publishers(self._topic)
+        wanted = (SUPERVISOR, self.get_namespace())
+        obeyed = self._gate.sender or next((gid for gid, node in found.items() if node == wanted), b"")
+        return sorted(f"{space.rstrip('/')}/{name}" for gid, (name, space) in found.items() if gid != obeyed)
+
+    def _read_commands(self, watched: WatchedDevice) -> None:
+        """Pass on what the supervisor has commanded since the last call."""
+        inbox, gate, codec = self._inbox, self._gate, self._codec
+        if inbox is None or gate is None or codec is None or watched.device.spec.command_type is None:
+            return
+        make: Callable[..., Any] = watched.device.spec.command_type
+        for letter in inbox.take("sync/session"):
+            gate.announce(letter.content.data, letter.sender)
+        for letter in inbox.take(self._topic):
+            fields = self.decoded(codec, letter.content)
+            now = self.now()
+            if fields is None or not gate.admits(codec.frame_of(letter.content), letter.sender, letter.number, now):
+                continue
+            if not watched.send(make(**fields), now):
+                self._refused += 1
+
     def _poll(self, watched: WatchedDevice, now: float) -> None:
         with self._lock:
+            self._read_commands(watched)
             fresh = watched.poll(now)
             state = watched.device.state
         if fresh and state is not None:
@@ -178,10 +216,6 @@ class DriverNode(BridgeNode):
         response.success = self._watched is not None
         response.message = "asked the device to clear what it latched"
         return response
-
-    def _on_liveliness(self, event: Any) -> None:
-        if event.alive_count == 0 and event.alive_count_change < 0:
-            self.get_logger().warning("whoever commanded this machine has fallen silent")
 
 
 def main(args: list[str] | None = None) -> int:

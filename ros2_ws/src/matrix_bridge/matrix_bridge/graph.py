@@ -12,6 +12,10 @@ from matrix_hil.link import DEVICES
 from matrix_hil.log import TOPICS
 
 DRIVERS = tuple(f"{machine}_driver" for machine in DEVICES)
+COMMANDED = tuple(driver for driver in DRIVERS if driver != "tracker_driver")
+"""Drivers of machines that move."""
+SUPERVISOR = "sync"
+"""The node that alone may command them."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,9 @@ GRAPH = {
         _logged("robot/fault", _ROBOT, "sync", qos="state"),
         _logged("robot/command", ("sync",), "robot_driver", qos="command"),
         Topic("hop_command", "event", (), ("sync",), "matrix_msgs/msg/HopCommand"),
-        Topic("estop", "state", (), ("sync",), "std_msgs/msg/Bool"),
+        Topic("estop", "any", (), ("sync",), "std_msgs/msg/Bool"),
+        Topic("operator", "any", (), ("sync",), "std_msgs/msg/Empty"),
+        Topic("sync/session", "state", ("sync",), COMMANDED, "std_msgs/msg/String"),
         _logged("sync/hop_command", ("sync",), log="/hop_command"),
         _logged("sync/stamp", ("sync",)),
         _logged("supervisor/state", ("sync",), qos="state"),
@@ -71,7 +77,7 @@ GRAPH = {
         _logged("rig/base_pose", ("virtual_rig",)),
     )
 }
-"""By name. ``hop_command`` and ``estop`` come from the operator's side."""
+"""By name. ``hop_command``, ``estop`` and ``operator`` come from the operator's side."""
 
 
 @dataclass(frozen=True)

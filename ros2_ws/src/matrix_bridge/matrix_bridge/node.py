@@ -67,13 +67,16 @@ class BridgeNode(ManagedNode):
         """Do ``work`` every ``period`` s of ``now``."""
         return super().timer(period / self.clock.pace, work)
 
-    def codec(self, topic: str) -> Codec:
+    def codec(self, topic: str, frame: str | None = None) -> Codec:
         """What turns the dataclasses of a topic of the graph into bytes and back; times on the monotonic clock."""
-        return Codec(GRAPH[topic].log, self.epoch)
+        return Codec(GRAPH[topic].log, self.epoch, frame)
 
-    def sender(self, topic: str) -> Callable[[Any, float], None]:
-        """A function (message, time) that publishes a dataclass on a logged topic of the graph."""
-        publisher, codec = self.publisher(topic), self.codec(topic)
+    def sender(self, topic: str, frame: str | None = None) -> Callable[[Any, float], None]:
+        """A function (message, time) that publishes a dataclass on a logged topic of the graph.
+
+        ``frame`` is its ``header.frame_id``, by default the table's.
+        """
+        publisher, codec = self.publisher(topic), self.codec(topic, frame)
         return lambda message, now: publisher.publish(codec.encode(message, now))
 
     def publisher(self, topic: str) -> Any:

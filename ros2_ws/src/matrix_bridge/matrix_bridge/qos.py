@@ -19,7 +19,9 @@ COMMAND = QoSProfile(
     liveliness_lease_duration=Duration(seconds=COMMAND_LEASE),
 )
 STATE = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-PROFILES = {"stream": STREAM, "command": COMMAND, "state": STATE, "event": RELIABLE}
+# What a reader can ask for least: publishers of any quality are heard, whatever they promise.
+ANY = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
+PROFILES = {"stream": STREAM, "command": COMMAND, "state": STATE, "event": RELIABLE, "any": ANY}
 
 # The recorder wants every message, late ones too, and asks for nothing that could exclude a publisher.
 RECORD = QoSProfile(depth=1000, reliability=ReliabilityPolicy.BEST_EFFORT)

@@ -18,9 +18,10 @@ class RemoteDevice:
     Args:
         node: sync; must be unconfigured or configuring.
         machine: a key of ``DEVICES``.
+        session: what commands name, so that drivers know them (``matrix_bridge.session``).
     """
 
-    def __init__(self, node: BridgeNode, machine: str) -> None:
+    def __init__(self, node: BridgeNode, machine: str, session: str) -> None:
         self.spec = DEVICES[machine]
         self.identity = None
         """Its driver compares which device it is with the calibration."""
@@ -37,7 +38,7 @@ class RemoteDevice:
             node.receive(f"{machine}/state", self._on_state)
         if machine in ("robot", "tracker"):
             node.subscribe(f"{machine}/fault", self._on_fault)
-        self._send = node.sender(f"{machine}/command") if self.spec.command_type is not None else None
+        self._send = node.sender(f"{machine}/command", session) if self.spec.command_type is not None else None
         self._client = node.create_client(Trigger, f"{machine}_driver/reset")
         node.keep(node.destroy_client, self._client)
 

@@ -6,20 +6,24 @@ The loop has a thread of its own with its own deadlines; messages, services and 
 from __future__ import annotations
 
 import math
+import secrets
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from std_msgs.msg import Bool
+from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
+from matrix_bridge.inbox import Inbox
 from matrix_bridge.node import ERROR, OK, WARN, BridgeNode, Health, Parameter, run
 from matrix_bridge.places import port_of, rig_setup
 from matrix_bridge.publish import TopicLog
+from matrix_bridge.qos import PROFILES
 from matrix_bridge.remote import RemoteDevice
 from matrix_hil.config import EMULATED
 from matrix_hil.link import DEVICES, HostClock
@@ -43,6 +47,7 @@ class SyncNode(BridgeNode):
         Parameter("rig", "virtual", "virtual, or serial: the ports that the configuration names."),
         Parameter("drivers", "inline", "inline: this node drives the machines; nodes: a driver_node for each does."),
         Parameter("command_timeout", 0.5, "s. Speeds are zero when hop_command is older than this.", (0.05, 10.0)),
+        Parameter("operator_timeout", 1.0, "s. An operator who is silent for longer holds the rig.", (0.2, 10.0)),
         Parameter("stand", 1.5, "s. The robot stands at least this long before it may run.", (0.0, 30.0)),
     )
 
@@ -52,6 +57,9 @@ class SyncNode(BridgeNode):
         self._rig: Rig | None = None
         self._loop: Loop | None = None
         self._patch: TwinPatch | None = None
+        self._inbox: Inbox | None = None
+        self._pressed: dict[bytes, int] = {}
+        self._operators: dict[bytes, float] = {}
         self._ordered = -math.inf
         self._lateness: list[float] = []
         self._duration: list[float] = []
@@ -68,6 +76,9 @@ class SyncNode(BridgeNode):
         plan = replace(cfg.plan, stand=self.value("stand"))
         cfg = replace(cfg, policy=self.value("policy"), plan=plan, clock="wall")
         virtual = {name: port_of(name, cfg) for name, port in cfg.ports.items() if inline and port == EMULATED}
+        session = secrets.token_hex(8)
+        if not inline:
+            self.publisher("sync/session").publish(String(data=session))
         self._rig = self._stack.enter_context(
             open_rig(
                 cfg,
@@ -77,7 +88,7 @@ class SyncNode(BridgeNode):
                 operated=True,
                 clock=self.clock,
                 ports=virtual,
-                remote=None if inline else {name: RemoteDevice(self, name) for name in DEVICES},
+                remote=None if inline else {name: RemoteDevice(self, name, session) for name in DEVICES},
                 refuse=False,
                 show=self.get_logger().info,
             )
@@ -87,7 +98,11 @@ class SyncNode(BridgeNode):
             self.get_logger().warning(f"the rig will not be armed: {why}")
         self._default, self._timeout = cfg.command, self.value("command_timeout")
         self.subscribe("hop_command", self._on_hop_command)
-        self.subscribe("estop", self._on_estop)
+        self._inbox = self.keep(Inbox.close, Inbox(self))
+        self._inbox.listen("estop", PROFILES["any"], PROFILES["state"])  # also what was pressed before this node came
+        self._inbox.listen("operator", PROFILES["any"])
+        self._pressed.clear()
+        self._operators.clear()
         self.receive("twin/patch", self._on_patch)
         for name in ("arm", "run", "hold", "reset", "estop"):
             self.keep(self.destroy_service, self.create_service(Trigger, name, self._order(name)))
@@ -112,7 +127,7 @@ class SyncNode(BridgeNode):
 
     def release(self) -> None:
         """Close lines and topics."""
-        self._loop = self._rig = None
+        self._loop = self._rig = self._inbox = None
         self._stack.close()
 
     def health(self) -> Health:
@@ -140,6 +155,8 @@ class SyncNode(BridgeNode):
         assert log is not None
 
         def before(now: float) -> None:
+            self._read_estop(loop, now)
+            self._watch_operators(loop, now)
             if now - self._ordered > self._timeout:
                 loop.command = HopCommand(0.0, 0.0, 0.0, self._default.apex_gain, self._default.economy)
 
@@ -157,6 +174,8 @@ class SyncNode(BridgeNode):
             if self._loop is None or not self.active:
                 response.success, response.message = False, "the node is not active"
                 return response
+            if name == "reset" and self._inbox is not None:  # who has left presses no longer; it stays latched
+                self._loop.held_by.intersection_update(self._inbox.publishers("estop"))
             response.success, response.message = getattr(self._loop, name)(self.now())
             self.get_logger().info(f"{name}: {response.message}")
             return response
@@ -169,9 +188,30 @@ class SyncNode(BridgeNode):
             self._ordered = self.now()
             self._loop.command = command
 
-    def _on_estop(self, message: Bool) -> None:
-        if self._loop is not None:
-            self._loop.estop_input(message.data, self.now())
+    def _read_estop(self, loop: Loop, now: float) -> None:
+        """A stop is pressed while anybody's last word is that it is. Of one whom the middleware does not name only the
+        pressing counts: it latches, and nobody's letting go is taken for his."""
+        assert self._inbox is not None
+        for letter in self._inbox.take("estop"):
+            if not letter.sender:
+                if letter.content.data:
+                    loop.estop(now)
+            elif letter.number > self._pressed.get(letter.sender, -1):  # the other subscription may be behind
+                self._pressed[letter.sender] = letter.number
+                loop.estop_input(letter.content.data, now, letter.sender)
+
+    def _watch_operators(self, loop: Loop, now: float) -> None:
+        """Hold the rig once one who has said that he is there falls silent; by the wall, where he lives."""
+        assert self._inbox is not None
+        wall, timeout = time.monotonic(), self.value("operator_timeout")
+        for letter in self._inbox.take("operator"):
+            self._operators[letter.sender] = wall
+        lost = [who for who, heard in self._operators.items() if wall - heard > timeout]
+        for who in lost:
+            del self._operators[who]
+        if lost and loop.supervisor.state in ("armed", "run"):
+            loop.hold(now)
+            self.get_logger().warning(f"hold: an operator has been silent for {timeout:g} s")
 
     def _on_patch(self, fields: dict[str, Any], stamp: float) -> None:
         patch = TwinPatch(time=stamp, **fields)
