@@ -6,7 +6,7 @@ from pathlib import Path
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
-BESIDE = ("configs", "ros2_ws/src/matrix_msgs/msg")
+BESIDE = ("configs", "ros2_ws/src/matrix_msgs/msg", "ros2_ws/src/lunar_bringup/tables.yaml")
 
 
 class BuildWithFiles(build_py):
@@ -19,8 +19,9 @@ class BuildWithFiles(build_py):
             return
         data = Path(self.build_lib, "sim", "data")
         shutil.rmtree(data, ignore_errors=True)
-        for folder in BESIDE:
-            shutil.copytree(folder, data / folder)
+        for path in BESIDE:
+            (data / path).parent.mkdir(parents=True, exist_ok=True)
+            (shutil.copytree if Path(path).is_dir() else shutil.copy)(path, data / path)
 
 
 setup(cmdclass={"build_py": BuildWithFiles})

@@ -101,7 +101,7 @@ def source_id() -> str:
 
 
 def provided(prefixes: list[Path]) -> list[str]:
-    """Message packages of the robot's maker that an installation brings itself, and that are not built from ``src``."""
+    """Message packages of the robot's maker that an installation brings itself: their CMakeLists then build nothing."""
     return [name for name in MAKERS if any((p / "share" / name).is_dir() for p in prefixes)]
 
 
@@ -117,7 +117,6 @@ def build(prefixes: list[Path]) -> int:
     command = [
         *(sys.executable, "-m", "colcon", "--log-base", str(LOG), "build", "--merge-install"),
         *("--base-paths", str(SOURCE), "--build-base", str(BUILD), "--install-base", str(INSTALL)),
-        *(("--packages-ignore", *provided(prefixes)) if provided(prefixes) else ()),
         *("--event-handlers", "console_cohesion-", "console_direct-", "desktop_notification-"),
         *("--cmake-args", "-DBUILD_TESTING=OFF", f"-DPython3_EXECUTABLE={sys.executable}"),
     ]

@@ -1,4 +1,4 @@
-"""Where the files lie that come with the packages: configs, message definitions, trained policies."""
+"""Where the files lie that come with the packages: configs, message definitions, process tables, trained policies."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ DATA = _IN_WHEEL if _IN_WHEEL.is_dir() else ROOT
 """The folder that holds ``configs/`` and ``ros2_ws/``: the checkout, or the copy that setup.py puts into a wheel."""
 CONFIGS = DATA / "configs"
 MESSAGES = DATA / "ros2_ws" / "src" / "matrix_msgs" / "msg"
+TABLES_FILE = DATA / "ros2_ws" / "src" / "lunar_bringup" / "tables.yaml"
 _SHIPPED = {"configs": DATA, "policy": ROOT}
 
 

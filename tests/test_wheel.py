@@ -22,7 +22,7 @@ from sim.config import ROOT
 
 pytestmark = pytest.mark.timeout(600)
 SOURCES = ("sim", "policy", "matrix_hil", "benchmarks", "configs", "ros2_ws/src/matrix_msgs/msg")
-FILES = ("pyproject.toml", "setup.py", "README.md", "LICENSE")
+FILES = ("pyproject.toml", "setup.py", "README.md", "LICENSE", "ros2_ws/src/lunar_bringup/tables.yaml")
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +32,7 @@ def wheel(tmp_path_factory) -> Path:
     for folder in SOURCES:
         shutil.copytree(ROOT / folder, source / folder, ignore=shutil.ignore_patterns("__pycache__"))
     for name in FILES:
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, source / name)
     options = ["--no-deps", "--no-build-isolation", "--no-index", "-q", "-w", str(out)]
     subprocess.run([sys.executable, "-m", "pip", "wheel", str(source), *options], check=True, timeout=300)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from matrix_hil.bringup.runner import Runner, secured
-from matrix_hil.bringup.tables import ARGUMENTS, SECURE, TABLES, arguments_of
+from matrix_hil.bringup.runner import Runner, find_executable, secured
+from matrix_hil.bringup.tables import ARGUMENTS, NAMESPACES, SECURE, TABLES, arguments_of, namespace_of
 from sim.errors import LunarError
 from sim.files import find_policy
 
@@ -26,17 +27,11 @@ def main(argv: Sequence[str]) -> None:
     if {"-h", "--help"} & set(argv[1:]):
         print(usage(argv[0]))
         return
-    arguments = pairs(argv[1:])
-    timeout = arguments.pop("ready_timeout", "30")
-    try:
-        seconds = float(timeout)
-    except ValueError:
-        raise LunarError(f"ready_timeout is '{timeout}'; it is a number of seconds") from None
-    if status := up(argv[0], arguments, seconds):
+    if status := up(argv[0], pairs(argv[1:])):
         sys.exit(status)
 
 
-def up(table: str, arguments: Mapping[str, str], ready_timeout: float = 30.0) -> int:
+def up(table: str, arguments: Mapping[str, str]) -> int:
     """Start the processes of ``table`` that ``arguments`` ask for and wait for their end; returns the exit status.
 
     Raises:
@@ -52,9 +47,10 @@ def up(table: str, arguments: Mapping[str, str], ready_timeout: float = 30.0) ->
         value = arguments.get(name, argument.default)
         if value is None:
             raise LunarError(f"'{table}' needs --{name}: {argument.help}")
-        if argument.choices and value not in argument.choices:
-            raise LunarError(f"{name} is '{value}'; it must be one of: {', '.join(argument.choices)}")
+        if why := argument.why_not(value):
+            raise LunarError(f"{name} {why}")
         values[name] = value
+    values["namespace"] = namespace_of(table, values["namespace"])
     if "policy" in values:
         values["policy"] = find_policy(values["policy"])
     if "policy" in values and not (file := Path(values["policy"], "policy.onnx")).is_file():
@@ -62,11 +58,23 @@ def up(table: str, arguments: Mapping[str, str], ready_timeout: float = 30.0) ->
     for name in ("policy", "config", "log", "bag"):  # nodes have no working folder of their own to start from
         if values.get(name):
             values[name] = str(Path(values[name]).resolve())
-    processes = [p for p in TABLES[table] if p.only is None or values[p.only[0]] == p.only[1]]
-    base = secured(processes) if values.get(SECURE) == "true" else None
-    return Runner(
-        processes, values, ready_timeout, log=lambda line: print(f"lunar up: {line}", flush=True), base=base
-    ).run()
+    chosen = [p for p in TABLES[table] if p.chosen(values)]
+    absent = [p for p in chosen if p.urdf and not find_executable(p)]
+    for process in absent:
+        say(f"{process.name} is not installed: nobody publishes the robot's tf")
+    processes = [p for p in chosen if p not in absent]
+    base = None
+    if values.get(SECURE) == "true":
+        if values["namespace"] != namespace_of(table, ""):
+            raise LunarError(f"secure and namespace: the shipped policy is for {namespace_of(table, '')} alone")
+        base = secured(processes)
+    return Runner(processes, values, float(values["ready_timeout"]), log=say, base=base).run()
+
+
+def say(line: str) -> None:
+    """Print a line, unless the terminal has gone: robots must be stopped all the same."""
+    with contextlib.suppress(OSError):
+        print(f"lunar up: {line}", flush=True)
 
 
 def usage(table: str) -> str:
@@ -74,10 +82,10 @@ def usage(table: str) -> str:
     lines = [f"usage: lunar up {table} [--key value ...]\n"]
     for name in arguments_of(table):
         argument = ARGUMENTS[name]
-        default = "" if argument.default is None else f" (default: {argument.default or 'empty'})"
+        value = NAMESPACES[table] if name == "namespace" else argument.default
+        default = "" if value is None else f" (default: {value or 'empty'})"
         choices = f" One of: {', '.join(argument.choices)}." if argument.choices else ""
         lines.append(f"  --{name:14} {argument.help}{choices}{default}")
-    lines.append("  --ready_timeout  s until a lifecycle node must be active. (default: 30)")
     return "\n".join(lines)
 
 

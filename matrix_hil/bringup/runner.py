@@ -1,14 +1,14 @@
 """Starts a table of ROS 2 processes where ROS 2 launch is not installed, and stops all of them together.
 
-The tables are in ``bringup.tables``; the launch files of ``lunar_bringup`` are built from them too. The runner knows
-processes and their readiness only, so that it needs no ROS itself: a lifecycle node brings itself up by its parameter
-``autostart`` and reports that it is active by ``policy.runtime.notify``.
+The runner knows processes and their readiness only, so that it needs no ROS itself: a lifecycle node brings itself up
+by its parameter ``autostart``, reports that it is active by ``policy.runtime.notify``, and ends when the runner is
+killed (``policy.runtime.starter``).
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
+import json
 import os
 import signal
 import socket
@@ -20,7 +20,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from matrix_hil.bringup.tables import SECURITY, Process
+from matrix_hil.bringup.tables import ARGUMENTS, SECURITY, Process
+from policy.runtime.starter import FOREIGN, STARTER
 from sim.config import ROOT
 from sim.errors import LunarError
 
@@ -29,7 +30,6 @@ WORKSPACE = ROOT / "ros2_ws" / "install"
 STOP_SIGNALS = ((signal.SIGINT, 5.0), (signal.SIGTERM, 2.0), (signal.SIGKILL, 2.0))
 _POLL = 0.02  # s
 _NOT_BUILT = "does not exist; build it with 'python ros2_ws/build.py'"
-_PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 def ros_environment(workspace: Path = WORKSPACE, base: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -66,19 +66,47 @@ def ros_environment(workspace: Path = WORKSPACE, base: Mapping[str, str] | None 
 def command_line(process: Process, arguments: Mapping[str, str], workspace: Path = WORKSPACE) -> list[str]:
     """What starts ``process``: its executable and ROS arguments.
 
+    Args:
+        process: a row of a table whose program is installed.
+        arguments: values by name; ``namespace`` is the absolute one, the root when absent.
+
     Raises:
         LunarError: the executable or the parameter file is absent.
     """
-    executable = _built(workspace / "lib" / process.package / process.executable)
-    line = [executable, "--ros-args", "-r", f"__node:={process.name}", "-r", f"__ns:={process.namespace}"]
+    namespace = arguments.get("namespace") or "/"
+    executable = find_executable(process, workspace)
+    line = [executable or _built(workspace / "lib" / process.package / process.executable)]
+    line += ["--ros-args", "-r", f"__node:={process.name}", "-r", f"__ns:={namespace}"]
+    for topic, name in (process.remap or {}).items():
+        line += ["-r", f"{topic}:={name}"]
     if process.enclave:
         line += ["--enclave", process.enclave]
     if process.parameters:
         line += ["--params-file", _built(workspace / "share/lunar_bringup/config" / process.parameters)]
     for name in process.arguments:
-        if arguments[name]:  # without a value the node's own default counts
-            line += ["-p", f"{name}:={arguments[name]}"]
+        if value := arguments.get(name, ""):  # without one the node's own default counts
+            line += ["-p", f"{name}:={_yaml(value, ARGUMENTS[name].kind)}"]
+    if process.urdf:
+        text = Path(_built(workspace / "share/lunar_description/urdf" / process.urdf)).read_text()
+        line += ["-p", f"robot_description:={_yaml(text, 'text')}"]
+        prefix = namespace.strip("/")
+        line += ["-p", f"frame_prefix:={_yaml(f'{prefix}/' if prefix else '', 'text')}"]
+        line[:0] = FOREIGN
     return line
+
+
+def find_executable(process: Process, workspace: Path = WORKSPACE) -> str:
+    """Path of a process's program in ``workspace`` or an installed ROS 2; empty where it is absent."""
+    sourced = [Path(p) for p in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if p]
+    places = [prefix / "lib" / process.package / process.executable for prefix in (workspace, *sourced)]
+    return next((str(place) for place in places if place.is_file()), "")
+
+
+def _yaml(value: str, kind: str) -> str:
+    """A value as ROS reads it on a command line, where a text that looks like a number would be one."""
+    if kind == "text":
+        return json.dumps(value)
+    return repr(float(value)) if kind == "number" else value
 
 
 def secured(processes: Sequence[Process], base: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -135,17 +163,17 @@ class Runner:
         self.ready_timeout = ready_timeout
         self.log = log
         self._env = ros_environment(workspace, base)
-        self._lines = {p.name: command_line(p, arguments, workspace) for p in self.processes}
+        self._lines = {p.name: command_line(p, arguments, workspace) for p in processes}
         self._children: list[_Child] = []
         self._stop = False
 
     def run(self) -> int:
-        """Run until Ctrl-C, SIGTERM, or the end of a required process.
+        """Run until Ctrl-C, SIGTERM, SIGHUP, or the end of a required process.
 
         Returns:
-            0 after Ctrl-C, SIGTERM or the end of a finite process when every process ended with status 0, else 1.
+            0 after a signal or the end of a finite process when every process ended with status 0, else 1.
         """
-        before = {n: signal.signal(n, self._on_signal) for n in (signal.SIGINT, signal.SIGTERM)}
+        before = {n: signal.signal(n, self._on_signal) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
         good = False
         try:
             with tempfile.TemporaryDirectory(prefix="lunar-") as folder:
@@ -174,10 +202,9 @@ class Runner:
         link.bind(str(address))
         running = subprocess.Popen(
             self._lines[process.name],
-            env=self._env | {"NOTIFY_SOCKET": str(address)},
+            env=self._env | {"NOTIFY_SOCKET": str(address), STARTER: str(os.getpid())},
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # the terminal's Ctrl-C reaches the runner alone, which forwards it once
-            preexec_fn=_end_with_parent,
         )
         self._children.append(_Child(process, running, link))
         self.log(f"{process.name}: started (pid {running.pid})")
@@ -245,8 +272,3 @@ def _built(file: Path) -> str:
     if not file.is_file():
         raise LunarError(f"{file} {_NOT_BUILT}")
     return str(file)
-
-
-def _end_with_parent() -> None:
-    """In the child: be interrupted when the runner dies, even when it is killed, so that no robot is left hopping."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGINT)

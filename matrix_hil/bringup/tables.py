@@ -1,104 +1,45 @@
-"""Which ROS 2 processes make up each deployment, written down once: ``lunar up`` and the launch files both read it."""
+"""The process tables of ``lunar_bringup/tables.yaml``, which the launch files read too."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from sim.files import CONFIGS
+import yaml
+
+from sim.errors import LunarError
+from sim.files import TABLES_FILE
 
 
 @dataclass(frozen=True)
 class Process:
-    """One ROS 2 node in its own process.
-
-    None is started again when it ends: a robot that hopped when its policy died must not begin to hop by itself, and a
-    rig that stopped waits for its operator.
-    """
+    """One ROS 2 node in its own process; the file's first lines say what each key means."""
 
     name: str
-    """Node name."""
     package: str
     executable: str
-    namespace: str = "/"
     parameters: str = ""
-    """Parameter file in lunar_bringup/config; empty when there is none."""
     arguments: tuple[str, ...] = ()
-    """Launch arguments that are handed on as parameters of the same name."""
-    only: tuple[str, str] | None = None
-    """(launch argument, value): the process is started only where the argument has that value."""
+    only: Mapping[str, tuple[str, ...]] | None = None
+    remap: Mapping[str, str] | None = None
     lifecycle: bool = False
-    """Whether it is a lifecycle node; later processes start when it has become active."""
     order: int = 0
-    """Processes of equal order start together."""
     required: bool = True
-    """Whether everything stops when it ends."""
     finite: bool = False
-    """Whether it ends by itself when its work is done; everything stops then too, and it is no failure."""
+    urdf: str = ""
     enclave: str = ""
     """SROS 2 enclave in the shipped policy; empty where it has none. Without security it means nothing."""
 
-
-POLICY = Process(
-    name="policy_node",
-    package="lunar_policy",
-    executable="policy_node",
-    parameters="policy.yaml",
-    arguments=("policy",),
-    lifecycle=True,
-    order=1,
-)
-POLICY_SIM = replace(POLICY, parameters="policy_sim.yaml")  # its time is /clock
-ADAPTER = Process("unitree_adapter", "lunar_policy", "unitree_adapter", parameters="unitree.yaml")
-SIM_ROBOT = Process(name="sim_robot", package="lunar_policy", executable="sim_robot")
-MACHINES = ("platform", "treadmill", "counterweight", "tracker", "robot")
-
-
-def _bridge(name: str, executable: str, order: int, *arguments: str, **more: Any) -> Process:
-    """A lifecycle node of the rig."""
-    return Process(
-        name, "matrix_bridge", executable, "/matrix", "matrix.yaml", arguments, lifecycle=True, order=order,
-        enclave=f"/matrix/{name}", **more,
-    )  # fmt: skip
-
-
-TABLES: dict[str, tuple[Process, ...]] = {
-    # With robot 'generic' the robot's driver is the lab's and runs already.
-    "deploy": (
-        *(replace(POLICY, only=("robot", robot)) for robot in ("generic", "go2")),
-        *(replace(POLICY_SIM, only=("robot", robot)) for robot in ("sim", "sim_go2")),
-        replace(ADAPTER, only=("robot", "go2")),
-        replace(ADAPTER, parameters="unitree_sim.yaml", only=("robot", "sim_go2")),
-        replace(SIM_ROBOT, only=("robot", "sim")),
-        Process("sim_go2", "lunar_policy", "sim_go2", only=("robot", "sim_go2")),
-    ),
-    # A simulated Go2 on the Moon in place of the robot; time is that of its physics.
-    "sim": (SIM_ROBOT, POLICY_SIM),
-    # The MATRIX rig, real or virtual: what 'lunar hil' does in one process, under an operator's orders.
-    "matrix": (
-        _bridge("virtual_rig", "virtual_rig_node", 0, "config", only=("rig", "virtual")),
-        _bridge("recorder", "recorder_node", 1, "config", "policy", "log", required=False),
-        _bridge("twin", "twin_node", 1, "config", required=False),
-        *(
-            _bridge(f"{machine}_driver", "driver_node", 1, "config", "rig", only=("drivers", "nodes"))
-            for machine in MACHINES
-        ),
-        _bridge("sync", "sync_node", 2, "config", "rig", "policy", "drivers"),
-    ),
-    # A log as if it happened now; nothing that commands a machine listens there.
-    "replay": (
-        Process(
-            "replay", "matrix_bridge", "replay_node", "/replay", "replay.yaml",
-            arguments=("bag", "rate", "loop", "start", "end", "map"), lifecycle=True, finite=True,
-        ),
-    ),
-}  # fmt: skip
+    def chosen(self, values: Mapping[str, str]) -> bool:
+        """Whether it is started with these values of the launch arguments."""
+        return all(values[argument] in allowed for argument, allowed in (self.only or {}).items())
 
 
 SECURE = "secure"
 """The launch argument of tables whose nodes have enclaves."""
-SECURITY = {"ROS_SECURITY_ENABLE": "true", "ROS_SECURITY_STRATEGY": "Enforce"}
-"""What the argument ``secure`` sets in the environment: no node without its keys, no word that is not allowed."""
 
 
 @dataclass(frozen=True)
@@ -106,39 +47,66 @@ class Argument:
     """A launch argument."""
 
     help: str
+    kind: str = "text"
+    """``text``, ``number`` or ``switch``."""
     default: str | None = None
     """None when it must be given."""
     choices: tuple[str, ...] = ()
     """Any value when empty."""
 
+    def why_not(self, value: str) -> str:
+        """What is wrong with a value, to follow its name; empty when it may be used."""
+        if self.choices and value not in (*self.choices, *(("",) if self.default == "" else ())):
+            return f"is '{value}'; it must be one of: {', '.join(self.choices)}"
+        if self.kind == "number":
+            try:
+                if math.isfinite(float(value)):
+                    return ""
+            except ValueError:
+                pass
+            return f"is '{value}'; it must be a number"
+        return ""
 
-ARGUMENTS = {
-    "policy": Argument("Folder with policy.onnx and card.json, as 'lunar export' writes it."),
-    "robot": Argument(
-        "A driver of the lab's own, a Unitree Go2, a simulated robot, or one that speaks the Go2's messages.",
-        "generic",
-        ("generic", "go2", "sim", "sim_go2"),
-    ),
-    "rig": Argument("The emulated rig, or the ports that the configuration names.", "virtual", ("virtual", "serial")),
-    "drivers": Argument("Drivers inside the sync node, or a node per machine.", "inline", ("inline", "nodes")),
-    "config": Argument("YAML file of the rig, as for 'lunar hil --config'.", str(CONFIGS / "hil/virtual.yaml")),
-    "log": Argument("Folder for the log; below runs/hil, named after date and time, when empty.", ""),
-    SECURE: Argument(
-        "Only what the shipped SROS 2 policy allows; the keys are in the folder ROS_SECURITY_KEYSTORE.",
-        "false",
-        ("true", "false"),
-    ),
-    "bag": Argument("Log folder that 'lunar hil' or the recorder wrote, or an .mcap file."),
-    "rate": Argument("Seconds of the log per second.", "1.0"),
-    "loop": Argument("Start again at the end.", "false", ("true", "false")),
-    "start": Argument("s after the log's first message to begin at.", "0.0"),
-    "end": Argument("s after the log's first message to end at; 0 is the log's end.", "0.0"),
-    "map": Argument("Names by which topics are published: FROM:=TO,… such as /rig2:=/ or /imu:=/robot/imu.", ""),
+
+def _process(namespace: str, secured: bool, **row: Any) -> Process:
+    row["arguments"] = tuple(row["arguments"])
+    row["only"] = {name: tuple(values) for name, values in row["only"].items()}
+    return Process(**row, enclave=f"/{namespace}/{row['name']}" if secured else "")
+
+
+_CONTENT = yaml.safe_load(TABLES_FILE.read_text())
+TABLES: dict[str, tuple[Process, ...]] = {
+    table: tuple(_process(content["namespace"], **row) for row in content["processes"])
+    for table, content in _CONTENT["tables"].items()
 }
+"""Processes by table."""
+NAMESPACES: dict[str, str] = {table: content["namespace"] for table, content in _CONTENT["tables"].items()}
+"""Where a table's nodes live unless the argument ``namespace`` says otherwise."""
+SECURITY: dict[str, str] = _CONTENT["security"]
+"""What the argument ``secure`` sets in the environment."""
+ARGUMENTS = {
+    name: Argument(**row | {"choices": tuple(row.get("choices", ()))}) for name, row in _CONTENT["arguments"].items()
+}
+EVERYWHERE = ("namespace", "ready_timeout")
+"""Arguments of every table."""
+_NAMESPACE = re.compile(r"/?([A-Za-z_]\w*(/[A-Za-z_]\w*)*)?")
 
 
 def arguments_of(table: str) -> list[str]:
     """Names of the launch arguments of a table, sorted."""
-    chosen = {p.only[0] for p in TABLES[table] if p.only}
-    secure = {SECURE} if any(p.enclave for p in TABLES[table]) else set()
-    return sorted(chosen | secure | {name for p in TABLES[table] for name in p.arguments})
+    names = {name for p in TABLES[table] for name in (*p.arguments, *(p.only or {}))}
+    return sorted(names | set(EVERYWHERE))
+
+
+def namespace_of(table: str, value: str) -> str:
+    """The absolute namespace of a table's nodes for a value of the argument ``namespace``.
+
+    Raises:
+        LunarError: it is no ROS namespace.
+    """
+    if not _NAMESPACE.fullmatch(value):
+        raise LunarError(
+            f"namespace is '{value}'; it must be names of letters, digits and '_', each of which begins with a letter, "
+            "joined by '/'"
+        )
+    return "/" + (value or NAMESPACES[table]).strip("/")

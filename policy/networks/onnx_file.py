@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
+from torch import Tensor, nn
 
-from policy.networks.actor import Actor, ActorOutput
+from policy.networks.actor import Actor
 from policy.networks.student import Student
 from policy.runtime.card import Card
 from policy.runtime.onnx_policy import FILE, open_onnx
@@ -19,6 +20,22 @@ from sim.errors import LunarError
 
 TOLERANCE = 1e-5
 """Largest difference of an output from torch's."""
+
+
+class Named(nn.Module):
+    """A network with those of its outputs that have any values for a graph: runtimes refuse a width of zero."""
+
+    def __init__(self, actor: Actor | Student) -> None:
+        super().__init__()
+        self.actor = actor
+        with torch.no_grad():
+            widths = {name: value.shape[1] for name, value in actor(torch.zeros(1, actor.size))._asdict().items()}
+        self.names = tuple(name for name, width in widths.items() if width)
+
+    def forward(self, observation: Tensor) -> tuple[Tensor, ...]:
+        """Observations (N, size) to the outputs that ``names`` names."""
+        outputs = self.actor(observation)
+        return tuple(getattr(outputs, name) for name in self.names)
 
 
 def write_onnx(actor: Actor | Student, card: Card, seed: int = 0) -> tuple[bytes, float]:
@@ -32,13 +49,14 @@ def write_onnx(actor: Actor | Student, card: Card, seed: int = 0) -> tuple[bytes
     Raises:
         LunarError: they differ by more than ``TOLERANCE``.
     """
-    actor, names = actor.eval(), ("observation", *ActorOutput._fields)
+    network = Named(actor.eval()).eval()
+    names = ("observation", *network.names)
     observations = np.random.default_rng(seed).standard_normal((1000, actor.size)).astype(np.float32)
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch recommends its other exporter, which needs ten times as long
         path = Path(folder, FILE)
         torch.onnx.export(
-            actor, (torch.zeros(2, actor.size),), str(path), input_names=names[:1], output_names=names[1:],
+            network, (torch.zeros(2, actor.size),), str(path), input_names=names[:1], output_names=names[1:],
             dynamic_axes={name: {0: "batch"} for name in names}, opset_version=18, dynamo=False, verbose=False,
         )  # fmt: skip
         model = onnx.load(path)
@@ -48,12 +66,10 @@ def write_onnx(actor: Actor | Student, card: Card, seed: int = 0) -> tuple[bytes
         onnx.save(model, path)
         session = open_onnx(path, card)  # as a robot does
         data = path.read_bytes()
-    outputs = [value.name for value in session.get_outputs()]
-    found = dict(zip(outputs, session.run(outputs, {"observation": observations}), strict=True))
+    found = session.run(network.names, {"observation": observations})
     with torch.no_grad():
-        expected = actor(torch.from_numpy(observations))._asdict()
-    pairs = [(value, expected[name].numpy()) for name, value in found.items() if value.size]
-    difference = max(float(np.abs(ours - theirs).max()) for ours, theirs in pairs)
+        expected = network(torch.from_numpy(observations))
+    difference = max(float(np.abs(ours - theirs.numpy()).max()) for ours, theirs in zip(found, expected, strict=True))
     if not difference <= TOLERANCE:
         raise LunarError(f"policy.onnx differs from the torch policy by {difference:.2g}, more than {TOLERANCE}")
     return data, difference

@@ -19,7 +19,7 @@ from sim.config import ROOT
 
 pytestmark = pytest.mark.wall_clock
 
-ROWS = {(p.executable, p.only[1]): p for p in TABLES["deploy"] if p.only}
+ROWS = {(p.executable, robot): p for p in TABLES["deploy"] for robot in (p.only or {})["robot"]}
 PACE = 0.25  # of the wall clock, where a policy has to keep up
 HIGHER = np.array([0.0, 0.75, -1.5] * 4)  # as in go2_probe.py
 # Tolerant of a test machine that is busy: one process or another may stand still for most of a second.

@@ -32,7 +32,7 @@ def test_every_logged_topic_has_one_row_and_its_nodes_exist() -> None:
     # bytes of serial lines and the loop's own inputs are logged in the process that has them, if at all
     private = {t for t in TOPICS if t.startswith("/wire/") or t == "/sync/input"}
     assert sorted(row.log for row in GRAPH.values() if row.log) == sorted(set(TOPICS) - private)
-    assert {p.name for p in TABLES["matrix"]} == set(NODES)
+    assert {p.name for p in TABLES["matrix"] if p.package == "matrix_bridge"} == set(NODES)
     named = {n for row in GRAPH.values() for n in (*row.publishers, *row.subscribers)}
     named |= {n for row in SERVICES.values() for n in (row.server, *row.clients)}
     assert named == set(NODES)
@@ -61,7 +61,7 @@ def test_the_security_policy_is_the_graph() -> None:
         assert allowed.get((node, "request"), set()) == {s.name for s in SERVICES.values() if node in s.clients}
     # whoever is started with security on is somebody whom the policy knows, and the operator is one more
     enclaves = {e.attrib["path"] for e in ET.fromstring(text).iter("enclave")}
-    assert {p.enclave for p in TABLES["matrix"]} | {"/matrix/operator"} == enclaves
+    assert {p.enclave for p in TABLES["matrix"] if p.enclave} | {"/matrix/operator"} == enclaves
     # nobody but sync commands a machine
     commands = {t.name for t in GRAPH.values() if t.qos == "command"}
     assert {node for (node, verb), names in allowed.items() if verb == "publish" and names & commands} == {"sync"}

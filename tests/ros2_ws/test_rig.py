@@ -84,7 +84,7 @@ def start(
     def go(drivers: str, *names: str, config: Path = patient, rig: str = "virtual") -> dict[str, subprocess.Popen]:
         values = {name: a.default or "" for name, a in ARGUMENTS.items()}
         values |= {"drivers": drivers, "config": str(config), "rig": rig, "policy": str(standing_policy_folder)}
-        values["log"] = str(tmp_path / "log")
+        values |= {"log": str(tmp_path / "log"), "namespace": "/matrix"}
         for process in TABLES["matrix"]:
             if process.name in names:
                 with open(tmp_path / f"{process.name}.node", "w") as log:

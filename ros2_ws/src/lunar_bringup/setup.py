@@ -8,7 +8,7 @@ setup(
     packages=["lunar_bringup"],
     data_files=[
         ("share/ament_index/resource_index/packages", ["resource/lunar_bringup"]),
-        ("share/lunar_bringup", ["package.xml"]),
+        ("share/lunar_bringup", ["package.xml", "tables.yaml"]),
         ("share/lunar_bringup/launch", glob("launch/*.launch.py")),
         ("share/lunar_bringup/config", glob("config/*.yaml")),
         ("share/lunar_bringup/config/sros2", glob("config/sros2/*.xml")),

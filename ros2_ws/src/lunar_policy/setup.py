@@ -1,3 +1,6 @@
+import shutil
+import sys
+
 from setuptools import setup
 
 setup(
@@ -9,6 +12,8 @@ setup(
         ("share/lunar_policy", ["package.xml"]),
     ],
     install_requires=["setuptools"],
+    # Nodes start with the Python of the environment that was active at the build, whichever Python runs colcon.
+    options={"build_scripts": {"executable": shutil.which("python3") or sys.executable}},
     zip_safe=False,
     entry_points={
         "console_scripts": [

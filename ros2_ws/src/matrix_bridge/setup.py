@@ -1,3 +1,6 @@
+import shutil
+import sys
+
 from setuptools import setup
 
 NODES = ("twin", "driver", "sync", "virtual_rig", "recorder", "replay")
@@ -11,6 +14,8 @@ setup(
         ("share/matrix_bridge", ["package.xml"]),
     ],
     install_requires=["setuptools"],
+    # Nodes start with the Python of the environment that was active at the build, whichever Python runs colcon.
+    options={"build_scripts": {"executable": shutil.which("python3") or sys.executable}},
     zip_safe=False,
     entry_points={"console_scripts": [f"{n}_node = matrix_bridge.{n}_node:main" for n in NODES]},
 )

@@ -11,12 +11,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
 from matrix_hil.bringup import runner
 from matrix_hil.bringup.cli import main
-from matrix_hil.bringup.runner import Runner, command_line, ros_environment
+from matrix_hil.bringup.runner import Runner, command_line, find_executable, ros_environment
 from matrix_hil.bringup.tables import Process
 from policy.runtime.notify import notify
+from policy.runtime.starter import STARTER
 from sim.errors import LunarError
 
 pytestmark = pytest.mark.wall_clock
@@ -25,16 +27,20 @@ NODE = Process(name="node", package="pkg", executable="node")
 SERVER = """
 import os, pathlib, signal, sys, time
 from policy.runtime.notify import notify
+from policy.runtime.starter import follow_starter
 log = open({log!r}, "a", buffering=1)
 name = sys.argv[3].removeprefix("__node:=")
 stop = []
-signal.signal(signal.SIGINT, lambda *_: stop.append(print(name, "interrupted", file=log)))
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, lambda *_: stop.append(print(name, "interrupted", file=log)))
+follow_starter()
 print(name, "starts", file=log)
 {body}
 while not stop:
     time.sleep(0.01)
 """
 READY = "time.sleep(0.2); print(name, 'ready', file=log); notify('READY=1')\n"
+HANG_UP = "os.kill(os.getppid(), signal.SIGHUP)\n"
 CTRL_C = "os.kill(os.getppid(), signal.SIGINT)\n"
 
 
@@ -76,6 +82,11 @@ def test_a_later_process_waits_for_the_lifecycle_node_before_it(workspace: Works
     assert workspace.lines()[3:] == ["second interrupted", "first interrupted"]
 
 
+def test_a_closed_terminal_stops_all_as_ctrl_c_does(workspace: Workspace) -> None:
+    assert workspace.run(workspace.add("server", HANG_UP)) == 0
+    assert workspace.lines() == ["server starts", "server interrupted"]
+
+
 def test_the_end_of_a_required_process_stops_all_and_is_a_failure(workspace: Workspace) -> None:
     server = replace(workspace.add("server", READY), lifecycle=True)
     assert workspace.run(server, replace(workspace.add("fatal", "sys.exit(3)"), order=1)) == 1
@@ -109,6 +120,36 @@ def test_a_process_that_ignores_ctrl_c_is_killed_and_is_a_failure(
     assert "deaf: ended with status -9" in workspace.said
 
 
+def test_a_node_does_not_start_for_a_starter_that_is_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    script = "from policy.runtime.starter import follow_starter; print(follow_starter())"
+
+    def said(starter: str) -> str:
+        env = os.environ | {STARTER: starter}
+        return subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True).stdout.strip()
+
+    assert [said(str(dead.pid)), said(str(os.getpid())), said("")] == ["False", "True", "True"]
+
+
+def test_a_node_that_was_started_by_hand_stays_when_its_shell_ends(tmp_path: Path) -> None:
+    script = (
+        "import os, time; from policy.runtime.starter import follow_starter; follow_starter();"
+        "print(os.getpid(), flush=True); time.sleep(30)"
+    )
+    env = {k: v for k, v in os.environ.items() if k != STARTER}
+    shell = f"{sys.executable} -c '{script}' & read _"
+    with subprocess.Popen(
+        ["bash", "-c", shell], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as parent:
+        node = int(parent.stdout.readline())
+        parent.kill()
+        parent.wait()
+        time.sleep(0.2)
+        os.kill(node, 0)  # it is there
+        os.kill(node, signal.SIGKILL)
+
+
 def test_no_node_outlives_a_runner_that_is_killed(workspace: Workspace) -> None:
     workspace.add("node", "print(name, os.getpid(), file=log)\nos.kill(os.getppid(), signal.SIGKILL)")
     script = (
@@ -129,13 +170,38 @@ def test_the_command_line_carries_name_namespace_and_parameters(workspace: Works
     config.touch()
     process = replace(
         workspace.add("node"),
-        namespace="/go2",
         parameters="node.yaml",
-        arguments=("policy",),
+        arguments=("policy", "rate", "loop", "log"),
+        remap={"/clock": "clock"},
     )
-    line = command_line(process, {"policy": "/p", "other": "x"}, workspace.folder)
+    values = {"policy": "123", "rate": "2", "loop": "true", "log": "", "other": "x", "namespace": "/go2"}
+    line = command_line(process, values, workspace.folder)
     assert line[0] == str(workspace.folder / "lib/pkg/node")
-    assert " ".join(line[1:]) == (f"--ros-args -r __node:=node -r __ns:=/go2 --params-file {config} -p policy:=/p")
+    # a text that looks like a number stays a text, a number is never a whole one, and what is empty is not said
+    assert " ".join(line[1:]) == (
+        f"--ros-args -r __node:=node -r __ns:=/go2 -r /clock:=clock --params-file {config}"
+        ' -p policy:="123" -p rate:=2.0 -p loop:=true'
+    )
+
+
+def test_a_program_of_somebody_else_gets_the_robot_and_ends_with_the_runner(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    urdf = workspace.folder / "share/lunar_description/urdf/go2.urdf"
+    urdf.parent.mkdir(parents=True)
+    urdf.write_text('<robot name="go2">\n</robot>')
+    foreign = replace(NODE, package="robot_state_publisher", executable="rsp", urdf="go2.urdf", required=False)
+    monkeypatch.delenv("AMENT_PREFIX_PATH", raising=False)
+    assert not find_executable(foreign, workspace.folder)
+    program = tmp_path / "ros/lib/robot_state_publisher/rsp"
+    program.parent.mkdir(parents=True)
+    program.touch()
+    monkeypatch.setenv("AMENT_PREFIX_PATH", f"/absent:{tmp_path / 'ros'}")
+    line = command_line(foreign, {"namespace": "/a/b"}, workspace.folder)
+    assert line[:4] == ["setpriv", "--pdeathsig", "TERM", str(program)]
+    values = dict(word.split(":=", 1) for word in line if ":=" in word)
+    assert yaml.safe_load(values["robot_description"]) == urdf.read_text()
+    assert yaml.safe_load(values["frame_prefix"]) == "a/b/"
 
 
 def test_an_executable_or_workspace_that_is_not_built_is_named(workspace: Workspace, tmp_path: Path) -> None:
@@ -177,7 +243,11 @@ def test_notify_is_silent_when_nobody_listens(monkeypatch: pytest.MonkeyPatch, t
         (["deploy", "policy"], "'policy' is not understood; options are --key value"),
         (["matrix", "--policy", "x", "--rig=tin"], "rig is 'tin'; it must be one of: virtual, serial"),
         (["replay", "--bag"], "--bag needs a value"),
-        (["deploy", "--ready_timeout", "soon"], "ready_timeout is 'soon'"),
+        (["deploy", "--policy", "x", "--ready_timeout", "soon"], "ready_timeout is 'soon'; it must be a number"),
+        (["replay", "--bag", "x", "--rate", "fast"], "rate is 'fast'; it must be a number"),
+        (["replay", "--bag", "x", "--rate", "nan"], "rate is 'nan'; it must be a number"),
+        (["sim", "--policy", "x", "--namespace", "2 robots"], "namespace is '2 robots'; it must be names"),
+        (["sim", "--policy", "x", "--tf", "maybe"], "tf is 'maybe'; it must be one of: true, false"),
         (["deploy", "--policy", os.devnull], "give an exported policy with --policy FOLDER"),
     ],
 )

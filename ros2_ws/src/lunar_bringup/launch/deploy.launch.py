@@ -1,6 +1,6 @@
 """Run an exported policy on a robot: ``ros2 launch lunar_bringup deploy.launch.py policy:=/path/to/policy``.
 
-What is started is written in ``matrix_hil/bringup/tables.py``; 'lunar up deploy' starts the same.
+What is started is written in tables.yaml of this package; 'lunar up deploy' starts the same.
 """
 
 from launch import LaunchDescription

@@ -1,6 +1,6 @@
 """Run the MATRIX rig: ``ros2 launch lunar_bringup matrix.launch.py rig:=virtual policy:=/path/to/policy``.
 
-What is started is written in ``matrix_hil/bringup/tables.py``; 'lunar up matrix' starts the same.
+What is started is written in tables.yaml of this package; 'lunar up matrix' starts the same.
 """
 
 from launch import LaunchDescription

@@ -1,6 +1,6 @@
 """Publish a log again: ``ros2 launch lunar_bringup replay.launch.py bag:=/path/to/log rate:=1.0``.
 
-What is started is written in ``matrix_hil/bringup/tables.py``; 'lunar up replay' starts the same.
+What is started is written in tables.yaml of this package; 'lunar up replay' starts the same.
 """
 
 from launch import LaunchDescription

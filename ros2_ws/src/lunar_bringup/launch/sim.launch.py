@@ -1,6 +1,6 @@
 """Run an exported policy on a simulated robot: ``ros2 launch lunar_bringup sim.launch.py policy:=/path/to/policy``.
 
-What is started is written in ``matrix_hil/bringup/tables.py``; 'lunar up sim' starts the same.
+What is started is written in tables.yaml of this package; 'lunar up sim' starts the same.
 """
 
 from launch import LaunchDescription

@@ -1,1 +1,1 @@
-"""Turns the process tables of ``matrix_hil.bringup.tables`` into ROS 2 launch descriptions."""
+"""Turns the process tables of ``tables.yaml`` into ROS 2 launch descriptions, with ROS's own Python alone."""

@@ -5,17 +5,19 @@ from __future__ import annotations
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from rcl_interfaces.msg import FloatingPointRange, ParameterDescriptor
+from rcl_interfaces.msg import FloatingPointRange, ParameterDescriptor, SetParametersResult
 from rclpy.clock import Clock, ClockType
+from rclpy.exceptions import ParameterException
 from rclpy.executors import Executor, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -23,6 +25,7 @@ from rclpy.signals import SignalHandlerOptions
 from rclpy.timer import Timer
 
 from policy.runtime.notify import notify
+from policy.runtime.starter import follow_starter
 from sim.errors import LunarError
 from sim.terminal import plain
 
@@ -82,6 +85,7 @@ class Diagnosed:
             if p.range is not None:
                 descriptor.floating_point_range = [FloatingPointRange(from_value=p.range[0], to_value=p.range[1])]
             self.declare_parameter(p.name, p.default, descriptor)
+        self.add_on_set_parameters_callback(self._may_set)
         self.steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.simulated: bool = self.value("use_sim_time")
         """Whether the node lives by /clock."""
@@ -114,6 +118,10 @@ class Diagnosed:
         self._publish_health(self.health())
         self._warn_of_other_types()
 
+    def why_not(self, name: str, value: Any) -> str:
+        """Why a parameter may not be set now; empty when it may be."""
+        return "it is read once, at the start" if name == "use_sim_time" else ""
+
     def start(self) -> bool:
         """Called once before the node spins; False when it cannot work."""
         return True
@@ -121,6 +129,12 @@ class Diagnosed:
     def close(self) -> None:
         """Leave safe what the node commands, and destroy it."""
         self.destroy_node()
+
+    def _may_set(self, changes: Sequence[Any]) -> SetParametersResult:
+        for change in changes:
+            if why := self.why_not(change.name, change.value):
+                return SetParametersResult(successful=False, reason=f"{change.name} cannot be set now: {why}")
+        return SetParametersResult(successful=True)
 
     def _warn_of_other_types(self) -> None:
         """Once for each publisher on a topic that this node hears whose type is not the one that it listens for."""
@@ -151,6 +165,8 @@ class Diagnosed:
 
 class ManagedNode(Diagnosed, LifecycleNode):
     """Subclasses fill in ``configure``, ``activate``, ``deactivate``, ``release`` and ``health``."""
+
+    _configured = False
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -183,22 +199,17 @@ class ManagedNode(Diagnosed, LifecycleNode):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """``configure``; fails, and says why in the log."""
-        try:
-            self.configure()
-        except LunarError as error:
-            self.get_logger().error(plain(str(error)))
+        if not self._succeeds(self.configure):
             self._release()
             return TransitionCallbackReturn.FAILURE
+        self._configured = True
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """``activate``; fails, and says why in the log."""
         result = super().on_activate(state)
         self._owned_inactive = len(self._owned)
-        try:
-            self.activate()
-        except LunarError as error:
-            self.get_logger().error(plain(str(error)))
+        if not self._succeeds(self.activate):
             self._destroy(self._owned_inactive)
             return TransitionCallbackReturn.FAILURE
         self.active = True
@@ -207,7 +218,8 @@ class ManagedNode(Diagnosed, LifecycleNode):
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """``deactivate``."""
-        self._stop()
+        if not self._succeeds(self._stop):
+            return TransitionCallbackReturn.ERROR
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -238,10 +250,27 @@ class ManagedNode(Diagnosed, LifecycleNode):
         self._release()
         self.destroy_node()
 
+    def why_not(self, name: str, value: Any) -> str:
+        """What configure has read is not read again before the next configure."""
+        late = self._configured and name in {"use_sim_time", *(p.name for p in self.parameters)}
+        return "configure has read it; deactivate and clean up first" if late else ""
+
     def diagnose(self) -> None:
         """Publish ``health`` now; also called once per second."""
         self._publish_health(self.health() if self._owned else Health(OK, "unconfigured", {}))
         self._warn_of_other_types()
+
+    def _succeeds(self, work: Callable[[], None]) -> bool:
+        """Do ``work``; False when it raised, which rclpy would pass over in silence."""
+        try:
+            work()
+        except LunarError as error:
+            self.get_logger().error(plain(str(error)))
+        except Exception:
+            self.get_logger().error(traceback.format_exc())
+        else:
+            return True
+        return False
 
     def _stop(self) -> None:
         if self.active:
@@ -250,6 +279,7 @@ class ManagedNode(Diagnosed, LifecycleNode):
             self.deactivate()
 
     def _release(self) -> None:
+        self._configured = False
         self.release()
         self._destroy(0)
 
@@ -274,10 +304,27 @@ def timing(**samples: Sequence[float]) -> dict[str, str]:
     return values
 
 
+class Runnable(Protocol):
+    """What ``run`` asks of a node of rclpy; see ``Diagnosed``."""
+
+    finished: bool
+    failed: bool
+
+    def start(self) -> bool:
+        """Called once before it spins; False when it cannot work."""
+
+    def close(self) -> None:
+        """Leave safe what it commands, and destroy it."""
+
+
 def run(
-    make: Callable[[], Diagnosed], args: list[str] | None = None, make_executor: type[Executor] = SingleThreadedExecutor
+    make: Callable[[], Runnable], args: list[str] | None = None, make_executor: type[Executor] = SingleThreadedExecutor
 ) -> int:
-    """Run a node until SIGINT, SIGTERM or SIGHUP. Returns 0 then, 1 when it could not start or a thread of it died."""
+    """Run a node until SIGINT, SIGTERM, SIGHUP or the death of the launch or runner that started it.
+
+    Returns:
+        0 then, 1 when it could not start or a thread of it died.
+    """
     stop = False
 
     def on_signal(signum: int, frame: Any) -> None:
@@ -290,9 +337,11 @@ def run(
         stack.callback(rclpy.shutdown)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, on_signal)
+        if not follow_starter():
+            return 1
         try:
             node = make()
-        except LunarError as error:
+        except (LunarError, ParameterException) as error:
             print(plain(f"{Path(sys.argv[0]).name}: {error}"), file=sys.stderr)
             return 1
         executor = make_executor()

@@ -10,8 +10,8 @@ import sys
 
 from unitree_go.msg import LowCmd, LowState
 
-from lunar_policy.node import STREAM
-from lunar_policy.simulated import SimulatedRobot, run
+from lunar_policy.node import STREAM, run
+from lunar_policy.simulated import SimulatedRobot
 from policy.runtime.unitree import fill_low_state, from_message, joint_values, why_refused
 
 
@@ -51,9 +51,9 @@ class SimGo2(SimulatedRobot):
             self.command(v["q"], v["kp"], v["kd"], v["tau"] + v["kd"] * v["dq"])
 
 
-def main() -> int:
+def main(args: list[str] | None = None) -> int:
     """Entry of ``sim_go2``."""
-    return run(SimGo2)
+    return run(SimGo2, args)
 
 
 if __name__ == "__main__":

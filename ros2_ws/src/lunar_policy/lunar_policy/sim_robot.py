@@ -13,7 +13,8 @@ from matrix_msgs.msg import RobotCommand
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Imu, JointState
 
-from lunar_policy.simulated import SimulatedRobot, run
+from lunar_policy.node import run
+from lunar_policy.simulated import SimulatedRobot
 from sim.spec.joints import JOINT_NAMES
 
 
@@ -51,9 +52,9 @@ class SimRobot(SimulatedRobot):
         self.command(m.targets, m.kp, m.kd, stamp=m.header.stamp.sec + 1e-9 * m.header.stamp.nanosec)
 
 
-def main() -> int:
+def main(args: list[str] | None = None) -> int:
     """Entry of ``sim_robot``."""
-    return run(SimRobot)
+    return run(SimRobot, args)
 
 
 if __name__ == "__main__":

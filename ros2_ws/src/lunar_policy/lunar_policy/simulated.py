@@ -6,14 +6,11 @@ Needs the package ``lunar[sim]``.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 import numpy as np
-import rclpy
 from builtin_interfaces.msg import Time as TimeMessage
 from rcl_interfaces.msg import FloatingPointRange, ParameterDescriptor
 from rclpy.clock import Clock, ClockType
-from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rosgraph_msgs.msg import Clock as ClockMessage
 
@@ -40,6 +37,9 @@ class SimulatedRobot(Node):
         command_timeout: s of physics after the last command until the robot goes limp.
     """
 
+    finished = failed = False
+    """It never ends by itself."""
+
     def __init__(self, name: str, timestep: float, command_timeout: float) -> None:
         super().__init__(name)
         text = ParameterDescriptor(description="m/s^2. Gravity.", read_only=True)
@@ -63,6 +63,14 @@ class SimulatedRobot(Node):
     def time(self) -> float:
         """s of physics."""
         return self._steps * self.robot.dt
+
+    def start(self) -> bool:
+        """Nothing has to be there first."""
+        return True
+
+    def close(self) -> None:
+        """Destroy the node."""
+        self.destroy_node()
 
     def publish(self) -> None:
         """Publish the robot's state."""
@@ -110,15 +118,3 @@ class SimulatedRobot(Node):
         if self._commanded is None or self.time - self._commanded > self._command_timeout:
             return False
         return self.time - self._made >= self._interval + SLACK - 1e-9 and now - self._heard < PATIENCE
-
-
-def run(make: Callable[[], SimulatedRobot]) -> int:
-    """Run until SIGINT or SIGTERM."""
-    rclpy.init()
-    try:
-        rclpy.spin(make())
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    finally:
-        rclpy.try_shutdown()
-    return 0

@@ -18,7 +18,6 @@ from matrix_bridge.node import ERROR, OK, WARN, BridgeNode, Health, Parameter, r
 from matrix_bridge.places import port_of, rig_setup
 from matrix_bridge.qos import PROFILES
 from matrix_bridge.session import Gate
-from matrix_hil.bringup.tables import MACHINES
 from matrix_hil.link import DEVICES, HostClock, PollThread
 from matrix_hil.link.calibration import Calibration, misfitting
 from matrix_hil.link.watch import WatchedDevice
@@ -36,7 +35,7 @@ class DriverNode(BridgeNode):
 
     prompt = True
     parameters = (
-        Parameter("machine", "", f"One of {', '.join(MACHINES)}."),
+        Parameter("machine", "", f"One of {', '.join(DEVICES)}."),
         Parameter("config", "", "YAML file of the rig; configs/hil/virtual.yaml when empty."),
         Parameter("rig", "virtual", "virtual, or serial: the port that the configuration names."),
         Parameter("timeout", 0.06, "s. Without a command for longer the machine gets its safe command.", (0.02, 0.09)),

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from matrix_hil.bringup.tables import MACHINES, TABLES
+from matrix_hil.bringup.tables import TABLES
+from matrix_hil.link import DEVICES
 from matrix_hil.log import TOPICS
 
-DRIVERS = tuple(f"{machine}_driver" for machine in MACHINES)
+DRIVERS = tuple(f"{machine}_driver" for machine in DEVICES)
 COMMANDED = tuple(driver for driver in DRIVERS if driver != "tracker_driver")
 """Drivers of machines that move."""
 SUPERVISOR = "sync"
@@ -101,6 +102,6 @@ SERVICES = {
     )
 }
 """By name."""
-NODES = tuple(process.name for process in TABLES["matrix"])
+NODES = tuple(process.name for process in TABLES["matrix"] if process.package == "matrix_bridge")
 OPERATOR = "operator"
 """Whoever may publish commands and call services: a console, a panel, rqt."""

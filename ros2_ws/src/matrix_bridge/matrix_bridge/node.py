@@ -135,6 +135,12 @@ class BridgeNode(ManagedNode):
 
         return do
 
+    def why_not(self, name: str, value: Any) -> str:
+        """Beside what every node refuses: a simulation's time, for a rig runs in real time."""
+        if self.real and name == "use_sim_time" and value:
+            return "a rig runs in real time"
+        return super().why_not(name, value)
+
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """As every node, in ordinary time, and not with a simulation's."""
         if self.real and self.value("use_sim_time"):

@@ -54,7 +54,7 @@ class ReplayNode(BridgeNode):
         """Look through the log once and make a publisher for each topic."""
         if not self.value("bag"):
             raise LunarError("parameter 'bag' is empty; give the folder that 'lunar hil' wrote")
-        self._schedule = Schedule(*(float(self.value(name)) for name in ("rate", "start", "end")))
+        self._schedule = Schedule(*(self._number(name) for name in ("rate", "start", "end")))
         self._topics: dict[str, Any] = {}
         self._skipped = {}
         first: int | None = None
@@ -91,6 +91,12 @@ class ReplayNode(BridgeNode):
         """How much has been published."""
         values = {"messages": self._count, "rounds": self._rounds, "topics left out": len(self._skipped)}
         return Health(WARN if self._skipped else OK, "playing" if self.active else "stopped", values)
+
+    def _number(self, name: str) -> float:
+        try:
+            return float(self.value(name))
+        except (TypeError, ValueError):
+            raise LunarError(f"parameter '{name}' is '{self.value(name)}'; it must be a number") from None
 
     def _add(self, message: RawMessage) -> None:
         try:
