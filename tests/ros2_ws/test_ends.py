@@ -21,6 +21,7 @@ from policy.runtime.starter import STARTER
 pytestmark = pytest.mark.wall_clock
 
 LUNAR = [sys.executable, "-c", "from matrix_hil.cli import main; main()", "up", "deploy", "--robot", "sim_go2"]
+PATIENT = ["--ready_timeout", "300"]
 ROWS = {p.executable: p for p in TABLES["deploy"] if "sim" in p.only["robot"] or "sim_go2" in p.only["robot"]}
 # Tolerant of a test machine that is busy.
 LIMITS = ("-p", "ramp_time:=0.4", "-p", "stale_after:=0.3", "-p", "damp_after:=0.8")
@@ -108,7 +109,7 @@ def test_two_robots_on_one_graph_share_nothing(
     ros: dict[str, str], look: Callable, standing_policy_folder: Path
 ) -> None:
     runners = [
-        subprocess.Popen([*LUNAR, "--policy", str(standing_policy_folder), "--namespace", name], env=ros)
+        subprocess.Popen([*LUNAR, *PATIENT, "--policy", str(standing_policy_folder), "--namespace", name], env=ros)
         for name in ("one", "two")
     ]
     nodes = [f"/{ns}/{name}" for ns in ("one", "two") for name in ("sim_go2", "unitree_adapter", "policy_node")]

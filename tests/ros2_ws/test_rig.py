@@ -31,7 +31,7 @@ from sim.spec.hops import HopDetector
 
 pytestmark = pytest.mark.wall_clock
 
-LUNAR = [sys.executable, "-c", "from matrix_hil.cli import main; main()", "up", "matrix"]
+LUNAR = [sys.executable, "-c", "from matrix_hil.cli import main; main()", "up", "matrix", "--ready_timeout", "300"]
 PACE = 0.25  # of the wall clock
 MACHINES = ("platform", "treadmill", "counterweight", "tracker", "robot")
 PATIENCE = (

@@ -16,11 +16,14 @@ from sim.spec.joints import NOMINAL_POSE
 
 pytestmark = pytest.mark.wall_clock
 
-LUNAR = [sys.executable, "-c", "from matrix_hil.cli import main; main()", "up", "deploy", "--policy"]
+LUNAR = [sys.executable, "-c", "from matrix_hil.cli import main; main()", "up"]
+PATIENT = ["--ready_timeout", "300", "--policy"]
 
 
 def test_the_policy_comes_up_and_ctrl_c_ends_it(ros: dict[str, str], policy_folder: Path) -> None:
-    with subprocess.Popen([*LUNAR, str(policy_folder)], env=ros, stdout=subprocess.PIPE, text=True) as runner:
+    with subprocess.Popen(
+        [*LUNAR, "deploy", *PATIENT, str(policy_folder)], env=ros, stdout=subprocess.PIPE, text=True
+    ) as runner:
         assert runner.stdout is not None
         lines = []
         while "active" not in (line := runner.stdout.readline()):
@@ -33,7 +36,9 @@ def test_the_policy_comes_up_and_ctrl_c_ends_it(ros: dict[str, str], policy_fold
 
 
 def test_a_policy_that_does_not_fit_is_a_failure(ros: dict[str, str], wrong_policy_folder: Path) -> None:
-    result = subprocess.run([*LUNAR, str(wrong_policy_folder)], env=ros, capture_output=True, text=True, timeout=120)
+    result = subprocess.run(
+        [*LUNAR, "deploy", *PATIENT, str(wrong_policy_folder)], env=ros, capture_output=True, text=True, timeout=120
+    )
     assert result.returncode == 1
     assert "'rate' is 100.0" in result.stdout + result.stderr
 
@@ -41,7 +46,7 @@ def test_a_policy_that_does_not_fit_is_a_failure(ros: dict[str, str], wrong_poli
 def test_a_policy_that_does_nothing_stands_in_the_simulated_robot(
     ros: dict[str, str], standing_policy_folder: Path, probe: Callable
 ) -> None:
-    command = [*LUNAR[:-2], "sim", "--policy", str(standing_policy_folder)]
+    command = [*LUNAR, "sim", *PATIENT, str(standing_policy_folder)]
     with subprocess.Popen(command, env=ros, stdout=subprocess.PIPE, text=True) as runner:
         quiet = {"joints": False, "imu": "none"}
         record = probe([
@@ -60,7 +65,7 @@ def test_a_policy_that_does_nothing_stands_in_the_simulated_robot(
 
 def test_the_shipped_policy_pronks_in_the_simulated_robot(ros: dict[str, str], probe: Callable) -> None:
     """Command in, hops out, on the simulation's clock: a slow machine only needs patience."""
-    command = [*LUNAR[:-2], "sim", "--policy", str(ROOT / "policy/zoo/pronk")]
+    command = [*LUNAR, "sim", *PATIENT, str(ROOT / "policy/zoo/pronk")]
     quiet = {"joints": False, "imu": "none", "hop": {"vx": 0.2, "vy": 0, "yaw_rate": 0, "apex_gain": 0.3, "economy": 0}}
     with subprocess.Popen(command, env=ros, stdout=subprocess.PIPE, text=True) as runner:
         record = probe([
