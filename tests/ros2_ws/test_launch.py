@@ -274,7 +274,7 @@ def test_a_node_that_is_late_is_named(fakes: None) -> None:
     first, second = launch.timers
     assert first.given["period"] == 60.0
     launch.perform(first.given["actions"])  # all was in time
-    with pytest.raises(RuntimeError, match=r"^recorder: not active after 30 s; everything stops"):
+    with pytest.raises(RuntimeError, match=r"^recorder: not active after 60 s; everything stops"):
         launch.perform(second.given["actions"])
 
 
