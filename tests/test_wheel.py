@@ -128,7 +128,11 @@ def _needs(extra: str) -> set[str]:
 def test_every_import_is_declared(package, extras):
     declared = set().union(*map(_needs, extras))
     ours = {"sim", "policy", "matrix_hil", "benchmarks", "tests"} | {p.name for p in ROOT.glob("ros2_ws/src/*")}
-    ours |= {"launch", "launch_ros"}  # of a ROS 2 installation, which launch files run in: there are no wheels of them
+    ours |= {
+        "ament_index_python",
+        "launch",
+        "launch_ros",
+    }  # of a ROS 2 installation, which launch files run in: there are no wheels of them
     ours |= {"atheris"}  # of a test that is run by hand and says so
     distributions = packages_distributions()
     missing = set()

@@ -50,7 +50,9 @@ def catalogue() -> list[Attack]:
 
 def residuals() -> set[str]:
     """Ids of the residuals that docs/safety.md names; none where the docs are not installed."""
-    return set(re.findall(r"^\| (R\d+) \|", PAGE.read_text(), re.MULTILINE)) if PAGE.is_file() else set()
+    return (
+        set(re.findall(r"^\| (R\d+) \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE)) if PAGE.is_file() else set()
+    )
 
 
 def run(cfg: AttacksConfig, console: Console | None = None) -> dict[str, Any]:

@@ -203,8 +203,8 @@ def _card(stage: Stage) -> Ending:
     for change in ({"kp": 1e4}, {"kd": 1e3}, {"action_scale": 50.0}, {"default_pose": pose}, {"kp": float("nan")}):
         folder = stage.scratch / "card"
         folder.mkdir(exist_ok=True)
-        document = json.loads((Path(stage.policy) / "card.json").read_text()) | change
-        (folder / "card.json").write_text(json.dumps(document))
+        document = json.loads((Path(stage.policy) / "card.json").read_text(encoding="utf-8")) | change
+        (folder / "card.json").write_text(json.dumps(document), encoding="utf-8")
         try:
             Card.load(folder / "card.json")
         except LunarError as error:

@@ -87,7 +87,7 @@ def command_line(process: Process, arguments: Mapping[str, str], workspace: Path
         if value := arguments.get(name, ""):  # without one the node's own default counts
             line += ["-p", f"{name}:={_yaml(value, ARGUMENTS[name].kind)}"]
     if process.urdf:
-        text = Path(_built(workspace / "share/lunar_description/urdf" / process.urdf)).read_text()
+        text = Path(_built(workspace / "share/lunar_description/urdf" / process.urdf)).read_text(encoding="utf-8")
         line += ["-p", f"robot_description:={_yaml(text, 'text')}"]
         prefix = namespace.strip("/")
         line += ["-p", f"frame_prefix:={_yaml(f'{prefix}/' if prefix else '', 'text')}"]

@@ -74,7 +74,7 @@ def _process(namespace: str, secured: bool, **row: Any) -> Process:
     return Process(**row, enclave=f"/{namespace}/{row['name']}" if secured else "")
 
 
-_CONTENT = yaml.safe_load(TABLES_FILE.read_text())
+_CONTENT = yaml.safe_load(TABLES_FILE.read_text(encoding="utf-8"))
 TABLES: dict[str, tuple[Process, ...]] = {
     table: tuple(_process(content["namespace"], **row) for row in content["processes"])
     for table, content in _CONTENT["tables"].items()

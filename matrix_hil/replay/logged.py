@@ -72,7 +72,7 @@ def logged_config(log: Log, needed: Sequence[str], argv: Sequence[str] = (), pro
         kept["policy"] = _policy(data.get("policy"), log, source)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "config.json"
-        path.write_text(json.dumps(kept))
+        path.write_text(json.dumps(kept), encoding="utf-8")
         try:
             return parse(HilConfig, ["--config", str(path), *argv], prog)
         except LunarError as error:

@@ -64,7 +64,7 @@ def export_mesh(field: HeightField, folder: Path) -> dict:
         "max_cm": [100.0 * x1, -100.0 * y0, 100.0 * float(heights.max())],
         "highest_cm": [100.0 * float(x[top[1]]), -100.0 * float(y[top[0]]), 100.0 * float(heights[top])],
     }
-    (folder / MESH_DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
+    (folder / MESH_DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
     return description
 
 

@@ -26,7 +26,7 @@ def test_what_was_not_measured_is_left_out():
     assert spread([None, float("nan")]) == "–" and spread([0.5, None]) == "0.5" and spread([1, 2]) == "1.5 ± 0.71"
 
 
-@pytest.mark.parametrize("name", [n for n in BENCHES if n != "faults"])
+@pytest.mark.parametrize("name", [n for n in BENCHES if n not in ("faults", "attacks")])
 def test_every_benchmark_has_its_parts(name, capsys):
     bench = importlib.import_module(f"benchmarks.{name}")
     assert callable(bench.run) and callable(bench.show)

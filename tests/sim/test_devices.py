@@ -13,7 +13,7 @@ from sim.mdp.state import State
 from sim.physics.ground import planes, points_below
 from sim.spec.observation import PRONK_OBSERVATION as SPEC
 from sim.tasks import pronk
-from sim.tasks.config import WorldConfig
+from sim.tasks.config import FallConfig, WorldConfig
 from sim.terrain.height_field import HeightField
 
 
@@ -39,7 +39,7 @@ def test_reward(state, name):
 def test_observations_and_terminations(state):
     assert observations.frame(state, observations.NoiseConfig(), None).shape == (3, SPEC.frame_size)
     assert observations.critic(state, SPEC).device.type == "meta"
-    assert pronk.FallConfig().fell(state.lying_time, state.tilt, state.touching).device.type == "meta"
+    assert FallConfig().fell(state.lying_time, state.tilt, state.touching).device.type == "meta"
 
 
 def test_terrain():
