@@ -170,7 +170,7 @@ def test_same_seed_same_log(standing_policy: Path, tmp_path: Path) -> None:
 @pytest.mark.wall_clock
 def test_wall_clock_run(standing_policy: Path, tmp_path: Path) -> None:
     """Threads and real deadlines; a busy machine may trip the deadline rule, which must leave the rig safe as well."""
-    results = run(config(standing_policy, tmp_path / "log", clock="wall"), QUIET)
+    results = run(config(standing_policy, tmp_path / "log", clock="wall", pace=0.25), QUIET)
     log = read_log(tmp_path / "log")
     assert results["trips"] in (0, 1)
     assert results["lateness_us"]["p50"] >= 0.0
