@@ -16,7 +16,7 @@ from benchmarks.attacks.attack import Attack, Ending
 from benchmarks.attacks.stage import Ground, Stage, risen
 from benchmarks.faults import alterations as alter
 from benchmarks.faults.alterations import Alteration
-from benchmarks.faults.trial import Trial
+from benchmarks.faults.trial import PATCH_PERIOD, Trial
 from matrix_hil.config import Treadmill
 from matrix_hil.link.devices import TREADMILL
 from matrix_hil.link.framing import Frame, FrameDecoder
@@ -131,7 +131,7 @@ def _shows(change: Ground, wait: float = 2.5) -> Callable[[Stage], Ending]:
 
 
 def _creep(patch: TwinPatch, since: float) -> TwinPatch:
-    return risen(patch, CREEP * 4.0 * since)
+    return risen(patch, CREEP * since / PATCH_PERIOD)
 
 
 def _far(patch: TwinPatch, since: float) -> TwinPatch:

@@ -11,16 +11,15 @@ from typing import Any
 import numpy as np
 
 from benchmarks.attacks.attack import Ending
-from benchmarks.faults.trial import Phase, Trial
+from benchmarks.faults.trial import COMMAND, Phase, Trial, rig_of
 from benchmarks.faults.verdict import AWAY, OVER_APEX, judge_machines, judge_robot
-from matrix_hil.config import HilConfig, RunPlan, Twin
 from matrix_hil.control.stewart import PlatformLimits
 from matrix_hil.link import DEVICES
 from matrix_hil.messages import TwinPatch
 from matrix_hil.rig import Rig, open_rig
 from matrix_hil.safety.limits import SafetyConfig
 from matrix_hil.virtual.unreal import TwinServer
-from sim.spec.command import HopCommand
+from sim.errors import LunarError
 
 PLATE, BELT, ROPE = 0.005, 0.02, 5.0
 """m, m/s and N beyond what a run without the attack shows, from which on a machine was moved."""
@@ -74,7 +73,7 @@ class Stage:
         """Attack a robot that hops, for ``wait`` s or until something trips, and judge the machines."""
         trial, reason, clamped, mass = self._run(inject, ground, when, wait)
         if trial.injected is None:
-            return Ending("blocked", "the robot never hopped: the attack was not tried")
+            raise LunarError(f"the robot never came to '{when}'")
         if reason:
             assert trial.tripped is not None
             since = {name: trial.tripped for name in DEVICES if name != "tracker"}
@@ -95,18 +94,15 @@ class Stage:
     def _usual(self, wait: float) -> tuple[Seen, Counter[str]]:
         if wait not in self._healthy:
             trial, reason, clamped, _ = self._run(None, None, "rising", wait)
-            assert not reason, f"the rig does not run without an attack: {reason}"
+            if reason:
+                raise LunarError(f"the rig does not run without an attack: {reason}")
             self._healthy[wait] = _seen(trial), clamped
         return self._healthy[wait]
 
     def _run(
         self, inject: Callable[[Trial, Rig], None] | None, ground: Ground | None, when: Phase | None, wait: float
     ) -> tuple[Trial, str, Counter[str], float]:
-        twin = Twin(host="127.0.0.1", port=self.server.port, timeout=10.0, deadline=10.0, prefetch=0.0, rate=4.0)
-        cfg = HilConfig(
-            policy=self.policy, command=HopCommand(0.4, 0.0, 0.0, 0.3, 0.0), twin=twin, seed=self.seed,
-            plan=RunPlan(duration=30.0, stand=0.3, down=1.0),
-        )  # fmt: skip
+        cfg = rig_of(self.server, policy=self.policy, command=COMMAND, seed=self.seed)
         with open_rig(cfg) as rig:
 
             def strike(trial: Trial) -> None:
@@ -114,17 +110,11 @@ class Stage:
                     inject(trial, rig)
 
             trial = Trial(strike, when, self.server, wait=wait)
-            rig.log = _NoLog()  # type: ignore[assignment]
             if ground is not None:
                 rig.ground = _shown(rig.ground, ground, trial)
             trial.run(rig)
         assert rig.loop.last is not None
         return trial, rig.loop.last.supervisor.reason, rig.loop.supervisor.clamped, cfg.sync.mass
-
-
-class _NoLog:
-    def timed(self, *_: object) -> None:
-        """Nothing is kept."""
 
 
 def _shown(source: Any, change: Ground, trial: Trial) -> Any:

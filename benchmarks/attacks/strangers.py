@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import socket
-import struct
 import sys
 import threading
 import urllib.error
@@ -21,6 +20,7 @@ from matrix_hil.log import Recorder, read_log
 from matrix_hil.replay.logged import PARTS, logged_config
 from matrix_hil.run.run_log import attachments
 from matrix_hil.twin import TwinClient, TwinConfig
+from matrix_hil.virtual.unreal.server import HEADER, MAGIC
 from policy.runtime.card import Card
 from policy.runtime.onnx_policy import OnnxPolicy
 from sim.config import ROOT
@@ -29,12 +29,11 @@ from sim.spec.command import HopCommand
 from sim.terminal import plain
 
 EVIL = "http://evil.example"
-MAGIC = 0x9E2B83C1  # of UnrealCV's frames
 
 
 def attacks() -> list[Attack]:
     """Those on pages, logs, cards, the twin's line and the ROS graph."""
-    greedy, chatty = struct.pack("<II", MAGIC, 0xFFFFFFF0), _frame(b"connected to vset /action/game/quit; rm -rf /")
+    greedy, chatty = HEADER.pack(MAGIC, 0xFFFFFFF0), _frame(b"connected to vset /action/game/quit; rm -rf /")
     return [
         Attack("A01", "ROS", "a second publisher of commands", _gate(b"stranger", "key", 9)),
         Attack("A02", "ROS", "commands of a session that nobody announced", _gate(b"stranger", "other", 9)),
@@ -121,7 +120,7 @@ def _attribute(stage: Stage) -> Ending:
 
 
 def _frame(payload: bytes) -> bytes:
-    return struct.pack("<II", MAGIC, len(payload)) + payload
+    return HEADER.pack(MAGIC, len(payload)) + payload
 
 
 @contextmanager

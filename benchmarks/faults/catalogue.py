@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from benchmarks.faults import alterations as alter
-from benchmarks.faults.trial import PHASES, Phase, Trial
+from benchmarks.faults.trial import PATCH_PERIOD, PHASES, Phase, Trial
 from benchmarks.faults.verdict import REACTION
 from matrix_hil.link import DEVICES
 from matrix_hil.safety.limits import SafetyConfig
@@ -20,8 +20,6 @@ _CYCLES = 0.015
 """s. A state's period, the cycle that judges it and the one in which the fault strikes."""
 _HOP = 2.0
 """s. What shows only when the machines move shows within a hop."""
-PATCH_PERIOD = 0.25
-"""s between patches of virtual ground."""
 _ALWAYS = 1 << 30
 
 

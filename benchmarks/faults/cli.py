@@ -17,11 +17,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from benchmarks.faults.catalogue import PATCH_PERIOD, Fault, catalogue
+from benchmarks.faults.catalogue import Fault, catalogue
 from benchmarks.faults.disobeys import disobedience, stopped_by
-from benchmarks.faults.trial import Trial
+from benchmarks.faults.trial import COMMAND, Trial, rig_of
 from benchmarks.faults.verdict import REACTION, Outcome, judge_machines, judge_robot
-from matrix_hil.config import HilConfig, RunPlan, Twin
 from matrix_hil.link import DEVICES
 from matrix_hil.log import Recorder, read_log
 from matrix_hil.rig import open_rig
@@ -42,7 +41,7 @@ class FaultsConfig:
     """Folder with policy.onnx and card.json."""
     terrain: TerrainConfig = field(default_factory=lambda: TerrainConfig(kind="crater-rim"))
     """Ground of the embedded twin. On flat ground a platform that is stuck has nothing to do."""
-    command: HopCommand = field(default_factory=lambda: HopCommand(0.4, 0.0, 0.0, 0.3, 0.0))
+    command: HopCommand = COMMAND
     only: str = ""
     """Regular expression; faults whose name it does not match are left out."""
     processes: bool = True
@@ -100,21 +99,8 @@ def trial(cfg: FaultsConfig, fault: Fault, server: TwinServer, folder: Path) -> 
     log = folder / re.sub(r"\W+", "-", fault.name)
     shutil.rmtree(log, ignore_errors=True)
     subject = Trial(fault.inject, fault.when, server, fault.after)
-    setup = HilConfig(
-        policy=_policy(cfg.policy, fault.policy, folder),
-        command=cfg.command,
-        plan=RunPlan(duration=20.0, stand=0.3, down=1.0),
-        twin=Twin(
-            host="127.0.0.1",
-            port=server.port,
-            timeout=10.0,
-            deadline=fault.deadline,
-            prefetch=0.0,
-            rate=1.0 / PATCH_PERIOD,
-        ),
-        log=str(log),
-        seed=cfg.seed,
-    )
+    policy = _policy(cfg.policy, fault.policy, folder)
+    setup = rig_of(server, fault.deadline, policy=policy, command=cfg.command, log=str(log), seed=cfg.seed)
     try:
         with open_rig(setup, record=lambda kept: Recorder(log, kept, time.time())) as rig:
             subject.run(rig)

@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,9 @@ import numpy as np
 from benchmarks.faults.catalogue import catalogue
 from benchmarks.faults.cli import FaultsConfig
 from benchmarks.faults.disobeys import disobedience
-from benchmarks.faults.trial import Trial
+from benchmarks.faults.trial import Trial, rig_of
 from matrix_hil import messages
-from matrix_hil.config import HilConfig, RunPlan, Twin
+from matrix_hil.config import RunPlan
 from matrix_hil.messages import MachineCommands, MachineStates, TwinPatch
 from matrix_hil.rig import open_rig
 from matrix_hil.safety.limits import SafetyConfig
@@ -108,28 +108,22 @@ def record(name: str, cfg: FaultsConfig, server: TwinServer, folder: Path) -> Dr
     fault = faults[DRIVES[name]] if DRIVES[name] else None
     inject, when = (fault.inject, fault.when) if fault else (lambda trial: None, None)
     trial = Trial(inject, when, server, after=0.2)
-    twin = Twin(host="127.0.0.1", port=server.port, timeout=10.0, deadline=10.0, prefetch=0.0, rate=4.0, extent=1.0)
     policy = cfg.policy
     if fault is not None and fault.policy:
         from benchmarks.faults.broken_policy import write_broken
 
         policy = str(write_broken(Path(cfg.policy), folder / "broken-policy"))
     plan = RunPlan(duration=1.2 if fault is None else 20.0, stand=0.1, down=0.3)
-    setup = HilConfig(policy=policy, command=cfg.command, plan=plan, twin=twin, seed=cfg.seed)
+    setup = rig_of(server, policy=policy, command=cfg.command, plan=plan, seed=cfg.seed)
+    setup = replace(setup, twin=replace(setup.twin, extent=1.0))  # little ground for small files
     with open_rig(setup, record=None) as rig:
         drive, reasons = _watch(rig.loop.supervisor)
-        rig.log = _Deaf()  # type: ignore[assignment]
         trial.run(rig)
     del drive.given[_LONGEST:]
     drive.decided = list(decide(drive.given, setup.safety))
     if [d["reason"][:3] for d in drive.decided] != [r[:3] for r in reasons[: len(drive.given)]]:
         raise LunarError(f"{name}: with rounded numbers the supervisor decides otherwise")
     return drive
-
-
-class _Deaf:
-    def timed(self, *_: object) -> None:
-        """No log is kept."""
 
 
 def _watch(supervisor: Supervisor) -> tuple[Drive, list[str]]:

@@ -7,27 +7,48 @@ machines; the host's clock is the same until a fault lets it jump.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Literal, Self
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Self
 
 import numpy as np
 
 from benchmarks.faults.alterations import Alteration
 from benchmarks.faults.cable import Cable, lockstep_through
+from matrix_hil.config import HilConfig, RunPlan, Twin
 from matrix_hil.rig import Rig, leave_safe
 from matrix_hil.run.clocks import SimulatedClock, drive
 from matrix_hil.run.loop import Loop
 from matrix_hil.virtual.rig import VirtualMachines
 from matrix_hil.virtual.unreal import Misbehaviour, TwinServer
 from sim.rig import RigOutputs
+from sim.spec.command import HopCommand
 
 Phase = Literal["lift-off", "rising", "apex", "falling", "touch-down", "landing", "stance", "pushing"]
 PHASES: tuple[Phase, ...] = ("lift-off", "rising", "apex", "falling", "touch-down", "landing", "stance", "pushing")
 """Of a hop, in order."""
 
+PATCH_PERIOD = 0.25
+"""s between patches of virtual ground."""
+COMMAND = HopCommand(0.4, 0.0, 0.0, 0.3, 0.0)
+
 _CONTACT = 1.0  # N on all feet together; less is flight
 _SLOW = 0.15  # m/s; around the turning points of the base's motion
 _LATEST = 6.0  # s with the policy by which the phase must have come
+
+
+def rig_of(server: TwinServer, deadline: float = 10.0, **settings: Any) -> HilConfig:
+    """The rig of a trial over ``server``'s ground: patches at a fixed pace, which wait for a busy computer.
+
+    Args:
+        server: stand-in for Unreal.
+        deadline: s of wall time for a patch.
+        settings: further fields of ``HilConfig``.
+    """
+    twin = Twin(
+        host="127.0.0.1", port=server.port, timeout=10.0, deadline=deadline, prefetch=0.0, rate=1.0 / PATCH_PERIOD
+    )
+    plan = RunPlan(duration=20.0, stand=0.3, down=1.0)
+    return replace(HilConfig(twin=twin, plan=plan), **settings)
 
 
 @dataclass
@@ -127,8 +148,9 @@ class Trial:
             if self.tripped is None and loop.supervisor.state in ("safe", "estop"):
                 self.tripped = now - self.jump
             self.silenced |= loop.supervisor.silenced
-            assert loop.last is not None and rig.log is not None
-            rig.log.timed(loop.last, 0.0, 0.0)
+            assert loop.last is not None
+            if rig.log is not None:
+                rig.log.timed(loop.last, 0.0, 0.0)
 
         try:
             with clock:

@@ -154,7 +154,7 @@ class Runner:
         self,
         processes: Sequence[Process],
         arguments: Mapping[str, str],
-        ready_timeout: float = 30.0,
+        ready_timeout: float,
         workspace: Path = WORKSPACE,
         log: Callable[[str], None] = print,
         base: Mapping[str, str] | None = None,

@@ -155,7 +155,7 @@ def test_no_node_outlives_a_runner_that_is_killed(workspace: Workspace) -> None:
     script = (
         "from pathlib import Path; from matrix_hil.bringup.runner import Runner; "
         "from matrix_hil.bringup.tables import Process; "
-        f"Runner([Process('node', 'pkg', 'node')], {{}}, workspace=Path({str(workspace.folder)!r})).run()"
+        f"Runner([Process('node', 'pkg', 'node')], {{}}, 30.0, workspace=Path({str(workspace.folder)!r})).run()"
     )
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=30).returncode == -9
     deadline = time.monotonic() + 10.0

@@ -15,6 +15,22 @@ from sim.errors import LunarError
 ZOO = str(ROOT / "policy/zoo/pronk")
 
 
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of what ``lunar up`` would start."""
+    names: list[str] = []
+
+    class Runner:
+        def __init__(self, table: list[Process], *rest: object, **more: object) -> None:
+            names.extend(p.name for p in table)
+
+        def run(self) -> int:
+            return 0
+
+    monkeypatch.setattr(cli, "Runner", Runner)
+    return names
+
+
 @pytest.mark.parametrize(
     ("robot", "wanted"),
     [
@@ -24,17 +40,9 @@ ZOO = str(ROOT / "policy/zoo/pronk")
         ("sim_go2", {"policy_node", "unitree_adapter", "sim_go2"}),
     ],
 )
-def test_each_robot_gets_its_own_driver(robot: str, wanted: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    started: list[str] = []
-
-    class Runner:
-        def __init__(self, table: list[Process], *rest: object, **more: object) -> None:
-            started.extend(p.name for p in table)
-
-        def run(self) -> int:
-            return 0
-
-    monkeypatch.setattr(cli, "Runner", Runner)
+def test_each_robot_gets_its_own_driver(
+    robot: str, wanted: set[str], started: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(cli, "find_executable", lambda process: "")
     assert cli.up("deploy", {"policy": ZOO, "robot": robot}) == 0
     assert sorted(started) == sorted(wanted)  # each once
@@ -61,17 +69,9 @@ def test_two_robots_share_no_row_that_is_absolute() -> None:
         assert not [p.name for p in rows for name in (p.remap or {}).values() if name.startswith("/")]
 
 
-def test_where_a_state_publisher_is_installed_it_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
-    started: list[str] = []
-
-    class Runner:
-        def __init__(self, table: list[Process], *rest: object, **more: object) -> None:
-            started.extend(p.name for p in table)
-
-        def run(self) -> int:
-            return 0
-
-    monkeypatch.setattr(cli, "Runner", Runner)
+def test_where_a_state_publisher_is_installed_it_is_started(
+    started: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(cli, "find_executable", lambda process: "/opt/rsp")
     cli.up("sim", {"policy": ZOO})
     cli.up("deploy", {"policy": ZOO, "robot": "go2", "tf": "false"})
