@@ -31,6 +31,7 @@ button:has(.icon-tabler-hand-stop) {
   background: #d00000 !important; font-size: 2rem;
 }
 button:has(.icon-tabler-hand-stop) .mantine-Button-label { font-weight: 800 !important; }
+button:has(.icon-tabler-hand-stop) .mantine-Button-section { margin-right: 1.2rem !important; }
 </style>"""
 """Stands apart from the orders and is not missed in a hurry: viser's buttons are all of one size."""
 
