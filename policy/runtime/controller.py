@@ -7,7 +7,8 @@ Modes, as in ``matrix_msgs/RobotCommand``: ``stand`` leads the joints from where
 ``run`` follows the policy; ``hold`` keeps the last targets while the robot's state is too old; ``damp`` has no
 stiffness, only damping. It does not go on from ``stand`` before the sensors have shown that they belong to this robot:
 joints that answer, an IMU that agrees with the legs, states as often as the policy acts. Damp after old state, state
-that keeps getting old, a fall, a second master or a policy that yields no numbers is latched until the next activation.
+that keeps getting old, a fall, a collapse, a second master or a policy that yields no numbers is latched until the next
+activation.
 
 Which measurements no robot can make, and within what range and rate targets stay, are the rig's supervisor's rules too
 (``policy.runtime.robot_rules``).
@@ -24,8 +25,9 @@ import numpy as np
 
 from policy.runtime.card import Card
 from policy.runtime.onnx_policy import Proprioception
-from policy.runtime.robot_rules import RobotLimits, implausible_joints, implausible_turn, limit_targets
+from policy.runtime.robot_rules import RobotLimits, implausible_joints, implausible_turn, limit_targets, reach
 from sim.errors import LunarError
+from sim.robots.go2.facts import GO2
 from sim.spec.joints import JOINT_NAMES, LOWER, UPPER
 
 FLAPS, FLAP_SPAN = 5, 10.0  # so many holds within so many s are a source that will not do
@@ -56,6 +58,13 @@ class ControllerConfig:
     stand_tilt: float = bounded(0.4, 0.05, 1.5708, "rad. With more tilt a robot that stands does not begin to run.")
     stand_error: float = bounded(0.35, 0.05, 3.0, "rad. Nor with a joint this far from where it was told to be.")
     stand_turn: float = bounded(1.5, 0.1, 35.0, "rad/s. Nor with a measured turn rate over this.")
+    collapse_reach: float = bounded(0.15, 0.0, 0.3, "m. While it runs, some foot must get this far below the base ...")
+    collapse_time: float = bounded(
+        2.5,
+        1.8,
+        10.0,
+        "s. ... at least this often, which no flight exceeds: else it lies on its belly and goes limp, latched.",
+    )
     damp_kd: float = bounded(2.0, 0.0, 10.0, "N*m*s/rad. Joint damping in damp mode.")
     command_timeout: float = bounded(0.5, 0.05, 10.0, "s. Speeds are zero when the newest command is older than this.")
 
@@ -159,6 +168,7 @@ class PolicyController:
         self.joints = Stream("joint states", lambda position, velocity: implausible_joints(position, velocity, limits))
         self.imu = Stream("imu", lambda gravity, turn: implausible_turn(turn, limits))
         self._base_from_imu = rotation(*imu_mount)
+        self._legs = GO2.legs if policy.card.robot == "go2" else None
         self._names: tuple[str, ...] = ()
         self._index = np.zeros(0, dtype=int)
         self._command = np.zeros(5)
@@ -176,6 +186,7 @@ class PolicyController:
         self._targets: np.ndarray | None = None
         self._ramp: tuple[float, np.ndarray, dict[Stream, int]] | None = None  # start time, start pose, messages then
         self._running = False
+        self._upright_at = -math.inf  # when a foot was last well below the base
         self._last_step = self._sent_at = -math.inf
         self._holds: list[float] = []  # when the last few began
 
@@ -271,7 +282,11 @@ class PolicyController:
             if why := self._unready(tilt, now):
                 return self._send(default, "stand", now, why)
             self.policy.reset()
-            self._running = True
+            self._running, self._upright_at = True, now
+        if self._legs is None or not reach(position, gravity, self._legs) < self.config.collapse_reach:
+            self._upright_at = now
+        elif (low := now - self._upright_at) > self.config.collapse_time:
+            return self._latch(f"the robot collapsed: its feet have been level with its belly for {low:.1f} s")
         targets = self.policy.act(Proprioception(angular_velocity, gravity, position, velocity), self.command(now))
         if not np.isfinite(targets).all():
             return self._latch("the policy yielded a target that is not a number")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sim.robots.legs import LegLengths
 from sim.spec.clamps import limit_range, limit_rate
 from sim.spec.joints import JOINT_NAMES, LOWER, UPPER
 
@@ -49,6 +50,12 @@ def implausible_turn(angular_velocity: np.ndarray, limits: RobotLimits) -> str:
     """Why no robot turns with this angular velocity (3,) rad/s; empty where one may."""
     worst = float(np.max(np.abs(angular_velocity)))
     return "" if worst <= limits.turn_rate + 1e-9 else f"turn rate {worst:.2f}, limit {limits.turn_rate:.2f}"
+
+
+def reach(joint_position: np.ndarray, gravity: np.ndarray, legs: LegLengths) -> float:
+    """m by which the lowest foot's centre lies below the base, along ``gravity`` (3,) in the base frame. Feet cannot be
+    below the ground: on level ground it is at most the base's height."""
+    return float((legs.feet(joint_position) @ gravity).max())
 
 
 def limit_targets(wanted: np.ndarray, sent: np.ndarray, limits: RobotLimits, dt: float) -> np.ndarray:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sim.robots.legs import LegLengths
+
 STIFFEST = 200.0
 """N*m/rad. No legged robot that this stack drives bears stiffer servos."""
 MOST_DAMPED = 20.0
@@ -42,5 +44,7 @@ class Facts:
     """rad, legs folded so that the knees are the lowest points."""
     kneeling_height: float
     """m, base above the ground in that pose, at least."""
+    legs: LegLengths | None = None
+    """Where the joints put the feet; without it nobody can tell that the robot lies on its belly."""
     standing_com_height: float | None = None
     """m above the ground, centre of mass where the robot stands on servos that yield; by its kinematics when absent."""

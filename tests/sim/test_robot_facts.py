@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 
+import mujoco
 import numpy as np
 import pytest
 
@@ -23,6 +24,17 @@ def test_the_go2s_facts_are_those_of_its_file():
     joints = [model.joint(name).id for name in JOINT_NAMES]
     np.testing.assert_array_equal(model.jnt_range[joints].T, [GO2.lower, GO2.upper])
     np.testing.assert_array_equal(model.jnt_actfrcrange[joints].T, [-GO2.torque_limit, GO2.torque_limit])
+
+
+def test_the_go2s_feet_are_where_its_file_puts_them():
+    model = robot_spec("go2").compile()
+    data = mujoco.MjData(model)
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        data.qpos[7:] = rng.uniform(GO2.lower, GO2.upper)
+        mujoco.mj_kinematics(model, data)
+        feet = [data.geom(leg).xpos - data.qpos[:3] for leg in LEGS]
+        np.testing.assert_allclose(GO2.legs.feet(data.qpos[7:]), feet, atol=1e-9)
 
 
 def test_heights_follow_from_the_legs():

@@ -6,6 +6,7 @@ Masses, lengths and shapes stand in ``go2.xml``; ``sim.robots.load`` measures he
 import numpy as np
 
 from sim.robots.facts import Facts
+from sim.robots.legs import LegLengths
 
 GO2 = Facts(
     lower=np.array([[-1.0472, -1.5708, -2.7227]] * 2 + [[-1.0472, -0.5236, -2.7227]] * 2).ravel(),
@@ -22,6 +23,7 @@ GO2 = Facts(
     action_scale=0.35,  # at kp an action of 1 asks a still joint for 10.5 N*m, 44% of what a hip has
     kneeling_pose=np.tile([0.0, 0.6, -2.6], 4),
     kneeling_height=0.22,
+    legs=LegLengths(hip=(0.1934, 0.0465), abduction=0.0955, thigh=0.213, calf=0.213),
     standing_com_height=0.26,  # 0.266 by the kinematics, less the 7 mm, rounded
 )
 

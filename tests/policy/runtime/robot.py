@@ -22,10 +22,10 @@ LYING = NOMINAL_POSE + np.tile([0.2, 0.5, -0.8], 4)
 class Recorder:
     """A policy that notes what it is given and answers with what the test wants."""
 
-    def __init__(self) -> None:
+    def __init__(self, robot: str) -> None:
         self.card = Card(
             observation=PRONK_OBSERVATION,
-            robot="go2",
+            robot=robot,
             action_scale=0.35,
             default_pose=NOMINAL_POSE.tolist(),
             kp=30.0,
@@ -50,8 +50,8 @@ class Recorder:
 class Robot:
     """A controller with a clock and the messages that a driver would send; joints go where they are told."""
 
-    def __init__(self, config: ControllerConfig = CONFIG) -> None:
-        self.policy = Recorder()
+    def __init__(self, config: ControllerConfig = CONFIG, robot: str = "go2") -> None:
+        self.policy = Recorder(robot)
         self.controller = PolicyController(self.policy, config)
         self.now = 100.0
         self.position, self.attitude, self.turn = LYING, UPRIGHT, (0.1, 0.2, 0.3)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policy.runtime.controller import ControllerConfig, gravity_direction
+from policy.runtime.controller import ControllerConfig, PolicyController, gravity_direction
+from policy.runtime.onnx_policy import OnnxPolicy
 from sim.errors import LunarError
+from sim.physics.scene import PhysicsConfig
+from sim.physics.single import SingleRobot
+from sim.spec.gravity import EARTH
 from sim.spec.joints import JOINT_NAMES, LOWER, NOMINAL_POSE, UPPER
 from tests.policy.runtime.robot import CONFIG, DT, LYING, TICK, UPRIGHT, Robot, roll
 
@@ -247,6 +253,58 @@ def test_commands_time_out_to_hopping_in_place_with_the_cards_defaults() -> None
     timeout = CONFIG.command_timeout
     assert np.allclose(robot.controller.command(robot.now + timeout - 1e-6), [0.1, 0.0, 0.0, 0.4, 1.0])
     assert np.allclose(robot.controller.command(robot.now + timeout + 1e-6), in_place)
+
+
+LOW = replace(CONFIG, collapse_time=2.5)
+BELLY = np.tile([0.0, 1.4, -2.7], 4)  # feet 0.14 m below the base
+
+
+def test_a_robot_whose_feet_stay_level_with_its_belly_collapsed() -> None:
+    robot = Robot(LOW)
+    robot.live(1.25)
+    robot.policy.answer = BELLY
+    robot.live(DT)  # the legs fold in this step
+    assert robot.live(2.5).mode == "run"
+    order = robot.live(DT)
+    assert order.mode == "damp" and order.kp == 0.0 and "collapsed" in order.reason
+    robot.policy.answer = NOMINAL_POSE
+    assert robot.live(1.0).mode == "damp"
+
+
+def test_a_push_off_within_the_time_is_no_collapse() -> None:
+    robot = Robot(LOW)
+    robot.live(1.25)
+    for _ in range(4):
+        robot.policy.answer = BELLY
+        robot.live(2.0)
+        robot.policy.answer = NOMINAL_POSE
+        assert robot.live(0.25).mode == "run"
+
+
+def test_of_a_robot_without_known_legs_nobody_can_tell() -> None:
+    robot = Robot(CONFIG, robot="spot")
+    robot.live(1.25)
+    robot.policy.answer = BELLY
+    assert robot.live(10.0).mode == "run"
+
+
+def test_a_simulated_robot_whose_motors_give_up_is_damped_on_its_belly() -> None:
+    robot, policy = SingleRobot(PhysicsConfig(gravity=EARTH)), OnnxPolicy("pronk")
+    controller = PolicyController(policy)
+    period, modes = round(controller.period / robot.dt), []
+    for k in range(round(10.0 / controller.period)):
+        now = k * controller.period
+        q = robot.orientation
+        controller.on_joint_state(JOINT_NAMES, robot.joint_position, robot.joint_velocity, now, now)
+        controller.on_imu((*q[1:], q[0]), 0.0, robot.angular_velocity, now, now)
+        order = controller.step(now)
+        modes.append(order.mode)
+        robot.command(order.targets, 0.03 * order.kp if now > 3.0 else 2.0 * order.kp, order.kd)
+        for _ in range(period):
+            robot.step()
+    assert modes[-1] == "damp" and "collapsed" in order.reason
+    assert robot.orientation[0] > 0.95 and robot.position[2] < 0.13, "it lay on its belly, upright"
+    assert modes.count("run") > 1.0 / controller.period
 
 
 @given(st.floats(-np.pi, np.pi), st.floats(-1.5, 1.5), st.floats(-np.pi, np.pi))
