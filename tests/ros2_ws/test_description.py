@@ -145,6 +145,33 @@ def test_another_reader_finds_the_same_robot(model: mujoco.MjModel) -> None:
         assert there.joint(name).xaxis == pytest.approx(here.joint(name).xaxis, abs=1e-6)
 
 
+def test_pinocchio_finds_the_same_kinematics_and_inertia(model: mujoco.MjModel) -> None:
+    pinocchio = pytest.importorskip("pinocchio", reason="pip install pin: rigid-body dynamics of others")
+    robot = pinocchio.buildModelFromUrdf(str(URDF), pinocchio.JointModelFreeFlyer())
+    there, here, rng = robot.createData(), mujoco.MjData(model), np.random.default_rng(0)
+    joints = [robot.joints[robot.getJointId(name)] for name in JOINT_NAMES]
+    for _ in range(20):
+        w, x, y, z = turn = rng.normal(size=4)
+        here.qpos[:3], here.qpos[3:7], here.qpos[7:] = rng.normal(size=3), turn, rng.uniform(LOWER, UPPER)
+        here.qpos[3:7] /= np.linalg.norm(turn)
+        mujoco.mj_forward(model, here)
+        q = pinocchio.neutral(robot)
+        q[:3], q[3:7] = here.qpos[:3], np.array([x, y, z, w]) / np.linalg.norm(turn)
+        q[[joint.idx_q for joint in joints]] = here.qpos[7:]
+        pinocchio.framesForwardKinematics(robot, there, q)
+        for leg in LEGS:
+            foot = there.oMf[robot.getFrameId(f"{leg}_foot")].translation
+            assert foot == pytest.approx(here.geom(leg).xpos, abs=1e-9)
+        ours, theirs = np.zeros((18, 18)), np.triu(pinocchio.crba(robot, there, q))
+        mujoco.mj_fullM(model, here, ours)
+        to_theirs = np.zeros((18, 18))  # its base moves in its own axes, MuJoCo's in the world's
+        to_theirs[:3, :3], to_theirs[3:6, 3:6] = here.body("base").xmat.reshape(3, 3).T, np.eye(3)
+        to_theirs[[joint.idx_v for joint in joints], range(6, 18)] = 1.0
+        whole = theirs + np.triu(theirs, 1).T
+        moved = to_theirs.T @ whole @ to_theirs + np.diag(model.dof_armature)  # URDF knows no rotors
+        assert moved == pytest.approx(ours, abs=1e-9)
+
+
 def test_a_body_that_is_turned_keeps_its_inertia(tmp_path: Path) -> None:
     """The Go2's own frames are all parallel; a robot whose are not exercises the rotations."""
     text = (ROOT / "sim/robots/go2/go2.xml").read_text()
