@@ -44,6 +44,8 @@ class PolicyOutput(NamedTuple):
     """(E,) what ``card.estimates`` names, SI units; empty for a policy without an internal model."""
     latent: np.ndarray
     """(L,) latents of the internal model; empty for a policy without one."""
+    hidden: np.ndarray
+    """(H,) the last hidden layer; empty for a graph that was exported without it."""
 
 
 class OnnxPolicy:
