@@ -6,7 +6,17 @@ killed or full machine left behind.
 
 from matrix_hil.log.reader import Log, Lost, Series, read_log
 from matrix_hil.log.recorder import Recorder
-from matrix_hil.log.topics import TOPICS, Fault, FootContacts, ImuSample, JointSample, Pose, SyncStamp, WireBytes
+from matrix_hil.log.topics import (
+    TOPICS,
+    Fault,
+    FootContacts,
+    ImuSample,
+    JointSample,
+    PolicyDoubt,
+    Pose,
+    SyncStamp,
+    WireBytes,
+)
 
 __all__ = [
     "TOPICS",
@@ -16,6 +26,7 @@ __all__ = [
     "JointSample",
     "Log",
     "Lost",
+    "PolicyDoubt",
     "Pose",
     "Recorder",
     "Series",

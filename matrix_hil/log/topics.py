@@ -109,6 +109,19 @@ class SyncStamp:
 
 
 @dataclass(frozen=True)
+class PolicyDoubt:
+    """What the monitor beside the policy says each time that the policy acts, as ``policy.runtime.monitor.Verdict``."""
+
+    time: float
+    doubt: float
+    """1. From 1 on it is a trip."""
+    advice: bool
+    trip: bool
+    channel: str
+    deviations: float
+
+
+@dataclass(frozen=True)
 class Fault:
     """A device's fault flags, logged when they change. ``time`` is when they were logged."""
 
@@ -154,6 +167,7 @@ TOPICS: dict[str, Topic] = {
     "/tracker/pose": Topic(Pose, "geometry_msgs/msg/PoseStamped", "rig"),
     "/rig/base_pose": Topic(Pose, "geometry_msgs/msg/PoseStamped", "rig"),
     "/world/base_pose": Topic(Pose, "geometry_msgs/msg/PoseStamped", "world"),
+    "/policy/doubt": Topic(PolicyDoubt, "matrix_msgs/msg/PolicyDoubt"),
     "/supervisor/state": Topic(SupervisorState, "matrix_msgs/msg/SupervisorState", qos="state"),
     "/sync/input": Topic(CycleInput, "matrix_msgs/msg/CycleInput"),
     "/sync/stamp": Topic(SyncStamp, "matrix_msgs/msg/SyncStamp"),
