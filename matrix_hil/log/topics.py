@@ -27,6 +27,7 @@ from matrix_hil.messages import (
     CounterweightState,
     PlatformCommand,
     PlatformState,
+    PolicyDoubt,
     RobotCommand,
     TreadmillCommand,
     TreadmillState,
@@ -106,19 +107,6 @@ class SyncStamp:
     """s, computing time of the cycle."""
     age: np.ndarray
     """(5,) s, of platform, treadmill, counterweight, tracker and robot state when used; infinite before the first."""
-
-
-@dataclass(frozen=True)
-class PolicyDoubt:
-    """What the monitor beside the policy says each time that the policy acts, as ``policy.runtime.monitor.Verdict``."""
-
-    time: float
-    doubt: float
-    """1. From 1 on it is a trip."""
-    advice: bool
-    trip: bool
-    channel: str
-    deviations: float
 
 
 @dataclass(frozen=True)

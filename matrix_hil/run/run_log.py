@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from matrix_hil.log import PolicyDoubt, Pose, Recorder, SyncStamp, WireBytes
+from matrix_hil.log import Pose, Recorder, SyncStamp, WireBytes
 from matrix_hil.log.cycle_input import cycle_input
 from matrix_hil.log.recorder import refuse_used
-from matrix_hil.messages import RigTruth
+from matrix_hil.messages import PolicyDoubt, RigTruth
 from matrix_hil.run.loop import Cycle
 from policy.runtime.card import Card
 from sim.errors import LunarError

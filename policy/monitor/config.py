@@ -11,9 +11,9 @@ class FitConfig:
 
     policy: str = "policy/zoo/pronk"
     """Folder with policy.safetensors and card.json, or the name of one in policy/zoo/."""
-    robots: int = 24
+    robots: int = 16
     """Trials per suite that it is fitted to."""
-    calibration: int = 48
+    calibration: int = 32
     """Trials per suite, of other seeds, from which its limits come."""
     seconds: float = 20.0
     """s of a trial."""
@@ -33,11 +33,11 @@ class EvalConfig:
 
     policy: str = "policy/zoo/pronk"
     """Folder with the policy and its monitor, or the name of one in policy/zoo/."""
-    robots: int = 48
+    robots: int = 24
     """Healthy trials per suite."""
     seconds: float = 20.0
     """s of a healthy trial."""
-    faulty: int = 32
+    faulty: int = 16
     """Trials of each fault."""
     seed: int = 9000
     """Of ground, commands, robots and sensor noise; another than that of the fit."""

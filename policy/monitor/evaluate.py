@@ -14,7 +14,7 @@ from policy.monitor.calibrate import upper_rate
 from policy.monitor.config import EvalConfig
 from policy.monitor.families import CONTROLS, FAULTS, Fault
 from policy.monitor.nominal import ALLOWED, Feed, nominal, run, world_of
-from policy.monitor.scores import trace
+from policy.monitor.scores import peaks, trace
 from policy.networks.actor import Actor
 from policy.networks.policy_file import load_actor
 from policy.networks.student import Student
@@ -58,7 +58,7 @@ class Health:
 
 def health(fitted: Fitted, feed: Feed, dt: float) -> Health:
     """Of healthy trials of one suite."""
-    highest = np.where(feed.healthy, trace(fitted, feed)[0].max((1, 2)), 0.0).max(0)
+    highest = fitted.doubt(peaks(fitted, feed)).max((0, 1))
     hours = float(feed.healthy.sum()) * dt / 3600.0
     return Health(hours, int((highest >= 1.0).sum()), int((highest >= fitted.advice).sum()))
 
@@ -108,7 +108,7 @@ def judge(
     """Figures of one fault, against the same trials without it: ``auroc``, the shares caught, the share that got
     advice within 2 s, the share of verdicts at the first advice that name a right channel, and falls."""
     scores, worst = trace(fitted, feed)
-    doubt, calm = scores.max((1, 2)), trace(fitted, healthy)[0].max((1, 2))
+    doubt, calm = (fitted.doubt(s).max((1, 2)) for s in (scores, trace(fitted, healthy)[0]))
     found: dict[str, float | None] = {"auroc": auroc(*(window_peaks(d, onset, dt) for d in (doubt, calm)))}
     found |= caught(doubt, onset, dt)
     found["advised_2s"] = caught(doubt, onset, dt, fitted.advice)["2s"]

@@ -49,9 +49,9 @@ def fit_monitor(cfg: FitConfig, tick: Callable[[str], None] = lambda text: None)
     highest = []
     for name, feed in nominal(actor, card, cfg.calibration, cfg.seconds, cfg.seed + 500):
         tick(f"calibrate {name}")
-        highest.append(peaks(fitted, feed).max((0, 1)))
+        highest.append(fitted.doubt(peaks(fitted, feed)).max((0, 1)))
     trip, advice = (threshold(np.concatenate(highest), share) for share in shares)
-    fitted = replace(fitted, limits=fitted.limits * trip, advice=min(advice / trip, 1.0))
+    fitted = replace(fitted, limit=trip, advice=min(advice / trip, 1.0))
     about = {
         "budget_per_hour": cfg.budget, "advice_budget_per_hour": cfg.advice, "trials": count,
         "fitted_to": cfg.robots * len(ALLOWED), "seconds": cfg.seconds, "seed": cfg.seed, "suites": list(ALLOWED),
@@ -64,7 +64,8 @@ def write(folder: Path, card: Card, fitted: Fitted, about: dict[str, Any]) -> di
     arrays = {name: value for name, value in asdict(fitted).items() if isinstance(value, np.ndarray)}
     data = save({name: np.ascontiguousarray(value, dtype=np.float32) for name, value in arrays.items()})
     document = {
-        "format": FORMAT, "weights": card.weights, "tensors": weights_digest(data), "advice": fitted.advice, **about,
+        "format": FORMAT, "weights": card.weights, "tensors": weights_digest(data),
+        "limit": fitted.limit, "advice": fitted.advice, **about,
     }  # fmt: skip
     write_whole({folder / FILES[0]: json.dumps(document, indent=2) + "\n", folder / FILES[1]: data})
     return document | {"bytes": sum((folder / name).stat().st_size for name in FILES)}

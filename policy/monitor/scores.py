@@ -10,13 +10,12 @@ import numpy as np
 from policy.monitor.calibrate import threshold
 from policy.monitor.nominal import Feed
 from policy.runtime.monitor import CLIP, Watch
-from policy.runtime.monitor_file import SCORES, SPANS, Fitted
+from policy.runtime.monitor_file import RARE, SCORES, SPANS, Fitted
 
 CLUSTERS = 12
 RIDGE = 1e-4
 """Of the mean square of an input."""
-RARE = 0.02
-"""Share of the trials fitted to whose greatest score is over its limit before the calibration."""
+_USUAL = 0.2  # share of healthy trials, from which to RARE the weight of a tail is taken
 _LADDER = np.linspace(0.0, 8.0, 33)
 _SAMPLE = 40_000  # states that clusters are made of
 
@@ -39,8 +38,8 @@ def fit(feeds: Sequence[Feed], channels: int, seed: int = 0) -> Fitted:
         cross = inputs.T @ target + (0.0 if cross is None else cross)
     assert gram is not None and cross is not None
     weights = np.linalg.solve(gram + RIDGE * np.diag(np.diag(gram) + 1e-9), cross)
-    ones = np.ones((len(centres), channels))
-    blank = Fitted(weights, centres, ones, ones[:, : len(_LADDER)], _LADDER, np.ones((len(SCORES), len(SPANS))), 1.0)
+    ones, one = np.ones((len(centres), channels)), np.ones((len(SCORES), len(SPANS)))
+    blank = Fitted(weights, centres, ones, ones[:, : len(_LADDER)], _LADDER, one, one, 1.0, 1.0)
     residual, cluster = [], []
     for feed in feeds:
         inputs, target = _pairs(feed, channels)
@@ -53,8 +52,8 @@ def fit(feeds: Sequence[Feed], channels: int, seed: int = 0) -> Fitted:
     levels = np.array([np.quantile(square[k == i], shares) for i in range(len(centres))])
     fitted = replace(blank, deviation=deviation, levels=levels)
     highest = np.concatenate([peaks(fitted, feed) for feed in feeds], axis=2)
-    limits = [[threshold(values, RARE) for values in row] for row in highest]
-    return replace(fitted, limits=np.array(limits))
+    rare, usual = (np.array([[threshold(v, share) for v in row] for row in highest]) for share in (RARE, _USUAL))
+    return replace(fitted, rare=rare, slope=np.log(_USUAL / RARE) / np.log(rare / usual).clip(min=1e-2))
 
 
 def _seen(feed: Feed) -> np.ndarray:
@@ -80,7 +79,7 @@ def clusters(points: np.ndarray, count: int, rng: np.random.Generator, rounds: i
 
 
 def trace(fitted: Fitted, feed: Feed) -> tuple[np.ndarray, np.ndarray]:
-    """Scores over their limits (T, scores, spans, N), and the worst channel (T, N)."""
+    """Scores (T, scores, spans, N), and the worst channel (T, N)."""
     watch = Watch(fitted, feed.frame.shape[1])
     scores, worst = [], []
     for row in zip(feed.frame, feed.hidden, feed.action, feed.latent, strict=True):

@@ -4,8 +4,8 @@ What the next frame will be is a linear function of the policy's last hidden lay
 fitted to healthy trials. What comes instead, channel by channel in units of its usual deviation in the same part of a
 hop, says how far the robot is from what the policy's own state leads to. Three scores are taken of it, over a fifth of
 a second and over a second: the *surprise* of all channels, the *energy* of the one that deviates most, and the *drift*
-of the one whose deviations add up. The largest, each over its limit, is the doubt; at 1 it is a trip, and ``advice``
-comes earlier.
+of the one whose deviations add up. How rare the rarest of them is among healthy trials, over a limit, is the doubt: at
+1 it is a trip, and ``advice`` comes earlier.
 
 ``monitor.json`` and ``monitor.safetensors`` beside a policy belong to its weights, by digest. docs/monitor.md says how
 often it trips for nothing, what it catches, and what it is not.
@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from policy.runtime.card import Card
-from policy.runtime.monitor_file import SCORES, SPANS, Fitted, channel_names, load
+from policy.runtime.monitor_file import BLOCK, BLOCKS, Fitted, channel_names, load
 from sim.errors import LunarError
 
 CLIP = 8.0
@@ -61,16 +61,16 @@ class Watch:
 
     def __init__(self, fitted: Fitted, count: int = 1) -> None:
         self.fitted = fitted
-        channels = fitted.weights.shape[1]
-        self._ring = np.zeros((SPANS[-1], count, 2 * channels + 1))
-        self.sums = np.zeros((len(SPANS), count, 2 * channels + 1))
-        self._channels, self._step = channels, 0
+        self._channels = fitted.weights.shape[1]
+        self._ring = np.zeros((BLOCKS * BLOCK, count, 2 * self._channels + 1))
+        self._energy = np.zeros((count, self._channels))
+        self._step = 0
         self._expected: tuple[np.ndarray, np.ndarray] | None = None
 
     def step(self, frame: np.ndarray, hidden: np.ndarray, action: np.ndarray, latent: np.ndarray) -> np.ndarray:
-        """(scores, spans, N) over their limits; arguments (N, ...) as in ``PolicyOutput`` and the newest frame."""
-        fitted, n = self.fitted, self._channels
-        new = np.zeros(self._ring.shape[1:])
+        """(scores, spans, N), not negative; arguments (N, ...) as in ``PolicyOutput`` and the newest frame."""
+        fitted, n, ring = self.fitted, self._channels, self._ring
+        new = np.zeros(ring.shape[1:])
         if self._expected is not None:
             expected, cluster = self._expected
             r = np.clip((frame[:, :n] - expected) / fitted.deviation[cluster], -CLIP, CLIP)
@@ -79,24 +79,24 @@ class Watch:
         broken = ~np.isfinite(new).all(1)
         new[broken] = CLIP
         self._expected = fitted.predict(hidden, frame, action), fitted.cluster(latent if latent.size else frame)
-        for i, span in enumerate(SPANS):
-            self.sums[i] += new - self._ring[(self._step - span) % SPANS[-1]]
-        self._ring[self._step % SPANS[-1]] = new
+        ring[self._step % len(ring)] = new
         self._step += 1
-        scores = np.empty((len(SCORES), len(SPANS), frame.shape[0]))
-        for i, span in enumerate(SPANS):
-            mean = self.sums[i] / span
-            scores[0, i] = mean[:, -1]
-            scores[1, i] = mean[:, n : 2 * n].max(1)
-            scores[2, i] = np.abs(mean[:, :n]).max(1)
+        newest = (self._step - 1 - np.arange(BLOCK)) % len(ring)
+        blocks = ring.reshape(BLOCKS, BLOCK, *new.shape).mean(1)
+        spans = (ring[newest].mean(0), blocks.mean(0), np.sort(blocks, axis=0)[BLOCKS // 2])
+        self._energy = spans[1][:, n : 2 * n]
+        scores = np.array([
+            [mean[:, -1] for mean in spans],
+            [mean[:, n : 2 * n].max(1) for mean in spans],
+            [np.abs(mean[:, :n]).max(1) for mean in spans],
+        ])  # fmt: skip
         scores[..., broken] = np.inf
-        return scores / fitted.limits[..., None]
+        return scores
 
     def worst(self) -> tuple[np.ndarray, np.ndarray]:
         """(N,) the channel that is farthest off over the longest span, and by how many deviations."""
-        mean = self.sums[-1][:, self._channels : 2 * self._channels] / SPANS[-1]
-        worst = mean.argmax(1)
-        return worst, np.sqrt(np.maximum(mean[np.arange(len(mean)), worst], 0.0))
+        worst = self._energy.argmax(1)
+        return worst, np.sqrt(self._energy[np.arange(len(worst)), worst])
 
 
 class Monitor:
@@ -132,7 +132,8 @@ class Monitor:
         """
         watch = self._watch
         parts = (frame, output.hidden, output.action, output.latent)
-        doubt = float(watch.step(*(np.asarray(part, dtype=float)[None] for part in parts)).max())
+        scores = watch.step(*(np.asarray(part, dtype=float)[None] for part in parts))
+        doubt = float(self.fitted.doubt(scores).max())
         worst, deviations = (v[0] for v in watch.worst())
         if not math.isfinite(doubt):
             return Verdict(math.inf, True, True, self.channels[int(worst)], math.inf)

@@ -17,8 +17,12 @@ from sim.spec.observation import ObservationSpec
 FORMAT = 1
 FILES = ("monitor.json", "monitor.safetensors")
 SCORES = ("surprise", "energy", "drift")
-SPANS = (10, 50)
-"""Control steps over which scores are averaged."""
+BLOCK, BLOCKS = 10, 5
+"""Control steps of the short span, and how many such blocks the long span has."""
+SPANS = ("short", "long", "lasting")
+"""Over the newest block; over all blocks; and the median of the blocks, which a blow does not move but a fault does."""
+RARE = 0.02
+"""Share of healthy trials whose score exceeds ``Fitted.rare``."""
 _LARGEST = 4 * 2**20  # bytes of either file
 _AXES = ("x", "y", "z")
 
@@ -37,8 +41,12 @@ class Fitted:
     """(K, Q) rising: mean squares of the residual at which -ln of the share above is ``ladder``."""
     ladder: np.ndarray
     """(Q,) rising."""
-    limits: np.ndarray
-    """(scores, spans) of a trip, at doubt 1."""
+    rare: np.ndarray
+    """(scores, spans) that one healthy trial in ``1 / RARE`` exceeds ..."""
+    slope: np.ndarray
+    """(scores, spans) ... and by how much its -ln falls per ln of the score: the weight of the score's tail."""
+    limit: float
+    """Of -ln of the share of healthy trials with a larger score, from which on it is a trip, at doubt 1."""
     advice: float
     """Doubt from which on there is advice."""
 
@@ -53,8 +61,16 @@ class Fitted:
         return hidden @ w[:h] + frame @ w[h : h + f] + action @ w[h + f : -1] + w[-1]
 
     def surprise(self, square: np.ndarray, cluster: np.ndarray) -> np.ndarray:
-        """(N,) -ln of the share of healthy steps of the same ``cluster`` (N,) with a larger mean ``square`` (N,)."""
-        return np.array([np.interp(s, self.levels[k], self.ladder) for s, k in zip(square, cluster, strict=True)])
+        """(N,) -ln of the share of healthy steps of the same ``cluster`` (N,) with a larger mean ``square`` (N,);
+        beyond what was seen it grows as the logarithm of the square."""
+        seen = [np.interp(s, self.levels[k], self.ladder) for s, k in zip(square, cluster, strict=True)]
+        return np.array(seen) + np.log(np.maximum(square / self.levels[cluster, -1], 1.0))
+
+    def doubt(self, scores: np.ndarray) -> np.ndarray:
+        """(scores, spans, N) of ``Watch``'s scores: -ln of the share of healthy trials with a larger one, over the
+        limit; a trial whose tail nobody has seen is judged by where the tail points."""
+        ratio = np.log(np.maximum(scores, 1e-9) / self.rare[..., None])
+        return np.maximum(-np.log(RARE) + self.slope[..., None] * ratio, 0.0) / self.limit
 
 
 def channel_names(spec: ObservationSpec) -> tuple[str, ...]:
@@ -90,7 +106,7 @@ def load(folder: Path, card: Card, hidden: int) -> tuple[Fitted, dict[str, Any]]
         if about["tensors"] != weights_digest(data):
             raise LunarError(f"{paths[1]} is not the file that {paths[0]} belongs to: {remedy}")
         arrays = {n: np.frombuffer(v, "<f4").reshape(s).astype(float) for n, k, s, v in stored(data) if k == "F32"}
-        fitted = Fitted(**arrays, advice=float(about["advice"]))
+        fitted = Fitted(**arrays, limit=float(about["limit"]), advice=float(about["advice"]))
         _check(fitted, card.observation, hidden, card.action_size)
     except (ValueError, KeyError, TypeError, OSError, RecursionError) as error:
         raise LunarError(f"{paths[0]} cannot be read: {error}") from None
@@ -102,10 +118,16 @@ def _check(f: Fitted, spec: ObservationSpec, hidden: int, actions: int) -> None:
     channels, (k, q) = len(channel_names(spec)), f.levels.shape
     inputs = hidden + spec.frame_size + actions + 1
     shapes: dict[str, tuple[int, ...]] = {"weights": (inputs, channels), "deviation": (k, channels)}
-    shapes |= {"ladder": (q,), "limits": (len(SCORES), len(SPANS)), "centres": (k, f.centres.shape[-1])}
+    shapes |= {
+        "ladder": (q,),
+        "rare": (len(SCORES), len(SPANS)),
+        "slope": (len(SCORES), len(SPANS)),
+        "centres": (k, f.centres.shape[-1]),
+    }
     for name, shape in shapes.items():
         if getattr(f, name).shape != shape:
             raise ValueError(f"'{name}' has the shape {getattr(f, name).shape}, not {shape}")
     sound = all(np.isfinite(getattr(f, name)).all() for name in (*shapes, "levels"))
-    if not sound or not (f.deviation > 0.0).all() or not (f.limits > 0.0).all() or not 0.0 < f.advice <= 1.0:
+    positive = all((v > 0.0).all() for v in (f.deviation, f.levels[:, -1], f.rare, f.slope)) and 0.0 < f.limit < np.inf
+    if not sound or not positive or not 0.0 < f.advice <= 1.0:
         raise ValueError("it holds what is no number, or a limit that is not above zero")
