@@ -15,7 +15,7 @@ from sim.errors import LunarError
 ORACLES = np.load(Path(__file__).with_name("monitor.npz"))
 
 
-@pytest.mark.parametrize("case", ["m0", "m1", "m2", "m3"])
+@pytest.mark.parametrize("case", ["m0", "m2", "m3"])
 def test_the_distance_is_that_of_public_code(case: str) -> None:
     found = mahalanobis(ORACLES[f"{case}_nominal"], ORACLES[f"{case}_test"])
     assert found == pytest.approx(ORACLES[f"{case}_mahalanobis"], rel=1e-6)
