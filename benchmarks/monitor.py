@@ -92,8 +92,9 @@ def _fill(cfg: Config, kept: Path, actor: Any, card: Card, fitted: Fitted) -> No
             if not path.is_file():
                 feed, onset = disturbed(actor, card, fault, _SUITE, cfg.faulty, cfg.seed)
                 worst = trace(fitted, feed)[1].astype(np.int8)
-                rows = {m: f(feed).astype(np.float32) for m, f in methods.items()}
-                np.savez(path, onset=onset, worst=worst, fell=feed.fell, **rows)
+                rows: dict[str, Any] = {m: f(feed).astype(np.float32) for m, f in methods.items()}
+                rows |= {"onset": onset, "worst": worst, "fell": feed.fell}
+                np.savez(path, **rows)
             progress.advance(task)
 
 
