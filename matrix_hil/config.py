@@ -236,6 +236,9 @@ class HilConfig(RigSetup):
 
     policy: str = "policy/zoo/pronk"
     """Folder with policy.onnx and card.json."""
+    monitor: Literal["off", "warn", "trip"] = "warn"
+    """When the monitor beside the policy says that the policy does not know a state: nothing, as when there is none; a
+    note; or a trip of rule S32, for which there must be one."""
     clock: Literal["simulated", "wall"] = "simulated"
     """``simulated``: deterministic, as fast as it goes, everything emulated. ``wall``: real time, real deadlines."""
     pace: float = 1.0

@@ -133,6 +133,19 @@ class RobotCommand:
 
 
 @dataclass(frozen=True)
+class PolicyDoubt:
+    """What the monitor beside the policy says each time that the policy acts, as ``policy.runtime.monitor.Verdict``."""
+
+    time: float
+    doubt: float
+    """1. From 1 on it is a trip."""
+    advice: bool
+    trip: bool
+    channel: str
+    deviations: float
+
+
+@dataclass(frozen=True)
 class TwinPatch:
     """Ground of the virtual world around the robot's virtual place, from depth images."""
 

@@ -118,9 +118,9 @@ def open_rig(
     real = [name for name, port in cfg.ports.items() if port != EMULATED]
     if real and not wall:
         raise LunarError(f"{real[0]}.port is a real port, which needs real time; set clock to 'wall'")
-    policy = OnnxPolicy(cfg.policy)
+    policy = OnnxPolicy(cfg.policy, monitor=cfg.monitor)
     check_policy(cfg, policy.card)
-    sync = Sync(cfg.sync, policy, cfg.platform)
+    sync = Sync(cfg.sync, policy, cfg.platform, cfg.monitor == "trip")
     if wall:
         policy.infer(np.zeros((1, policy.card.observation.size)))  # the first call is slow
     objection: str | Callable[[], str] = ""
@@ -162,7 +162,7 @@ def open_rig(
             kept = attachments(cfg, cfg.policy) | {"calibration.json": calibration.document().encode()}
             rig.recorder = afterwards.enter_context(record(kept))
             do = afterwards.enter_context(Background(backlog)) if wall else at_once
-            rig.log = RunLog(rig.recorder, cfg.sync.heading, truth, do)
+            rig.log = RunLog(rig.recorder, cfg.sync.heading, truth, do, policy.monitor is not None)
             takers.append(rig.log.add)
             if isinstance(rig.recorder, Recorder):
                 for name, device in drivers.items():

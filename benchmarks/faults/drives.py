@@ -131,7 +131,7 @@ def _watch(supervisor: Supervisor) -> tuple[Drive, list[str]]:
     drive, reasons, orders = Drive(), list[str](), list[str]()
     step, last = supervisor.step, [None]
 
-    def watched(states: Any, wanted: Any, now: float, patch: Any = None, failure: str = "") -> Any:
+    def watched(states: Any, wanted: Any, now: float, patch: Any = None, failure: str = "", doubt: str = "") -> Any:
         row: dict[str, Any] = {"now": _number(now), "orders": list(orders)}
         orders.clear()
         if patch is not last[0]:
@@ -140,7 +140,7 @@ def _watch(supervisor: Supervisor) -> tuple[Drive, list[str]]:
         row["states"] = {n: _plain(s) for n, s in vars(states).items() if s is not None}
         row["wanted"] = {n: _plain(c) for n, c in vars(wanted).items()}
         drive.given.append(row | {"failure": failure})
-        result = step(states, wanted, now, patch, failure)
+        result = step(states, wanted, now, patch, failure, doubt)
         reasons.append(result[1].reason)
         return result
 

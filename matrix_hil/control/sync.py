@@ -35,6 +35,7 @@ from matrix_hil.messages import (
     TwinPatch,
     is_finite,
 )
+from policy.runtime.monitor import NOTHING, Verdict
 from policy.runtime.onnx_policy import OnnxPolicy, Proprioception
 from sim.spec.command import HopCommand
 from sim.spec.gravity import lunar_weight
@@ -128,6 +129,10 @@ class SyncInfo:
     """m, sum of the magnitudes of their height errors since the start."""
     policy_time: float
     """s, when the policy last acted; -inf before."""
+    verdict: Verdict = NOTHING
+    """What its monitor said then."""
+    doubt: str = ""
+    """Why the policy's action must not be sent; empty where it may, or where its monitor only warns."""
 
 
 class Sync:
@@ -137,11 +142,15 @@ class Sync:
         cfg: rates, mass, gains.
         policy: drives the robot once ``start`` has been called; its card gives the joint gains and its period.
         platform: what the motion platform can do.
+        trips: whether what the policy's monitor says is a reason not to send its action.
     """
 
-    def __init__(self, cfg: SyncConfig, policy: OnnxPolicy, platform: PlatformLimits | None = None) -> None:
+    def __init__(
+        self, cfg: SyncConfig, policy: OnnxPolicy, platform: PlatformLimits | None = None, trips: bool = False
+    ) -> None:
         self.cfg = cfg
         self.policy = policy
+        self._trips = trips
         self.dt = 1.0 / cfg.rate
         self.detector = HopDetector(np.array([lunar_weight(cfg.mass)]), self.dt)
         self.planner = PlatformPlanner(cfg.platform, platform)
@@ -247,6 +256,8 @@ class Sync:
             heights_count=self.planner.hops,
             terrain_error=self.planner.terrain_error,
             policy_time=self._acted,
+            verdict=self.policy.verdict,
+            doubt=self.policy.verdict.sentence if self._trips and self.running and self.policy.verdict.trip else "",
         )
         return commands, world, info
 

@@ -6,7 +6,16 @@ killed or full machine left behind.
 
 from matrix_hil.log.reader import Log, Lost, Series, read_log
 from matrix_hil.log.recorder import Recorder
-from matrix_hil.log.topics import TOPICS, Fault, FootContacts, ImuSample, JointSample, Pose, SyncStamp, WireBytes
+from matrix_hil.log.topics import (
+    TOPICS,
+    Fault,
+    FootContacts,
+    ImuSample,
+    JointSample,
+    Pose,
+    SyncStamp,
+    WireBytes,
+)
 
 __all__ = [
     "TOPICS",

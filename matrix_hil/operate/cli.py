@@ -217,6 +217,7 @@ def _print(console: Console, results: dict[str, Any]) -> None:
         "hops": results["hops"],
         "pronks": results["pronks"],
         "trips": f"{results['trips']} {results['reason']}".strip(),
+        "doubt": _doubt(results["doubt"]),
         "stale commands": results["stale_commands"],
         f"lateness, {results['lateness_kind']}": " / ".join(f"{late[k]:.0f}" for k in late) + " us (p50/p99/p99.9)",
         "log": results["log"],
@@ -226,3 +227,9 @@ def _print(console: Console, results: dict[str, Any]) -> None:
     for name, value in rows.items():
         table.add_row(name, escape(str(value)))
     console.print(table)
+
+
+def _doubt(found: dict[str, Any]) -> str:
+    """What the policy's monitor made of the run."""
+    text = f"{found['largest']:.2f} of a trip at most"
+    return f"{text}, advice for {found['advice_seconds']:.1f} s: {found['worst']}" if found["worst"] else text

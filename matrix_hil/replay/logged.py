@@ -46,7 +46,7 @@ def logged_config(log: Log, needed: Sequence[str], argv: Sequence[str] = (), pro
 
     Args:
         log: the log.
-        needed: keys of ``PARTS``, and ``policy`` for the policy whose weights the log names.
+        needed: keys of ``PARTS``, ``monitor``, and ``policy`` for the policy whose weights the log names.
         argv: the user's own settings, as for ``lunar hil``.
         prog: name of the command.
 
@@ -65,7 +65,9 @@ def logged_config(log: Log, needed: Sequence[str], argv: Sequence[str] = (), pro
         raise LunarError(f"{source} cannot be read: {error}") from None
     if not isinstance(data, dict):
         raise LunarError(f"{source} is no configuration")
-    kept: dict[str, Any] = {name: _part(name, data.get(name, {}), source) for name in needed if name != "policy"}
+    kept: dict[str, Any] = {name: _part(name, data.get(name, {}), source) for name in needed if name in PARTS}
+    if "monitor" in needed:  # a log of before there was one was made without
+        kept["monitor"] = str(data.get("monitor", "off"))
     if "rig" in kept and "robot" in kept["rig"]:
         _check_robot(kept["rig"]["robot"], log, source)
     if "policy" in needed and not any(word.partition("=")[0] == "--policy" for word in argv):

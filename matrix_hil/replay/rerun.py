@@ -31,6 +31,7 @@ from matrix_hil.replay.look.page import table_page
 from matrix_hil.replay.look.plots import Plot, curves
 from matrix_hil.run.loop import ORDERS, Wish, give_order, wish
 from matrix_hil.safety.supervisor import Supervisor, SupervisorState
+from policy.runtime.monitor import Verdict
 from policy.runtime.onnx_policy import OnnxPolicy
 from sim.errors import LunarError
 from sim.results import write_results
@@ -49,6 +50,10 @@ CHANNELS: tuple[tuple[str, str, str], ...] = (
     ("/robot/command", "kp", "N*m/rad"),
     ("/robot/command", "kd", "N*m*s/rad"),
     ("/robot/command", "mode", ""),
+    ("/policy/doubt", "doubt", "1"),
+    ("/policy/doubt", "trip", ""),
+    ("/policy/doubt", "channel", ""),
+    ("/policy/doubt", "deviations", "1"),
     ("/supervisor/state", "state", ""),
     ("/supervisor/state", "reason", ""),
     ("/supervisor/state", "trips", ""),
@@ -56,7 +61,7 @@ CHANNELS: tuple[tuple[str, str, str], ...] = (
     ("/world/base_pose", "position", "m"),
 )
 """Topic, field and unit of what is compared."""
-RECOMPUTED = ("policy", "sync", "safety", "platform")
+RECOMPUTED = ("policy", "monitor", "sync", "safety", "platform")
 """Parts of a log's configuration that decide what is computed again."""
 
 
@@ -106,7 +111,7 @@ def rerun(log: Log, sync: Sync, supervisor: Supervisor) -> Rerun:
         raise LunarError(f"log {log.path} holds an order '{min(unknown)}', which this version does not know")
     patches = _patches(log)
     now, patch_time, commands = inputs.now.tolist(), inputs.patch_time.tolist(), inputs.command.tolist()
-    decided: list[tuple[MachineCommands, SupervisorState, HopCommand, np.ndarray]] = []
+    decided: list[_Decision] = []
     newest: Wish | None = None
     began = time.perf_counter()
     for k in range(len(inputs)):
@@ -116,8 +121,8 @@ def rerun(log: Log, sync: Sync, supervisor: Supervisor) -> Rerun:
         patch = patches(patch_time[k])
         newest, failure = wish(sync, states, patch, HopCommand(*commands[k]), now[k], newest)
         proposed, world, info = newest
-        sent, judged = supervisor.step(states, proposed, now[k], patch, failure)
-        decided.append((sent, judged, info.command, world))
+        sent, judged = supervisor.step(states, proposed, now[k], patch, failure, info.doubt)
+        decided.append((sent, judged, info.command, world, info.verdict))
     seconds = time.perf_counter() - began
     columns = {(topic, name): np.array([_pick(d, topic, name) for d in decided]) for topic, name, _ in CHANNELS}
     return Rerun(inputs.time, columns, seconds)
@@ -143,9 +148,12 @@ def matched(log: Log, again: Rerun, topic: str, name: str) -> tuple[np.ndarray, 
     return getattr(series, name)[both], again.columns[topic, name][place[both]], series.time[both]
 
 
-def _pick(decided: tuple[MachineCommands, SupervisorState, HopCommand, np.ndarray], topic: str, name: str) -> Any:
-    sent, judged, command, world = decided
-    sources = {"/supervisor/state": judged, "/hop_command": command}
+_Decision = tuple[MachineCommands, SupervisorState, HopCommand, np.ndarray, Verdict]
+
+
+def _pick(decided: _Decision, topic: str, name: str) -> Any:
+    sent, judged, command, world, verdict = decided
+    sources = {"/supervisor/state": judged, "/hop_command": command, "/policy/doubt": verdict}
     if topic == "/world/base_pose":
         return world
     return getattr(sources.get(topic) or getattr(sent, topic.split("/")[1]), name)
@@ -199,9 +207,9 @@ def run(
     notes = sentences(log.lost, log.skipped, log.notes)
     kept = log.attachments.get("calibration.json")
     calibration = from_document(kept.decode(), f"calibration.json of {log.path.name}") if kept else SOUND
-    policy = OnnxPolicy(cfg.policy)
+    policy = OnnxPolicy(cfg.policy, monitor=cfg.monitor)
     supervisor = Supervisor(cfg.safety, calibration, cfg.platform)
-    sync = Sync(cfg.sync, policy, cfg.platform)
+    sync = Sync(cfg.sync, policy, cfg.platform, cfg.monitor == "trip")
     if log.attachments.get("policy.sha256", b"").decode() != policy.card.weights:
         notes.append(f"{policy.folder} does not hold the weights that were logged")
     again = rerun(log, sync, supervisor)

@@ -240,7 +240,7 @@ class Loop:
         self._wish, failure = wish(self.sync, states, patch, self.command, now, self._wish)
         wanted, self.world, info = self._wish
         self.velocity = _turned(info.speed_over_belt, float(info.velocity[1]), self.sync.cfg.heading)
-        sent, judged = self.supervisor.step(states, wanted, now, patch, failure)
+        sent, judged = self.supervisor.step(states, wanted, now, patch, failure, info.doubt)
         send(self.devices, states, self.supervisor)
         orders = tuple(self._orders)
         self._orders.clear()

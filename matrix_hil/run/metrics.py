@@ -12,6 +12,7 @@ from matrix_hil.control.platform import HopHeights
 from matrix_hil.control.sync import SyncConfig
 from matrix_hil.messages import MachineStates, RigTruth
 from matrix_hil.run.loop import Cycle
+from policy.runtime.monitor import NOTHING
 
 _SHORTEST = 0.08  # s of rising or falling from which an acceleration can be fitted
 _TURN = 0.05  # m/s of vertical speed around the apex that belong to neither
@@ -47,12 +48,18 @@ class RunMetrics:
         self._newest: dict[str, float] = {}
         self._bases: dict[float, dict[str, float]] = {}
         self._last: Cycle | None = None
+        self._doubt = NOTHING
+        self._advised = 0
 
     def add(self, cycle: Cycle) -> None:
         """Take one cycle."""
         self._last = cycle
         if not cycle.info.running:
             return
+        verdict = cycle.info.verdict
+        self._advised += verdict.advice
+        if verdict.doubt > self._doubt.doubt:
+            self._doubt = verdict
         rope, belt, tracker = cycle.states.counterweight, cycle.states.treadmill, cycle.states.tracker
         speed = self._truth().vertical_speed if self._truth is not None else float(cycle.info.velocity[2])
         self._rows.append((
@@ -121,6 +128,11 @@ class RunMetrics:
                 "trips": last.supervisor.trips,
                 "stale_commands": last.supervisor.stale_commands,
                 "terrain_error_m": last.info.terrain_error,
+                "doubt": {
+                    "largest": self._doubt.doubt,
+                    "advice_seconds": self._advised * period,
+                    "worst": self._doubt.sentence if self._doubt.advice else "",
+                },
             }
         return out | self._ground() | self._physics(period)
 

@@ -19,7 +19,7 @@ import numpy as np
 from matrix_hil.log import Pose, Recorder, SyncStamp, WireBytes
 from matrix_hil.log.cycle_input import cycle_input
 from matrix_hil.log.recorder import refuse_used
-from matrix_hil.messages import RigTruth
+from matrix_hil.messages import PolicyDoubt, RigTruth
 from matrix_hil.run.loop import Cycle
 from policy.runtime.card import Card
 from sim.errors import LunarError
@@ -98,6 +98,7 @@ class RunLog:
         heading: rad, world yaw of the rig's x axis.
         truth: of the virtual rig, whose true base pose is logged beside the tracker's; None on real machines.
         do: does the writing, ``at_once`` or in the ``Background``.
+        monitored: whether a monitor judges the policy's states.
     """
 
     def __init__(
@@ -106,11 +107,13 @@ class RunLog:
         heading: float,
         truth: Callable[[], RigTruth] | None,
         do: Callable[[Callable[[], None]], None],
+        monitored: bool = False,
     ) -> None:
         self._recorder = recorder
         self._turn = np.array([math.cos(heading / 2), 0.0, 0.0, math.sin(heading / 2)])
         self._truth = truth
         self._do = do
+        self._monitored = monitored
         self._patch_time: float | None = None
 
     def add(self, cycle: Cycle) -> None:
@@ -141,6 +144,8 @@ class RunLog:
         r.write_states(cycle.states, cycle.info.loaded, now)
         r.write_commands(cycle.sent, now)
         r.write("/hop_command", cycle.info.command, now)
+        if self._monitored and cycle.info.policy_time == now:
+            r.write("/policy/doubt", PolicyDoubt(now, *cycle.info.verdict), now)
         r.write("/supervisor/state", cycle.supervisor, now)
         if truth is not None:
             r.write("/rig/base_pose", Pose(now, truth.base_position, truth.base_quaternion), now)

@@ -39,6 +39,8 @@ class Cycle:
     platform: PlatformLimits = field(default_factory=PlatformLimits)
     failure: str = ""
     """What went wrong where the wanted commands are made; they are old ones then."""
+    doubt: str = ""
+    """Why the policy's monitor does not want its action sent; empty where it does, or only warns."""
     running: bool = True
     """Whether the supervisor runs. A robot that is still to be lifted may lie on the plate."""
     trends: Trends = field(default_factory=Trends)
@@ -75,6 +77,11 @@ def missed_deadline(c: Cycle) -> str:
 def failed_cycle(c: Cycle) -> str:
     """Whoever decides what is wanted has failed."""
     return f"the loop failed: {c.failure}" if c.failure else ""
+
+
+def doubtful_policy(c: Cycle) -> str:
+    """The policy's monitor says that it does not know this state."""
+    return f"the policy does not know this state: {c.doubt}" if c.doubt else ""
 
 
 def device_fault(c: Cycle) -> str:
@@ -304,6 +311,7 @@ RULES = (
     Rule("S19", machine_astray, lasting="astray_time"),
     Rule("S28", stale_ground, lasting="ground_stale"),
     Rule("S29", ground_jump),
+    Rule("S32", doubtful_policy),
 )
 """In the order in which they are asked; the first that answers is latched."""
 

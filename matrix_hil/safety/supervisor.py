@@ -152,6 +152,7 @@ class Supervisor:
         now: float,
         patch: TwinPatch | None = None,
         failure: str = "",
+        doubt: str = "",
     ) -> tuple[MachineCommands, SupervisorState]:
         """What the machines may do now, in true units, and the supervisor's state; ``wire`` is what to send for it.
 
@@ -163,6 +164,7 @@ class Supervisor:
             now: s, the clock of all time stamps.
             patch: newest virtual ground; None where there is no twin.
             failure: why ``wanted`` is what was wanted before; empty when it is new.
+            doubt: why the policy's monitor does not want ``wanted.robot`` sent; empty when it does.
         """
         dt = 0.0 if self._last is None else now - self._last
         self._last = now if np.isfinite(now) else self._last
@@ -170,7 +172,7 @@ class Supervisor:
         running = self.state == "run"
         told = self.state != "idle"
         trends = self._trends.step(states, self._sent, patch, now, told, running, self._refused)
-        self._judge(Cycle(self.cfg, states, wanted, now, dt, self.platform, failure, running, trends))
+        self._judge(Cycle(self.cfg, states, wanted, now, dt, self.platform, failure, doubt, running, trends))
 
         sent = self._sent if self._sent is not None else _start(states, now)
         self._refused = False

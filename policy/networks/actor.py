@@ -1,4 +1,4 @@
-"""The actor of every policy: observation in; action, its spread, estimates and latents out."""
+"""The actor of every policy: observation in; action, its spread, estimates, latents and last hidden layer out."""
 
 from __future__ import annotations
 
@@ -33,6 +33,8 @@ class ActorOutput(NamedTuple):
     """(N, E) in SI units, in the order of ``ESTIMATES``."""
     latent: Tensor
     """(N, L) all horizons' latents side by side."""
+    hidden: Tensor
+    """(N, H) the last hidden layer, of which the action is a linear function."""
 
 
 class Actor(nn.Module):
@@ -72,8 +74,9 @@ class Actor(nn.Module):
     def forward(self, observation: Tensor) -> ActorOutput:
         """Observations (N, size)."""
         features, estimate, latent = self._features(observation)
-        action = self.head(features)
-        return ActorOutput(action, self.log_std.exp().expand_as(action), estimate / self._scales, latent)
+        hidden = self.head[:-1](features)
+        action = self.head[-1](hidden)
+        return ActorOutput(action, self.log_std.exp().expand_as(action), estimate / self._scales, latent, hidden)
 
     def output(self, observation: Tensor) -> Gaussian:
         """The distribution of the action, for distillation."""

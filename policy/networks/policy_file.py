@@ -18,7 +18,7 @@ from policy.networks.actor import Actor
 from policy.networks.config import EncoderConfig, ModelConfig, StudentConfig
 from policy.networks.onnx_file import write_onnx
 from policy.networks.student import Student, joint_bins
-from policy.runtime import onnx_policy, weights
+from policy.runtime import monitor_file, onnx_policy, weights
 from policy.runtime.card import ROBOT, Card
 from policy.runtime.weights import check_weights, weights_digest
 from sim.errors import LunarError
@@ -88,19 +88,21 @@ def refuse_used(folder: Path, overwrite: bool, remedy: str) -> None:
 
 def drop_run(folder: Path) -> None:
     """Remove what a training left in ``folder``, and nothing else."""
-    names = (CHECKPOINT, weights.FILE, "card.json", onnx_policy.FILE, *HEADERS, *RECORDS)
+    names = (CHECKPOINT, weights.FILE, "card.json", onnx_policy.FILE, *HEADERS, *monitor_file.FILES, *RECORDS)
     for path in (*(folder / name for name in names), *folder.glob("events.out.tfevents.*")):
         path.unlink(missing_ok=True)
     shutil.rmtree(folder / ROBOT, ignore_errors=True)
 
 
 def drop_stale(folder: Path, card: Card) -> None:
-    """Remove what was made from other weights than the card's and is not checked by those who use it: C headers, and
-    the ONNX file of a policy that no robot can run."""
-    for name in HEADERS:
-        header = folder / name
-        if header.is_file() and card.weights not in header.read_text(encoding="utf-8", errors="replace"):
-            header.unlink()
+    """Remove what was made from other weights than the card's: C headers, a monitor, and the ONNX file of a policy that
+    no robot can run."""
+    for name in (*HEADERS, monitor_file.FILES[0]):
+        made = folder / name
+        if made.is_file() and card.weights not in made.read_text(encoding="utf-8", errors="replace"):
+            made.unlink()
+    if not (folder / monitor_file.FILES[0]).is_file():
+        (folder / monitor_file.FILES[1]).unlink(missing_ok=True)
     if card.observation.scan:
         (folder / onnx_policy.FILE).unlink(missing_ok=True)
 

@@ -134,21 +134,28 @@ class Student(nn.Module):
 
     def output(self, observation: Tensor) -> Output:
         """The distribution of the action: Gaussian (N, J), or tokens at positions (N, J)."""
+        return self._output(self._hidden(observation))
+
+    def _hidden(self, observation: Tensor) -> Tensor:
         frames = self.frame(observation[:, : -self.commands].unflatten(1, self.shape))
-        raw = self.net(torch.cat([frames.flatten(1), observation[:, -self.commands :]], dim=1))
+        return self.net[:-1](torch.cat([frames.flatten(1), observation[:, -self.commands :]], dim=1))
+
+    def _output(self, hidden: Tensor) -> Output:
+        raw = self.net[-1](hidden)
         if self.cfg.head == "tokens":
             return Categorical(raw.unflatten(1, (self.actions, self.cfg.bins)))
         low, high = math.log(self.cfg.std_low), math.log(self.cfg.std_high)
         return Gaussian(raw[:, : self.actions], low + (high - low) * torch.sigmoid(raw[:, self.actions :]))
 
     def forward(self, observation: Tensor) -> ActorOutput:
-        """Observations (N, size) to mean action and std, of tokens over their bins; no estimates, no latents."""
-        nothing = observation[:, :0]
-        output = self.output(observation)
+        """Observations (N, size) to mean action, std, of tokens over their bins, and hidden layer; no estimates, no
+        latents."""
+        nothing, hidden = observation[:, :0], self._hidden(observation)
+        output = self._output(hidden)
         if isinstance(output, Gaussian):
-            return ActorOutput(output.mean, output.log_std.exp(), nothing, nothing)
+            return ActorOutput(output.mean, output.log_std.exp(), nothing, nothing, hidden)
         p = softmax(output.logits, -1)
         mean = linear(p, self.mean_token)[..., 0]
         variance = linear(p, self.mean_token.square())[..., 0] - mean.square()
         std = variance.clamp(min=0.0).sqrt() * self.width
-        return ActorOutput(self.low + mean * self.width, std, nothing, nothing)
+        return ActorOutput(self.low + mean * self.width, std, nothing, nothing, hidden)

@@ -16,10 +16,13 @@ from viser import GuiInputHandle, GuiSliderHandle
 from policy.runtime.card import Card
 from sim.spec.command import COMMAND_NAMES
 from sim.spec.gravity import MOON
+from sim.spec.joints import JOINT_NAMES
 from sim.terrain.generators import LEVELS
 
 GRAVITY = (0.85, 3.7)
 """m/s^2, least and most that can be chosen; the most is that of Mars."""
+WHOLE = "none"
+"""In the menu of joints to break."""
 STRONGEST_PUSH = 20.0
 """N*s."""
 DIRECTIONS = {
@@ -118,6 +121,9 @@ class Controls:
             self.push_size = gui.add_slider("size N·s", 0.5, STRONGEST_PUSH, 0.5, 6.0)
             self.push_from = gui.add_dropdown("where", list(DIRECTIONS), initial_value="from the left")
             push = gui.add_button("Push", hint="Key P.")
+            self._broken = gui.add_dropdown(
+                "break a joint", [WHOLE, *JOINT_NAMES], initial_value=WHOLE, hint="Its motor gives no torque."
+            )
         for handle in (self.terrain, self.level):
             handle.on_update(lambda _: self._change_ground())
         tasks: dict[str, Callable[[], None]] = {
@@ -130,6 +136,11 @@ class Controls:
             button.on_click(partial(_call, tasks[name]))
         for name, key in _ACTIONS.items():
             self._on_key(name, key, tasks[name])
+
+    @property
+    def broken(self) -> int | None:
+        """The joint whose motor shall give no torque."""
+        return JOINT_NAMES.index(self._broken.value) if self._broken.value in JOINT_NAMES else None
 
     @property
     def command(self) -> np.ndarray:

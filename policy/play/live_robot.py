@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from policy.runtime.monitor import NOTHING, Verdict
 from policy.runtime.onnx_policy import OnnxPolicy, Proprioception
 from sim.errors import LunarError
 from sim.mdp.config import NoiseConfig
@@ -75,6 +76,8 @@ class Moment:
     """Since it was first put down."""
     lying: bool
     """It fell, is limp, and waits for the next start."""
+    verdict: Verdict = NOTHING
+    """What the monitor says of the policy's newest action; nothing where there is no monitor."""
 
 
 class LiveRobot:
@@ -102,6 +105,8 @@ class LiveRobot:
         """s per ``step``."""
         self._noise = noise
         self._gravity = gravity
+        self.broken: int | None = None
+        """The joint whose motor gives no torque, if any."""
         self._rng = np.random.default_rng(seed)
         self._time = 0.0
         self._falls = 0
@@ -171,6 +176,8 @@ class LiveRobot:
             if not bool(torch.isfinite(targets).all()):
                 raise LunarError("the policy's action is not finite: it is broken, nothing was moved")
             estimate = dict(zip(self.policy.card.estimates, output.estimate.tolist(), strict=True))
+        if self.broken is not None:
+            targets[0, self.broken] = physics.qpos[0, 7 + self.broken]  # all that is left is damping
         diverged = bool(physics.step(targets))
         self._time += self.dt
         if diverged or self._lies_for >= LYING_TIME or self._is_at_edge():
@@ -183,7 +190,7 @@ class LiveRobot:
         qpos = physics.qpos[0].double().numpy()
         return Moment(
             self._time, qpos, truth, estimate, feet, force, self._hops.loaded[0].copy(), float(physics.ground[0, 4]),
-            self._tally, self._falls, self._lying,
+            self._tally, self._falls, self._lying, self.policy.verdict,
         )  # fmt: skip
 
     def _sense(self) -> Proprioception:

@@ -9,6 +9,7 @@ import viser
 from viser import uplot
 
 from policy.play.live_robot import Moment, Tally
+from policy.runtime.monitor import Verdict
 
 _WINDOW = 6.0  # s of the plots
 _PERIOD = 0.2  # s between drawings
@@ -82,6 +83,14 @@ class Readouts:
             scales={"x": uplot.Scale(time=False), "y": uplot.Scale(auto=True)}, axes=(x, y),
             legend=uplot.Legend(show=False),
         )  # fmt: skip
+
+
+def doubt_text(verdict: Verdict) -> str:
+    """Markdown: what the policy's monitor says."""
+    if not verdict.advice:
+        return f"\n\ndoubt {verdict.doubt:.1f} of a trip"
+    what = "**does not know this state**" if verdict.trip else "wonders"
+    return f"\n\nthe policy {what}: {verdict.sentence}"
 
 
 def hop_table(tally: Tally, falls: int) -> str:

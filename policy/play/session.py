@@ -12,6 +12,7 @@ from policy.play.config import PlayConfig
 from policy.play.controls import Ground, Push, Restart
 from policy.play.live_robot import LiveRobot
 from policy.play.page import Page
+from policy.play.readouts import doubt_text
 from policy.runtime.onnx_policy import OnnxPolicy
 from sim.terrain.generators import TerrainConfig, make_terrain
 
@@ -28,7 +29,7 @@ class Session:
 
     def __init__(self, cfg: PlayConfig) -> None:
         self._cfg = cfg
-        policy = OnnxPolicy(cfg.policy)
+        policy = OnnxPolicy(cfg.policy, monitor="warn")
         terrain = make_terrain(TerrainConfig(kind=cfg.terrain, level=cfg.level), cfg.seed)
         self.robot = LiveRobot(policy, terrain, cfg.noise, policy.card.gravity, cfg.seed)
         self.page = Page(policy.card, terrain, cfg.terrain, cfg.level, self.robot.dt, cfg.port)
@@ -41,9 +42,12 @@ class Session:
         if controls.gravity != self._gravity:
             self._gravity = controls.gravity
             self.robot.set_gravity(self._gravity)
+        self.robot.broken = controls.broken
         self.moment = moment = self.robot.step(controls.command)
         doing = "**fell** and starts again" if moment.lying else "hopping" if moment.tally.hops else "starting"
-        self.page.status.show(doing if rate is None else f"{doing} · {rate:.2f} × real time")
+        pace = "" if rate is None else f" · {rate:.2f} × real time"
+        watched = self.robot.policy.monitor is not None
+        self.page.status.show(f"{doing}{pace}{doubt_text(moment.verdict) if watched else ''}")
         self.page.show(moment)
 
     def run(self) -> None:

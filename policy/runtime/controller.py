@@ -24,6 +24,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from policy.runtime.card import Card
+from policy.runtime.monitor import Verdict
 from policy.runtime.onnx_policy import Proprioception
 from policy.runtime.robot_rules import RobotLimits, implausible_joints, implausible_turn, limit_targets, reach
 from sim.errors import LunarError
@@ -94,6 +95,8 @@ class Actor(Protocol):
     """What the controller needs of a policy; ``OnnxPolicy`` has it."""
 
     card: Card
+    verdict: Verdict
+    """What its monitor says of its newest action."""
 
     def reset(self) -> None:
         """Forget the history."""
@@ -153,6 +156,7 @@ class PolicyController:
         config: limits.
         limits: of the robot.
         imu_mount: roll, pitch and yaw in rad of the IMU's frame in the base's, as in a URDF's ``rpy``.
+        trips: whether a state that the policy's monitor does not know makes the robot go limp, latched.
     """
 
     def __init__(
@@ -161,6 +165,7 @@ class PolicyController:
         config: ControllerConfig | None = None,
         limits: RobotLimits | None = None,
         imu_mount: Sequence[float] = (0.0, 0.0, 0.0),
+        trips: bool = False,
     ) -> None:
         self.policy = policy
         self.config = config or ControllerConfig()
@@ -169,6 +174,7 @@ class PolicyController:
         self.imu = Stream("imu", lambda gravity, turn: implausible_turn(turn, limits))
         self._base_from_imu = rotation(*imu_mount)
         self._legs = GO2.legs if policy.card.robot == "go2" else None
+        self._trips = trips
         self._names: tuple[str, ...] = ()
         self._index = np.zeros(0, dtype=int)
         self._command = np.zeros(5)
@@ -290,6 +296,8 @@ class PolicyController:
         targets = self.policy.act(Proprioception(angular_velocity, gravity, position, velocity), self.command(now))
         if not np.isfinite(targets).all():
             return self._latch("the policy yielded a target that is not a number")
+        if self._trips and self.policy.verdict.trip:
+            return self._latch(f"the policy does not know this state: {self.policy.verdict.sentence}")
         return self._send(targets, "run", now)
 
     def _unready(self, tilt: float, now: float) -> str:

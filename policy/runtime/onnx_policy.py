@@ -10,6 +10,8 @@ import numpy as np
 import onnxruntime
 
 from policy.runtime.card import Card
+from policy.runtime.monitor import NOTHING, Monitor
+from policy.runtime.monitor_file import FILES
 from policy.runtime.weights import KEY, check_weights
 from sim.errors import LunarError
 from sim.files import find_policy
@@ -44,6 +46,8 @@ class PolicyOutput(NamedTuple):
     """(E,) what ``card.estimates`` names, SI units; empty for a policy without an internal model."""
     latent: np.ndarray
     """(L,) latents of the internal model; empty for a policy without one."""
+    hidden: np.ndarray
+    """(H,) the last hidden layer; empty for a graph that was exported without it."""
 
 
 class OnnxPolicy:
@@ -52,12 +56,15 @@ class OnnxPolicy:
     Args:
         folder: holds ``policy.onnx`` and ``card.json``; or the name of a policy in the zoo.
         expected: the observation specification that the robot provides.
+        monitor: of every state, by what lies beside the policy (``policy.runtime.monitor``): ``off``; ``warn``, where
+            there is one; ``trip``, for which there must be one.
 
     Raises:
-        LunarError: a file is missing or of other weights than another, or the card does not fit the robot.
+        LunarError: a file is missing or of other weights than another, or the card does not fit the robot, or the
+            monitor not the policy.
     """
 
-    def __init__(self, folder: str | Path, expected: ObservationSpec = PRONK_OBSERVATION) -> None:
+    def __init__(self, folder: str | Path, expected: ObservationSpec = PRONK_OBSERVATION, monitor: str = "off") -> None:
         self.folder = folder = Path(find_policy(folder))
         self.card = Card.load(folder / "card.json")
         if difference := self.card.observation.difference(expected):
@@ -72,12 +79,21 @@ class OnnxPolicy:
         self.output: PolicyOutput | None = None
         self._stack = FrameStack(self.card.observation)
         self.last_action = np.zeros(self.card.action_size)
+        self.monitor: Monitor | None = None
+        self.verdict = NOTHING
+        """The monitor's, on the newest state and action."""
+        if monitor == "trip" or (monitor == "warn" and any((folder / name).exists() for name in FILES)):
+            size = next((v.shape[-1] for v in self._session.get_outputs() if v.name == "hidden"), 0)
+            self.monitor = Monitor(folder, self.card, size)
 
     def reset(self) -> None:
         """Start a new trial: empty history, zero last action."""
         self._stack.reset()
         self.last_action = np.zeros(self.card.action_size)
         self.output = None
+        self.verdict = NOTHING
+        if self.monitor is not None:
+            self.monitor.reset()
 
     def infer(self, observation: np.ndarray) -> PolicyOutput:
         """Outputs (N, ...) for observations (N, size), without history; what the graph lacks is empty."""
@@ -88,12 +104,15 @@ class OnnxPolicy:
 
     def act(self, sensors: Proprioception, command: np.ndarray) -> np.ndarray:
         """Joint targets in rad, shape (12,). Call once per control period. ``command`` (5,) in SI units is clipped to
-        the range of training; ``output`` then holds all that the policy said. A non-finite observation or action yields
+        the range of training; ``output`` then holds all that the policy said and ``verdict`` what its
+        monitor says of it. A non-finite observation or action yields
         NaN targets, which the safety layer refuses.
         """
         frame = make_frame({**vars(sensors), "last_action": self.last_action})
         observation = self._stack.push(frame, self.card.clip_command(command))
         self.output = PolicyOutput(*(value[0] for value in self.infer(observation[None])))
+        if self.monitor is not None:
+            self.verdict = self.monitor.step(frame, self.output)
         self.last_action = action = self.output.action.astype(float)
         return self.card.targets(action)
 

@@ -29,21 +29,33 @@ def weights_digest(data: bytes) -> str:
     Raises:
         ValueError: no safetensors file.
     """
+    digest = hashlib.sha256()
+    for name, kind, shape, values in stored(data):
+        digest.update(json.dumps([name, kind, shape]).encode())
+        digest.update(values)
+    return digest.hexdigest()
+
+
+def stored(data: bytes) -> list[tuple[str, str, list[int], memoryview]]:
+    """Name, type, shape and bytes of each tensor of a safetensors file, in order of name.
+
+    Raises:
+        ValueError: no safetensors file.
+    """
+    found = []
     try:
         length = struct.unpack_from("<Q", data)[0]
         header = json.loads(data[8 : 8 + length])
         tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
-        digest = hashlib.sha256()
         for name, entry in sorted(tensors.items()):
             kind, shape, (start, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
             values = memoryview(data)[8 + length + start : 8 + length + end]
             if not 0 <= start <= end or len(values) != _BYTES[kind] * math.prod(shape):
                 raise ValueError(f"'{name}' does not have as many bytes as its shape {shape} needs")
-            digest.update(json.dumps([name, kind, shape]).encode())
-            digest.update(values)
+            found.append((name, kind, shape, values))
     except (struct.error, KeyError, TypeError, AttributeError, OverflowError, RecursionError, MemoryError) as error:
         raise ValueError(f"no safetensors file ({type(error).__name__})") from None
-    return digest.hexdigest()
+    return found
 
 
 def is_digest(text: object) -> bool:

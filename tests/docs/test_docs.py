@@ -167,10 +167,12 @@ def keys() -> frozenset[str]:
             found.update(".".join(parts[:k]) for k in range(1, len(parts) + 1))
         raise Parsed
 
-    tools = [[name] for name in COMMANDS if name not in ("bench", "up", "log", "terrain", "twin", "replay")]
+    tools = [[name] for name in COMMANDS if name not in ("bench", "up", "log", "terrain", "twin", "replay", "monitor")]
     tools += [["log", tool, "x"] for tool in ("info", "recover", "export")] + [["log", "diff", "a", "b"]]
     tools += [["terrain", "preview", "mare"], ["terrain", "export", "mare"], ["twin", "serve"], ["replay", "x"]]
-    tools += [["replay", "resim", "x"], ["hil", "calibrate"]] + [["bench", b] for b in BENCHES]
+    tools += [["replay", "resim", "x"], ["hil", "calibrate"], ["monitor", "fit"], ["monitor", "eval"]] + [
+        ["bench", b] for b in BENCHES
+    ]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jsonargparse.ArgumentParser, "parse_args", note)
         for argv in tools:

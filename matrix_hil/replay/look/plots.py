@@ -56,6 +56,7 @@ def plots(run: Run) -> list[Plot]:
         _height,
         _contacts,
         _supervisor,
+        _doubt,
         *(partial(_pair, **pair) for pair in _PAIRS),
         _attitude,
         _timing,
@@ -286,6 +287,21 @@ def _timing_counts(run: Run) -> Plot | None:
         f"How many cycles took how many µs {what}; the last bar holds all beyond it, lines are p50, p99 and p99.9."
     )
     return Plot(title, caption, figure, timed=False)
+
+
+def _doubt(run: Run) -> Plot | None:
+    if "/policy/doubt" not in run.log:
+        return None
+    time, said = run.time("/policy/doubt"), run.log["/policy/doubt"]
+    figure = new_figure("of a trip")
+    doubt = np.where(np.isfinite(said.doubt), said.doubt, np.nan)
+    add_line(figure, time, doubt, "doubt", BLUE)
+    figure.add_hline(y=1.0, line={"color": RED, "width": 1, "dash": "dash"})
+    caption = "How far the robot is from what the policy's own state leads to, over the limit of a trip."
+    if (said.advice | said.trip).any():
+        k = int(np.argmax(said.advice | said.trip))
+        caption += f" First advice at {time[k]:.2f} s: {said.channel[k]} is {said.deviations[k]:.1f} deviations off."
+    return Plot("Doubt of the policy's monitor", caption, figure)
 
 
 def _supervisor(run: Run) -> Plot | None:

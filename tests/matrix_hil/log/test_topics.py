@@ -28,6 +28,7 @@ from matrix_hil.log.topics import (
 from matrix_hil.messages import (
     CounterweightCommand,
     PlatformState,
+    PolicyDoubt,
     RobotCommand,
     TrackerState,
     TwinPatch,
@@ -57,6 +58,9 @@ MESSAGES: dict[str, st.SearchStrategy[Any]] = {
     "/tracker/pose": st.builds(Pose, times, vector(3), vector(4)),
     "/supervisor/state": st.builds(
         SupervisorState, times, st.just("run"), st.text(max_size=30), st.integers(0, 9), st.integers(0, 9)
+    ),
+    "/policy/doubt": st.builds(
+        PolicyDoubt, times, numbers, st.booleans(), st.booleans(), st.text(max_size=30), numbers
     ),
     "/sync/stamp": st.builds(SyncStamp, times, st.integers(0, 2**63), numbers, numbers, vector(5)),
     "/twin/patch": st.builds(

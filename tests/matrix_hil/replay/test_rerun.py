@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +32,7 @@ from matrix_hil.operate.cli import run
 from matrix_hil.replay import cli as replay
 from matrix_hil.replay import rerun
 from policy.networks.policy_file import ZOO
+from policy.runtime.monitor_file import FILES
 from sim.errors import LunarError
 from sim.spec.command import HopCommand
 from sim.spec.observation import PRONK_OBSERVATION
@@ -68,10 +70,44 @@ def test_its_own_log_gives_the_same_bits(flown: Log) -> None:
     cycles = len(flown["/sync/stamp"])
     for name, channel in channels.items():
         assert channel["differing"] == 0 and channel["first"] is None, name
-        assert channel["compared"] >= cycles - 10, name
+        said = 50.0 * SECONDS if name.startswith("policy/doubt") else cycles - 10  # when the policy acts
+        assert channel["compared"] >= said, name
     # so that equality says something: the policy drove, and the platform followed ground
     assert np.ptp(flown["/robot/command"].targets, axis=0).max() > 0.3
     assert "run" in flown["/supervisor/state"].state
+
+
+@pytest.fixture
+def doubtful(tmp_path: Path) -> Path:
+    """The shipped policy with a monitor that knows no state."""
+    folder = tmp_path / "doubtful"
+    shutil.copytree(ZOO / "pronk", folder)
+    about = json.loads((folder / FILES[0]).read_text())
+    (folder / FILES[0]).write_text(json.dumps(about | {"limit": 1e-6}))
+    return folder
+
+
+@pytest.mark.parametrize("monitor", ["off", "warn", "trip"])
+def test_a_state_that_the_policy_does_not_know(monitor: Any, doubtful: Path, tmp_path: Path) -> None:
+    """Only ``trip`` trips; then the action that was doubted is not sent, and all of it comes again bit by bit."""
+    plan = RunPlan(duration=2.0, stand=STAND, down=0.3)
+    results = run(HilConfig(policy=str(doubtful), monitor=monitor, log=str(tmp_path / "log"), plan=plan), QUIET)
+    assert results["trips"] == (monitor == "trip")
+    assert bool(results["doubt"]["worst"]) == (monitor != "off")
+    log = read_log(tmp_path / "log")
+    assert ("/policy/doubt" in log) == (monitor != "off")
+    assert again(log)[0]["identical"]
+    if monitor == "trip":
+        assert results["reason"].startswith("S32 the policy does not know this state: ")
+        first = log["/policy/doubt"].time[np.argmax(log["/policy/doubt"].trip)]
+        command = log["/robot/command"]
+        assert "run" in command.mode[command.time < first] and "run" not in command.mode[command.time >= first]
+
+
+def test_to_trip_there_must_be_a_monitor(doubtful: Path, tmp_path: Path) -> None:
+    (doubtful / FILES[0]).unlink()
+    with pytest.raises(LunarError, match="lunar monitor fit"):
+        run(HilConfig(policy=str(doubtful), monitor="trip", log=str(tmp_path / "log")), QUIET)
 
 
 def test_a_stand_in_policy_and_a_trip_too(make_policy: Callable[..., Path], tmp_path: Path) -> None:

@@ -115,6 +115,7 @@ FLAGS: list[tuple[str, Cycle]] = [
     ("S04", cycle({"robot__fault": 128})),
     ("S01", cycle({"robot__fault": 7})),
     ("S31", cycle(failure="ValueError: no number")),
+    ("S32", cycle(doubt="RR_calf velocity is 6.0 deviations from what the policy's state leads to")),
     ("S02", cycle(dt=math.nan)),
     *[("S05", replace(cycle(), states=replace(good_states(), **{f.name: None}))) for f in fields(MachineStates)],
     ("S05", cycle({"robot__time": NOW + 0.01})),

@@ -51,7 +51,7 @@ class Puppet(nn.Module):
         n = len(observation)
         self.seen.append(observation.shape[1])
         nothing = torch.zeros(n, 12)
-        return ActorOutput(nothing, nothing, self.believe().expand(n, -1), torch.zeros(n, 0))
+        return ActorOutput(nothing, nothing, self.believe().expand(n, -1), torch.zeros(n, 0), torch.zeros(n, 0))
 
 
 def test_suites_ask_for_the_same_under_the_same_noise():

@@ -10,11 +10,13 @@ import sys
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 
 from policy.export.cli import ExportConfig, export
 from policy.runtime.card import Card
+from policy.runtime.onnx_policy import OnnxPolicy
 from sim.config import ROOT
 
 ZOO = sorted(f.parent for f in ROOT.glob("policy/zoo/*/policy.onnx"))
@@ -77,10 +79,24 @@ def test_no_graph_has_an_empty_output(policies: list[Path]) -> None:
         model = onnx.load(folder / "policy.onnx")
         card = Card.load(folder / "card.json")
         names = {value.name for value in model.graph.output}
-        assert {"action", "std"} <= names <= {"action", "std", "estimate", "latent"}
+        assert {"action", "std", "hidden"} <= names <= {"action", "std", "estimate", "latent", "hidden"}
         assert ("estimate" in names) == bool(card.estimates)
         made = {name for node in model.graph.node for name in node.output}
         assert names <= made  # and none is an input or a constant that was passed on
         for value in model.graph.output:
             assert all(d.dim_value > 0 or d.dim_param for d in value.type.tensor_type.shape.dim), (folder, value.name)
         assert model.ir_version <= 10 and all(o.version <= 21 for o in model.opset_import if not o.domain)
+
+
+def test_the_action_is_a_linear_function_of_the_hidden_layer(policies: list[Path]) -> None:
+    for folder in policies:
+        card = Card.load(folder / "card.json")
+        if card.model.get("student", {}).get("head") == "tokens":
+            continue
+        observations = np.random.default_rng(0).standard_normal((400, card.observation.size)).astype(np.float32)
+        said = OnnxPolicy(folder).infer(observations)
+        widths = card.model["student"]["hidden"] if "student" in card.model else card.model["hidden"]
+        assert said.hidden.shape == (400, widths[-1])
+        inputs = np.column_stack([said.hidden, np.ones(400)]).astype(float)
+        weights = np.linalg.lstsq(inputs[:300], said.action[:300], rcond=None)[0]
+        assert inputs[300:] @ weights == pytest.approx(said.action[300:], abs=1e-3)

@@ -33,6 +33,7 @@ class PolicyNode(ManagedNode):
     parameters = (
         Parameter("policy", "", "Folder with policy.onnx and card.json, or the name of one in the zoo."),
         Parameter("robot", "go2", "Robot that this node drives; a policy for another one is refused."),
+        Parameter("monitor", "warn", "off, warn or trip: what a state that the policy does not know leads to."),
         Parameter("joint_prefix", "", "What stands before the joints' names in joint_states, such as go2/."),
         Parameter("imu_frame", "", "Frame that imu must be in; empty takes any."),
         Parameter("imu_rpy", [0.0, 0.0, 0.0], "rad. Roll, pitch and yaw of the IMU's frame in the base's."),
@@ -59,7 +60,10 @@ class PolicyNode(ManagedNode):
         folder, robot = self.value("policy"), self.value("robot")
         if not folder:
             raise LunarError("parameter 'policy' is empty; give a policy's folder or the name of one in the zoo")
-        policy = OnnxPolicy(folder)
+        monitor = self.value("monitor")
+        if monitor not in ("off", "warn", "trip"):
+            raise LunarError(f"parameter 'monitor' is '{monitor}'; it must be off, warn or trip")
+        policy = OnnxPolicy(folder, monitor=monitor)
         card = policy.card
         if card.robot != robot:
             raise LunarError(f"policy {folder} is for robot '{card.robot}', this robot is '{robot}'")
@@ -67,7 +71,7 @@ class PolicyNode(ManagedNode):
         mount = list(self.value("imu_rpy"))
         if len(mount) != 3 or not np.isfinite(mount).all():
             raise LunarError(f"parameter 'imu_rpy' is {mount}; it must be roll, pitch and yaw in rad")
-        controller = PolicyController(policy, self.configured(ControllerConfig), imu_mount=mount)
+        controller = PolicyController(policy, self.configured(ControllerConfig), None, mount, monitor == "trip")
         self._controller = controller
         prefix, frame = self.value("joint_prefix"), self.value("imu_frame")
 
@@ -137,11 +141,17 @@ class PolicyNode(ManagedNode):
             values[f"{stream.name} age (s)"] = f"{stream.age(now):.4f}"
             values[f"{stream.name} refused"] = stream.fault
         values["command"] = " ".join(f"{c:.3f}" for c in controller.command(now))
+        verdict = controller.policy.verdict
+        if watched := controller.policy.monitor is not None:
+            values["doubt"] = f"{verdict.doubt:.2f}"
+            values["doubt, farthest off"] = verdict.sentence if verdict.advice else ""
         values |= timing(step=self._duration, lateness=self._lateness)
         late = max(self._lateness, default=0.0) > controller.period
         self._duration, self._lateness = [], []
         if self.active and command.mode not in ("stand", "run"):
             return Health(ERROR, summary, values)
+        if watched and command.mode == "run" and verdict.advice:
+            return Health(WARN, f"{summary}: {verdict.sentence}", values)
         if late:
             return Health(WARN, f"{summary}: a control step came a whole period late", values)
         return Health(OK, summary, values)

@@ -1,0 +1,1 @@
+"""Fit, calibrate and judge the monitor that ``policy.runtime.monitor`` runs beside a policy."""
