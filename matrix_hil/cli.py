@@ -25,6 +25,7 @@ COMMANDS = {
     "hil": ("matrix_hil.operate.cli", "run a policy against the (virtual) MATRIX rig"),
     "fidelity": ("matrix_hil.fidelity.cli", "measure how lunar the rig's gravity is, scheme by scheme"),
     "replay": ("matrix_hil.replay.cli", "look at a HIL log, run it again, re-simulate it, or publish it"),
+    "film": ("matrix_hil.replay.film.cli", "make a moving picture of a policy or of a HIL log"),
     "log": ("matrix_hil.log.cli", "summarise, recover, export or compare HIL logs"),
     "bench": ("benchmarks.cli", "measure speed against peers"),
     "up": ("matrix_hil.bringup.cli", "start a table of ROS 2 processes"),

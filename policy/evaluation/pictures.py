@@ -15,10 +15,10 @@ from matplotlib.axes import Axes
 from policy.evaluation.cycle import BINS, Cycles, hop_cycles
 from policy.evaluation.trials import Recording, Trials
 from sim.errors import LunarError
-from sim.physics.render import Renderer
 from sim.spec.gravity import lunar_weight
 from sim.spec.joints import LEGS
 from sim.terrain.height_field import HeightField
+from sim.view.render import Renderer
 
 TRUE, ESTIMATED = "#2b6cb0", "#c05621"
 FEET = ("#c05621", "#dd9b3f", "#2c7a7b", "#4fb0a5")

@@ -25,11 +25,11 @@ from sim.envs.spaces import (
 )
 from sim.envs.world import PronkWorld, Step
 from sim.errors import LunarError
-from sim.physics.render import Window
 from sim.rows import tensor
 from sim.tasks.config import WorldConfig
 from sim.tasks.pronk import check_reward
 from sim.terrain.generators import TerrainConfig
+from sim.view.render import Window
 
 
 def _config(config: WorldConfig | None, num_envs: int, terrain: str | None) -> WorldConfig:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from sim.envs.world import PronkWorld
-from sim.physics.render import Renderer
+from sim.view.render import Renderer
 
 
 class Picture:

@@ -11,8 +11,8 @@ import numpy as np
 
 from sim.errors import LunarError
 from sim.physics.scene import PhysicsConfig
-from sim.robots.load import robot_spec
 from sim.terrain.height_field import HeightField
+from sim.view.moon import moon_model
 
 
 class Renderer:
@@ -23,8 +23,7 @@ class Renderer:
     """
 
     def __init__(self, cfg: PhysicsConfig, terrain: HeightField, width: int = 640, height: int = 480) -> None:
-        os.environ.setdefault("MUJOCO_GL", "egl")
-        self.model = _visual_model(cfg, terrain, width, height)
+        self.model = moon_model(cfg.robot, terrain, width, height)
         self.data = mujoco.MjData(self.model)
         try:
             self._renderer = mujoco.Renderer(self.model, height, width)
@@ -59,7 +58,7 @@ class Window:
     def __init__(self, cfg: PhysicsConfig, terrain: HeightField) -> None:
         if not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
             raise LunarError("no screen for a window: use render_mode='rgb_array', or start under a desktop or Xvfb")
-        self.model = _visual_model(cfg, terrain, 640, 480)
+        self.model = moon_model(cfg.robot, terrain, 640, 480)
         self.data = mujoco.MjData(self.model)
         self._viewer = mujoco.viewer.launch_passive(self.model, self.data, show_left_ui=False, show_right_ui=False)
         self._viewer.cam.type = mujoco.mjtCamera.mjCAMERA_TRACKING
@@ -81,36 +80,3 @@ class Window:
     def close(self) -> None:
         """Close the window."""
         self._viewer.close()
-
-
-def _visual_model(cfg: PhysicsConfig, terrain: HeightField, width: int, height: int) -> mujoco.MjModel:
-    spec = robot_spec(cfg.robot)
-    spec.visual.global_.offwidth, spec.visual.global_.offheight = width, height
-    spec.visual.quality.shadowsize = 4096
-    spec.stat.extent = 2.0
-    spec.visual.map.zfar = 60.0
-    spec.visual.headlight.ambient, spec.visual.headlight.diffuse = [0.22] * 3, [0.35] * 3
-    spec.worldbody.add_light(
-        type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL, dir=[-0.6, 0.5, -0.45], diffuse=[1.0, 0.98, 0.94], castshadow=True
-    )
-    spec.add_texture(
-        name="regolith", type=mujoco.mjtTexture.mjTEXTURE_2D, builtin=mujoco.mjtBuiltin.mjBUILTIN_CHECKER,
-        rgb1=[0.42, 0.42, 0.43], rgb2=[0.38, 0.38, 0.39], width=256, height=256, random=0.02,
-    )  # fmt: skip
-    material = spec.add_material(name="regolith", texrepeat=[1.0, 1.0], texuniform=True, specular=0.0, shininess=0.0)
-    material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = "regolith"
-    ground: dict[str, object] = {"material": "regolith", "contype": 0, "conaffinity": 0}
-    if terrain.is_flat:
-        spec.worldbody.add_geom(type=mujoco.mjtGeom.mjGEOM_PLANE, size=[0, 0, 1], **ground)
-    else:
-        x0, x1, y0, y1 = terrain.extent
-        low, high = float(terrain.heights.min()), float(terrain.heights.max())
-        rows, cols = terrain.heights.shape
-        spec.add_hfield(
-            name="ground", nrow=rows, ncol=cols, size=[(x1 - x0) / 2, (y1 - y0) / 2, high - low, 0.1],
-            userdata=((terrain.heights - low) / (high - low)).ravel(),
-        )  # fmt: skip
-        spec.worldbody.add_geom(
-            type=mujoco.mjtGeom.mjGEOM_HFIELD, hfieldname="ground", pos=[(x0 + x1) / 2, (y0 + y1) / 2, low], **ground
-        )
-    return spec.compile()
