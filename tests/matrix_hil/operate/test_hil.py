@@ -263,7 +263,7 @@ def test_a_log_that_is_not_whole_fails_the_command(
     results = {
         "run_seconds": 1.0, "clock": "simulated", "lateness_us": late, "lateness_kind": "x", "hops": 3, "pronks": 3,
         "trips": 0, "reason": "", "stale_commands": 0, "log": "somewhere", "log_warning": "recording stopped",
-        "log_seconds": 0.5,
+        "log_seconds": 0.5, "doubt": {"largest": 0.0, "advice_seconds": 0.0, "worst": ""},
     }  # fmt: skip
     monkeypatch.setattr(hil, "run", lambda cfg, console: results)
     with pytest.raises(LunarError, match="not whole: recording stopped"):

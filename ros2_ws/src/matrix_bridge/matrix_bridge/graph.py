@@ -71,6 +71,7 @@ GRAPH = {
         Topic("sync/session", "state", ("sync",), COMMANDED, "std_msgs/msg/String"),
         _logged("sync/hop_command", ("sync",), log="/hop_command"),
         _logged("sync/stamp", ("sync",)),
+        _logged("policy/doubt", ("sync",)),
         _logged("supervisor/state", ("sync",), qos="state"),
         _logged("world/base_pose", ("sync",), "twin"),
         _logged("twin/patch", ("twin",), "sync", qos="state"),

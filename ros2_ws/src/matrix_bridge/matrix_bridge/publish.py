@@ -29,7 +29,7 @@ class TopicLog:
     """
 
     def __init__(self, node: BridgeNode, machines: bool) -> None:
-        names = ["sync/hop_command", "sync/stamp", "supervisor/state", "world/base_pose"]
+        names = ["sync/hop_command", "sync/stamp", "policy/doubt", "supervisor/state", "world/base_pose"]
         if machines:
             names += ["robot/joint_states", "robot/imu", "robot/foot_contacts", "robot/command", "tracker/pose"]
             names += [f"{name}/{what}" for name in _MACHINES for what in ("state", "command")]
