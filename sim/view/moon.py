@@ -23,8 +23,8 @@ _GRAIN_SIZE = 1.6  # m that it covers
 
 
 def moon_model(robot: str, terrain: HeightField, width: int, height: int) -> mujoco.MjModel:
-    """A model of ``robot`` (name or path of an MJCF) on ``terrain`` for pictures of ``width`` x ``height`` px; its only
-    mocap body is the Earth.
+    """A model of ``robot`` (name or path of an MJCF) on ``terrain`` for pictures of ``width`` x ``height`` px.
+    ``place_sky`` must be called before each picture.
 
     Raises:
         LunarError: there is no such robot.
@@ -47,7 +47,7 @@ def moon_model(robot: str, terrain: HeightField, width: int, height: int) -> muj
         nchannel=3,
         data=_stars().ravel(),
     )
-    _add_material(spec, "regolith", _GRAIN, grain(_GRAIN), 1.0 / _GRAIN_SIZE)
+    _add_material(spec, "regolith", _GRAIN, _grain(_GRAIN), 1.0 / _GRAIN_SIZE)
     ground = {"name": "ground", "material": "regolith", "contype": 0, "conaffinity": 0}
     if terrain.is_flat:
         spec.worldbody.add_geom(type=mujoco.mjtGeom.mjGEOM_PLANE, size=[0, 0, 1], **ground)
@@ -67,6 +67,12 @@ def moon_model(robot: str, terrain: HeightField, width: int, height: int) -> muj
     radius = EARTH_DISTANCE * np.tan(np.radians(0.95 * EARTH_ENLARGED))
     earth.add_geom(type=mujoco.mjtGeom.mjGEOM_SPHERE, size=[radius, 0, 0], material="earth", contype=0, conaffinity=0)
     return spec.compile()
+
+
+def place_sky(model: mujoco.MjModel, data: mujoco.MjData, place: np.ndarray) -> None:
+    """Let sun and Earth of a ``moon_model`` stand as seen from ``place`` (3,) m, from the next forward step on."""
+    data.mocap_pos[0] = place + EARTH_DISTANCE * EARTH / np.linalg.norm(EARTH)
+    model.light_pos[model.light("sun").id] = place + 6.0 * SUN
 
 
 def lab_model(robot: str, floor: float, width: int, height: int) -> mujoco.MjModel:
@@ -102,7 +108,7 @@ def lab_model(robot: str, floor: float, width: int, height: int) -> mujoco.MjMod
     return spec.compile()
 
 
-def grain(size: int) -> np.ndarray:
+def _grain(size: int) -> np.ndarray:
     """(size, size, 3) uint8, grey ground that goes on without a seam."""
     rng = np.random.default_rng(3)
     frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(size), np.fft.fftfreq(size)))

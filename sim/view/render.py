@@ -12,7 +12,7 @@ import numpy as np
 from sim.errors import LunarError
 from sim.physics.scene import PhysicsConfig
 from sim.terrain.height_field import HeightField
-from sim.view.moon import moon_model
+from sim.view.moon import moon_model, place_sky
 
 
 class Renderer:
@@ -36,6 +36,7 @@ class Renderer:
     def frame(self, qpos: np.ndarray) -> np.ndarray:
         """(height, width, 3) uint8 of the robot in state ``qpos`` (19,), seen from its right side."""
         self.data.qpos[:] = qpos
+        place_sky(self.model, self.data, qpos[:3])
         mujoco.mj_forward(self.model, self.data)
         yaw = 2.0 * np.degrees(np.arctan2(qpos[6], qpos[3]))
         self.camera.azimuth = yaw + 75.0
@@ -74,6 +75,7 @@ class Window:
         if self._viewer.is_running():
             with self._viewer.lock():
                 self.data.qpos[:] = qpos
+                place_sky(self.model, self.data, qpos[:3])
                 mujoco.mj_forward(self.model, self.data)
             self._viewer.sync()
 

@@ -14,7 +14,7 @@ from matrix_hil.replay.look.measure import interpolated, rotations
 from matrix_hil.replay.look.scene import RigShape
 from sim.errors import LunarError
 from sim.spec.gravity import MOON
-from sim.view.moon import EARTH, EARTH_DISTANCE, SUN, lab_model, moon_model
+from sim.view.moon import lab_model, moon_model, place_sky
 
 _FOLLOW = 0.5  # s over which the camera's aim is averaged
 _GRAINS = 110  # of dust at a touch-down
@@ -79,8 +79,7 @@ class Stage:
         aim = interpolated(at, self._time, self._aim)[0]
         if footage.terrain is not None:
             aim[2] -= 0.12
-            data.mocap_pos[0] = aim + EARTH_DISTANCE * EARTH / np.linalg.norm(EARTH)
-            self._model.light_pos[self._model.light("sun").id] = qpos[:3] + 6.0 * SUN
+            place_sky(self._model, data, qpos[:3])
         else:
             aim = np.array([0.0, 0.0, 0.1])
         mujoco.mj_forward(self._model, data)
