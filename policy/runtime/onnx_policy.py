@@ -13,7 +13,7 @@ from policy.runtime.card import Card
 from policy.runtime.weights import KEY, check_weights
 from sim.errors import LunarError
 from sim.files import find_policy
-from sim.spec.observation import PRONK_OBSERVATION, FrameStack, ObservationSpec, make_frame
+from sim.spec.observation import PRONK_OBSERVATION, FrameStack, ObservationSpec, make_frame, sensors_of
 
 FILE = "policy.onnx"
 _LARGEST = 256 * 2**20  # bytes of it
@@ -71,6 +71,7 @@ class OnnxPolicy:
         self._outputs = [name for name in PolicyOutput._fields if name in names]
         self.output: PolicyOutput | None = None
         self._stack = FrameStack(self.card.observation)
+        self._sensors = sensors_of(np.array(self.card.default_pose))
         self.last_action = np.zeros(self.card.action_size)
 
     def reset(self) -> None:
@@ -91,7 +92,7 @@ class OnnxPolicy:
         the range of training; ``output`` then holds all that the policy said. A non-finite observation or action yields
         NaN targets, which the safety layer refuses.
         """
-        frame = make_frame({**vars(sensors), "last_action": self.last_action})
+        frame = make_frame({**vars(sensors), "last_action": self.last_action}, self._sensors)
         observation = self._stack.push(frame, self.card.clip_command(command))
         self.output = PolicyOutput(*(value[0] for value in self.infer(observation[None])))
         self.last_action = action = self.output.action.astype(float)
