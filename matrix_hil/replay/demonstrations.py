@@ -25,7 +25,7 @@ from matrix_hil.replay.logged import logged_config
 from policy.distill.teachers import Demonstrations
 from policy.runtime.card import Card
 from sim.errors import LunarError
-from sim.spec.observation import PRONK_OBSERVATION, FrameStack, make_frame
+from sim.spec.observation import PRONK_OBSERVATION, FrameStack, make_frame, sensors_of
 
 AGES = (0, 1, 2, 5, 10, 20, 40, 80)
 """Control steps back of the frames that a student may ask for, besides those that the log's policy saw."""
@@ -74,13 +74,14 @@ def _steps(log: Log, card: Card) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Observation (size,) and action (12,) of each control step, in order; it comes when sync has the policy act."""
     inputs, sent, hop_commands = (log[topic] for topic in ("/sync/input", "/robot/command", "/hop_command"))
     cfg = logged_config(log, ["sync"]).sync
-    relief = LegRelief(card.robot) if cfg.leg_relief else None
+    relief = LegRelief(card.physics_robot) if cfg.leg_relief else None
     period, stack = 1.0 / card.observation.rate, FrameStack(card.observation)
     # a cycle writes all three at the same moment; where a log was cut, one may be missing
     time, of_input, of_sent = np.intersect1d(inputs.log_time, sent.log_time, return_indices=True)
     time, shared, of_hop = np.intersect1d(time, hop_commands.log_time, return_indices=True)
     names = ("vx", "vy", "yaw_rate", "apex_gain", "economy")
     command = np.stack([getattr(hop_commands, name) for name in names], axis=1)
+    sensors = sensors_of(np.array(card.default_pose))
     robot, acted, action = None, -math.inf, np.zeros(card.action_size)
     for k, s, t, now in zip(of_input[shared], of_sent[shared], of_hop, time, strict=True):
         state = machine_states(inputs, k).robot
@@ -90,7 +91,7 @@ def _steps(log: Log, card: Card) -> Iterator[tuple[np.ndarray, np.ndarray]]:
             acted, action = -math.inf, np.zeros(card.action_size)
         elif robot is not None and now - acted >= period - 0.5 / cfg.rate:
             acted = now
-            frame = make_frame({**vars(robot), "last_action": action})
+            frame = make_frame({**vars(robot), "last_action": action}, sensors)
             observation = stack.push(frame, card.clip_command(command[t]))
             targets = sent.targets[s]
             if relief is not None:

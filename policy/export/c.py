@@ -26,7 +26,6 @@ from policy.networks.student import Student
 from policy.runtime.card import Card
 from sim.errors import LunarError
 from sim.output import write_whole
-from sim.spec.joints import NOMINAL_POSE
 from sim.spec.observation import ObservationSpec
 
 TOLERANCE = 1e-4
@@ -97,7 +96,7 @@ def header(name: str, card: Card, program: Program) -> str:
         "HIGH": _floats(card.command_high),
         "COMMAND_SCALE": _floats([c.scale for c in spec.command]),
         "POSE": _floats(card.default_pose),
-        "OFFSET": _floats(NOMINAL_POSE),
+        "OFFSET": _floats(card.default_pose),
         "ACTION_SCALE": number(card.action_scale),
         "LAYERS": (LAYERS + used).replace("NAME", name),
         "LOOP": "    int i;\n" if "for (i" in body else "",

@@ -50,6 +50,9 @@ def link_poses(model: mujoco.MjModel, joints: np.ndarray) -> np.ndarray:
     return out
 
 
+HIDDEN = 3  # groups from this on hold shapes for contact, by MuJoCo's custom
+
+
 @dataclass(frozen=True)
 class _Body:
     name: str
@@ -59,12 +62,14 @@ class _Body:
 
 def _bodies(model: mujoco.MjModel) -> list[_Body]:
     """The robot's bodies, the base first, with the shapes that are drawn."""
-    base = int(model.body_parentid[model.jnt_bodyid[model.joint(JOINT_NAMES[0]).id]])
+    base = int(model.body_rootid[model.jnt_bodyid[model.joint(JOINT_NAMES[0]).id]])
     bodies = []
     for index in range(base, model.nbody):
         by_color: dict[tuple[int, int, int], list[trimesh.Trimesh]] = {}
         first = int(model.body_geomadr[index])
-        for g in range(first, first + int(model.body_geomnum[index])):
+        shapes = range(first, first + int(model.body_geomnum[index]))
+        drawn = [g for g in shapes if model.geom_group[g] < HIDDEN]
+        for g in drawn or shapes:
             mesh = _mesh(model, g)
             if mesh is not None:
                 r, gr, b = (int(255 * v) for v in model.geom_rgba[g, :3])
