@@ -25,7 +25,7 @@ from matrix_hil.replay.logged import logged_config
 from policy.distill.teachers import Demonstrations
 from policy.runtime.card import Card
 from sim.errors import LunarError
-from sim.spec.observation import PRONK_OBSERVATION, FrameStack, make_frame, sensors_of
+from sim.spec.observation import PRONK_OBSERVATION, FrameStack, make_frame
 
 AGES = (0, 1, 2, 5, 10, 20, 40, 80)
 """Control steps back of the frames that a student may ask for, besides those that the log's policy saw."""
@@ -81,7 +81,6 @@ def _steps(log: Log, card: Card) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     time, shared, of_hop = np.intersect1d(time, hop_commands.log_time, return_indices=True)
     names = ("vx", "vy", "yaw_rate", "apex_gain", "economy")
     command = np.stack([getattr(hop_commands, name) for name in names], axis=1)
-    sensors = sensors_of(np.array(card.default_pose))
     robot, acted, action = None, -math.inf, np.zeros(card.action_size)
     for k, s, t, now in zip(of_input[shared], of_sent[shared], of_hop, time, strict=True):
         state = machine_states(inputs, k).robot
@@ -91,7 +90,7 @@ def _steps(log: Log, card: Card) -> Iterator[tuple[np.ndarray, np.ndarray]]:
             acted, action = -math.inf, np.zeros(card.action_size)
         elif robot is not None and now - acted >= period - 0.5 / cfg.rate:
             acted = now
-            frame = make_frame({**vars(robot), "last_action": action}, sensors)
+            frame = make_frame({**vars(robot), "last_action": action}, card.sensors)
             observation = stack.push(frame, card.clip_command(command[t]))
             targets = sent.targets[s]
             if relief is not None:

@@ -13,6 +13,7 @@ from policy.evaluation.report import numbers
 from policy.evaluation.suites import load_suite, suite_names, suite_title, world_for
 from policy.evaluation.trials import Trials, run_trials
 from policy.networks.policy_file import load_actor
+from policy.networks.robot import on_robot
 from policy.runtime.card import Card
 from sim.envs.world import PronkWorld
 from sim.errors import LunarError
@@ -54,7 +55,7 @@ def evaluate(
     actor, card = load_actor(Path(policy))
     actor = actor.to(device)
     results: dict[str, dict[str, Any]] = {}
-    card = replace(card, mjcf=robot) if robot else card
+    card = on_robot(card, robot)
     for file in suite_names(suites):
         suite, name = load_suite(file), suite_title(file)
         if terrain:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from sim.robots.facts import FARTHEST_ACTION, FROM_STOPS, MOST_DAMPED, STIFFEST,
 from sim.robots.go2.facts import GO2
 from sim.robots.identity import identify
 from sim.spec.joints import ACTION_BOUND, JOINT_NAMES
-from sim.spec.observation import ObservationSpec
+from sim.spec.observation import ObservationSpec, Sensor, sensors_of
 
 FORMAT = 2
 ROBOT = "robot"
@@ -66,6 +67,8 @@ class Card:
     """Digest of the robot's MJCF (``sim.robots.identity``)."""
     joint_range: list[list[float]] = field(default_factory=list)
     """rad, shape (2, 12): lowest and highest joint angles of a robot that is not the project's; else empty."""
+    torque_ratio: float = 1.0
+    """1. The robot's mass times its legs' length over the Go2's: what its servos bear scales with it."""
     format: int = FORMAT
     mjcf: str = field(default="", compare=False)
     """Path of the robot's MJCF where it is not the project's; known to the program alone and not saved."""
@@ -88,6 +91,11 @@ class Card:
             return GO2.lower, GO2.upper
         low, high = self.joint_range or [[-np.pi] * self.action_size, [np.pi] * self.action_size]
         return np.array(low), np.array(high)
+
+    @cached_property
+    def sensors(self) -> tuple[Sensor, ...]:
+        """``sim.spec.observation.SENSORS`` of this robot."""
+        return sensors_of(np.array(self.default_pose))
 
     @property
     def action_size(self) -> int:
@@ -170,7 +178,7 @@ class Card:
         for name in ("weights", "robot_digest"):
             if getattr(self, name) != "" and not is_digest(getattr(self, name)):
                 return f"{name} is {str(getattr(self, name))[:80]!r}, not 64 hexadecimal digits"
-        for name in ("action_scale", "action_bound", "kp", "kd", "gravity"):
+        for name in ("action_scale", "action_bound", "kp", "kd", "gravity", "torque_ratio"):
             if not _finite(getattr(self, name)):
                 return f"{name} is {getattr(self, name)!r}"
         commands = sum(c.size for c in spec.command)
@@ -187,7 +195,9 @@ class Card:
 
     def _servo_problem(self) -> str:
         """What would drive the robot's joints beyond what it bears, whatever the policy's weights are; else empty."""
-        stout = 1.0 if self.robot == "go2" else STOUTEST
+        stout = 1.0 if self.robot == "go2" else self.torque_ratio
+        if not 0.0 < stout <= STOUTEST:
+            return f"torque_ratio is {stout:g}; it must lie between 0 and {STOUTEST:g}"
         for name, most in (("kp", stout * STIFFEST), ("kd", stout * MOST_DAMPED), ("action_scale", FARTHEST_ACTION)):
             if not 0.0 <= getattr(self, name) <= most:
                 return f"{name} is {getattr(self, name):g}; it must lie between 0 and {most:g}"

@@ -15,7 +15,7 @@ from policy.runtime.monitor_file import FILES
 from policy.runtime.weights import KEY, check_weights
 from sim.errors import LunarError
 from sim.files import find_policy
-from sim.spec.observation import PRONK_OBSERVATION, FrameStack, ObservationSpec, make_frame, sensors_of
+from sim.spec.observation import PRONK_OBSERVATION, FrameStack, ObservationSpec, make_frame
 
 FILE = "policy.onnx"
 _LARGEST = 256 * 2**20  # bytes of it
@@ -78,7 +78,6 @@ class OnnxPolicy:
         self._outputs = [name for name in PolicyOutput._fields if name in names]
         self.output: PolicyOutput | None = None
         self._stack = FrameStack(self.card.observation)
-        self._sensors = sensors_of(np.array(self.card.default_pose))
         self.last_action = np.zeros(self.card.action_size)
         self.monitor: Monitor | None = None
         self.verdict = NOTHING
@@ -109,7 +108,7 @@ class OnnxPolicy:
         monitor says of it. A non-finite observation or action yields
         NaN targets, which the safety layer refuses.
         """
-        frame = make_frame({**vars(sensors), "last_action": self.last_action}, self._sensors)
+        frame = make_frame({**vars(sensors), "last_action": self.last_action}, self.card.sensors)
         observation = self._stack.push(frame, self.card.clip_command(command))
         self.output = PolicyOutput(*(value[0] for value in self.infer(observation[None])))
         if self.monitor is not None:

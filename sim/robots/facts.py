@@ -10,11 +10,11 @@ import numpy as np
 from sim.robots.legs import LegLengths
 
 STIFFEST = 200.0
-"""N*m/rad. No robot of the Go2's size bears stiffer servos."""
+"""N*m/rad. No robot of the Go2's size bears stiffer servos; others in proportion to mass times length of the legs."""
 MOST_DAMPED = 20.0
 """N*m*s/rad, likewise."""
-STOUTEST = 5.0
-"""1. Times those, of the heaviest robot that is not the project's."""
+STOUTEST = 30.0
+"""1. The largest such proportion that is believed."""
 FARTHEST_ACTION = 2.0
 """rad per unit of action at most: a policy's unit then sweeps most of a joint's range."""
 FROM_STOPS = 0.02

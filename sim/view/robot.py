@@ -51,6 +51,7 @@ def link_poses(model: mujoco.MjModel, joints: np.ndarray) -> np.ndarray:
 
 
 HIDDEN = 3  # groups from this on hold shapes for contact, by MuJoCo's custom
+UNCOLORED = 0.5  # red, green and blue of a geom whose file gives it no color
 
 
 @dataclass(frozen=True)
@@ -72,11 +73,17 @@ def _bodies(model: mujoco.MjModel) -> list[_Body]:
         for g in drawn or shapes:
             mesh = _mesh(model, g)
             if mesh is not None:
-                r, gr, b = (int(255 * v) for v in model.geom_rgba[g, :3])
+                r, gr, b = (int(255 * v) for v in _color(model, g))
                 by_color.setdefault((r, gr, b), []).append(mesh)
         meshes = tuple((_joined(parts), color) for color, parts in by_color.items())
         bodies.append(_Body(model.body(index).name, index, meshes))
     return bodies
+
+
+def _color(model: mujoco.MjModel, g: int) -> np.ndarray:
+    """(3,) from 0 to 1: the geom's own where it has one, else its material's."""
+    own, material = model.geom_rgba[g, :3], model.geom_matid[g]
+    return model.mat_rgba[material, :3] if material >= 0 and (own == UNCOLORED).all() else own
 
 
 def _joined(parts: list[trimesh.Trimesh]) -> trimesh.Trimesh:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import mujoco
 import numpy as np
 import pytest
@@ -111,6 +113,11 @@ def write(folder, order=LEGS, foot=FOOT_ON_CALF, free="<freejoint/>", edit=lambd
     return str(path)
 
 
+def without(text: str, element: str) -> str:
+    """The file without that element."""
+    return re.sub(f"<{element}>.*</{element}>", "", text, flags=re.DOTALL)
+
+
 @pytest.mark.parametrize("foot", [FOOT_ON_CALF, FOOT_OF_ITS_OWN])
 def test_a_robot_of_another_style_stands_and_moves(tmp_path, foot):
     cfg = PhysicsConfig(robot=write(tmp_path, foot=foot))
@@ -217,6 +224,19 @@ def test_a_foot_that_is_no_sphere_gets_one_inside(tmp_path):
         assert -0.2101 <= foot.pos[2] - foot.size[0] <= -0.19 and np.abs(foot.pos[:2]).max() < 0.03
 
 
+def mirrored_knees(text: str) -> str:
+    """Knees bend to the front."""
+    home = " ".join(map(str, np.tile([0, 0.9, -1.8], 4)))
+    text = text.replace(home, " ".join(map(str, np.tile([0, -0.9, 1.8], 4))))
+    return text.replace('range="-156 -48"', 'range="48 156"').replace('range="-90 200"', 'range="-200 90"')
+
+
+def test_a_robot_may_bend_its_knees_to_the_front(tmp_path):
+    robot = load_robot(write(tmp_path, edit=mirrored_knees))
+    np.testing.assert_allclose(robot.nominal_pose, np.tile([0.0, -0.9, 1.8], 4))
+    assert (robot.kneeling_pose[2::3] > 1.8).all()
+
+
 ACTUATORS = "<actuator>"  # of FR_hip_joint and FL_calf_joint
 
 
@@ -253,7 +273,7 @@ def test_the_smaller_of_joint_and_actuator_is_the_limit(tmp_path):
 
 
 def _without_keyframe(text: str) -> str:
-    return text.replace("<keyframe>", "<!--").replace("</keyframe>", "-->")
+    return without(text, "keyframe")
 
 
 @pytest.mark.parametrize(
