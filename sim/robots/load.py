@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from sim.robots.adopt import TRUNK, adopt, build
 from sim.robots.anatomy import find_legs
 from sim.robots.derive import derive
 from sim.robots.facts import Facts
-from sim.robots.identity import ROBOTS, robot_file
+from sim.robots.identity import ROBOTS, identify, robot_file
 from sim.spec.joints import JOINT_NAMES, LEGS
 
 HOUSING = 0.8  # of the way from a leg's abduction joint to its hip joint
@@ -70,14 +71,19 @@ def load_robot(robot: str) -> Robot:
     Raises:
         LunarError: as ``robot_model``, or the file does not say what its motors can give.
     """
-    path = robot_file(robot)
+    return _loaded(robot_file(robot), identify(robot).digest)
+
+
+@functools.lru_cache(maxsize=16)
+def _loaded(path: Path, digest: str) -> Robot:
+    """``load_robot`` of the file that has this ``digest``: meshes take seconds."""
     folder = path.resolve().parent
     if folder.parent == ROBOTS:
         facts: Facts = getattr(importlib.import_module(f"sim.robots.{folder.name}.facts"), folder.name.upper())
     else:
         own = build(_read(path), path)
         facts = derive(own, find_legs(own, path), path)
-    return _measured(facts, robot_model(robot))
+    return _measured(facts, robot_model(str(path)))
 
 
 def _read(path: Path) -> mujoco.MjSpec:
