@@ -29,12 +29,12 @@ def card_fields(robot: str) -> dict[str, Any]:
 
 def on_robot(card: Card, robot: str) -> Card:
     """The card of the same policy on ``robot``: about that robot's stance, with its servos' gains in proportion
-    (``sim.robots.derive``). As it is where ``robot`` is empty.
+    (``sim.robots.derive``). As it is where that is its own, or ``robot`` is empty.
 
     Raises:
         LunarError: as ``load_robot``, or that robot's knees bend the other way.
     """
-    if not robot:
+    if not robot or identify(robot).digest == card.robot_digest:
         return card
     own, body = load_robot(card.physics_robot), load_robot(robot)
     if (_bend(own) * _bend(body) < 0.0).any():

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from policy.runtime.robot_rules import Joints
 from policy.runtime.weights import is_digest
 from sim.errors import LunarError
 from sim.output import write_whole
@@ -91,6 +92,11 @@ class Card:
             return GO2.lower, GO2.upper
         low, high = self.joint_range or [[-np.pi] * self.action_size, [np.pi] * self.action_size]
         return np.array(low), np.array(high)
+
+    @property
+    def joints(self) -> Joints:
+        """Stance and stops."""
+        return Joints(np.array(self.default_pose), self.stops)
 
     @cached_property
     def sensors(self) -> tuple[Sensor, ...]:

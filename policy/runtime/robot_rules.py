@@ -7,15 +7,25 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from sim.robots.legs import LegLengths
 from sim.spec.clamps import limit_range, limit_rate
-from sim.spec.joints import JOINT_NAMES, LOWER, UPPER
+from sim.spec.joints import JOINT_NAMES, LOWER, NOMINAL_POSE, UPPER
 
 STOPS = (LOWER, UPPER)
 """rad, (12,) each, of the Go2's joints."""
+
+
+class Joints(NamedTuple):
+    """Of one kind of robot."""
+
+    stance: np.ndarray = NOMINAL_POSE
+    """(12,) rad."""
+    stops: tuple[np.ndarray, np.ndarray] = STOPS
+    """(12,) rad each, lowest and highest."""
 
 
 @dataclass(frozen=True)
