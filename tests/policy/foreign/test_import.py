@@ -14,7 +14,7 @@ import yaml
 from onnx import TensorProto, helper, numpy_helper
 
 from policy.foreign.cli import SHELF, ImportConfig, find_layout, import_policy
-from policy.networks.policy_file import load_actor
+from policy.networks.policy_file import load_network
 from policy.runtime.onnx_policy import OnnxPolicy, Proprioception
 from sim.errors import LunarError
 from sim.spec.joints import JOINT_NAMES
@@ -121,7 +121,7 @@ def test_a_layout_of_ones_own(change: dict, tmp_path: Path) -> None:
 def test_simulations_run_it_in_batches(tmp_path: Path) -> None:
     path = network(tmp_path / "theirs.onnx", find_layout("rl_sar")[0].size)
     import_policy(ImportConfig(onnx=str(path), layout="rl_sar", out=str(tmp_path / "ours")))
-    actor, card = load_actor(tmp_path / "ours")
+    actor, card = load_network(tmp_path / "ours")
     rows = torch.randn(7, card.observation.size)
     single = OnnxPolicy(tmp_path / "ours").infer(rows[3:4].numpy()).action
     np.testing.assert_allclose(actor(rows).action[3], single[0], atol=1e-5)
