@@ -18,6 +18,7 @@ BENCHES = {
     "gpu": "MuJoCo Warp: the C engine's physics? steps per second by robots, the host's waits, an update",
     "train": "training end to end against stock SB3, and where the time goes",
     "contact": "contact models of uneven ground: speed against errors of normals and forces",
+    "robots": "quadrupeds by their files: do they load, stand, and hop with a policy of another robot?",
     "model": "simplifications of the model: speed against errors in a hop",
     "faults": "every fault of links, machines, twin and host: does the rig end safe, in time?",
     "attacks": "a red team: pages, ROS, lines, twin, logs, cards, observations; what moves a machine?",

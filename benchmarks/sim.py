@@ -31,6 +31,7 @@ from sim.envs.world import PronkWorld
 from sim.physics.batch import BatchPhysics
 from sim.physics.scene import build_scene
 from sim.physics.threads import physics_first
+from sim.robots.go2.facts import GO2
 from sim.spec.joints import NOMINAL_POSE
 from sim.tasks.config import WorldConfig
 
@@ -145,7 +146,7 @@ def _mj_step(cfg: WorldConfig) -> Step:
     model = build_scene(cfg.physics)
     data = mujoco.MjData(model)
     noise = np.random.default_rng(0).normal(0.0, 0.3, (200, 12))
-    targets = NOMINAL_POSE + cfg.action_scale * noise
+    targets = NOMINAL_POSE + GO2.action_scale * noise
     t = 0
 
     def step() -> int:

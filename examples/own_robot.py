@@ -1,4 +1,4 @@
-"""Put a robot of your own on the Moon: any MJCF with the joint, body and foot names of sim/robots/go2/go2.xml.
+"""Put a robot of your own on the Moon: any quadruped by its MJCF (docs/robots.md).
 
 Run from the clone:  .venv/bin/python examples/own_robot.py path/to/robot.xml
 Here the shipped Go2 carries a 2 kg instrument box; the environment is Gymnasium's.

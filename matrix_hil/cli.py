@@ -21,6 +21,7 @@ COMMANDS = {
     "play": ("policy.play.cli", "watch and steer a policy live in a browser"),
     "distill": ("matrix_hil.replay.distill", "compress a policy into a student for a small computer"),
     "export": ("policy.export.cli", "write a policy as C, or its ONNX file anew"),
+    "import": ("policy.foreign.cli", "bring a walking policy that others trained, as an ONNX file"),
     "monitor": ("policy.monitor.cli", "fit or measure what asks whether a policy knows its state"),
     "hil": ("matrix_hil.operate.cli", "run a policy against the (virtual) MATRIX rig"),
     "fidelity": ("matrix_hil.fidelity.cli", "measure how lunar the rig's gravity is, scheme by scheme"),

@@ -36,6 +36,7 @@ from matrix_hil.run.calibration import PERIOD, SlowMotion, measure
 from matrix_hil.run.clocks import Clock, GroundSource, SimulatedClock, WallClock
 from matrix_hil.run.ground import virtual_ground
 from matrix_hil.run.loop import Cycle, Loop
+from matrix_hil.run.robot import card_on_rig
 from matrix_hil.run.run_log import Background, RunLog, at_once, attachments
 from matrix_hil.run.start_check import check, check_policy
 from matrix_hil.safety.supervisor import Supervisor
@@ -119,6 +120,7 @@ def open_rig(
     if real and not wall:
         raise LunarError(f"{real[0]}.port is a real port, which needs real time; set clock to 'wall'")
     policy = OnnxPolicy(cfg.policy, monitor=cfg.monitor)
+    trained, policy.card = policy.card, card_on_rig(cfg, policy.card)
     check_policy(cfg, policy.card)
     sync = Sync(cfg.sync, policy, cfg.platform, cfg.monitor == "trip")
     if wall:
@@ -150,7 +152,7 @@ def open_rig(
         if remote is None:
             drivers = stack.enter_context(connected(cfg, ports or (machines.ports if machines else {})))
         devices = dict(remote or drivers)
-        supervisor = Supervisor(cfg.safety, calibration, cfg.platform)
+        supervisor = Supervisor(cfg.safety, calibration, cfg.platform, policy.card.joints)
         loop = Loop(sync, supervisor, devices, cfg.command, cfg.plan, sink, operated)
         if objection:
             loop.objection = lambda: str(objection)
@@ -160,6 +162,8 @@ def open_rig(
         rig = Rig(cfg, loop, devices, drivers, machines, clock, ground, truth, takers)
         if record is not None:
             kept = attachments(cfg, cfg.policy) | {"calibration.json": calibration.document().encode()}
+            if policy.card != trained:
+                kept["card.json"] = policy.card.text().encode()
             rig.recorder = afterwards.enter_context(record(kept))
             do = afterwards.enter_context(Background(backlog)) if wall else at_once
             rig.log = RunLog(rig.recorder, cfg.sync.heading, truth, do, policy.monitor is not None)
@@ -283,11 +287,19 @@ def virtual_calibration(cfg: HilConfig) -> Calibration:
     """
     brief = replace(cfg.calibration, average=0.2, platform_step=0.0, belt_travel=0.15)
     return _virtual_calibration(
-        cfg.platform, cfg.treadmill, cfg.counterweight, cfg.tracker, cfg.robot, cfg.safety, brief, cfg.seed
+        cfg.platform,
+        cfg.treadmill,
+        cfg.counterweight,
+        cfg.tracker,
+        cfg.robot,
+        cfg.sync,
+        cfg.safety,
+        brief,
+        cfg.seed,
     )
 
 
 @functools.lru_cache(maxsize=8)
 def _virtual_calibration(*parts: Any) -> Calibration:
-    names = ("platform", "treadmill", "counterweight", "tracker", "robot", "safety", "calibration", "seed")
+    names = ("platform", "treadmill", "counterweight", "tracker", "robot", "sync", "safety", "calibration", "seed")
     return calibrate(HilConfig(**dict(zip(names, parts, strict=True))), lambda text: None, now=0.0)

@@ -40,7 +40,6 @@ from policy.runtime.onnx_policy import OnnxPolicy, Proprioception
 from sim.spec.command import HopCommand
 from sim.spec.gravity import lunar_weight
 from sim.spec.hops import HopDetector
-from sim.spec.joints import NOMINAL_POSE
 
 _LONGEST_CARRY = 0.05  # s over which a measured speed says where a machine has got to
 
@@ -162,7 +161,7 @@ class Sync:
         self._relief = LegRelief(policy.card.physics_robot)
         self.running = False
         self._last_sound: dict[str, Any] = {}
-        self._targets = NOMINAL_POSE.copy()
+        self._targets = policy.card.joints.stance
         self._acted = -math.inf
         self._command = HopCommand(0.0, 0.0, 0.0, 0.0, 0.0)
         self._hops = self._pronks = 0
@@ -179,7 +178,7 @@ class Sync:
         self.detector = HopDetector(self.detector.weight, self.dt)
         self.steering.reset()
         self._acted = -math.inf
-        self._targets = NOMINAL_POSE.copy()
+        self._targets = self.policy.card.joints.stance
         self._started = None
         self._homed = False  # wherever the platform was left
         self.running = True
@@ -238,7 +237,7 @@ class Sync:
             # stamped when the policy acted: who no longer acts must not look alive
             robot=RobotCommand(max(self._acted, self._started), self._targets, card.kp, card.kd, "run")
             if self.running and self._started is not None
-            else RobotCommand(now, NOMINAL_POSE, self.cfg.stand_kp, self.cfg.stand_kd, "stand"),
+            else RobotCommand(now, card.joints.stance, self.cfg.stand_kp, self.cfg.stand_kd, "stand"),
         )
         info = SyncInfo(
             time=now,

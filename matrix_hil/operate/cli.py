@@ -29,6 +29,7 @@ from matrix_hil.rig import open_rig
 from matrix_hil.run.clocks import drive
 from matrix_hil.run.loop import Loop
 from matrix_hil.run.metrics import RunMetrics
+from matrix_hil.run.robot import fitted
 from matrix_hil.run.run_log import log_folder
 from sim.config import parse
 from sim.errors import LunarError
@@ -49,6 +50,7 @@ def run(cfg: HilConfig, console: Console | None = None) -> dict[str, Any]:
         LunarError: policy missing or unfit, port absent, Unreal silent, or the rig cannot be armed; nothing has moved.
         KeyboardInterrupt: after Ctrl-C, once the rig is safe and the log closed.
     """
+    cfg = fitted(cfg)
     console = console or Terminal()
     if cfg.quick:
         cfg = replace(cfg, plan=replace(cfg.plan, duration=min(5.0, cfg.plan.duration)))
@@ -131,7 +133,7 @@ def main(argv: Sequence[str]) -> None:
     if argv[:1] == ["calibrate"]:
         calibrate.main(argv[1:])
         return
-    cfg = parse(HilConfig, argv, "lunar hil", default="hil/virtual.yaml", first=("policy",))
+    cfg = parse(HilConfig, _with_rig_robot(argv), "lunar hil", default="hil/virtual.yaml", first=("policy",))
     console = Terminal()
     results = run(cfg, console)
     _print(console, results)
@@ -139,6 +141,15 @@ def main(argv: Sequence[str]) -> None:
         write_results(cfg.json, "hil", cfg.seed, results)
     if results["log_warning"]:
         raise LunarError(f"the log of this run is not whole: {results['log_warning']}")
+
+
+def _with_rig_robot(argv: Sequence[str]) -> list[str]:
+    """``--robot NAME``, as other commands have it, is ``--rig.robot NAME``; a YAML file sets the robot's machine."""
+    words = [word for given in argv for word in (given.split("=", 1) if given.startswith("--robot=") else [given])]
+    for k, value in enumerate(words[1:]):
+        if words[k] == "--robot" and not value.endswith((".yaml", ".yml")):
+            words[k] = "--rig.robot"
+    return words
 
 
 def _drop_if_empty(folder: Path) -> None:

@@ -74,7 +74,7 @@ def _steps(log: Log, card: Card) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Observation (size,) and action (12,) of each control step, in order; it comes when sync has the policy act."""
     inputs, sent, hop_commands = (log[topic] for topic in ("/sync/input", "/robot/command", "/hop_command"))
     cfg = logged_config(log, ["sync"]).sync
-    relief = LegRelief(card.robot) if cfg.leg_relief else None
+    relief = LegRelief(card.physics_robot) if cfg.leg_relief else None
     period, stack = 1.0 / card.observation.rate, FrameStack(card.observation)
     # a cycle writes all three at the same moment; where a log was cut, one may be missing
     time, of_input, of_sent = np.intersect1d(inputs.log_time, sent.log_time, return_indices=True)
@@ -90,7 +90,7 @@ def _steps(log: Log, card: Card) -> Iterator[tuple[np.ndarray, np.ndarray]]:
             acted, action = -math.inf, np.zeros(card.action_size)
         elif robot is not None and now - acted >= period - 0.5 / cfg.rate:
             acted = now
-            frame = make_frame({**vars(robot), "last_action": action})
+            frame = make_frame({**vars(robot), "last_action": action}, card.sensors)
             observation = stack.push(frame, card.clip_command(command[t]))
             targets = sent.targets[s]
             if relief is not None:

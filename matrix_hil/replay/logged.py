@@ -6,6 +6,7 @@ no part of it can be the name of a file to read instead.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import re
@@ -68,10 +69,10 @@ def logged_config(log: Log, needed: Sequence[str], argv: Sequence[str] = (), pro
     kept: dict[str, Any] = {name: _part(name, data.get(name, {}), source) for name in needed if name in PARTS}
     if "monitor" in needed:  # a log of before there was one was made without
         kept["monitor"] = str(data.get("monitor", "off"))
-    if "rig" in kept and "robot" in kept["rig"]:
-        _check_robot(kept["rig"]["robot"], log, source)
     if "policy" in needed and not any(word.partition("=")[0] == "--policy" for word in argv):
         kept["policy"] = _policy(data.get("policy"), log, source)
+    if "rig" in kept and "robot" in kept["rig"]:
+        kept["rig"]["robot"] = _robot(kept["rig"]["robot"], kept.get("policy"), log, source)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "config.json"
         path.write_text(json.dumps(kept), encoding="utf-8")
@@ -113,14 +114,22 @@ def _policy(named: Any, log: Log, source: str) -> str:
     raise LunarError(f"{why}; name the policy with --policy")
 
 
-def _check_robot(robot: Any, log: Log, source: str) -> None:
-    """A robot is a name; the path of a file counts only where that is the robot that the log's policy is of."""
-    if isinstance(robot, str) and re.fullmatch(r"[\w-]+", robot):
-        return
-    try:
+def _robot(named: Any, policy: str | None, log: Log, source: str) -> str:
+    """The robot that the rig held. It is a name; the path of a file counts only where that is the robot that the log's
+    card is of, and so does the one that the policy keeps."""
+    if isinstance(named, str) and re.fullmatch(r"[\w-]+", named):
+        return named
+    with contextlib.suppress(KeyError, TypeError, ValueError, RecursionError, LunarError, OSError):
         digest = json.loads(log.attachments["card.json"])["robot_digest"]
-        if isinstance(robot, str) and digest and identify(robot).digest == digest:
-            return
-    except (KeyError, TypeError, ValueError, RecursionError, LunarError, OSError):
-        pass
-    raise LunarError(f"{source}: rig.robot is {str(robot)[:80]!r}, which is no robot here that the log's policy is of")
+        kept = Card.load(Path(policy) / "card.json").physics_robot if policy else ""
+        for robot in (named, kept):
+            if digest and isinstance(robot, str) and _digest(robot) == digest:
+                return robot
+    raise LunarError(f"{source}: rig.robot is {str(named)[:80]!r}, which is no robot here that the log's policy is of")
+
+
+def _digest(robot: str) -> str:
+    """Empty where there is no such robot."""
+    with contextlib.suppress(LunarError, OSError, ValueError):
+        return identify(robot).digest
+    return ""

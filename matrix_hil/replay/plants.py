@@ -166,7 +166,7 @@ class Robots:
             self.model = build_model(self.rig)
         else:
             self.model = build_scene(PhysicsConfig(robot=setup.rig.robot, timestep=TICK))
-        self._body = int(self.model.body_parentid[self.model.jnt_bodyid[self.model.joint(JOINT_NAMES[0]).id]])
+        self._body = int(self.model.body_rootid[self.model.jnt_bodyid[self.model.joint(JOINT_NAMES[0]).id]])
         self._trunk = bare_trunk(self.model, self._body)
         self._threads = threads
         self._batches: dict[int, Batch] = {}

@@ -30,6 +30,7 @@ from matrix_hil.replay.logged import logged_config
 from matrix_hil.replay.look.page import table_page
 from matrix_hil.replay.look.plots import Plot, curves
 from matrix_hil.run.loop import ORDERS, Wish, give_order, wish
+from matrix_hil.run.robot import card_on_rig
 from matrix_hil.safety.supervisor import Supervisor, SupervisorState
 from policy.runtime.monitor import Verdict
 from policy.runtime.onnx_policy import OnnxPolicy
@@ -61,7 +62,7 @@ CHANNELS: tuple[tuple[str, str, str], ...] = (
     ("/world/base_pose", "position", "m"),
 )
 """Topic, field and unit of what is compared."""
-RECOMPUTED = ("policy", "monitor", "sync", "safety", "platform")
+RECOMPUTED = ("policy", "monitor", "rig", "sync", "safety", "platform")
 """Parts of a log's configuration that decide what is computed again."""
 
 
@@ -208,7 +209,8 @@ def run(
     kept = log.attachments.get("calibration.json")
     calibration = from_document(kept.decode(), f"calibration.json of {log.path.name}") if kept else SOUND
     policy = OnnxPolicy(cfg.policy, monitor=cfg.monitor)
-    supervisor = Supervisor(cfg.safety, calibration, cfg.platform)
+    policy.card = card_on_rig(cfg, policy.card)
+    supervisor = Supervisor(cfg.safety, calibration, cfg.platform, policy.card.joints)
     sync = Sync(cfg.sync, policy, cfg.platform, cfg.monitor == "trip")
     if log.attachments.get("policy.sha256", b"").decode() != policy.card.weights:
         notes.append(f"{policy.folder} does not hold the weights that were logged")

@@ -19,8 +19,7 @@ from matrix_hil.link.protocol import FAULT_ESTOP, ROBOT_MODES
 from matrix_hil.messages import MachineCommands, MachineStates, broken_field
 from matrix_hil.safety.limits import SafetyConfig
 from matrix_hil.safety.trends import Trends, tilt_of_gravity, tilt_of_quaternion
-from policy.runtime.robot_rules import implausible_joints, implausible_turn
-from sim.spec.joints import LOWER, UPPER
+from policy.runtime.robot_rules import Joints, implausible_joints, implausible_turn
 
 # ---- what is judged ------------------------------------------------------------------------------------------------
 
@@ -41,6 +40,8 @@ class Cycle:
     """What went wrong where the wanted commands are made; they are old ones then."""
     doubt: str = ""
     """Why the policy's monitor does not want its action sent; empty where it does, or only warns."""
+    joints: Joints = field(default_factory=Joints)
+    """The robot's."""
     running: bool = True
     """Whether the supervisor runs. A robot that is still to be lifted may lie on the plate."""
     trends: Trends = field(default_factory=Trends)
@@ -204,7 +205,8 @@ def far_command(c: Cycle) -> str:
         return f"belt command {w.treadmill.speed:.2f} m/s is far over its limit"
     if not abs(w.counterweight.tension) <= c.cfg.tension_max * factor:
         return f"rope command {w.counterweight.tension:.0f} N is far over its limit"
-    beyond = np.maximum(LOWER - w.robot.targets, w.robot.targets - UPPER)
+    lower, upper = c.joints.stops
+    beyond = np.maximum(lower - w.robot.targets, w.robot.targets - upper)
     if not (beyond <= c.cfg.joint_far_outside + 1e-9).all():
         return f"joint target {float(np.max(beyond)):.1f} rad beyond the joint's range"
     return ""
@@ -237,7 +239,8 @@ def robot_implausible(c: Cycle) -> str:
     r, cfg = c.states.robot, c.cfg
     if r is None:
         return ""
-    why = implausible_joints(r.joint_position, r.joint_velocity, cfg) or implausible_turn(r.angular_velocity, cfg)
+    why = implausible_joints(r.joint_position, r.joint_velocity, cfg, c.joints.stops)
+    why = why or implausible_turn(r.angular_velocity, cfg)
     force = float(np.max(np.abs(r.foot_force)))
     if not why and not force <= cfg.foot_force + 1e-9:
         why = f"foot force {force:.2f}, limit {cfg.foot_force:.2f}"

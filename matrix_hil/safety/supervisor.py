@@ -37,9 +37,8 @@ from matrix_hil.safety.limits import (
 )
 from matrix_hil.safety.rules import OPERATOR, Cycle, first_violation, stale_limits
 from matrix_hil.safety.trends import Trends, TrendWatch
-from policy.runtime.robot_rules import limit_targets
+from policy.runtime.robot_rules import Joints, limit_targets
 from sim.spec.clamps import limit_range, limit_rate
-from sim.spec.joints import LOWER, NOMINAL_POSE, UPPER
 
 __all__ = ["SafetyConfig", "Supervisor", "SupervisorState"]
 
@@ -81,13 +80,19 @@ class Supervisor:
         cfg: limits, for true values and for what the machines are commanded in their own units.
         calibration: what the machines' units mean.
         platform: what the motion platform can do.
+        joints: of the robot; the Go2's by default.
     """
 
     def __init__(
-        self, cfg: SafetyConfig, calibration: Calibration = SOUND, platform: PlatformLimits | None = None
+        self,
+        cfg: SafetyConfig,
+        calibration: Calibration = SOUND,
+        platform: PlatformLimits | None = None,
+        joints: Joints | None = None,
     ) -> None:
         self.calibration = calibration
         self.platform = PlatformLimits() if platform is None else platform
+        self.joints = Joints() if joints is None else joints
         self.cfg = tightened(cfg, calibration.belt_scale, calibration.load_cell_offset)
         self.wire = MachineCommands(None, None, None, None)  # type: ignore[arg-type]
         """The last step's commands as the machines count: what drivers send, bit by bit."""
@@ -172,7 +177,8 @@ class Supervisor:
         running = self.state == "run"
         told = self.state != "idle"
         trends = self._trends.step(states, self._sent, patch, now, told, running, self._refused)
-        self._judge(Cycle(self.cfg, states, wanted, now, dt, self.platform, failure, doubt, running, trends))
+        cycle = Cycle(self.cfg, states, wanted, now, dt, self.platform, failure, doubt, self.joints, running, trends)
+        self._judge(cycle)
 
         sent = self._sent if self._sent is not None else _start(states, now)
         self._refused = False
@@ -240,7 +246,7 @@ class Supervisor:
     ) -> MachineCommands:
         self._refuge = {}
         gains = wanted.robot if self._is_fresh(wanted.robot, now) else sent.robot
-        robot = RobotCommand(now, NOMINAL_POSE, gains.kp, gains.kd, "stand")
+        robot = RobotCommand(now, self.joints.stance, gains.kp, gains.kd, "stand")
         return MachineCommands(
             self._platform(sent.platform, sent.platform, now, dt),
             self._belt(0.0, sent.treadmill, now, dt),
@@ -255,14 +261,14 @@ class Supervisor:
             self._refuge["pose"] = frozen.pose
         for name, value in _measured(states).items():
             self._refuge.setdefault(name, value)
-        self._refuge["joints"] = _held(self._refuge.get("joints"), sent.robot.targets)
+        self._refuge["joints"] = _held(self._refuge.get("joints"), sent.robot.targets, self.joints)
         self._rest()
         pose = self._refuge.get("pose", sent.platform.pose)
         tension = float(np.clip(self._refuge.get("tension", sent.counterweight.tension), 0.0, self.cfg.tension_max))
         if self._safe_for > self.cfg.damp_time - 1e-9:
             robot = safe_robot(states.robot, sent.robot, now)
         elif self._safe_for > self.cfg.hold_time - 1e-9:
-            robot = RobotCommand(now, NOMINAL_POSE, sent.robot.kp, sent.robot.kd, "stand")
+            robot = RobotCommand(now, self.joints.stance, sent.robot.kp, sent.robot.kd, "stand")
         else:
             robot = RobotCommand(now, self._refuge["joints"], sent.robot.kp, sent.robot.kd, "hold")
         ramp = float(limit_rate(0.0, sent.treadmill.speed, self.cfg.belt_acceleration, dt))
@@ -330,8 +336,8 @@ class Supervisor:
         cfg = self.cfg
         # Targets that were not in force say nothing of where the joints are.
         measured = sent.targets if states.robot is None else states.robot.joint_position
-        base = sent.targets if sent.mode == wanted.mode else limit_range(measured, sent.targets, LOWER, UPPER)
-        targets = limit_targets(wanted.targets, base, cfg, dt)
+        base = sent.targets if sent.mode == wanted.mode else limit_range(measured, sent.targets, *self.joints.stops)
+        targets = limit_targets(wanted.targets, base, cfg, dt, self.joints.stops)
         kp = float(limit_range(wanted.kp, sent.kp, 0.0, cfg.kp_max))
         kd = float(limit_range(wanted.kd, sent.kd, 0.0, cfg.kd_max))
         self._note("S24", targets, wanted.targets)
@@ -362,13 +368,14 @@ def _start(states: MachineStates, now: float) -> MachineCommands:
     )
 
 
-def _held(measured: np.ndarray | None, commanded: np.ndarray) -> np.ndarray:
+def _held(measured: np.ndarray | None, commanded: np.ndarray, joints: Joints) -> np.ndarray:
     """(12,) rad, where joints are to stay: as measured, as commanded where a joint cannot be where it was measured."""
-    commanded = limit_range(commanded, NOMINAL_POSE, LOWER, UPPER)
+    lower, upper = joints.stops
+    commanded = limit_range(commanded, joints.stance, lower, upper)
     if measured is None:
         return commanded
-    possible = (measured >= LOWER - _AT_STOP) & (measured <= UPPER + _AT_STOP)
-    return np.where(possible, np.clip(measured, LOWER, UPPER), commanded)
+    possible = (measured >= lower - _AT_STOP) & (measured <= upper + _AT_STOP)
+    return np.where(possible, np.clip(measured, lower, upper), commanded)
 
 
 def _measured(states: MachineStates) -> dict[str, np.ndarray]:

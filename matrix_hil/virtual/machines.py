@@ -234,21 +234,27 @@ class TrackerEmulator(Emulator):
 
 
 class RobotEmulator(Emulator):
-    """Holds the targets of the last command. Safe state after silence: hold, stand, damp; after an e-stop: damp."""
+    """Holds the targets of the last command. Safe state after silence: hold, stand, damp; after an e-stop: damp.
+
+    Args:
+        cfg: its controller.
+        seed: of its line.
+        stance: (12,) rad.
+    """
 
     spec = ROBOT
 
-    def __init__(self, cfg: Robot, seed: int) -> None:
+    def __init__(self, cfg: Robot, seed: int, stance: np.ndarray = NOMINAL_POSE) -> None:
         super().__init__(cfg.line, seed)
         self.cfg = cfg
         self.dead_time = cfg.dead_time
-        self._targets = NOMINAL_POSE.copy()
+        self._stance, self._targets = stance, stance.copy()
         self._kp, self._kd = cfg.kp, cfg.kd
         self._mode = "damp"
         self._commanded: float | None = None
         self._tripped: float | None = None
         zeros = np.zeros
-        self._measured = (NOMINAL_POSE.copy(), zeros(12), zeros(3), np.array([0.0, 0.0, -1.0]), zeros(4))
+        self._measured = (stance.copy(), zeros(12), zeros(3), np.array([0.0, 0.0, -1.0]), zeros(4))
 
     @property
     def actuated(self) -> RobotActuation:
@@ -301,7 +307,7 @@ class RobotEmulator(Emulator):
                 self._enter("stand")
         if self._mode == "stand":
             step = self.cfg.stand_rate * dt
-            self._targets = self._targets + np.clip(NOMINAL_POSE - self._targets, -step, step)
+            self._targets = self._targets + np.clip(self._stance - self._targets, -step, step)
 
     def _state(self, now: float) -> RobotState:
         return RobotState(now, *self._measured)

@@ -21,6 +21,7 @@ from matrix_hil.virtual.machines import (
 )
 from matrix_hil.virtual.modbus import ModbusTreadmillEmulator
 from sim.rig import RigInputs, RigOutputs, VirtualRig
+from sim.robots.load import load_robot
 
 _CATCH_UP = 0.5  # s that a rig on wall time makes up after it was held up; what is more is lost to it
 
@@ -46,7 +47,7 @@ class EmulatedMachines:
         self.treadmill = treadmill_emulator(setup.treadmill, seed + 2)
         self.counterweight = CounterweightEmulator(setup.counterweight, seed + 3, drive)
         self.tracker = TrackerEmulator(setup.tracker, seed + 4)
-        self.robot = RobotEmulator(setup.robot, seed + 5)
+        self.robot = RobotEmulator(setup.robot, seed + 5, load_robot(setup.rig.robot).nominal_pose)
         self.tick = setup.robot.line.tick
         self.watch: Callable[[float], None] | None = None
         """Told the time, s, after every tick."""

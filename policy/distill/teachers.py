@@ -13,7 +13,7 @@ from torch import Tensor
 
 from policy.networks.actor import Actor
 from policy.networks.distributions import Gaussian
-from policy.networks.policy_file import load_actor
+from policy.networks.policy_file import load_network
 from policy.runtime.card import Card
 from policy.runtime.onnx_policy import OnnxPolicy
 from sim.errors import LunarError
@@ -82,7 +82,7 @@ def load_teacher(path: str | Path, device: str = "cpu") -> Teacher | Demonstrati
             f"teacher {path} does not exist or is none: give a policy's folder, a policy.onnx, or a log (.npz, or a "
             "folder that 'lunar hil --log' wrote)"
         )
-    actor, card = load_actor(path)
+    actor, card = load_network(path)
     return Teacher(str(path), card, actor.to(device).requires_grad_(False))
 
 

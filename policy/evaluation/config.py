@@ -16,7 +16,7 @@ class EvalConfig:
     terrain: str = ""
     """A preset in configs/terrain/ or such a file, instead of the suites' grounds."""
     robot: str = ""
-    """Name of a robot or path of an MJCF, instead of the policy's own."""
+    """Name, folder or MJCF of another robot (docs/robots.md), instead of the policy's own."""
     robots: int = 512
     """Trials per suite."""
     seed: int | None = None

@@ -12,7 +12,8 @@ from policy.evaluation.metrics import summarise
 from policy.evaluation.report import numbers
 from policy.evaluation.suites import load_suite, suite_names, suite_title, world_for
 from policy.evaluation.trials import Trials, run_trials
-from policy.networks.policy_file import load_actor
+from policy.networks.policy_file import load_network
+from policy.networks.robot import on_robot
 from policy.runtime.card import Card
 from sim.envs.world import PronkWorld
 from sim.errors import LunarError
@@ -51,10 +52,10 @@ def evaluate(
     Raises:
         LunarError: unknown suite, damaged policy, or one that this version's observation does not fit.
     """
-    actor, card = load_actor(Path(policy))
+    actor, card = load_network(Path(policy))
     actor = actor.to(device)
     results: dict[str, dict[str, Any]] = {}
-    card = replace(card, mjcf=robot) if robot else card
+    card = on_robot(card, robot)
     for file in suite_names(suites):
         suite, name = load_suite(file), suite_title(file)
         if terrain:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from policy.networks.actor import Actor
 from policy.networks.encoder import ESTIMATES
+from policy.networks.imported import Imported
 from policy.networks.student import Student
 from sim.envs.world import PronkWorld
 from sim.mdp.state import State
@@ -147,7 +148,7 @@ def effort(torque: Tensor, speed: Tensor, limits: MotorLimits) -> dict[str, Tens
 
 @physics_first()
 def run_trials(
-    actor: Actor | Student,
+    actor: Actor | Student | Imported,
     world: PronkWorld,
     duration: float,
     estimates: tuple[str, ...] = (),

@@ -26,7 +26,6 @@ from policy.networks.student import Student
 from policy.runtime.card import Card
 from sim.errors import LunarError
 from sim.output import write_whole
-from sim.spec.joints import NOMINAL_POSE
 from sim.spec.observation import ObservationSpec
 
 TOLERANCE = 1e-4
@@ -34,11 +33,12 @@ TOLERANCE = 1e-4
 FLAGS = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", "-O2")
 
 
-def write_header(folder: Path, out: Path, int8: bool = False) -> dict[str, Any]:
+def write_header(folder: Path, out: Path, int8: bool = False, card: Card | None = None) -> dict[str, Any]:
     """Write ``out``, a header for the policy in ``folder``, and check it against torch where a C compiler is found.
 
     Args:
         int8: store the layers' weights in a byte each.
+        card: of the policy on another robot; the folder's by default.
 
     Returns:
         ``path``; ``flash_bytes`` of constants; ``ram_bytes`` of a robot's state and the stack; ``difference`` from
@@ -47,7 +47,8 @@ def write_header(folder: Path, out: Path, int8: bool = False) -> dict[str, Any]:
     Raises:
         LunarError: the policy cannot be read, does what C has no words for here, or the float header differs.
     """
-    actor, card = load_actor(folder)
+    actor, own = load_actor(folder)
+    card = card or own
     if card.observation.scan:
         raise LunarError(f"policy {folder} sees the ground ahead, for which a robot needs a map; distil it first")
     name = _identifier(f"{folder.resolve().name}{'_int8' if int8 else ''}")
@@ -97,7 +98,7 @@ def header(name: str, card: Card, program: Program) -> str:
         "HIGH": _floats(card.command_high),
         "COMMAND_SCALE": _floats([c.scale for c in spec.command]),
         "POSE": _floats(card.default_pose),
-        "OFFSET": _floats(NOMINAL_POSE),
+        "OFFSET": _floats(card.default_pose),
         "ACTION_SCALE": number(card.action_scale),
         "LAYERS": (LAYERS + used).replace("NAME", name),
         "LOOP": "    int i;\n" if "for (i" in body else "",

@@ -27,6 +27,8 @@ class ExportConfig:
     """Folder with policy.safetensors and card.json, or the name of one in policy/zoo/."""
     out: str = ""
     """Folder to write to; the policy's own when empty."""
+    robot: str = ""
+    """Name, folder or MJCF of another robot (docs/robots.md) that it is for, instead of its own."""
     seed: int = 0
     """Of the observations that ONNX and torch are compared on."""
     c: bool = False
@@ -46,12 +48,18 @@ def export(cfg: ExportConfig) -> dict[str, Any]:
     from policy.export.c import write_header
     from policy.networks.onnx_file import write_onnx
     from policy.networks.policy_file import HEADERS, drop_stale, read_actor, robot_files
+    from policy.networks.robot import on_robot
 
     folder = Path(find_policy(cfg.policy))
     out = Path(cfg.out) if cfg.out else folder
     actor, card = read_actor(folder)
     if card.observation.scan:
         raise LunarError(f"policy {folder} sees the ground ahead, for which a robot needs a map; distil it first")
+    if cfg.robot and out.resolve() == folder.resolve():
+        raise LunarError(
+            f"{folder} holds the policy for '{card.robot}'; name another folder for '{cfg.robot}' with --out"
+        )
+    card = on_robot(card, cfg.robot)
     robot = identify(card.physics_robot)
     digest = read_digest(folder / weights.FILE)
     card = replace(card, weights=digest, robot_digest=card.robot_digest or robot.digest)
@@ -67,7 +75,7 @@ def export(cfg: ExportConfig) -> dict[str, Any]:
         results = {"path": str(path), "bytes": len(data), "max_difference": difference, "weights": digest}
         if cfg.c:
             for key, name in zip(("c", "c_int8"), HEADERS, strict=True):
-                results[key] = write_header(folder, out / name, int8=key == "c_int8")
+                results[key] = write_header(folder, out / name, key == "c_int8", card)
     return results
 
 

@@ -83,7 +83,7 @@ class Limp(Disturbance):
     def move(self, action: Tensor) -> Tensor:
         w, j = self.world, self._joint
         moved = action.clone()
-        here = (w.physics.qpos[:, 7 + j] - w.nominal[j]) / w.cfg.action_scale
+        here = (w.physics.qpos[:, 7 + j] - w.nominal[j]) / w.action_scale
         moved[:, j] = torch.where(self.on, here, action[:, j])
         return moved
 

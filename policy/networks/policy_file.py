@@ -16,6 +16,7 @@ from safetensors.torch import load, save
 
 from policy.networks.actor import Actor
 from policy.networks.config import EncoderConfig, ModelConfig, StudentConfig
+from policy.networks.imported import Imported
 from policy.networks.onnx_file import write_onnx
 from policy.networks.student import Student, joint_bins
 from policy.runtime import monitor_file, onnx_policy, weights
@@ -122,6 +123,13 @@ def load_weights(folder: Path) -> dict[str, torch.Tensor]:
         raise LunarError(f"policy file {path} cannot be read: {error}") from None
 
 
+def load_network(folder: str | Path) -> tuple[Actor | Student | Imported, Card]:
+    """``load_actor``, or a policy that 'lunar import' brought and that nobody here can train. Raises as it does."""
+    folder = Path(find_policy(folder))
+    card = Card.load(folder / "card.json")
+    return (Imported(folder, card), card) if "imported" in card.model else load_actor(folder)
+
+
 def load_actor(folder: str | Path) -> tuple[Actor | Student, Card]:
     """The trained actor or distilled student, observations (N, size) to an ``ActorOutput``, and the card.
 
@@ -146,6 +154,8 @@ def read_actor(folder: Path) -> tuple[Actor | Student, Card]:
         LunarError: missing or damaged files, or weights that are not those of the card.
     """
     card = Card.load(folder / "card.json")
+    if "imported" in card.model:
+        raise LunarError(f"policy {folder} was imported: its policy.onnx is all there is of it")
     state = load_weights(folder)
     if card.weights:
         check_weights(folder, card.weights)

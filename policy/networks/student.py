@@ -22,7 +22,6 @@ from policy.networks.distributions import Categorical, Gaussian, Output, check_s
 from policy.networks.layers import frame_layers, mlp
 from policy.runtime.card import Card
 from sim.errors import LunarError
-from sim.spec.joints import LOWER, UPPER
 from sim.spec.observation import ObservationSpec
 
 
@@ -61,7 +60,7 @@ class ActionBins:
 
 def joint_bins(card: Card, count: int) -> ActionBins:
     """Bins over the joints' whole range, in the actions of this policy."""
-    low, high = ((torch.tensor(x) - torch.tensor(card.default_pose)) / card.action_scale for x in (LOWER, UPPER))
+    low, high = ((torch.tensor(x) - torch.tensor(card.default_pose)) / card.action_scale for x in card.stops)
     return ActionBins(low.float(), high.float(), count)
 
 

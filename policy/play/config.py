@@ -13,6 +13,8 @@ class PlayConfig:
 
     policy: str = "policy/zoo/dual"
     """Folder with policy.onnx and card.json."""
+    robot: str = ""
+    """Name, folder or MJCF of another robot (docs/robots.md), instead of the policy's own."""
     terrain: str = "mare"
     """Preset in configs/terrain/ to begin with."""
     level: int = 9

@@ -8,6 +8,7 @@ import time
 
 import numpy as np
 
+from policy.networks.robot import on_robot
 from policy.play.config import PlayConfig
 from policy.play.controls import Ground, Push, Restart
 from policy.play.live_robot import LiveRobot
@@ -30,6 +31,7 @@ class Session:
     def __init__(self, cfg: PlayConfig) -> None:
         self._cfg = cfg
         policy = OnnxPolicy(cfg.policy, monitor="warn")
+        policy.card = on_robot(policy.card, cfg.robot)
         terrain = make_terrain(TerrainConfig(kind=cfg.terrain, level=cfg.level), cfg.seed)
         self.robot = LiveRobot(policy, terrain, cfg.noise, policy.card.gravity, cfg.seed)
         self.page = Page(policy.card, terrain, cfg.terrain, cfg.level, self.robot.dt, cfg.port)

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from policy.runtime.robot_rules import Joints
 from policy.runtime.weights import is_digest
 from sim.errors import LunarError
 from sim.output import write_whole
-from sim.robots.facts import FARTHEST_ACTION, FROM_STOPS, MOST_DAMPED, STIFFEST
+from sim.robots.facts import FARTHEST_ACTION, FROM_STOPS, MOST_DAMPED, STIFFEST, STOUTEST
 from sim.robots.go2.facts import GO2
 from sim.robots.identity import identify
 from sim.spec.joints import ACTION_BOUND, JOINT_NAMES
-from sim.spec.observation import ObservationSpec
+from sim.spec.observation import ObservationSpec, Sensor, sensors_of
 
 FORMAT = 2
 ROBOT = "robot"
@@ -64,6 +66,10 @@ class Card:
     ``action_scale``: all interfaces take actions as the policy gives them."""
     robot_digest: str = ""
     """Digest of the robot's MJCF (``sim.robots.identity``)."""
+    joint_range: list[list[float]] = field(default_factory=list)
+    """rad, shape (2, 12): lowest and highest joint angles of a robot that is not the project's; else empty."""
+    torque_ratio: float = 1.0
+    """1. The robot's mass times its legs' length over the Go2's: what its servos bear scales with it."""
     format: int = FORMAT
     mjcf: str = field(default="", compare=False)
     """Path of the robot's MJCF where it is not the project's; known to the program alone and not saved."""
@@ -78,6 +84,24 @@ class Card:
     def physics_robot(self) -> str:
         """The robot as physics asks for it: the project's by name, another by the path of its file."""
         return self.mjcf or self.robot
+
+    @property
+    def stops(self) -> tuple[np.ndarray, np.ndarray]:
+        """(12,) rad each, lowest and highest joint angles; +-pi of a robot that is unknown."""
+        if self.robot == "go2":
+            return GO2.lower, GO2.upper
+        low, high = self.joint_range or [[-np.pi] * self.action_size, [np.pi] * self.action_size]
+        return np.array(low), np.array(high)
+
+    @property
+    def joints(self) -> Joints:
+        """Stance and stops."""
+        return Joints(np.array(self.default_pose), self.stops)
+
+    @cached_property
+    def sensors(self) -> tuple[Sensor, ...]:
+        """``sim.spec.observation.SENSORS`` of this robot."""
+        return sensors_of(np.array(self.default_pose))
 
     @property
     def action_size(self) -> int:
@@ -160,7 +184,7 @@ class Card:
         for name in ("weights", "robot_digest"):
             if getattr(self, name) != "" and not is_digest(getattr(self, name)):
                 return f"{name} is {str(getattr(self, name))[:80]!r}, not 64 hexadecimal digits"
-        for name in ("action_scale", "action_bound", "kp", "kd", "gravity"):
+        for name in ("action_scale", "action_bound", "kp", "kd", "gravity", "torque_ratio"):
             if not _finite(getattr(self, name)):
                 return f"{name} is {getattr(self, name)!r}"
         commands = sum(c.size for c in spec.command)
@@ -169,16 +193,21 @@ class Card:
             values = getattr(self, name)
             if not isinstance(values, list) or len(values) != size or not all(map(_finite, values)):
                 return f"{name} must hold {size} numbers"
+        ranges = self.joint_range if isinstance(self.joint_range, list) else [None]
+        shape = [len(row) for row in ranges if isinstance(row, list) and all(map(_finite, row))]
+        if ranges and shape != [len(spec.joints)] * 2:
+            return f"joint_range must hold {len(spec.joints)} lowest and as many highest angles, or nothing"
         return _ages_problem(spec.ages) or _model_problem(self.model) or self._servo_problem()
 
     def _servo_problem(self) -> str:
         """What would drive the robot's joints beyond what it bears, whatever the policy's weights are; else empty."""
-        for name, most in (("kp", STIFFEST), ("kd", MOST_DAMPED), ("action_scale", FARTHEST_ACTION)):
+        stout = 1.0 if self.robot == "go2" else self.torque_ratio
+        if not 0.0 < stout <= STOUTEST:
+            return f"torque_ratio is {stout:g}; it must lie between 0 and {STOUTEST:g}"
+        for name, most in (("kp", stout * STIFFEST), ("kd", stout * MOST_DAMPED), ("action_scale", FARTHEST_ACTION)):
             if not 0.0 <= getattr(self, name) <= most:
                 return f"{name} is {getattr(self, name):g}; it must lie between 0 and {most:g}"
-        # of another robot than the Go2 only its MJCF knows the stops
-        lower, upper = (GO2.lower, GO2.upper) if self.robot == "go2" else (np.full(12, -np.pi), np.full(12, np.pi))
-        for joint, angle, low, high in zip(JOINT_NAMES, self.default_pose, lower, upper, strict=False):
+        for joint, angle, low, high in zip(JOINT_NAMES, self.default_pose, *self.stops, strict=False):
             if not low + FROM_STOPS <= angle <= high - FROM_STOPS:
                 return f"default_pose has {joint} at {angle:g} rad, at or beyond its stops at {low:g} and {high:g}"
         return ""

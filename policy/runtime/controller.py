@@ -29,7 +29,7 @@ from policy.runtime.onnx_policy import Proprioception
 from policy.runtime.robot_rules import RobotLimits, implausible_joints, implausible_turn, limit_targets, reach
 from sim.errors import LunarError
 from sim.robots.go2.facts import GO2
-from sim.spec.joints import JOINT_NAMES, LOWER, UPPER
+from sim.spec.joints import JOINT_NAMES
 
 FLAPS, FLAP_SPAN = 5, 10.0  # so many holds within so many s are a source that will not do
 _RATE = 0.9  # of the policy's rate at which state must come, at least
@@ -170,7 +170,10 @@ class PolicyController:
         self.policy = policy
         self.config = config or ControllerConfig()
         self.limits = limits = limits or RobotLimits()
-        self.joints = Stream("joint states", lambda position, velocity: implausible_joints(position, velocity, limits))
+        self._stops = stops = policy.card.stops
+        self.joints = Stream(
+            "joint states", lambda position, velocity: implausible_joints(position, velocity, limits, stops)
+        )
         self.imu = Stream("imu", lambda gravity, turn: implausible_turn(turn, limits))
         self._base_from_imu = rotation(*imu_mount)
         self._legs = GO2.legs if policy.card.robot == "go2" else None
@@ -338,12 +341,12 @@ class PolicyController:
 
     def _damp(self, why: str) -> JointCommand:
         targets = np.array(self.policy.card.default_pose) if self._targets is None else self._targets
-        return JointCommand(np.clip(targets, LOWER, UPPER), 0.0, self.config.damp_kd, "damp", why)
+        return JointCommand(np.clip(targets, *self._stops), 0.0, self.config.damp_kd, "damp", why)
 
     def _send(self, targets: np.ndarray, mode: str, now: float, why: str = "") -> JointCommand:
         sent = self.joints.values[0] if self._targets is None else self._targets
         dt = min(now - self._sent_at, 2.0 * self.period)  # one long gap is no licence for one long step
-        self._targets, self._sent_at = limit_targets(targets, sent, self.limits, dt), now
+        self._targets, self._sent_at = limit_targets(targets, sent, self.limits, dt, self._stops), now
         card = self.policy.card
         return JointCommand(self._targets, card.kp, card.kd, mode, why)
 

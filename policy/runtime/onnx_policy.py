@@ -108,7 +108,7 @@ class OnnxPolicy:
         monitor says of it. A non-finite observation or action yields
         NaN targets, which the safety layer refuses.
         """
-        frame = make_frame({**vars(sensors), "last_action": self.last_action})
+        frame = make_frame({**vars(sensors), "last_action": self.last_action}, self.card.sensors)
         observation = self._stack.push(frame, self.card.clip_command(command))
         self.output = PolicyOutput(*(value[0] for value in self.infer(observation[None])))
         if self.monitor is not None:

@@ -7,12 +7,25 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from sim.robots.legs import LegLengths
 from sim.spec.clamps import limit_range, limit_rate
-from sim.spec.joints import JOINT_NAMES, LOWER, UPPER
+from sim.spec.joints import JOINT_NAMES, LOWER, NOMINAL_POSE, UPPER
+
+STOPS = (LOWER, UPPER)
+"""rad, (12,) each, of the Go2's joints."""
+
+
+class Joints(NamedTuple):
+    """Of one kind of robot."""
+
+    stance: np.ndarray = NOMINAL_POSE
+    """(12,) rad."""
+    stops: tuple[np.ndarray, np.ndarray] = STOPS
+    """(12,) rad each, lowest and highest."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +46,12 @@ class RobotLimits:
     """rad/s. Greatest change of a joint target; 0.6 rad per 200 Hz cycle passes a policy's steps, not a glitch."""
 
 
-def implausible_joints(position: np.ndarray, velocity: np.ndarray, limits: RobotLimits) -> str:
-    """Why no robot of this kind has these joint angles (12,) rad and speeds (12,) rad/s; empty where one may."""
-    beyond = np.maximum(LOWER - position, position - UPPER)
+def implausible_joints(
+    position: np.ndarray, velocity: np.ndarray, limits: RobotLimits, stops: tuple[np.ndarray, np.ndarray] = STOPS
+) -> str:
+    """Why no robot with these stops has these joint angles (12,) rad and speeds (12,) rad/s; empty where one may."""
+    lower, upper = stops
+    beyond = np.maximum(lower - position, position - upper)
     for what, values, limit in (
         ("position beyond its range", beyond, limits.joint_measured_margin),
         ("speed", np.abs(velocity), limits.joint_speed),
@@ -58,7 +74,13 @@ def reach(joint_position: np.ndarray, gravity: np.ndarray, legs: LegLengths) -> 
     return float((legs.feet(joint_position) @ gravity).max())
 
 
-def limit_targets(wanted: np.ndarray, sent: np.ndarray, limits: RobotLimits, dt: float) -> np.ndarray:
+def limit_targets(
+    wanted: np.ndarray,
+    sent: np.ndarray,
+    limits: RobotLimits,
+    dt: float,
+    stops: tuple[np.ndarray, np.ndarray] = STOPS,
+) -> np.ndarray:
     """Joint targets (12,) rad near ``wanted`` within range and rate; ``sent`` was in force ``dt`` s before."""
-    target = limit_range(wanted, sent, LOWER - limits.joint_margin, UPPER + limits.joint_margin)
+    target = limit_range(wanted, sent, stops[0] - limits.joint_margin, stops[1] + limits.joint_margin)
     return limit_rate(target, sent, limits.joint_rate, dt)

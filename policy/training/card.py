@@ -6,10 +6,11 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from policy.networks.actor import ModelConfig
+from policy.networks.robot import card_fields
 from policy.runtime.card import Card
-from sim.robots.identity import identify
+from sim.physics.scene import gains
+from sim.robots.load import load_robot
 from sim.spec.command import HopCommand
-from sim.spec.joints import NOMINAL_POSE
 from sim.spec.observation import PRONK_OBSERVATION
 from sim.tasks.config import WorldConfig
 
@@ -17,16 +18,14 @@ from sim.tasks.config import WorldConfig
 def make_card(world: WorldConfig, model: ModelConfig, training: dict[str, Any]) -> Card:
     """Of a policy with ``model``'s networks, trained in ``world``; ``training`` is what the card tells of that."""
     physics = world.physics
-    robot = identify(physics.robot)
+    body = load_robot(physics.robot)
+    kp, kd = gains(physics, body)
     return Card(
         observation=replace(PRONK_OBSERVATION, ages=world.ages, scan=world.scan),
-        robot=robot.name,
-        robot_digest=robot.digest,
-        mjcf="" if robot.shipped else physics.robot,
-        action_scale=world.action_scale,
-        default_pose=NOMINAL_POSE.tolist(),
-        kp=physics.kp,
-        kd=physics.kd,
+        **card_fields(physics.robot),
+        action_scale=body.action_scale if world.action_scale is None else world.action_scale,
+        kp=kp,
+        kd=kd,
         gravity=physics.gravity,
         command_low=world.commands.low(),
         command_high=world.commands.high(),

@@ -88,6 +88,8 @@ class TrainConfig:
 
     out: str = "runs/pronk"
     """Folder for the policy; one that holds a training is refused, unless that is resumed."""
+    robot: str = ""
+    """Name, folder or MJCF of a quadruped (docs/robots.md); short for ``world.physics.robot``."""
     steps: int = 10_000_000
     """Environment steps (control steps summed over robots), those before a resumption included."""
     minutes: float = 0.0
@@ -123,6 +125,11 @@ class TrainConfig:
     until: tuple[float, ...] = ()
     """1. Shares of the training's steps at which the first stages end, one for each that is used; after the last, its
     weights stay."""
+
+    def __post_init__(self) -> None:
+        if self.robot:
+            physics = replace(self.world.physics, robot=self.robot)
+            object.__setattr__(self, "world", replace(self.world, physics=physics))
 
     @property
     def seen_world(self) -> WorldConfig:

@@ -18,7 +18,7 @@ def identity(model: LunarPPO) -> dict[str, Any]:
     """What must be the same for the weights to mean the same."""
     estimator, world = model.config.estimator, model.world
     return {
-        "robot": identify(world.cfg.physics.robot).name, "action_scale": world.cfg.action_scale,
+        "robot": identify(world.cfg.physics.robot).name, "action_scale": world.action_scale,
         "ages": world.spec.ages, "model": asdict(model.config.model), "prototypes": estimator.prototypes,
         "policy_gradient": estimator.policy_gradient,
     }  # fmt: skip

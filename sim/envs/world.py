@@ -19,7 +19,7 @@ from sim.physics.backend import make_physics
 from sim.rows import Rows, like, tensor
 from sim.spec.gravity import lunar_weight
 from sim.spec.hops import LOAD_FRACTION, LOAD_TIME, HopDetector
-from sim.spec.observation import PRONK_OBSERVATION
+from sim.spec.observation import PRONK_OBSERVATION, sensors_of
 from sim.tasks.config import WorldConfig
 from sim.tasks.pronk import TRUNK_LOAD, check_terms, total
 from sim.terrain.generators import LEVELS, make_levels, make_terrain
@@ -32,6 +32,7 @@ FEW = 32
 _STEPPED = (
     "command", "last_action", "action_before", "steps", "travelled", "air_time", "stance_time", "liftoff_com_height",
     "sensor_bias", "friction", "weight", "contact", "limb_contact", "trunk_load", "lying_time", "frames", "nominal",
+    "size",
 )  # fmt: skip
 """What of a world changes, or is read, in every step."""
 _SENSED = (
@@ -120,6 +121,14 @@ class PronkWorld:
         self.hops = HopDetector(np.full(n, weight), cfg.physics.timestep)
         self.weight = torch.full((n,), weight, device=self.device)
         self.nominal = torch.as_tensor(self.physics.robot.nominal_pose, dtype=torch.float32, device=self.device)
+        body = self.physics.robot
+        self.size = torch.tensor(
+            [body.torque_ratio, body.torque_ratio / body.time_ratio, body.torque_ratio * body.time_ratio],
+            device=self.device,
+        )
+        self.action_scale = body.action_scale if cfg.action_scale is None else cfg.action_scale
+        """rad per unit of action."""
+        self._sensors = sensors_of(body.nominal_pose)
         self.steps = torch.zeros(n, dtype=torch.long, device=self.device)
         self.diverged = 0
         self.command = torch.zeros(n, 5, device=self.device)
@@ -211,7 +220,7 @@ class PronkWorld:
         own.last_action[:] = action
         if self.pushes.enabled:
             self.physics.set_push(self.everyone, self.pushes.draw(tensor(self._state.in_flight), self.generator))
-        diverged = self.physics.step(tensor(own.nominal + cfg.action_scale * own.last_action))
+        diverged = self.physics.step(tensor(own.nominal + self.action_scale * own.last_action))
         if not self.few or diverged.numpy().any():
             lost = diverged.nonzero().squeeze(1)
             if len(lost):
@@ -331,6 +340,8 @@ class PronkWorld:
             friction=pick(own.friction),
             ground_ahead=self._ground_ahead(qpos, sensed.level if ids is None else sensed.level[ids]),
             sensor_bias=pick(own.sensor_bias),
+            nominal_pose=own.nominal,
+            size=own.size,
         )
 
     def _ground_ahead(self, qpos: Any, level: Any) -> Any:
@@ -362,7 +373,7 @@ class PronkWorld:
         self.hops.update_all(feet, height, rising, tilt, spread, other)
 
     def _frame(self, s: State) -> Tensor:
-        return observations.frame(s, self.cfg.noise, self.generator)
+        return observations.frame(s, self.cfg.noise, self.generator, self._sensors)
 
     def _observations(self, s: State, robots: Tensor | None) -> dict[str, Any]:
         """Groups of ``robots`` (None for all), whose state is ``s``; frames newest first."""

@@ -86,7 +86,8 @@ class RandomisationConfig:
     rig_friction: tuple[float, float] = (0.0, 0.0)
     """1. On a rig: share of the pull that friction takes while the trunk rises and adds while it falls."""
     added_mass: tuple[float, float] = (0.0, 0.0)
-    """kg on the trunk; a negative one is a trunk that is lighter all over."""
+    """kg on the trunk of a robot of the Go2's mass, in proportion on others; a negative one is a trunk that is lighter
+    all over."""
     added_mass_place: tuple[float, float, float] = (0.15, 0.05, 0.05)
     """m. Half sizes of the box around the base frame's origin in which that mass lies."""
     com_offset: tuple[float, float, float] = (0.0, 0.0, 0.0)
@@ -98,11 +99,11 @@ class RandomisationConfig:
     strength: tuple[float, float] = (1.0, 1.0)
     """1. Factor of the motors' torque at every speed."""
     joint_friction: tuple[float, float] = (0.0, 0.0)
-    """N*m. Coulomb friction of every joint, besides what the robot's file has."""
+    """N*m. Coulomb friction of every joint of a robot of the Go2's size, besides what the robot's file has."""
     joint_friction_share: float = 1.0
     """1. Share of robots that have it: physics of those costs half as much again."""
     joint_damping: tuple[float, float] = (0.0, 0.0)
-    """N*m*s/rad. Viscous friction of every joint, besides what the robot's file has."""
+    """N*m*s/rad. Viscous friction of every joint, likewise."""
     delay: tuple[float, float] = (0.0, 0.0)
     """s, at most one control step, until a target reaches the servos; rounded to physics steps."""
 

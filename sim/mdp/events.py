@@ -155,7 +155,7 @@ def randomise(cfg: RandomisationConfig, physics: Physics, ids: Tensor, generator
     """Draw what ``cfg`` lets differ, and soil, for robots ``ids`` (n,) just reset; return their friction (n,)."""
     count = (len(ids),)
     if _varies(cfg.added_mass, 0.0) or any(cfg.com_offset):
-        load = _uniform(cfg.added_mass, count, generator)
+        load = physics.robot.mass_ratio * _uniform(cfg.added_mass, count, generator)
         physics.set_payload(ids, load, *(_in_box(b, count, generator) for b in (cfg.added_mass_place, cfg.com_offset)))
     effective = _uniform(cfg.gravity or (physics.cfg.gravity,) * 2, count, generator)
     on_rig = _uniform((0.0, 1.0), count, generator) < cfg.rig_share
@@ -171,7 +171,8 @@ def randomise(cfg: RandomisationConfig, physics: Physics, ids: Tensor, generator
     if _varies(cfg.joint_friction, 0.0) or _varies(cfg.joint_damping, 0.0):
         rubs = _uniform((0.0, 1.0), count, generator) < cfg.joint_friction_share
         coulomb, viscous = (_uniform(limits, count, generator) for limits in (cfg.joint_friction, cfg.joint_damping))
-        physics.set_joints(ids, rubs * coulomb, viscous)
+        size = physics.robot.torque_ratio
+        physics.set_joints(ids, size * rubs * coulomb, size * physics.robot.time_ratio * viscous)
     soil = physics.cfg.soil
     if soil.kind == "regolith":
         soft = torch.ones(count, device=generator.device)

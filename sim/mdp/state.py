@@ -77,6 +77,10 @@ class State:
     """(N, K) m, base above the ground at the points of ``observations.scanned``'s grid."""
     sensor_bias: Tensor
     """(N, 42) of a scaled frame of proprioception, constant through a trial."""
+    nominal_pose: Tensor
+    """(12,) rad, the robot's stance."""
+    size: Tensor
+    """(3,) by which the robot's torques, powers and angular momenta are those of a Go2 that moves alike."""
 
     @cached_property
     def in_flight(self) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sim.physics.actuator import DAMPING, RESISTANCE, STIFFNESS
 from sim.physics.payload import bare_trunk, loaded_trunk
-from sim.physics.scene import PhysicsConfig, build_scene
+from sim.physics.scene import PhysicsConfig, build_scene, gains
 from sim.physics.soil import RIGID, soft_pairs
 from sim.robots.load import load_robot
 from sim.spec.joints import JOINT_NAMES
@@ -48,6 +48,8 @@ class Physics(ABC):
         self.num_envs = num_envs
         self.device = torch.device(device)
         self.robot = load_robot(cfg.robot)
+        self.kp, self.kd = gains(cfg, self.robot)
+        """N*m/rad and N*m*s/rad, of the servos."""
         self.terrain = terrain
         self.level = torch.zeros(num_envs, dtype=torch.long, device=self.device)
         """(N,) whole numbers, the map of ``terrain`` that each robot is on; write it before ``reset``."""
@@ -190,8 +192,8 @@ class Physics(ABC):
         s = strength[:, None]
         gains, limits = self._own("actuator_gainprm"), self._own("actuator_forcerange")
         gains[ids, :, RESISTANCE] = torch.as_tensor(self.model.actuator_gainprm[:, RESISTANCE]).to(gains) / s
-        gains[ids, :, STIFFNESS] = (self.cfg.kp * stiffness[:, None] * s).to(gains)
-        gains[ids, :, DAMPING] = (self.cfg.kd * damping[:, None] * s).to(gains)
+        gains[ids, :, STIFFNESS] = (self.kp * stiffness[:, None] * s).to(gains)
+        gains[ids, :, DAMPING] = (self.kd * damping[:, None] * s).to(gains)
         limits[ids] = torch.as_tensor(self.model.actuator_forcerange).to(limits) * s[..., None]
         self._delay[ids] = (delay / self.cfg.timestep).round().long()
         self._is_late = bool(self._delay.any())

@@ -1,4 +1,4 @@
-"""Build the MuJoCo model of one robot on terrain from any MJCF with the project's joint names.
+"""Build the MuJoCo model of one quadruped on terrain.
 
 Ground is a mocap plane per foot, knee and shin and one for trunk and hips, met only through explicit contact pairs.
 Small feet on a MuJoCo height field get ghost contacts with wrong normals; planes that ``ground.py`` lays on our own
@@ -15,20 +15,18 @@ import mujoco
 
 from sim.physics.actuator import add_actuators
 from sim.physics.soil import SoilConfig, apply_soil
-from sim.robots.go2.facts import GO2
-from sim.robots.load import TRUNK, TRUNK_RADIUS, Robot, base_of, load_robot, robot_spec
+from sim.robots.adopt import GHOST, KNEES, TRUNK
+from sim.robots.facts import Facts
+from sim.robots.load import Robot, base_of, load_robot, robot_spec
 from sim.spec.gravity import MOON
 from sim.spec.joints import JOINT_NAMES, LEGS
 
-KNEES = tuple(f"{leg}_knee" for leg in LEGS)
 SHINS = tuple(f"{leg}_shin" for leg in LEGS)
 HIPS = tuple(f"{leg}_side" for leg in LEGS)
 GROUNDS = tuple(f"ground_{name}" for name in (*LEGS, *KNEES, *SHINS, TRUNK))  # mocap order
-KNEE_RADIUS = 0.024  # m, where the file has no knee
-SHIN_RADIUS = 0.018  # m, of the sphere half way between knee and foot
+SHIN_RADIUS = 0.018  # m, of the sphere half way between knee and foot of a robot of the Go2's size
+HIP_RADIUS = 0.046  # m, of its abduction motors' housings
 EVERYWHERE = 1.0  # m, a site that no contact of its body misses
-HIP_RADIUS = 0.046  # m, of the abduction motors' housings
-GHOST: dict[str, Any] = {"contype": 0, "conaffinity": 0, "mass": 0, "group": 3}
 _SENSOR, _OF = mujoco.mjtSensor, mujoco.mjtObj
 FOOT_FORCES = [(f"{leg}_force", _SENSOR.mjSENS_TOUCH, _OF.mjOBJ_SITE, f"{leg}_touch") for leg in LEGS]
 LIMB_FORCES = [(f"{leg}_calf", _SENSOR.mjSENS_TOUCH, _OF.mjOBJ_SITE, f"{leg}_calf_touch") for leg in LEGS]
@@ -41,7 +39,7 @@ class PhysicsConfig:
     """Robot, ground contact and integration."""
 
     robot: str = "go2"
-    """Name of a folder in sim/robots/, or the path of an MJCF with the same joint and foot names."""
+    """Name of a robot (docs/environment.md), or the path of a quadruped's MJCF or of its folder."""
     gravity: float = MOON
     """m/s^2."""
     timestep: float = 0.005
@@ -52,10 +50,10 @@ class PhysicsConfig:
     """1. Sliding friction of feet on regolith."""
     soil: SoilConfig = field(default_factory=SoilConfig)
     """Rigid ground or regolith that gives way."""
-    kp: float = GO2.kp
-    """N*m/rad. Joint stiffness."""
-    kd: float = GO2.kd
-    """N*m*s/rad. Joint damping."""
+    kp: float | None = None
+    """N*m/rad. Joint stiffness; the robot's own by default."""
+    kd: float | None = None
+    """N*m*s/rad. Joint damping, likewise."""
     backend: Literal["auto", "batch", "warp"] = "auto"
     """Engine: C++ threads (``batch``, cpu) or MuJoCo Warp (``warp``, cuda or cpu); ``auto`` follows the device."""
     joint_sensors: bool = False
@@ -65,6 +63,11 @@ class PhysicsConfig:
     def control_dt(self) -> float:
         """Seconds between control steps."""
         return self.timestep * self.substeps
+
+
+def gains(cfg: PhysicsConfig, robot: Facts) -> tuple[float, float]:
+    """Stiffness N*m/rad and damping N*m*s/rad of the joints: what ``cfg`` says, else the robot's own."""
+    return robot.kp if cfg.kp is None else cfg.kp, robot.kd if cfg.kd is None else cfg.kd
 
 
 def build_scene(cfg: PhysicsConfig) -> mujoco.MjModel:
@@ -83,16 +86,16 @@ def build_scene(cfg: PhysicsConfig) -> mujoco.MjModel:
 def scene_spec(cfg: PhysicsConfig) -> mujoco.MjSpec:
     """``build_scene``'s model before it is compiled, on rigid ground."""
     robot = load_robot(cfg.robot)
-    spec = bare_scene(cfg.robot, robot, cfg.timestep, cfg.gravity)
+    spec = bare_scene(cfg.robot, cfg.timestep, cfg.gravity)
     for name in GROUNDS:
         body = spec.worldbody.add_body(name=name, mocap=True)
         body.add_geom(name=name, type=mujoco.mjtGeom.mjGEOM_PLANE, size=[0, 0, 1], contype=0, conaffinity=0, group=4)
-    _add_shins_and_hips(spec)
+    _add_shins_and_hips(spec, robot)
     for name in (*(n for limb in zip(LEGS, KNEES, SHINS, strict=True) for n in limb), TRUNK):
         add_pair(spec, name, f"ground_{name}", cfg.friction)
     for name in HIPS:
         add_pair(spec, name, f"ground_{TRUNK}", cfg.friction)
-    add_actuators(spec, robot, cfg.kp, cfg.kd)
+    add_actuators(spec, robot, *gains(cfg, robot))
     base = base_of(spec).name
     sensors = [
         *FOOT_FORCES,
@@ -109,13 +112,12 @@ def scene_spec(cfg: PhysicsConfig) -> mujoco.MjSpec:
     return spec
 
 
-def bare_scene(name: str, robot: Robot, timestep: float, gravity: float) -> mujoco.MjSpec:
+def bare_scene(name: str, timestep: float, gravity: float) -> mujoco.MjSpec:
     """The robot alone, as training and rig both take it from its file: our solver, cone and integrator, no contacts but
-    the pairs that are added, a knee on each leg, a trunk, and a site ``<leg>_touch`` around each foot.
+    the pairs that are added, and a site ``<leg>_touch`` around each foot.
 
     Args:
         name: of the robot or its file.
-        robot: its facts.
         timestep: s.
         gravity: m/s^2.
     """
@@ -130,32 +132,25 @@ def bare_scene(name: str, robot: Robot, timestep: float, gravity: float) -> mujo
         geom.contype = geom.conaffinity = 0
     for element in (*spec.sensors, *spec.pairs, *spec.keys):
         spec.delete(element)
-    shapes = mujoco.mjtGeom
-    if spec.geom(TRUNK) is None:
-        size, along_x = [TRUNK_RADIUS, robot.reach, 0], [0.7071068, 0, 0.7071068, 0]
-        base_of(spec).add_geom(name=TRUNK, type=shapes.mjGEOM_CAPSULE, size=size, quat=along_x, **GHOST)
-    for leg, knee in zip(LEGS, KNEES, strict=True):
-        if spec.geom(knee) is None:
-            calf = spec.joint(f"{leg}_calf_joint").parent
-            calf.add_geom(name=knee, type=shapes.mjGEOM_SPHERE, size=[KNEE_RADIUS, 0, 0], **GHOST)
+    for leg in LEGS:
         foot = spec.geom(leg)
         size = [1.5 * foot.size[0]] * 3
-        foot.parent.add_site(name=f"{leg}_touch", type=shapes.mjGEOM_SPHERE, pos=foot.pos, size=size, group=5)
+        foot.parent.add_site(name=f"{leg}_touch", type=mujoco.mjtGeom.mjGEOM_SPHERE, pos=foot.pos, size=size, group=5)
     return spec
 
 
-def _add_shins_and_hips(spec: mujoco.MjSpec) -> None:
+def _add_shins_and_hips(spec: mujoco.MjSpec, robot: Robot) -> None:
     """What else strikes the ground of a robot that falls or lands in a crouch; and touch sites of calves and trunk,
     which count every contact of their bodies, so that a calf's less its foot's is that of knee and shin."""
     sphere, base = mujoco.mjtGeom.mjGEOM_SPHERE, base_of(spec)
-    for leg, knee, shin, hip in zip(LEGS, KNEES, SHINS, HIPS, strict=True):
+    size = robot.length_ratio
+    for leg, knee, shin, hip, place in zip(LEGS, KNEES, SHINS, HIPS, robot.housings, strict=True):
         foot, calf = spec.geom(leg), spec.joint(f"{leg}_calf_joint").parent
         middle = 0.5 * (foot.pos + spec.geom(knee).pos)
-        calf.add_geom(name=shin, type=sphere, size=[SHIN_RADIUS, 0, 0], pos=middle, **GHOST)
+        calf.add_geom(name=shin, type=sphere, size=[SHIN_RADIUS * size, 0, 0], pos=middle, **GHOST)
         calf.add_site(name=f"{leg}_calf_touch", type=sphere, size=[EVERYWHERE, 0, 0], group=5)
-        thigh = calf.parent
-        place = thigh.parent.pos + 0.8 * thigh.pos  # on the trunk: the housings hardly move against it
-        base.add_geom(name=hip, type=sphere, size=[HIP_RADIUS, 0, 0], pos=place, **GHOST)
+        # on the trunk: the housings hardly move against it
+        base.add_geom(name=hip, type=sphere, size=[HIP_RADIUS * size, 0, 0], pos=place, **GHOST)
     base.add_site(name="trunk_touch", type=sphere, size=[EVERYWHERE, 0, 0], group=5)
 
 

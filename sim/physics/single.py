@@ -6,7 +6,7 @@ import mujoco
 import numpy as np
 
 from sim.physics.actuator import set_gains
-from sim.physics.scene import PhysicsConfig, build_scene
+from sim.physics.scene import PhysicsConfig, build_scene, gains
 from sim.robots.load import load_robot
 from sim.spec.joints import LEGS
 
@@ -24,7 +24,7 @@ class SingleRobot:
         self._data = mujoco.MjData(self._model)
         self._data.qpos[2] = self.robot.standing_height + CLEARANCE
         self._data.qpos[7:] = self.robot.nominal_pose
-        self.command(self.robot.nominal_pose, self.cfg.kp, self.cfg.kd)
+        self.command(self.robot.nominal_pose, *gains(self.cfg, self.robot))
         mujoco.mj_forward(self._model, self._data)
 
     def command(

@@ -13,7 +13,7 @@ class RigConfig:
     """The rig's mechanics. Defaults are the design's figures; a lab gives its own."""
 
     robot: str = "go2"
-    """Name of a folder in sim/robots/, or the path of an MJCF with the same joint and foot names."""
+    """Name of a robot (docs/environment.md), or the path of a quadruped's MJCF or of its folder."""
     timestep: float = 0.001
     """s. Physics step."""
     gravity: float = EARTH

@@ -11,9 +11,10 @@ import numpy as np
 
 from sim.physics.actuator import RESISTANCE, add_actuators
 from sim.physics.payload import bare_trunk, loaded_trunk
-from sim.physics.scene import FOOT_FORCES, FOOT_POSITIONS, KNEES, add_pair, add_sensors, bare_scene, mass_sensors
+from sim.physics.scene import FOOT_FORCES, FOOT_POSITIONS, add_pair, add_sensors, bare_scene, mass_sensors
 from sim.rig.config import RigConfig
-from sim.robots.load import TRUNK, base_of, load_robot
+from sim.robots.adopt import KNEES, TRUNK
+from sim.robots.load import base_of, load_robot
 from sim.spec.joints import LEGS
 
 POSE_ORDER = [0, 1, 2, 5, 4, 3]  # pose is x y z roll pitch yaw, the joints nest x y z yaw pitch roll
@@ -31,7 +32,7 @@ def build_model(cfg: RigConfig) -> mujoco.MjModel:
         LunarError: the robot's file is missing or unfit.
     """
     robot = load_robot(cfg.robot)
-    spec = bare_scene(cfg.robot, robot, cfg.timestep, cfg.gravity)
+    spec = bare_scene(cfg.robot, cfg.timestep, cfg.gravity)
     base = base_of(spec)
     bare = spec.copy().compile()  # a file may ask for geoms without a pair to be discarded
     trunk = bare_trunk(bare, bare.body(base.name).id)

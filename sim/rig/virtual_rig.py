@@ -18,7 +18,8 @@ from sim.rig.config import RigConfig
 from sim.rig.model import BELT_Q, BELT_V, PLATFORM_Q, PLATFORM_V, POSE_ORDER, ROBOT_V, build_model
 from sim.rig.signals import RigInputs, RigOutputs
 from sim.rig.suspension import Suspension
-from sim.spec.joints import JOINT_NAMES, LEGS, NOMINAL_POSE
+from sim.robots.load import load_robot
+from sim.spec.joints import JOINT_NAMES, LEGS
 
 
 class VirtualRig:
@@ -32,8 +33,9 @@ class VirtualRig:
     def __init__(self, cfg: RigConfig, seed: int = 0) -> None:
         self.cfg = cfg
         self.model = build_model(cfg)
+        self.robot = load_robot(cfg.robot)
         self.data = mujoco.MjData(self.model)
-        base = int(self.model.body_parentid[self.model.jnt_bodyid[self.model.joint(JOINT_NAMES[0]).id]])
+        base = int(self.model.body_rootid[self.model.jnt_bodyid[self.model.joint(JOINT_NAMES[0]).id]])
         self._base = base
         self.mass = float(self.model.body_subtreemass[base])
         """kg, of the robot."""
@@ -66,7 +68,7 @@ class VirtualRig:
             tension: N of the rope at the start; the counterweight's passive pull when absent.
         """
         if joint_position is None:
-            joint_position = NOMINAL_POSE + self._rng.uniform(-0.01, 0.01, 12)
+            joint_position = self.robot.nominal_pose + self._rng.uniform(-0.01, 0.01, 12)
         mujoco.mj_resetData(self.model, self.data)
         self._qpos[0:7] = (0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0)
         self._qpos[7:19] = joint_position
@@ -175,7 +177,7 @@ class VirtualRig:
         if inputs.mode == "damp":
             kp = 0.0
         elif inputs.mode == "stand":
-            targets = NOMINAL_POSE
+            targets = self.robot.nominal_pose
         elif inputs.mode not in ("run", "hold"):
             raise LunarError(f"virtual rig: robot mode '{inputs.mode}' is unknown; choose run, hold, stand or damp")
         if self._gains != (kp, kd):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,9 +10,11 @@ import numpy as np
 from sim.robots.legs import LegLengths
 
 STIFFEST = 200.0
-"""N*m/rad. No legged robot that this stack drives bears stiffer servos."""
+"""N*m/rad. No robot of the Go2's size bears stiffer servos; others in proportion to mass times length of the legs."""
 MOST_DAMPED = 20.0
 """N*m*s/rad, likewise."""
+STOUTEST = 30.0
+"""1. The largest such proportion that is believed."""
 FARTHEST_ACTION = 2.0
 """rad per unit of action at most: a policy's unit then sweeps most of a joint's range."""
 FROM_STOPS = 0.02
@@ -48,3 +51,17 @@ class Facts:
     """Where the joints put the feet; without it nobody can tell that the robot lies on its belly."""
     standing_com_height: float | None = None
     """m above the ground, centre of mass where the robot stands on servos that yield; by its kinematics when absent."""
+    mass_ratio: float = 1.0
+    """1. Its mass over the Go2's."""
+    length_ratio: float = 1.0
+    """1. Its legs' length over the Go2's."""
+
+    @property
+    def torque_ratio(self) -> float:
+        """1. M g l over the Go2's: how torques and stiffness scale from robot to robot."""
+        return self.mass_ratio * self.length_ratio
+
+    @property
+    def time_ratio(self) -> float:
+        """1. sqrt(l / g) over the Go2's: how times scale, and one over it speeds of turning."""
+        return math.sqrt(self.length_ratio)

@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 from sim.errors import LunarError
@@ -41,16 +42,71 @@ def robot_names() -> list[str]:
 
 
 def robot_file(robot: str) -> Path:
-    """The MJCF of ``robot``: a name in sim/robots/, or the path of a file.
+    """The MJCF of ``robot``: the path of a file or of a folder with one, or a name: the project's own before those of
+    MuJoCo Menagerie, which ``lunar[robots]`` brings.
 
     Raises:
-        LunarError: no such file.
+        LunarError: no such robot, or a folder with several.
     """
-    path = ROBOTS / robot / f"{robot}.xml" if "/" not in robot and not robot.endswith(".xml") else Path(robot)
-    if not path.is_file():
-        known = ", ".join(robot_names())
-        raise LunarError(f"robot '{robot}': {path} does not exist; use the path of an MJCF file or one of: {known}")
-    return path
+    own = ROBOTS / robot / f"{robot}.xml"
+    if "/" not in robot and own.is_file():
+        return own
+    path = Path(robot)
+    if path.is_dir():
+        return _in_folder(path)
+    if "/" in robot or robot.endswith(".xml"):
+        if path.is_file():
+            return path
+        raise LunarError(f"robot '{robot}': {path} does not exist; {_HOW}: {', '.join(robot_names())}")
+    return _menagerie_file(robot)
+
+
+_HOW = "use the path of an MJCF file, of its folder, or one of"
+
+
+def _in_folder(folder: Path) -> Path:
+    """The robot's file: the one with the folder's name or its end, else the only one that is no scene."""
+    found = sorted(folder.glob("*.xml"))
+    name = folder.resolve().name
+    named = [p for p in found if name == p.stem or name.endswith(f"_{p.stem}")]
+    robots = named or [p for p in found if not p.stem.startswith("scene")]
+    if len(robots) > 1 and named:
+        robots = [max(named, key=lambda p: len(p.stem))]
+    if len(robots) != 1:
+        what = ", ".join(p.name for p in robots) or "no MJCF"
+        raise LunarError(f"robot '{folder}' is a folder that holds {what}; name the file of the robot")
+    return robots[0]
+
+
+def menagerie_names() -> list[str]:
+    """Quadrupeds of MuJoCo Menagerie by the names that ``robot_file`` takes; none where it is not installed."""
+    return sorted(_menagerie())
+
+
+def _menagerie() -> dict[str, Any]:
+    """By the name of its folder, and of its file where that is not a robot of the project's."""
+    try:
+        import mujoco_menagerie
+    except ImportError:
+        return {}
+    quadrupeds = mujoco_menagerie.robots("quadruped")
+    short = {r.default_model: r for r in quadrupeds if r.default_model not in robot_names()}
+    return short | {r.name: r for r in quadrupeds if r.default_model not in short}
+
+
+def _menagerie_file(name: str) -> Path:
+    found = _menagerie()
+    robot = found.get(name) or next((r for r in found.values() if r.name == name), None)
+    if robot is None:
+        more = "" if found else "; 'pip install lunar[robots]' brings those of MuJoCo Menagerie"
+        raise LunarError(f"robot '{name}' is unknown; {_HOW}: {', '.join([*robot_names(), *sorted(found)])}{more}")
+    try:
+        return Path(robot.xml(robot.default_model))
+    except Exception as error:  # the package has its own, and those of the network
+        raise LunarError(
+            f"robot '{name}' could not be fetched from MuJoCo Menagerie ({' '.join(str(error).split())}); set "
+            "MENAGERIE_ROOT to a checkout of it, or name the robot's folder"
+        ) from None
 
 
 def identify(robot: str) -> Identity:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -153,6 +153,16 @@ SENSORS = (
     Sensor("joint_velocity", 12, "rad/s", 0.05, JOINTS, noise=0.5),
     Sensor("last_action", 12, "1", 1.0, JOINTS),
 )
+
+
+def sensors_of(nominal_pose: np.ndarray) -> tuple[Sensor, ...]:
+    """``SENSORS`` of a robot whose stance is ``nominal_pose`` (12,) rad."""
+    if np.array_equal(nominal_pose, NOMINAL_POSE):
+        return SENSORS
+    pose = np.array(nominal_pose, dtype=float)
+    return tuple(replace(s, offset=pose) if s.name == "joint_position" else s for s in SENSORS)
+
+
 _COMMAND_SCALES = (2.0, 2.0, 1.0, 4.0, 1.0)
 
 PRONK_OBSERVATION = ObservationSpec(

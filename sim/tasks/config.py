@@ -9,7 +9,6 @@ from typing import Any
 
 from sim.mdp.config import CommandConfig, CurriculumConfig, NoiseConfig, PushConfig, RandomisationConfig, ResetConfig
 from sim.physics.scene import PhysicsConfig
-from sim.robots.go2.facts import GO2
 from sim.spec.observation import PRONK_OBSERVATION, ScanGrid
 from sim.terrain.generators import TerrainConfig
 
@@ -77,8 +76,8 @@ class WorldConfig:
     """Robots stepped together."""
     episode_length: float = 20.0
     """s."""
-    action_scale: float = GO2.action_scale
-    """rad per unit of action, around the nominal pose."""
+    action_scale: float | None = None
+    """rad per unit of action, around the nominal pose; the robot's own by default."""
     terrain: TerrainConfig = field(default_factory=TerrainConfig)
     other_terrains: tuple[str, ...] = ()
     """Presets besides ``terrain`` that the robots are spread over, each with its ten levels; with a curriculum only."""

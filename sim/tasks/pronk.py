@@ -17,7 +17,6 @@ from torch import Tensor
 from sim.errors import LunarError
 from sim.mdp.state import State
 from sim.spec.gravity import MOON
-from sim.spec.joints import NOMINAL_POSE
 from sim.tasks.config import Shaping
 from sim.tensors import constant
 
@@ -87,8 +86,9 @@ def tilt(s: State, p: Shaping) -> Tensor:
 
 @reward
 def flight_momentum(s: State, p: Shaping) -> Tensor:
-    """Squared angular momentum in flight, (kg*m^2/s)^2: nothing can stop a turn before the ground does."""
-    return s.in_flight * s.angular_momentum.square().sum(1)
+    """Squared angular momentum in flight, (kg*m^2/s)^2 of a robot of the Go2's size: nothing can stop a turn
+    before the ground does."""
+    return s.in_flight * (s.angular_momentum / s.size[2]).square().sum(1)
 
 
 @reward
@@ -113,8 +113,8 @@ def righting(s: State, p: Shaping) -> Tensor:
 
 @reward
 def power(s: State, p: Shaping) -> Tensor:
-    """Positive mechanical power of the joints, W, times the economy commanded."""
-    return (s.torque * s.joint_velocity).clamp(min=0.0).sum(1) * s.command[:, 4]
+    """Positive mechanical power of the joints, W of a robot of the Go2's size, times the economy commanded."""
+    return (s.torque * s.joint_velocity).clamp(min=0.0).sum(1) / s.size[1] * s.command[:, 4]
 
 
 @reward
@@ -128,8 +128,8 @@ def impact(s: State, p: Shaping) -> Tensor:
 
 @reward
 def torque(s: State, p: Shaping) -> Tensor:
-    """Sum of squared joint torques, (N*m)^2; economy raises it."""
-    return s.torque.square().sum(1) * _economy(s, p)
+    """Sum of squared joint torques, (N*m)^2 of a robot of the Go2's size; economy raises it."""
+    return (s.torque / s.size[0]).square().sum(1) * _economy(s, p)
 
 
 @reward
@@ -147,7 +147,7 @@ def angular_rate(s: State, p: Shaping) -> Tensor:
 @reward
 def pose(s: State, p: Shaping) -> Tensor:
     """Squared distance of the joints from the nominal stance, rad^2."""
-    return (s.joint_position - constant(NOMINAL_POSE, s.joint_position.device)).square().sum(1)
+    return (s.joint_position - s.nominal_pose).square().sum(1)
 
 
 def _economy(s: State, p: Shaping) -> Tensor:

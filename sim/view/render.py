@@ -11,6 +11,7 @@ import numpy as np
 
 from sim.errors import LunarError
 from sim.physics.scene import PhysicsConfig
+from sim.robots.load import load_robot
 from sim.terrain.height_field import HeightField
 from sim.view.moon import moon_model, place_sky
 
@@ -30,7 +31,8 @@ class Renderer:
         except Exception as error:  # each GL backend raises its own type
             raise LunarError(f"no picture: EGL rendering failed ({error}); on Debian: apt install libegl1") from None
         self.camera = mujoco.MjvCamera()
-        self.camera.elevation, self.camera.distance = -9.0, 1.45
+        self._size = load_robot(cfg.robot).length_ratio
+        self.camera.elevation, self.camera.distance = -9.0, 1.45 * self._size
         self._terrain = terrain
 
     def frame(self, qpos: np.ndarray) -> np.ndarray:
@@ -40,7 +42,8 @@ class Renderer:
         mujoco.mj_forward(self.model, self.data)
         yaw = 2.0 * np.degrees(np.arctan2(qpos[6], qpos[3]))
         self.camera.azimuth = yaw + 75.0
-        self.camera.lookat[:] = [qpos[0], qpos[1], float(self._terrain.height(qpos[0], qpos[1])) + 0.33]
+        ground = float(self._terrain.height(qpos[0], qpos[1]))
+        self.camera.lookat[:] = [qpos[0], qpos[1], ground + 0.33 * self._size]
         self._renderer.update_scene(self.data, self.camera)
         return self._renderer.render()
 

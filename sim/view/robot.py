@@ -50,6 +50,10 @@ def link_poses(model: mujoco.MjModel, joints: np.ndarray) -> np.ndarray:
     return out
 
 
+HIDDEN = 3  # groups from this on hold shapes for contact, by MuJoCo's custom
+UNCOLORED = 0.5  # red, green and blue of a geom whose file gives it no color
+
+
 @dataclass(frozen=True)
 class _Body:
     name: str
@@ -59,19 +63,27 @@ class _Body:
 
 def _bodies(model: mujoco.MjModel) -> list[_Body]:
     """The robot's bodies, the base first, with the shapes that are drawn."""
-    base = int(model.body_parentid[model.jnt_bodyid[model.joint(JOINT_NAMES[0]).id]])
+    base = int(model.body_rootid[model.jnt_bodyid[model.joint(JOINT_NAMES[0]).id]])
     bodies = []
     for index in range(base, model.nbody):
         by_color: dict[tuple[int, int, int], list[trimesh.Trimesh]] = {}
         first = int(model.body_geomadr[index])
-        for g in range(first, first + int(model.body_geomnum[index])):
+        shapes = range(first, first + int(model.body_geomnum[index]))
+        drawn = [g for g in shapes if model.geom_group[g] < HIDDEN]
+        for g in drawn or shapes:
             mesh = _mesh(model, g)
             if mesh is not None:
-                r, gr, b = (int(255 * v) for v in model.geom_rgba[g, :3])
+                r, gr, b = (int(255 * v) for v in _color(model, g))
                 by_color.setdefault((r, gr, b), []).append(mesh)
         meshes = tuple((_joined(parts), color) for color, parts in by_color.items())
         bodies.append(_Body(model.body(index).name, index, meshes))
     return bodies
+
+
+def _color(model: mujoco.MjModel, g: int) -> np.ndarray:
+    """(3,) from 0 to 1: the geom's own where it has one, else its material's."""
+    own, material = model.geom_rgba[g, :3], model.geom_matid[g]
+    return model.mat_rgba[material, :3] if material >= 0 and (own == UNCOLORED).all() else own
 
 
 def _joined(parts: list[trimesh.Trimesh]) -> trimesh.Trimesh:

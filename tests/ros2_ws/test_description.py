@@ -14,8 +14,9 @@ import pytest
 import yaml
 
 from sim.config import ROOT
-from sim.robots.load import robot_spec
+from sim.robots.load import load_robot, robot_spec
 from sim.spec.joints import JOINT_NAMES, LEGS, LOWER, SPEED_LIMIT, TORQUE_LIMIT, UPPER
+from tests.sim.test_robots import FOOT_OF_ITS_OWN, write
 
 PACKAGE = ROOT / "ros2_ws/src/lunar_description"
 URDF = PACKAGE / "urdf/go2.urdf"
@@ -193,10 +194,26 @@ def test_a_body_that_is_turned_keeps_its_inertia(tmp_path: Path) -> None:
     assert pose[:3, 3] == pytest.approx(data.geom("FL").xpos, abs=1e-6)
 
 
+def test_another_robots_urdf_has_its_own_limits_and_all_of_its_bodies(tmp_path: Path) -> None:
+    pinocchio = pytest.importorskip("pinocchio")
+    path = write(tmp_path, order=("FR", "FL", "RR", "RL"), foot=FOOT_OF_ITS_OWN)
+    script, out = str(PACKAGE / "generate.py"), tmp_path / "other.urdf"
+    subprocess.run([sys.executable, script, path, "--out", str(out)], check=True)
+    tree, robot, model = ET.parse(out).getroot(), load_robot(path), robot_spec(path).compile()
+    for k, name in enumerate(JOINT_NAMES):
+        limit = tree.find(f"joint[@name='{name}']/limit")
+        found = [float(limit.attrib[key]) for key in ("lower", "upper", "effort", "velocity")]
+        facts = (robot.lower, robot.upper, robot.torque_limit, robot.speed_limit)
+        assert found == pytest.approx([values[k] for values in facts], abs=1e-6)
+    parsed = pinocchio.buildModelFromUrdf(str(out), pinocchio.JointModelFreeFlyer())
+    assert parsed.nq == 19
+    assert sum(inertia.mass for inertia in parsed.inertias) == pytest.approx(model.body_subtreemass[1])
+
+
 def test_an_unknown_robot_is_one_sentence(tmp_path: Path) -> None:
-    command = [sys.executable, str(PACKAGE / "generate.py"), "spot", "--out", str(tmp_path / "x")]
+    command = [sys.executable, str(PACKAGE / "generate.py"), "nowhere", "--out", str(tmp_path / "x")]
     result = subprocess.run(command, capture_output=True, text=True)
-    assert result.returncode == 2 and "spot" in result.stderr and result.stderr.count("\n") == 1
+    assert result.returncode == 2 and "nowhere" in result.stderr and result.stderr.count("\n") == 1
 
 
 def test_the_rviz_file_shows_the_robot() -> None:

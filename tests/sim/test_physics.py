@@ -125,12 +125,12 @@ def test_a_diverged_robot_is_reported_and_alone():
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("nowhere", None, "does not exist"),
+        ("nowhere", None, "'nowhere' is unknown"),
         ("bad.xml", "<mujoco><worldbody", "not a valid MJCF"),
         (
             "few.xml",
             "<mujoco><worldbody><body><geom size='1'/></body></worldbody></mujoco>",
-            "FL_hip_joint",
+            "no quadruped",
         ),
     ],
 )

@@ -46,8 +46,8 @@ class FilmConfig:
     """0 to 9, its difficulty."""
     seed: int = 0
     """Of ground, of the place where a policy starts and of its sensors' noise."""
-    robot: str = "go2"
-    """The robot of a log: name of a folder in sim/robots/, or the path of an MJCF."""
+    robot: str = ""
+    """Name, folder or MJCF of a robot (docs/robots.md): of a policy instead of its own, of a log if not the Go2."""
     command: HopCommand = field(default_factory=HopCommand)
     """What a policy is asked to do."""
     begin: float = 2.0

@@ -69,10 +69,12 @@ def of_policy(policy: str, cfg: FilmConfig, progress: Callable[[float], None]) -
     Raises:
         LunarError: no such policy or terrain, or it falls before ``begin``.
     """
+    from policy.networks.robot import on_robot
     from policy.play.live_robot import LiveRobot  # brings torch
     from sim.mdp.config import NoiseConfig
 
     driver = OnnxPolicy(policy)
+    driver.card = on_robot(driver.card, cfg.robot)
     kind = cfg.terrain or "crater-rim"
     terrain = make_terrain(TerrainConfig(kind=kind, level=cfg.level), cfg.seed)
     robot = LiveRobot(driver, terrain, NoiseConfig(), driver.card.gravity, cfg.seed)
@@ -117,12 +119,12 @@ def of_log(path: str, cfg: FilmConfig) -> list[Footage]:
     if end - cfg.begin < 2 * DT:
         raise LunarError(f"log {log.path} lasts {log.duration:.1f} s: nothing is left after --begin {cfg.begin:g}")
     time = start + np.arange(cfg.begin, end, DT)
-    views = []
+    views, robot = [], cfg.robot or "go2"
     if cfg.view in ("both", "moon"):
-        views.append(_from_log(log, cfg.robot, time, "/world/base_pose", _seen_ground(log, cfg)))
+        views.append(_from_log(log, robot, time, "/world/base_pose", _seen_ground(log, cfg)))
     if cfg.view in ("both", "rig"):
         pose = "/rig/base_pose" if "/rig/base_pose" in log else "/tracker/pose"
-        views.append(_from_log(log, cfg.robot, time, pose, None))
+        views.append(_from_log(log, robot, time, pose, None))
     return views
 
 
