@@ -1,0 +1,298 @@
+"""Which hops of hours of logs to keep: half of them stand for all the others, half show what the others do not.
+
+What differs is the greedy choice of the largest log-det, what stands for the rest its medoids (``policy.subset``).
+Each kept hop has a weight, the share of all hops that it is nearest to, so that weighted means over the kept are close
+to those over all. The supervisor's trips are kept besides, whatever was chosen.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from matrix_hil.log.folder import Bag, open_bag
+from matrix_hil.log.hops import FEATURES, Hops, hops_of
+from matrix_hil.log.notes import sentences
+from matrix_hil.log.reader import Log, read_log
+from matrix_hil.log.recover import write_copy
+from matrix_hil.log.scan import Row, Scan
+from matrix_hil.log.signals import TOPICS_READ, signals_of
+from policy.subset.greedy import distances, effective_dimension, greedy, scale_free
+from policy.subset.rivals import k_medoids
+from sim.errors import LunarError
+
+AROUND_TRIP = 2.0
+"""s before and after a trip that are kept with it."""
+_CLIP = 8.0  # deviations; beyond them a hop is odd, and by how much says no more
+_NORMAL = 1.349  # deviations between a normal distribution's quartiles
+_KNOWN = 0.5  # share of hops of which a feature must be known
+
+
+@dataclass(frozen=True)
+class DayLog:
+    """What is kept in memory of one log."""
+
+    path: Path
+    """As it was named."""
+    bag: Bag
+    epoch: int
+    """ns since the Unix epoch, log time zero."""
+    begin: float
+    """s of log time, first message."""
+    duration: float
+    """s."""
+    robot: str
+    """Digest of the robot's file by the policy's card; empty when the log does not say."""
+    hops: Hops
+    trips: tuple[tuple[float, str], ...]
+    """s of log time, and the rule that tripped."""
+    notes: tuple[str, ...]
+    """Sentences on what is missing of it."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A hop that is kept. Hops are numbered through all logs."""
+
+    row: int
+    differs: bool
+    """Of the half that shows what the others do not; else of the one that represents."""
+    weight: float
+    """Share of all hops that it is nearest to."""
+    why: tuple[tuple[str, float, float], ...]
+    """The two features in which it differs most from the other kept ones: name, its value, their median."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was chosen of a matrix of features."""
+
+    kept: tuple[Kept, ...]
+    """First those that differ, in the order in which they were found; then those that represent, by weight."""
+    used: tuple[str, ...]
+    """Features that were looked at."""
+    dropped: dict[str, str]
+    """The others, and why."""
+    directions: float
+    """Effective dimension of the features under the kernel that was used; 0 when all hops were kept."""
+
+
+def read_day(path: str | Path, topic_map: str, mass: float) -> DayLog:
+    """Read one log and keep its hops.
+
+    Raises:
+        LunarError: it cannot be read, or lacks what hops are found by.
+    """
+    log = read_log(path, topic_map, only=TOPICS_READ)
+    signals = signals_of(log)
+    if signals is None:
+        said = "; ".join(sentences(log.lost, log.skipped, log.notes))
+        raise LunarError(
+            f"log {path} does not show hops: they need /robot/foot_contacts every 10 ms and /rig/base_pose or "
+            f"/tracker/pose; --map FROM:=TO reads a topic by another name{f' ({said})' if said else ''}"
+        )
+    begin = min(float(s.log_time[0]) for s in log.series.values())
+    missing = tuple(sentences(log.lost, {}, log.notes))
+    hops = hops_of(signals, mass)
+    return DayLog(Path(path), open_bag(path), log.epoch, begin, log.duration, _robot(log), hops, _trips(log), missing)
+
+
+def scaled(values: np.ndarray) -> tuple[np.ndarray, tuple[str, ...], dict[str, str]]:
+    """Features (m, f) in the order of ``FEATURES`` as deviations from their medians.
+
+    A feature's deviation is its quartiles' distance as in a normal distribution, but no less than what means anything;
+    all are clipped at 8. What is unknown of a hop counts as usual.
+
+    Returns:
+        The deviations (m, d), the names of the features that they are of, and those that were dropped with the reason.
+    """
+    columns, used, dropped = [], [], {}
+    for name, column in zip(FEATURES, values.T, strict=True):
+        known = column[np.isfinite(column)]
+        if len(known) < _KNOWN * len(column):
+            dropped[name] = "not known" if not len(known) else "known of less than half of the hops"
+            continue
+        low, middle, high = np.percentile(known, [25, 50, 75])
+        least = FEATURES[name][2]
+        if np.abs(column[~np.isnan(column)] - middle).max() < least:
+            dropped[name] = "constant"
+            continue
+        deviation = max((high - low) / _NORMAL, least)
+        with np.errstate(invalid="ignore"):
+            away = np.clip((column - middle) / deviation, -_CLIP, _CLIP)
+        columns.append(np.nan_to_num(away))
+        used.append(name)
+    return np.stack(columns, axis=1) if columns else np.zeros((len(values), 0)), tuple(used), dropped
+
+
+def choose(values: np.ndarray, k: int, seed: int = 0) -> Choice:
+    """Choose ``k`` of m hops with features (m, f) in the order of ``FEATURES``; all of them where there are no more.
+
+    Of hops that are the same in every feature only the first is ever chosen; its weight counts them all.
+
+    Args:
+        values: as ``Hops.values``.
+        k: positive.
+        seed: of the medoids' first guess.
+    """
+    features, used, dropped = scaled(values)
+    _, first = np.unique(features, axis=0, return_index=True) if len(used) else (None, np.zeros(1, dtype=int))
+    candidates = np.sort(first)
+    directions = 0.0
+    if len(candidates) <= k:
+        ordinary, odd = candidates, candidates[:0]
+    else:
+        rows = features[candidates]
+        gamma = scale_free(rows)
+        directions = effective_dimension(rows, gamma)
+        odd = candidates[greedy(rows, k // 2, gamma).order] if k > 1 else candidates[:0]
+        left = np.setdiff1d(candidates, odd)
+        ordinary = left[k_medoids(features[left], k - k // 2, np.random.default_rng(seed))]
+    chosen = np.concatenate([odd, ordinary])
+    weights = _weights(features, chosen)
+    whys = [_why(values, features, used, chosen, place) for place in range(len(chosen))]
+    found = [Kept(int(r), i < len(odd), float(weights[i]), whys[i]) for i, r in enumerate(chosen)]
+    rest = sorted(found[len(odd) :], key=lambda kept: -kept.weight)
+    return Choice((*found[: len(odd)], *rest), used, dropped, directions)
+
+
+def windows_of(day: DayLog, rows: Sequence[int]) -> list[tuple[float, float]]:
+    """Stretches of log time in s that hold the hops ``rows`` of this log and its trips, merged and in order."""
+    hops = day.hops
+    spans = [(float(hops.start[r]), float(hops.end[r])) for r in rows]
+    spans += [(time - AROUND_TRIP, time + AROUND_TRIP) for time, _ in day.trips]
+    merged: list[tuple[float, float]] = []
+    for begin, end in sorted(spans):
+        if merged and begin <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((begin, end))
+    return merged
+
+
+def write_excerpt(day: DayLog, windows: Sequence[tuple[float, float]], folder: Path) -> tuple[int, float]:
+    """Write what a log holds within ``windows`` (s of log time) as a new log with its definitions, attachments and
+    time zero. Of latched topics the newest message before a window goes with it.
+
+    Returns:
+        Its bytes, and s of log time of its first message.
+
+    Raises:
+        LunarError: it cannot be written.
+    """
+    edges = np.array([[day.epoch + round(1e9 * t) for t in span] for span in windows], dtype=np.int64).reshape(-1, 2)
+    parts, first = [], math.inf
+    for scan in day.bag.scans:
+        rows = list(_within(scan, edges))
+        if rows:
+            first = min(first, 1e-9 * (min(row[2] for row in rows) - day.epoch))
+            parts.append((scan, [rows[i : i + 1000] for i in range(0, len(rows), 1000)]))
+    write_copy(parts, folder)
+    return sum(file.stat().st_size for file in folder.glob("*.mcap")), first
+
+
+def _within(scan: Scan, edges: np.ndarray) -> Iterator[Row]:
+    latched: dict[int, Row] = {}
+    for chunk in scan.chunks():
+        for row in chunk:
+            place = int(np.searchsorted(edges[:, 0], row[2], side="right")) - 1
+            if place >= 0 and row[2] <= edges[place, 1]:
+                yield from latched.values()
+                latched.clear()
+                yield row
+            elif row[0] in scan.channels and _is_latched(scan.channels[row[0]].metadata):
+                latched[row[0]] = row
+
+
+def _is_latched(metadata: dict[str, str]) -> bool:
+    """Whether a channel was offered with durability ``transient_local``, in words or by its number in ROS 2."""
+    profile = metadata.get("offered_qos_profiles", "")
+    return "transient_local" in profile or "durability: 1" in profile
+
+
+def _weights(features: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    nearest = np.concatenate([
+        np.argmin(distances(features[a : a + 4096], features[chosen]), axis=1) for a in range(0, len(features), 4096)
+    ])  # fmt: skip
+    return np.bincount(nearest, minlength=len(chosen)) / len(features)
+
+
+def _why(
+    values: np.ndarray, features: np.ndarray, used: Sequence[str], chosen: np.ndarray, place: int
+) -> tuple[tuple[str, float, float], ...]:
+    others = np.delete(chosen, place)
+    if not len(others) or not used:
+        return ()
+    row = chosen[place]
+    off = np.abs(features[row] - np.median(features[others], axis=0))
+    names = list(FEATURES)
+    found = []
+    for k in np.argsort(-off, kind="stable")[:2]:
+        column = values[:, names.index(used[k])]
+        known = column[others][np.isfinite(column[others])]
+        found.append((used[k], float(column[row]), float(np.median(known)) if len(known) else float("nan")))
+    return tuple(found)
+
+
+def _trips(log: Log) -> tuple[tuple[float, str], ...]:
+    if "/supervisor/state" not in log:
+        return ()
+    judged = log["/supervisor/state"]
+    tripped = np.flatnonzero(np.diff(judged.trips.astype(int), prepend=0) > 0)
+    return tuple((float(judged.log_time[k]), str(judged.reason[k])) for k in tripped)
+
+
+def _robot(log: Log) -> str:
+    """Digest of the robot that the log's policy is of."""
+    try:
+        return str(json.loads(log.attachments["card.json"]).get("robot_digest", ""))
+    except (KeyError, ValueError, AttributeError, RecursionError):
+        return ""
+
+
+def document(days: Sequence[DayLog], choice: Choice, outs: Sequence[str], starts: Sequence[float]) -> dict[str, Any]:
+    """What ``keep.json`` says.
+
+    Args:
+        days: the logs.
+        choice: of their hops, numbered through.
+        outs: folder that was written for each log; empty where none was.
+        starts: s of log time of the first message in it.
+    """
+    first = np.concatenate([[0], np.cumsum([len(day.hops) for day in days])])
+    kept = []
+    for hop in choice.kept:
+        k = int(np.searchsorted(first, hop.row, side="right")) - 1
+        day, row = days[k], hop.row - first[k]
+        why = [
+            {"feature": name, "value": value, "others": others, "unit": FEATURES[name][0], "text": FEATURES[name][1]}
+            for name, value, others in hop.why
+        ]
+        kept.append({
+            "log": str(day.path), "time_s": float(day.hops.liftoff[row]) - day.begin, "half": _HALVES[hop.differs],
+            "weight": hop.weight, "why": why, "kept_log": outs[k],
+            "kept_time_s": float(day.hops.liftoff[row]) - starts[k],
+            "features": dict(zip(FEATURES, day.hops.values[row].tolist(), strict=True)),
+        })  # fmt: skip
+    trips = [
+        {"log": str(day.path), "time_s": time - day.begin, "reason": reason, "kept_log": out, "kept_time_s": time - at}
+        for day, out, at in zip(days, outs, starts, strict=True)
+        for time, reason in day.trips
+    ]
+    logs = [
+        {"log": str(day.path), "hops": len(day.hops), "duration_s": day.duration, "kept_log": out}
+        for day, out in zip(days, outs, strict=True)
+    ]
+    return {
+        "hops": int(first[-1]), "kept": kept, "trips": trips, "logs": logs, "features": list(choice.used),
+        "dropped": choice.dropped, "directions": choice.directions,
+    }  # fmt: skip
+
+
+_HALVES = ("represents", "differs")
