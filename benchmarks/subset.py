@@ -1,8 +1,8 @@
 """``lunar bench subset``: which choice of k of thousands of hops finds the rare, keeps averages, and stands for all.
 
-Hops of a policy in ``PronkWorld`` are described by the features of ``lunar log keep``. In some, something rare is planted
-for about one hop: twelve kinds that were looked at while the choice was made, and twelve that were not. Each draw is 4096
-hops, ten of each kind among them. They are simulated once and kept below ``cache``.
+Hops of a policy in ``PronkWorld`` are described by the features of ``lunar log keep``. In some, something rare is
+planted for about one hop: twelve kinds that were looked at while the choice was made, and twelve that were not. Each
+draw is 4096 hops, ten of each kind among them. They are simulated once and kept below ``cache``.
 """
 
 from __future__ import annotations

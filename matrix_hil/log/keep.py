@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ AROUND_TRIP = 2.0
 _CLIP = 8.0  # deviations; beyond them a hop is odd, and by how much says no more
 _NORMAL = 1.349  # deviations between a normal distribution's quartiles
 _KNOWN = 0.5  # share of hops of which a feature must be known
+_PLACE = {name: k for k, name in enumerate(FEATURES)}
 
 
 @dataclass(frozen=True)
@@ -83,52 +84,75 @@ class Choice:
     """Effective dimension of the features under the kernel that was used; 0 when all hops were kept."""
 
 
-def read_day(path: str | Path, topic_map: str, mass: float) -> DayLog:
-    """Read one log and keep its hops.
+def read_day(path: str | Path | Bag, topic_map: str, mass: float) -> DayLog:
+    """Read one log of a robot of ``mass`` kg, or one that was opened, and keep its hops.
 
     Raises:
         LunarError: it cannot be read, or lacks what hops are found by.
     """
-    log = read_log(path, topic_map, only=TOPICS_READ)
+    bag = path if isinstance(path, Bag) else open_bag(path)
+    log = read_log(bag, topic_map, only=TOPICS_READ)
     signals = signals_of(log)
     if signals is None:
         said = "; ".join(sentences(log.lost, log.skipped, log.notes))
         raise LunarError(
-            f"log {path} does not show hops: they need /robot/foot_contacts every 10 ms and /rig/base_pose or "
+            f"log {bag.path} does not show hops: they need /robot/foot_contacts every 10 ms and /rig/base_pose or "
             f"/tracker/pose; --map FROM:=TO reads a topic by another name{f' ({said})' if said else ''}"
         )
-    begin = min(float(s.log_time[0]) for s in log.series.values())
     missing = tuple(sentences(log.lost, {}, log.notes))
     hops = hops_of(signals, mass)
-    return DayLog(Path(path), open_bag(path), log.epoch, begin, log.duration, _robot(log), hops, _trips(log), missing)
+    return DayLog(bag.path, bag, log.epoch, log.begin, log.duration, _robot(log), hops, _trips(log), missing)
 
 
-def scaled(values: np.ndarray) -> tuple[np.ndarray, tuple[str, ...], dict[str, str]]:
-    """Features (m, f) in the order of ``FEATURES`` as deviations from their medians.
+@dataclass(frozen=True)
+class Scale:
+    """How far from usual a feature is: its distance from the median, in units of the quartiles' distance as in a normal
+    distribution, but no less than what means anything, and clipped at 8."""
 
-    A feature's deviation is its quartiles' distance as in a normal distribution, but no less than what means anything;
-    all are clipped at 8. What is unknown of a hop counts as usual.
+    used: tuple[str, ...]
+    """Features that are known of at least half of the hops."""
+    middle: np.ndarray
+    """(d,) their medians."""
+    deviation: np.ndarray
+    """(d,)."""
+    dropped: dict[str, str]
+    """The other features, and why."""
 
-    Returns:
-        The deviations (m, d), the names of the features that they are of, and those that were dropped with the reason.
-    """
-    columns, used, dropped = [], [], {}
+    def of(self, values: np.ndarray) -> np.ndarray:
+        """(m, d) of features (m, f) in the order of ``FEATURES``. What is unknown of a hop counts as usual."""
+        columns = values[:, [_PLACE[name] for name in self.used]]
+        with np.errstate(invalid="ignore"):
+            return np.nan_to_num(np.clip((columns - self.middle) / self.deviation, -_CLIP, _CLIP))
+
+
+def scale_of(values: np.ndarray) -> Scale:
+    """What is usual among hops with features (m, f) in the order of ``FEATURES``."""
+    used, figures, dropped = [], [], {}
     for name, column in zip(FEATURES, values.T, strict=True):
         known = column[np.isfinite(column)]
         if len(known) < _KNOWN * len(column):
             dropped[name] = "not known" if not len(known) else "known of less than half of the hops"
             continue
         low, middle, high = np.percentile(known, [25, 50, 75])
-        least = FEATURES[name][2]
-        if np.abs(column[~np.isnan(column)] - middle).max() < least:
-            dropped[name] = "constant"
-            continue
-        deviation = max((high - low) / _NORMAL, least)
-        with np.errstate(invalid="ignore"):
-            away = np.clip((column - middle) / deviation, -_CLIP, _CLIP)
-        columns.append(np.nan_to_num(away))
         used.append(name)
-    return np.stack(columns, axis=1) if columns else np.zeros((len(values), 0)), tuple(used), dropped
+        figures.append((middle, max((high - low) / _NORMAL, FEATURES[name][2])))
+    middle, deviation = np.array(figures).reshape(-1, 2).T
+    return Scale(tuple(used), middle, deviation, dropped)
+
+
+def scaled(values: np.ndarray) -> tuple[np.ndarray, tuple[str, ...], dict[str, str]]:
+    """Features (m, f) as ``Scale`` has them, without those that no hop differs in by as much as means anything.
+
+    Returns:
+        The deviations (m, d), the names of the features that they are of, and those that were dropped with the reason.
+    """
+    scale = scale_of(values)
+    features = scale.of(values)
+    least = np.array([FEATURES[name][2] for name in scale.used]) / scale.deviation
+    varies = np.abs(features).max(axis=0, initial=0.0) >= np.minimum(least, _CLIP)
+    used = tuple(name for name, keep in zip(scale.used, varies, strict=True) if keep)
+    constant = {name: "constant" for name in scale.used if name not in used}
+    return features[:, varies], used, scale.dropped | constant
 
 
 def choose(values: np.ndarray, k: int, seed: int = 0) -> Choice:
@@ -176,38 +200,56 @@ def windows_of(day: DayLog, rows: Sequence[int]) -> list[tuple[float, float]]:
     return merged
 
 
-def write_excerpt(day: DayLog, windows: Sequence[tuple[float, float]], folder: Path) -> tuple[int, float]:
-    """Write what a log holds within ``windows`` (s of log time) as a new log with its definitions, attachments and
-    time zero. Of latched topics the newest message before a window goes with it.
+def write_excerpts(
+    day: DayLog, wanted: Mapping[Path, Sequence[tuple[float, float]]]
+) -> dict[Path, tuple[int, float]]:  # fmt: skip
+    """Write what a log holds within windows (s of log time) as new logs with its definitions, attachments and time
+    zero. Of latched topics the newest message before a window goes with it.
+
+    Args:
+        day: the log.
+        wanted: windows by the folder that a log of them goes to.
 
     Returns:
-        Its bytes, and s of log time of its first message.
+        Bytes and s of log time of the first message, by folder.
 
     Raises:
-        LunarError: it cannot be written.
+        LunarError: one cannot be written.
     """
-    edges = np.array([[day.epoch + round(1e9 * t) for t in span] for span in windows], dtype=np.int64).reshape(-1, 2)
-    parts, first = [], math.inf
+    parts: dict[Path, list[tuple[Scan, list[list[Row]]]]] = {folder: [] for folder in wanted}
+    first = dict.fromkeys(wanted, math.inf)
     for scan in day.bag.scans:
-        rows = list(_within(scan, edges))
-        if rows:
-            first = min(first, 1e-9 * (min(row[2] for row in rows) - day.epoch))
-            parts.append((scan, [rows[i : i + 1000] for i in range(0, len(rows), 1000)]))
-    write_copy(parts, folder)
-    return sum(file.stat().st_size for file in folder.glob("*.mcap")), first
+        for folder, rows in _within(scan, day.epoch, wanted).items():
+            if rows:
+                first[folder] = min(first[folder], 1e-9 * (min(row[2] for row in rows) - day.epoch))
+                parts[folder].append((scan, [rows[i : i + 1000] for i in range(0, len(rows), 1000)]))
+    for folder in wanted:
+        write_copy(parts[folder], folder)
+    return {f: (sum(file.stat().st_size for file in f.glob("*.mcap")), first[f]) for f in wanted}
 
 
-def _within(scan: Scan, edges: np.ndarray) -> Iterator[Row]:
+def _within(scan: Scan, epoch: int, wanted: Mapping[Path, Sequence[tuple[float, float]]]) -> dict[Path, list[Row]]:
+    spans = [(folder, epoch + round(1e9 * a), epoch + round(1e9 * b)) for folder, w in wanted.items() for a, b in w]
+    begins, ends = np.array([s[1:] for s in spans], dtype=np.int64).reshape(-1, 2).T
+    found: dict[Path, list[Row]] = {folder: [] for folder in wanted}
+    entered: set[int] = set()
     latched: dict[int, Row] = {}
     for chunk in scan.chunks():
-        for row in chunk:
-            place = int(np.searchsorted(edges[:, 0], row[2], side="right")) - 1
-            if place >= 0 and row[2] <= edges[place, 1]:
-                yield from latched.values()
-                latched.clear()
-                yield row
-            elif row[0] in scan.channels and _is_latched(scan.channels[row[0]].metadata):
+        stamps = np.array([row[2] for row in chunk], dtype=np.int64)[:, None]
+        inside = (stamps >= begins) & (stamps <= ends)
+        lasting = {number for number, channel in scan.channels.items() if _is_latched(channel.metadata)}
+        hit_by = {int(k): set(np.flatnonzero(inside[k]).tolist()) for k in np.flatnonzero(inside.any(axis=1))}
+        for k, row in enumerate(chunk):
+            hits = hit_by.get(k, set[int]())
+            for hit in hits - entered:
+                rows = found[spans[hit][0]]
+                rows += [held for held in latched.values() if not rows or held[2] > rows[-1][2]]
+            entered |= hits
+            for folder in {spans[hit][0] for hit in hits}:
+                found[folder].append(row)
+            if row[0] in lasting:
                 latched[row[0]] = row
+    return found
 
 
 def _is_latched(metadata: dict[str, str]) -> bool:
@@ -231,10 +273,9 @@ def _why(
         return ()
     row = chosen[place]
     off = np.abs(features[row] - np.median(features[others], axis=0))
-    names = list(FEATURES)
     found = []
     for k in np.argsort(-off, kind="stable")[:2]:
-        column = values[:, names.index(used[k])]
+        column = values[:, _PLACE[used[k]]]
         known = column[others][np.isfinite(column[others])]
         found.append((used[k], float(column[row]), float(np.median(known)) if len(known) else float("nan")))
     return tuple(found)

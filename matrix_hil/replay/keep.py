@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from matrix_hil.log.keep import Choice, DayLog, choose, document, read_day, windows_of, write_excerpt
+from matrix_hil.log.keep import Choice, DayLog, choose, document, read_day, windows_of, write_excerpts
 from matrix_hil.log.notes import end
 from matrix_hil.replay.keep_page import keep_page
 from matrix_hil.replay.look.cli import ReplayConfig, write_report
@@ -121,7 +121,8 @@ def _write(days: Sequence[DayLog], choice: Choice, out: Path) -> tuple[list[str]
         name = day.path.resolve().stem if windows else ""
         same = sum(name == other or other.startswith(f"{name}-") for other in outs) if name else 0
         outs.append(f"{name}-{same + 1}" if same else name)
-        written, start = write_excerpt(day, windows, out / outs[-1]) if windows else (0, day.begin)
+        folder = out / outs[-1]
+        written, start = write_excerpts(day, {folder: windows})[folder] if windows else (0, day.begin)
         size += written
         starts.append(start)
     return outs, starts, size
@@ -155,7 +156,8 @@ def _trips_only(days: Sequence[DayLog], out: Path) -> int:
     """Bytes that the trips take, whatever else is kept."""
     if not any(day.trips for day in days):
         return 0
-    size = sum(write_excerpt(day, windows_of(day, []), out / str(k))[0] for k, day in enumerate(days) if day.trips)
+    wanted = [(day, {out / str(k): windows_of(day, [])}) for k, day in enumerate(days) if day.trips]
+    size = sum(written for day, windows in wanted for written, _ in write_excerpts(day, windows).values())
     shutil.rmtree(out)
     return size
 

@@ -19,7 +19,7 @@ from policy.subset.greedy import (
     shares,
     squared,
 )
-from policy.subset.stream import Sieve
+from policy.subset.stream import Running
 from policy.subset.transport import cover_radius, exact_w2, gaussian_w2
 from sim.errors import LunarError
 
@@ -211,36 +211,31 @@ def test_shares_are_the_best_weights() -> None:
 # ---- the stream -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_a_stream_reaches_its_guarantee(seed: int) -> None:
-    """Greedy in hindsight is at most the best choice, so half of it less epsilon is asked for, in any order."""
+@pytest.mark.parametrize("seed", range(6))
+def test_a_stream_comes_near_to_the_choice_in_hindsight(seed: int) -> None:
+    """In any order, the largest first and last among them."""
     phi = clusters(seed, m=500, d=10, of=20)
-    if seed % 2:
-        phi = phi[np.argsort(np.square(phi).sum(1))]  # the largest come last
+    if seed % 3:
+        phi = phi[np.argsort(np.square(phi).sum(1))[:: 3 - 2 * (seed % 3)]]
     gamma = scale_free(phi)
-    sieve = Sieve(12, gamma)
-    for row, values in enumerate(phi):
-        sieve.offer(row, values)
-    kept = phi[sieve.kept]
-    assert len(kept) <= 12 and set(sieve.kept) <= sieve.held
-    value = np.linalg.slogdet(np.eye(len(kept)) + gamma * kept @ kept.T)[1]
-    assert value >= (0.5 - 0.2) * greedy(phi, 12, gamma).logdet
+    running = Running(12, gamma)
+    values, let_go = [], []
+    for row, features in enumerate(phi):
+        let_go.append(running.offer(row, features))
+        kept = phi[running.kept]
+        values.append(np.linalg.slogdet(np.eye(len(kept)) + gamma * kept @ kept.T)[1])
+    assert (np.diff(values) >= -1e-9).all()
+    assert sorted([*running.kept, *(row for row in let_go if row is not None)]) == list(range(500))
+    assert len(running.kept) == 12 and values[-1] >= 0.9 * greedy(phi, 12, gamma).logdet
 
 
-def test_a_stream_s_memory_is_bounded() -> None:
-    rng = np.random.default_rng(0)
-    sieve = Sieve(10, 1.0)
-    most = 0
-    for row in range(5000):
-        sieve.offer(row, rng.standard_normal(8) * (1.0 + row / 500.0))
-        most = max(most, len(sieve.held))
-    assert most <= 10 * (math.log(20.0) / math.log(1.2) + 2)
+def test_of_equal_rows_a_stream_keeps_the_first() -> None:
+    running = Running(2, 1.0)
+    assert [running.offer(row, np.ones(3)) for row in range(4)] == [None, None, 2, 3]
 
 
 def test_a_stream_of_nothing_keeps_nothing() -> None:
-    sieve = Sieve(3, 1.0)
-    assert sieve.kept == []
-    sieve.offer(0, np.zeros(4))
-    assert sieve.kept == []
-    with pytest.raises(LunarError):
-        Sieve(0, 1.0)
+    assert Running(3, 1.0).kept == []
+    for k, gamma in ((0, 1.0), (3, 0.0), (3, math.nan)):
+        with pytest.raises(LunarError):
+            Running(k, gamma)
