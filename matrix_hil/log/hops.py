@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,19 +15,18 @@ STANCE = 0.4  # s before lift-off that belong to a hop where no landing is neare
 AFTER = 0.25  # s after touch-down that belong to it
 POINTS = 64  # of a hop's curves
 CURVES = ("height", "tilt", "FL", "FR", "RL", "RR")
-_LEGS = ("FL", "FR", "RL", "RR")
+_LEGS = {"FL": "front left", "FR": "front right", "RL": "rear left", "RR": "rear right"}
 FEATURES: dict[str, tuple[str, str, float]] = {
     "apex_gain": ("m", "apex gain", 0.005),
     "apex_error": ("m", "apex gain over the commanded", 0.005),
     "flight_time": ("s", "time of flight", 0.01),
     "liftoff_spread": ("s", "spread of the lift-offs", 0.01),
     "touchdown_spread": ("s", "spread of the touch-downs", 0.01),
-    "touchdown_tilt": ("rad", "tilt at touch-down", 0.02),
+    "pitch": ("rad", "pitch at touch-down, nose down positive", 0.02),
+    "roll": ("rad", "roll at touch-down", 0.02),
     "touchdown_speed": ("m/s", "sink rate at touch-down", 0.02),
     "peak_force": ("lunar weights", "peak force", 0.2),
-    "share_FL": ("1", "front left foot's share of the landing", 0.02),
-    "share_FR": ("1", "front right foot's share of the landing", 0.02),
-    "share_RL": ("1", "rear left foot's share of the landing", 0.02),
+    **{f"share_{leg}": ("1", f"{place} foot's share of the landing", 0.02) for leg, place in list(_LEGS.items())[:3]},
     "stance": ("s", "time on the ground before", 0.01),
     "spin": ("rad/s", "fastest turn in flight", 0.1),
     "yaw": ("rad", "turn about the vertical in flight", 0.02),
@@ -41,10 +41,12 @@ FEATURES: dict[str, tuple[str, str, float]] = {
     "platform_error": ("m", "place of the platform off the commanded at touch-down", 0.001),
     "slope_error": ("rad", "slope of the platform off the commanded at touch-down", 0.002),
     "belt_error": ("m/s", "belt speed off the commanded in flight", 0.01),
-    "joints_FL": ("rad", "front left joints off their targets", 0.005),
-    "joints_FR": ("rad", "front right joints off their targets", 0.005),
-    "joints_RL": ("rad", "rear left joints off their targets", 0.005),
-    "joints_RR": ("rad", "rear right joints off their targets", 0.005),
+    **{f"joints_{leg}": ("rad", f"{place} joints off their targets", 0.005) for leg, place in _LEGS.items()},
+    **{
+        f"{leg}_{joint}": ("rad", f"{place} {joint} at touch-down", 0.02)
+        for leg, place in _LEGS.items()
+        for joint in ("hip", "thigh", "calf")
+    },
     "least_motion": ("rad", "motion of the stillest hip or knee", 0.02),
     "work": ("J/kg", "mechanical work of the joints", 0.05),
     "age": ("s", "oldest state of the robot that was used", 0.001),
@@ -119,7 +121,7 @@ def _row(signals: Signals, table: HopTable, k: int, start: float, mass: float) -
     row["stance"] = lift - start
     impulse = v["force"][last : signals.at(touch + PEAK_WINDOW) + 1].sum(0)
     if impulse.sum() > 0.0:
-        row |= {f"share_{leg}": float(s) for leg, s in zip(_LEGS[:3], impulse / impulse.sum(), strict=False)}
+        row |= {f"share_{leg}": float(s) for leg, s in zip(_LEGS, impulse[:3] / impulse.sum(), strict=False)}
     row["offset"] = float(np.linalg.norm(v["base"][flight, :2], axis=1).max())
     if "command" in v:
         asked = v["command"][first].astype(float)
@@ -130,6 +132,9 @@ def _row(signals: Signals, table: HopTable, k: int, start: float, mass: float) -
             moved = moved + [float(v["travel"][last] - v["travel"][first]), 0.0, 0.0]
         for axis, name in enumerate("xy"):
             row[f"velocity_{name}_error"] = float(moved[axis]) / (touch - lift) - float(asked[axis])
+    if "gravity" in v:
+        x, y, z = v["gravity"][last].tolist()
+        row["pitch"], row["roll"] = math.atan2(x, math.hypot(y, z)), math.atan2(-y, -z)
     if "rates" in v:
         row["spin"] = float(np.linalg.norm(v["rates"][flight], axis=1).max())
         row["yaw"] = float(v["rates"][flight, 2].sum() * dt)
@@ -148,6 +153,8 @@ def _row(signals: Signals, table: HopTable, k: int, start: float, mass: float) -
     if "belt_speed" in v and "belt_command" in v:
         row["belt_error"] = float(np.sqrt(np.mean(np.square((v["belt_speed"] - v["belt_command"])[flight]))))
     if "joint_position" in v:
+        names = [name for name in FEATURES if name.endswith(("_hip", "_thigh", "_calf"))]
+        row |= dict(zip(names, v["joint_position"][last].tolist(), strict=True))
         row["least_motion"] = float(np.ptp(v["joint_position"][whole], axis=0).reshape(4, 3)[:, 1:].min())
         if "targets" in v:
             error = v["targets"][whole] - v["joint_position"][whole]

@@ -1,8 +1,8 @@
 """Which hops of hours of logs to keep: half of them stand for all the others, half show what the others do not.
 
 What differs is the greedy choice of the largest log-det, what stands for the rest its medoids (``policy.subset``).
-Each kept hop has a weight, the share of all hops that it is nearest to, so that weighted means over the kept are close
-to those over all. The supervisor's trips are kept besides, whatever was chosen.
+Each kept hop stands for a share of all hops, those that it is nearest to, and has a weight near to that with which
+means over the kept are those over all (calibration, Deville and Särndal 1992). The supervisor's trips are kept besides.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.optimize import nnls
 
 from matrix_hil.log.folder import Bag, open_bag
 from matrix_hil.log.hops import FEATURES, Hops, hops_of
@@ -23,7 +24,7 @@ from matrix_hil.log.reader import Log, read_log
 from matrix_hil.log.recover import write_copy
 from matrix_hil.log.scan import Row, Scan
 from matrix_hil.log.signals import TOPICS_READ, signals_of
-from policy.subset.greedy import distances, effective_dimension, greedy, scale_free
+from policy.subset.greedy import effective_dimension, greedy, scale_free, shares
 from policy.subset.rivals import k_medoids
 from sim.errors import LunarError
 
@@ -31,6 +32,7 @@ AROUND_TRIP = 2.0
 """s before and after a trip that are kept with it."""
 _CLIP = 8.0  # deviations; beyond them a hop is odd, and by how much says no more
 _NORMAL = 1.349  # deviations between a normal distribution's quartiles
+_EXACT = 10.0  # per deviation, how much the error of a mean weighs
 _KNOWN = 0.5  # share of hops of which a feature must be known
 _PLACE = {name: k for k, name in enumerate(FEATURES)}
 
@@ -64,8 +66,10 @@ class Kept:
     row: int
     differs: bool
     """Of the half that shows what the others do not; else of the one that represents."""
+    share: float
+    """Of all hops, those that it is nearest to."""
     weight: float
-    """Share of all hops that it is nearest to."""
+    """With which means over the kept hops are as near as can be to those over all; they sum to 1."""
     why: tuple[tuple[str, float, float], ...]
     """The two features in which it differs most from the other kept ones: name, its value, their median."""
 
@@ -75,7 +79,7 @@ class Choice:
     """What was chosen of a matrix of features."""
 
     kept: tuple[Kept, ...]
-    """First those that differ, in the order in which they were found; then those that represent, by weight."""
+    """First those that differ, in the order in which they were found; then those that represent, by share."""
     used: tuple[str, ...]
     """Features that were looked at."""
     dropped: dict[str, str]
@@ -179,10 +183,13 @@ def choose(values: np.ndarray, k: int, seed: int = 0) -> Choice:
         left = np.setdiff1d(candidates, odd)
         ordinary = left[k_medoids(features[left], k - k // 2, np.random.default_rng(seed))]
     chosen = np.concatenate([odd, ordinary])
-    weights = _weights(features, chosen)
+    share = shares(features, chosen)
+    weights = calibrated(features, chosen, share)
     whys = [_why(values, features, used, chosen, place) for place in range(len(chosen))]
-    found = [Kept(int(r), i < len(odd), float(weights[i]), whys[i]) for i, r in enumerate(chosen)]
-    rest = sorted(found[len(odd) :], key=lambda kept: -kept.weight)
+    found = [
+        Kept(int(r), i < len(odd), float(share[i]), float(weights[i]), whys[i]) for i, r in enumerate(chosen)
+    ]  # fmt: skip
+    rest = sorted(found[len(odd) :], key=lambda kept: -kept.share)
     return Choice((*found[: len(odd)], *rest), used, dropped, directions)
 
 
@@ -258,11 +265,16 @@ def _is_latched(metadata: dict[str, str]) -> bool:
     return "transient_local" in profile or "durability: 1" in profile
 
 
-def _weights(features: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    nearest = np.concatenate([
-        np.argmin(distances(features[a : a + 4096], features[chosen]), axis=1) for a in range(0, len(features), 4096)
-    ])  # fmt: skip
-    return np.bincount(nearest, minlength=len(chosen)) / len(features)
+def calibrated(features: np.ndarray, chosen: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """(k,) weights near to ``share`` with which the chosen rows of features (m, d) have the mean of all.
+
+    They minimise sum (w - s)^2 / s + ``_EXACT``^2 |mean of the chosen - mean of all|^2 and are not negative.
+    """
+    root = np.sqrt(share)
+    targets = np.append(features.mean(0), 10.0)  # the last row: they sum to 1
+    rows = np.vstack([features[chosen].T, np.full(len(chosen), 10.0)])
+    weights, _ = nnls(np.vstack([_EXACT * rows, np.diag(1.0 / root)]), np.append(_EXACT * targets, root))
+    return np.asarray(weights / weights.sum())
 
 
 def _why(
@@ -317,7 +329,7 @@ def document(days: Sequence[DayLog], choice: Choice, outs: Sequence[str], starts
         ]
         kept.append({
             "log": str(day.path), "time_s": float(day.hops.liftoff[row]) - day.begin, "half": _HALVES[hop.differs],
-            "weight": hop.weight, "why": why, "kept_log": outs[k],
+            "share": hop.share, "weight": hop.weight, "why": why, "kept_log": outs[k],
             "kept_time_s": float(day.hops.liftoff[row]) - starts[k],
             "features": dict(zip(FEATURES, day.hops.values[row].tolist(), strict=True)),
         })  # fmt: skip

@@ -84,7 +84,7 @@ def _cell(hop: dict[str, Any], drawn: str) -> str:
         for w in hop["why"]
     )
     name = escape(hop["kept_log"])
-    head = f"<b>{100.0 * hop['weight']:.1f}% of hops</b>{name} {hop['time_s']:.1f} s"
+    head = f"<b>{100.0 * hop['share']:.1f}% of hops</b>{name} {hop['time_s']:.1f} s"
     return f'<a href="{escape(_link(hop))}">{head}{drawn}{why}</a>'
 
 
