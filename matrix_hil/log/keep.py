@@ -8,7 +8,6 @@ means over the kept are those over all (calibration, Deville and Särndal 1992).
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -207,9 +206,7 @@ def windows_of(day: DayLog, rows: Sequence[int]) -> list[tuple[float, float]]:
     return merged
 
 
-def write_excerpts(
-    day: DayLog, wanted: Mapping[Path, Sequence[tuple[float, float]]]
-) -> dict[Path, tuple[int, float]]:  # fmt: skip
+def write_excerpts(day: DayLog, wanted: Mapping[Path, Sequence[tuple[float, float]]]) -> int:
     """Write what a log holds within windows (s of log time) as new logs with its definitions, attachments and time
     zero. Of latched topics the newest message before a window goes with it.
 
@@ -218,21 +215,19 @@ def write_excerpts(
         wanted: windows by the folder that a log of them goes to.
 
     Returns:
-        Bytes and s of log time of the first message, by folder.
+        Bytes of all that was written.
 
     Raises:
         LunarError: one cannot be written.
     """
     parts: dict[Path, list[tuple[Scan, list[list[Row]]]]] = {folder: [] for folder in wanted}
-    first = dict.fromkeys(wanted, math.inf)
     for scan in day.bag.scans:
         for folder, rows in _within(scan, day.epoch, wanted).items():
             if rows:
-                first[folder] = min(first[folder], 1e-9 * (min(row[2] for row in rows) - day.epoch))
                 parts[folder].append((scan, [rows[i : i + 1000] for i in range(0, len(rows), 1000)]))
     for folder in wanted:
         write_copy(parts[folder], folder)
-    return {f: (sum(file.stat().st_size for file in f.glob("*.mcap")), first[f]) for f in wanted}
+    return sum(file.stat().st_size for folder in wanted for file in folder.glob("*.mcap"))
 
 
 def _within(scan: Scan, epoch: int, wanted: Mapping[Path, Sequence[tuple[float, float]]]) -> dict[Path, list[Row]]:
@@ -270,7 +265,7 @@ def calibrated(features: np.ndarray, chosen: np.ndarray, share: np.ndarray) -> n
 
     They minimise sum (w - s)^2 / s + ``_EXACT``^2 |mean of the chosen - mean of all|^2 and are not negative.
     """
-    root = np.sqrt(share)
+    root = np.sqrt(np.maximum(share, 0.5 / len(features)))
     targets = np.append(features.mean(0), 10.0)  # the last row: they sum to 1
     rows = np.vstack([features[chosen].T, np.full(len(chosen), 10.0)])
     weights, _ = nnls(np.vstack([_EXACT * rows, np.diag(1.0 / root)]), np.append(_EXACT * targets, root))
@@ -316,7 +311,7 @@ def document(days: Sequence[DayLog], choice: Choice, outs: Sequence[str], starts
         days: the logs.
         choice: of their hops, numbered through.
         outs: folder that was written for each log; empty where none was.
-        starts: s of log time of the first message in it.
+        starts: s of log time at which the time of its report is zero.
     """
     first = np.concatenate([[0], np.cumsum([len(day.hops) for day in days])])
     kept = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import shutil
@@ -77,15 +78,18 @@ def run(cfg: KeepConfig) -> dict[str, Any]:
     values = np.concatenate([day.hops.values for day in days])
     k = cfg.hops or _HOPS if cfg.share is None else max(1, round(cfg.share * total))
     if cfg.megabytes is not None:
-        choice, outs, starts, size = _within_budget(days, values, 1e6 * cfg.megabytes, out)
+        choice, outs, size = _within_budget(days, values, 1e6 * cfg.megabytes, out)
     else:
         choice = choose(values, k)
-        outs, starts, size = _write(days, choice, out)
+        outs, size = _write(days, choice, out)
+    starts = [0.0] * len(days)
+    for number, folder in enumerate(outs):
+        if folder:
+            _, log, _ = write_report(ReplayConfig(log=str(out / folder), map=cfg.map, robot=cfg.robot))
+            starts[number] = min(float(series.log_time[0]) for series in log.series.values())
     before = sum(scan.size for day in days for scan in day.bag.scans)
     results = document(days, choice, outs, starts) | {"megabytes": 1e-6 * size, "megabytes_before": 1e-6 * before}
     results["notes"] = _notes(days, choice, k if cfg.megabytes is None else 0, total)
-    for folder in filter(None, outs):
-        write_report(ReplayConfig(log=str(out / folder), map=cfg.map, robot=cfg.robot))
     write_results(out / _DOCUMENT, "log keep", 0, results)
     write_whole({out / _PAGE: keep_page(days, results, choice, model)})
     if cfg.json:
@@ -103,34 +107,29 @@ def _refuse_mixed(days: Sequence[DayLog], mixed: bool) -> None:
         )
 
 
-def _write(days: Sequence[DayLog], choice: Choice, out: Path) -> tuple[list[str], list[float], int]:
+def _write(days: Sequence[DayLog], choice: Choice, out: Path) -> tuple[list[str], int]:
     """Write the excerpts.
 
     Returns:
-        For each log the folder in ``out`` that was written, empty where nothing of it is kept, and s of log time of the
-        first message in it; and the bytes of all.
+        For each log the folder in ``out`` that was written, empty where nothing of it is kept; and the bytes of all.
     """
     rows = np.array([kept.row for kept in choice.kept])
     first, size = 0, 0
     outs: list[str] = []
-    starts: list[float] = []
     for day in days:
         mine = rows[(rows >= first) & (rows < first + len(day.hops))] - first
         first += len(day.hops)
-        windows = windows_of(day, mine.tolist())
-        name = day.path.resolve().stem if windows else ""
-        same = sum(name == other or other.startswith(f"{name}-") for other in outs) if name else 0
-        outs.append(f"{name}-{same + 1}" if same else name)
-        folder = out / outs[-1]
-        written, start = write_excerpts(day, {folder: windows})[folder] if windows else (0, day.begin)
-        size += written
-        starts.append(start)
-    return outs, starts, size
+        windows, name = windows_of(day, mine.tolist()), day.path.resolve().stem
+        names = itertools.chain([name], (f"{name}-{k}" for k in itertools.count(2)))
+        outs.append(next(free for free in names if free not in outs) if windows else "")
+        if windows:
+            size += write_excerpts(day, {out / outs[-1]: windows})
+    return outs, size
 
 
 def _within_budget(
     days: Sequence[DayLog], values: np.ndarray, budget: float, out: Path
-) -> tuple[Choice, list[str], list[float], int]:
+) -> tuple[Choice, list[str], int]:
     """As many hops as fit into ``budget`` bytes, as far as fewer and fewer are tried.
 
     Raises:
@@ -143,9 +142,9 @@ def _within_budget(
     bare = _trips_only(days, out)
     while True:
         choice = choose(values, k)
-        outs, starts, size = _write(days, choice, out)
+        outs, size = _write(days, choice, out)
         if size - bare <= budget:
-            return choice, outs, starts, size
+            return choice, outs, size
         shutil.rmtree(out)
         if k == 1:
             raise LunarError(f"one hop takes {(size - bare) / 1e6:.2f} MB; megabytes is {budget / 1e6:g}")
@@ -156,8 +155,7 @@ def _trips_only(days: Sequence[DayLog], out: Path) -> int:
     """Bytes that the trips take, whatever else is kept."""
     if not any(day.trips for day in days):
         return 0
-    wanted = [(day, {out / str(k): windows_of(day, [])}) for k, day in enumerate(days) if day.trips]
-    size = sum(written for day, windows in wanted for written, _ in write_excerpts(day, windows).values())
+    size = sum(write_excerpts(day, {out / str(k): windows_of(day, [])}) for k, day in enumerate(days) if day.trips)
     shutil.rmtree(out)
     return size
 

@@ -10,6 +10,7 @@ from urllib.parse import unquote
 
 import numpy as np
 import pytest
+from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
 from rosbags.rosbag2 import StoragePlugin
 from rosbags.rosbag2 import Writer as BagWriter
 
@@ -18,7 +19,7 @@ from matrix_hil.log.scan import Scan
 from matrix_hil.log.topics import typestore
 from matrix_hil.replay.look.measure import measure
 from tests.browser import needs_chromium, open_tab, until
-from tests.matrix_hil.made_bags import said
+from tests.matrix_hil.made_bags import STRING, said, text
 from tests.matrix_hil.synthetic_log import FLIGHT, MASS, PERIOD, STANCE, START, write_log
 
 SECONDS = 9.0
@@ -141,7 +142,13 @@ def test_a_bag_of_ros_in_a_namespace_is_the_same_day(logs: list[Path], tmp_path:
     """As ``ros2 bag record`` writes it: other names, no epoch, no attachments, no /sync/input."""
     scan = Scan(next(logs[2].glob("*.mcap")))
     store, connections = typestore(), {}
+    latched = Qos(
+        QosHistory.KEEP_LAST, 1, QosReliability.RELIABLE, QosDurability.TRANSIENT_LOCAL, QosTime(0, 0), QosTime(0, 0),
+        QosLiveliness.AUTOMATIC, QosTime(0, 0), False,
+    )  # fmt: skip
     with BagWriter(tmp_path / "field", version=9, storage_plugin=StoragePlugin.MCAP) as bag:
+        robot = bag.add_connection("/robot_description", STRING, typestore=store, offered_qos_profiles=[latched])
+        bag.write(robot, next(scan.chunks())[0][2] - 10**9, text("a robot"))
         for number, _, stamp, _, data in (row for chunk in scan.chunks() for row in chunk):
             topic = scan.channels[number].topic
             if topic not in connections:
@@ -152,8 +159,13 @@ def test_a_bag_of_ros_in_a_namespace_is_the_same_day(logs: list[Path], tmp_path:
     code, words = said(["log", "keep", str(tmp_path / "field"), "--hops", "2", "--out", str(out)], capsys)
     assert code == 0 and "namespace /matrix" in words
     found = results(out)
-    assert found["kept"][0]["time_s"] == pytest.approx(JERK - 0.3, abs=0.02) and len(found["trips"]) == 1
-    assert set(read_log(out / "field").origin.values()) <= {f"/matrix{topic}" for topic in TOPICS}
+    assert found["kept"][0]["time_s"] == pytest.approx(JERK + 0.7, abs=0.02) and len(found["trips"]) == 1
+    assert found["logs"][0]["duration_s"] > SECONDS + 0.9, "from the first message of any topic"
+    part = read_log(out / "field", every=True)
+    assert set(part.origin.values()) <= {"/robot_description", *(f"/matrix{topic}" for topic in TOPICS)}
+    assert part["/robot_description"].data.tolist() == ["a robot"], "what is latched goes with it"
+    table = measure(read_log(out / "field"), MASS).hops
+    assert table is not None and np.abs(table.liftoff_time - found["kept"][0]["kept_time_s"]).min() < 0.02
 
 
 def test_a_cut_log_is_used_as_far_as_it_goes(logs: list[Path], tmp_path: Path, capsys) -> None:
