@@ -21,6 +21,7 @@ from matrix_hil.log.keep import calibrated, choose, scaled
 from policy.runtime.card import Card
 from policy.subset import rivals
 from policy.subset.greedy import PUBLISHED_GAMMA, SHARPNESS, greedy, nearest, scale_free, shares, squared
+from policy.subset.stream import Running
 from policy.subset.transport import exact_w2
 from sim.errors import LunarError
 from sim.files import find_policy
@@ -32,6 +33,7 @@ _AVERAGES = (
     "work", "peak_force", "apex_error", "flight_time", "pitch", "touchdown_spread", "velocity_x_error", "spin",
     "stance", "share_FL",
 )  # fmt: skip
+_FIRST = 32  # hops by which one pass knows what is usual
 _SUBSETS = 60  # of a claim on rank correlation
 
 
@@ -83,8 +85,17 @@ def methods(values: np.ndarray, features: np.ndarray) -> dict[str, Callable[[int
         "OTPrune as published": lambda k, _: greedy(phi, k, PUBLISHED_GAMMA).order,
         "OTPrune, scale-free": lambda k, _: greedy(phi, k, SHARPNESS / energy).order,
         "log-det": lambda k, _: greedy(features, k, scale_free(features)).order,
+        "log-det, one pass": lambda k, _: _one_pass(features, k),
         "lunar log keep": lambda k, _: np.array([kept.row for kept in choose(values, k).kept]),
     }
+
+
+def _one_pass(features: np.ndarray, k: int) -> np.ndarray:
+    """As ``lunar hil --keep``, which knows what is usual from the first hops."""
+    running = Running(k, scale_free(features[:_FIRST]))
+    for row, phi in enumerate(features):
+        running.offer(row, phi)
+    return np.array(running.kept)
 
 
 def run(cfg: Config) -> dict[str, Any]:
