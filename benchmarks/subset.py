@@ -1,8 +1,8 @@
 """``lunar bench subset``: which choice of k of thousands of hops finds the rare, keeps averages, and stands for all.
 
 Hops of a policy in ``PronkWorld`` are described by the features of ``lunar log keep``. In some, something rare is
-planted for about one hop: twelve kinds that were looked at while the choice was made, and twelve that were not. Each
-draw is 4096 hops, ten of each kind among them. They are simulated once and kept below ``cache``.
+planted for about one hop: twelve kinds that were looked at while the choice was made, and twelve that were not. One
+hop in 400 of a draw is of each kind. Hops are simulated once and kept below ``cache``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from policy.subset.transport import exact_w2
 from sim.errors import LunarError
 from sim.files import find_policy
 
-HOPS, RARE = 4096, 10  # of a draw, and of each kind in it
+RARE = 400  # hops of a draw of which one is of each kind
 SIZES = (12, 24, 48, 96)
 _K = 48  # at which the bars are
 _AVERAGES = (
@@ -47,6 +47,8 @@ class Config:
     """Trials per set of rare kinds."""
     seconds: float = 40.0
     """s of each."""
+    hops: int = 4096
+    """Of a draw; one in 400 is of each rare kind."""
     draws: int = 10
     """Draws of hops that each choice is tried on."""
     seed: int = 0
@@ -59,11 +61,13 @@ class Config:
     """File for the results as data."""
 
 
-def draw(values: np.ndarray, kind: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """``HOPS`` hops in which ``RARE`` are of each kind, or all that there are."""
-    rare = [rng.permutation(np.flatnonzero(kind == k))[:RARE] for k in range(kind.max() + 1)]
+def draw(
+    values: np.ndarray, kind: np.ndarray, hops: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """``hops`` hops of which one in ``RARE`` is of each kind, or all that there are."""
+    rare = [rng.permutation(np.flatnonzero(kind == k))[: hops // RARE] for k in range(kind.max() + 1)]
     count = sum(map(len, rare))
-    usual = rng.permutation(np.flatnonzero(kind < 0))[: HOPS - count]
+    usual = rng.permutation(np.flatnonzero(kind < 0))[: hops - count]
     rows = np.sort(np.concatenate([*rare, usual]))
     return values[rows], kind[rows]
 
@@ -124,7 +128,7 @@ def run(cfg: Config) -> dict[str, Any]:
         for name, hops in sets.items():
             for seed in range(draws):
                 rng = np.random.default_rng((cfg.seed, seed))
-                values, kind = draw(hops["values"], hops["kind"], rng)
+                values, kind = draw(hops["values"], hops["kind"], cfg.hops, rng)
                 rows += _measure(name, seed, values, kind, rng)
                 if seed == 0 and name == "held out":
                     claims = _claims(values, rng)

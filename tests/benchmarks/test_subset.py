@@ -51,11 +51,11 @@ def test_something_rare_happens_to_one_robot_and_ends() -> None:
 def test_a_draw_has_so_many_of_each_kind() -> None:
     kind = np.concatenate([np.full(6000, -1), np.repeat(np.arange(12), 25)])
     values = np.arange(len(kind), dtype=float)[:, None]
-    first, labels = draw(values, kind, np.random.default_rng(0))
-    assert len(first) == len(np.unique(first)) == subset.HOPS
-    assert [int((labels == k).sum()) for k in range(12)] == [RARE] * 12
+    first, labels = draw(values, kind, 10 * RARE, np.random.default_rng(0))
+    assert len(first) == len(np.unique(first)) == 10 * RARE
+    assert [int((labels == k).sum()) for k in range(12)] == [10] * 12
     assert (kind[first[:, 0].astype(int)] == labels).all()
-    assert (draw(values, kind, np.random.default_rng(1))[0] != first).any()
+    assert (draw(values, kind, 10 * RARE, np.random.default_rng(1))[0] != first).any()
 
 
 def test_hops_are_labelled_where_something_was_planted() -> None:
