@@ -27,6 +27,7 @@ BENCHES = {
     "estimator": "windows and shapes of encoders: errors on held-out robots",
     "codec": "ten million bytes of noise with frames in it: all found, none invented?",
     "distill": "students by each method against today's practice and papers' claims; the losses alone",
+    "subset": "few hops that stand for many or show the rare: log-det against rivals; a paper's claims",
     "log": "writing and reading HIL logs against rosbags; loss at a kill, size of a report",
 }
 

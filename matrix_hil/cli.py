@@ -27,7 +27,7 @@ COMMANDS = {
     "fidelity": ("matrix_hil.fidelity.cli", "measure how lunar the rig's gravity is, scheme by scheme"),
     "replay": ("matrix_hil.replay.cli", "look at a HIL log, run it again, re-simulate it, or publish it"),
     "film": ("matrix_hil.replay.film.cli", "make a moving picture of a policy or of a HIL log"),
-    "log": ("matrix_hil.log.cli", "summarise, recover, export or compare HIL logs"),
+    "log": ("matrix_hil.log.cli", "summarise, recover, export, compare or thin out HIL logs"),
     "bench": ("benchmarks.cli", "measure speed against peers"),
     "up": ("matrix_hil.bringup.cli", "start a table of ROS 2 processes"),
     "terrain": ("sim.terrain.cli", "picture a terrain, or write it for Unreal Engine"),

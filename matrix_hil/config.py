@@ -255,6 +255,9 @@ class HilConfig(RigSetup):
     """Folder for the log, without one already; empty makes one below runs/hil/ named after date and time."""
     split_mb: float = 0.0
     """MB. The log goes on in a new file when one has this size; 0 keeps one file."""
+    keep: int = 0
+    """Hops that the log keeps while the run goes on: so many that differ most from each other, and all trips; 0 keeps
+    the whole run."""
     seed: int = 0
     """Of terrain, sensor noise and the robot's first pose."""
     json: str = ""

@@ -1,4 +1,4 @@
-"""``lunar log info|recover|export|diff``: what is done with a log besides replaying it."""
+"""``lunar log info|recover|export|diff|keep``: what is done with a log besides replaying it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ TOOLS = {
     "recover": ("matrix_hil.log.recover", ("log",), "write what is whole of a cut or damaged log as a new one"),
     "export": ("matrix_hil.log.export", ("log",), "one Parquet or CSV file per topic"),
     "diff": ("matrix_hil.log.diff", ("a", "b"), "compare two runs topic by topic; exit status 1 if they differ"),
+    "keep": ("matrix_hil.replay.keep", (), "the few hops of many logs that stand for all, or differ from them"),
 }
 """By name: module, options that may stand first without their names, and a line of help."""
 

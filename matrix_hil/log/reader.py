@@ -6,7 +6,7 @@ file's; nothing in a file is run.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from matrix_hil.log.foreign import columns_of, ros_type
 from matrix_hil.log.names import Names, parse_map, resolve
 from matrix_hil.log.recorder import CHUNK_TIME
 from matrix_hil.log.scan import OVERSIZE, Scan
-from matrix_hil.log.topics import Codec, is_known
+from matrix_hil.log.topics import TOPICS, Codec, is_known
 from sim.errors import LunarError
 
 _ZSTD = b"\x28\xb5\x2f\xfd"  # first bytes of what is compressed
@@ -83,6 +83,8 @@ class Log:
     """ns since the Unix epoch, log time zero."""
     origin: dict[str, str] = field(default_factory=dict)
     """The name in the file by the name that a topic is read by."""
+    begin: float = 0.0
+    """s of log time, first message."""
     notes: tuple[str, ...] = ()
     """Sentences on what is odd about the files, and on what was renamed without being asked for."""
 
@@ -98,18 +100,19 @@ class Log:
         return topic in self.series
 
 
-def read_log(path: str | Path, topic_map: str = "", every: bool = False) -> Log:
+def read_log(path: str | Path | Bag, topic_map: str = "", every: bool = False, only: Collection[str] = ()) -> Log:
     """Read the folder that a ``Recorder`` or ``ros2 bag record`` wrote, split or not, or one ``.mcap`` file.
 
     Args:
-        path: folder or file.
+        path: folder or file, or one that was opened.
         topic_map: ``FROM:=TO,…``, by which names topics are read; see ``names``.
         every: also read topics that are not among ``TOPICS``, by the file's definitions.
+        only: names of topics to read, others are passed over; all when empty.
 
     Raises:
         LunarError: there is no such log, it is not MCAP, nothing of it can be read, or ``topic_map`` does not fit it.
     """
-    bag = open_bag(path)
+    bag = path if isinstance(path, Bag) else open_bag(path)
     found: dict[str, list[_Messages]] = {}
     nameless = 0
     for scan in bag.scans:
@@ -133,6 +136,8 @@ def read_log(path: str | Path, topic_map: str = "", every: bool = False) -> Log:
     skipped: dict[str, str] = {}
     for topic, parts in found.items():
         name = names.by_topic[topic]
+        if only and name in TOPICS and name not in only:
+            continue
         try:
             series[name] = _series(name, parts, epoch, every)
         except ValueError as error:
@@ -147,6 +152,7 @@ def read_log(path: str | Path, topic_map: str = "", every: bool = False) -> Log:
         lost=lost(bag),
         skipped=skipped,
         epoch=epoch,
+        begin=(begin - epoch) * 1e-9,
         origin={name: topic for topic, name in names.by_topic.items() if name},
         notes=(*oddities(bag), *names.notes, *([f"{nameless} messages name no topic"] if nameless else [])),
     )

@@ -20,6 +20,7 @@ from matrix_hil.log.reader import loss, lost, nothing, oddities
 from matrix_hil.log.scan import Row, Scan
 from sim.config import parse
 from sim.errors import LunarError
+from sim.output import writing
 from sim.results import write_results
 
 _LONGEST_QOS = 20_000  # letters
@@ -57,22 +58,34 @@ def recover(path: str | Path, out: str | Path = "") -> dict[str, Any]:
         raise LunarError(f"log {path} cannot be recovered: it {nothing(bag)}")
     if any(folder.glob("*.mcap")):
         raise LunarError(f"{folder} holds a log already; choose another folder with --out")
-    counts: Counter[str] = Counter()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        name = folder.resolve().name
-        spans = [
-            _copy(scan, chunks, folder / (f"{name}_{k}.mcap" if k else f"{name}.mcap"), counts)
-            for k, (scan, chunks) in enumerate(kept)
-        ]
-        write_metadata(folder, spans, _topics([scan for scan, _ in kept], counts))
-    except OSError as error:
-        raise LunarError(f"{folder} cannot be written: {error.strerror or error}") from None
-    messages = sum(span.messages for span in spans)
+    messages = write_copy(kept, folder)
     notes = oddities(bag)
     if nameless := sum(len(chunk) for _, chunks in kept for chunk in chunks) - messages:
         notes.append(f"{nameless} messages name no topic and were left out")
     return {"out": str(folder), "messages": messages, **loss(lost(bag)), "notes": notes}
+
+
+def write_copy(parts: Sequence[tuple[Scan, list[list[Row]]]], folder: Path) -> int:
+    """Write messages as a new log, a file per scan, with its definitions, attachments and metadata; returns their
+    number. Those that name no topic are left out.
+
+    Args:
+        parts: what messages of each scan to write, chunk by chunk.
+        folder: made if absent; its name becomes that of the files.
+
+    Raises:
+        LunarError: it cannot be written.
+    """
+    counts: Counter[str] = Counter()
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        name = folder.resolve().name
+        spans = [
+            _copy(scan, chunks, folder / (f"{name}_{k}.mcap" if k else f"{name}.mcap"), counts)
+            for k, (scan, chunks) in enumerate(parts)
+        ]
+        write_metadata(folder, spans, _topics([scan for scan, _ in parts], counts))
+    return sum(span.messages for span in spans)
 
 
 def _copy(scan: Scan, chunks: list[list[Row]], path: Path, counts: Counter[str]) -> Span:

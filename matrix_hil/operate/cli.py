@@ -22,6 +22,7 @@ from matrix_hil.config import HilConfig, RunPlan
 from matrix_hil.link import HostClock
 from matrix_hil.link.threads import real_time
 from matrix_hil.log import Recorder
+from matrix_hil.log.thin import PART_MB, WHOLE, Thinning
 from matrix_hil.operate import calibrate
 from matrix_hil.operate.keyboard import Keyboard
 from matrix_hil.operate.panel import HELP, Panel, pace
@@ -57,13 +58,19 @@ def run(cfg: HilConfig, console: Console | None = None) -> dict[str, Any]:
     wall = cfg.clock == "wall"
     began = time.monotonic()
     clock = HostClock(cfg.pace, began)
+    if cfg.keep < 0 or (cfg.keep and cfg.split_mb):
+        raise LunarError(f"keep is {cfg.keep}; it must be 0 or more, and goes without split_mb")
     folder = log_folder(cfg.log)
+    thinning = Thinning(folder, cfg.keep, cfg.sync.mass) if cfg.keep else None
 
     def record(kept: dict[str, bytes]) -> Recorder:
-        return Recorder(folder, kept, time.time() - (clock() if wall else 0.0), cfg.split_mb)
+        place, part = (folder / WHOLE, PART_MB) if thinning else (folder, cfg.split_mb)
+        return Recorder(place, kept, time.time() - (clock() if wall else 0.0), part)
 
     with ExitStack() as stack:  # whatever is opened here is closed after the rig has been left safe
         stack.callback(_drop_if_empty, folder)
+        if thinning is not None:
+            stack.enter_context(thinning)
         interrupted = stack.enter_context(_ctrl_c())
         if wall:
             stack.enter_context(real_time())
@@ -97,6 +104,8 @@ def run(cfg: HilConfig, console: Console | None = None) -> dict[str, Any]:
             nonlocal recorded
             assert loop.last is not None and log is not None
             log.timed(loop.last, duration, lateness)
+            if thinning is not None:
+                thinning.closed(rig.recorder.path)
             if rig.recorder.warning and recorded == math.inf:
                 recorded = now
                 text = f"{rig.recorder.warning}, {now:.1f} s into the run, which goes on"
@@ -123,7 +132,7 @@ def run(cfg: HilConfig, console: Console | None = None) -> dict[str, Any]:
         "clock_offset_ms": {name: 1e3 * device.stats.clock_offset for name, device in devices.items()},
         "wall_seconds": time.monotonic() - began,
         "log": str(folder),
-        "log_warning": rig.recorder.missing,
+        "log_warning": rig.recorder.missing or (thinning.failure if thinning is not None else ""),
         "log_seconds": min(recorded, loop.last.time),
     }
 

@@ -8,7 +8,8 @@ import numpy as np
 from scipy.signal import savgol_filter
 
 from matrix_hil.log import Log, Series
-from matrix_hil.replay.look.measure import held, interpolated, rotations
+from matrix_hil.log.signals import held, interpolated
+from matrix_hil.replay.look.measure import rotations
 from sim.errors import LunarError
 
 DT = 0.005

@@ -171,7 +171,7 @@ def keys() -> frozenset[str]:
         raise Parsed
 
     tools = [[name] for name in COMMANDS if name not in ("bench", "up", "log", "terrain", "twin", "replay", "monitor")]
-    tools += [["log", tool, "x"] for tool in ("info", "recover", "export")] + [["log", "diff", "a", "b"]]
+    tools += [["log", tool, "x"] for tool in ("info", "recover", "export", "keep")] + [["log", "diff", "a", "b"]]
     tools += [["terrain", "preview", "mare"], ["terrain", "export", "mare"], ["twin", "serve"], ["replay", "x"]]
     tools += [["replay", "resim", "x"], ["hil", "calibrate"], ["monitor", "fit"], ["monitor", "eval"]] + [
         ["bench", b] for b in BENCHES

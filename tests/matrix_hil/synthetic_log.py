@@ -76,12 +76,16 @@ def joints(leg_length: float) -> np.ndarray:
     return np.tile([0.0, -knee / 2.0, knee], 4)
 
 
-def write_log(folder: Path, seconds: float = 20.0, seed: int = 0, trip_at: float | None = None) -> Path:
-    """Log ``seconds`` of it; the supervisor trips at ``trip_at``."""
+def write_log(
+    folder: Path, seconds: float = 20.0, seed: int = 0, trip_at: float | None = None, card: bytes = b"",
+    jerk: float = -1.0,
+) -> Path:  # fmt: skip
+    """Log ``seconds`` of it; the supervisor trips at ``trip_at``; the rope jerks for 0.1 s from ``jerk`` on."""
     rng = np.random.default_rng(seed)
     upright = np.array([1.0, 0.0, 0.0, 0.0])
     x_of = lambda t: SPEED * max(0.0, t - START)  # noqa: E731
-    with Recorder(folder, {"config.yaml": b"rate: 200\n", "revision.txt": b"0123456789"}, EPOCH) as log:
+    kept = {"config.yaml": b"rate: 200\n", "revision.txt": b"0123456789"} | ({"card.json": card} if card else {})
+    with Recorder(folder, kept, EPOCH) as log:
         for k in range(round(seconds * RATE)):
             t = k / RATE
             p = phase_at(t)
@@ -98,6 +102,7 @@ def write_log(folder: Path, seconds: float = 20.0, seed: int = 0, trip_at: float
             reach = min(p.height - 0.022, 0.24 if 0.15 < p.share < 0.85 else 0.285)
             foot = np.full(4, p.force / 4.0) * (1.0 + 0.05 * np.array([1, -1, 1, -1]))
             tension = TENSION + 4.0 * math.sin(8.0 * t) * p.airborne + rng.normal(0.0, 0.5)
+            tension += 60.0 * (jerk <= t < jerk + 0.1)
             tripped = trip_at is not None and t >= trip_at
             run = t >= START and not tripped
             robot = RobotState(t - 0.002, joints(reach), np.zeros(12), np.zeros(3), np.array([0.0, 0.0, -1.0]), foot)

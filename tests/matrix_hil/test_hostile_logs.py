@@ -17,11 +17,12 @@ from mcap.writer import Writer
 from matrix_hil.log import read_log
 from matrix_hil.log.export import export, file_name
 from matrix_hil.log.info import info
+from matrix_hil.log.keep import choose, read_day, windows_of, write_excerpts
 from matrix_hil.log.recover import recover
 from matrix_hil.log.topics import TOPICS, Codec, definition
 from sim.errors import LunarError
 from tests.matrix_hil.hostile import harmless, mutations
-from tests.matrix_hil.synthetic_log import write_log
+from tests.matrix_hil.synthetic_log import MASS, write_log
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +72,23 @@ def test_damage_inside_messages(run: Path, tmp_path: Path) -> None:
         path.write_bytes(damaged)
         harmless(lambda: read_log(path))
         harmless(lambda: info(path))
+
+
+def test_damage_inside_hops(tmp_path: Path) -> None:
+    """What chooses hops reads numbers that may be anything, stamps among them."""
+    data = unpacked((write_log(tmp_path / "run", seconds=4.0) / "run.mcap").read_bytes())
+    path = tmp_path / "plain.mcap"
+
+    def keep(out: Path) -> None:
+        day = read_day(path, "", MASS)
+        choice = choose(day.hops.values, 1) if len(day.hops) else None
+        write_excerpts(day, {out: windows_of(day, [kept.row for kept in choice.kept])} if choice else {})
+
+    found = []
+    for k, damaged in enumerate(mutations(data, 3, count=30)):
+        path.write_bytes(damaged)
+        found.append(harmless(lambda: keep(tmp_path / f"kept{k}")))  # noqa: B023
+    assert found.count("") > 5
 
 
 @given(topic=st.sampled_from(sorted(TOPICS)), data=st.binary(max_size=300))

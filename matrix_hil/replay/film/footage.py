@@ -11,8 +11,9 @@ import mujoco
 import numpy as np
 
 from matrix_hil.log import Log, read_log
+from matrix_hil.log.signals import held, interpolated
 from matrix_hil.replay.film.config import FilmConfig
-from matrix_hil.replay.look.measure import held, interpolated, patch_field, rotations
+from matrix_hil.replay.look.measure import patch_field, rotations
 from policy.runtime.onnx_policy import OnnxPolicy
 from sim.errors import LunarError
 from sim.robots.load import robot_model

@@ -8,9 +8,10 @@ import mujoco
 import numpy as np
 
 from matrix_hil.control.stewart import StewartGeometry
+from matrix_hil.log.signals import interpolated
 from matrix_hil.replay.film.config import Camera
 from matrix_hil.replay.film.footage import DT, Footage
-from matrix_hil.replay.look.measure import interpolated, rotations
+from matrix_hil.replay.look.measure import rotations
 from matrix_hil.replay.look.scene import RigShape
 from sim.errors import LunarError
 from sim.spec.gravity import MOON

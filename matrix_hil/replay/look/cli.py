@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from matrix_hil.log import read_log
+from matrix_hil.log import Log, read_log
 from matrix_hil.log.notes import end_of, refuse_unknown
 from matrix_hil.replay.look.measure import measure
 from matrix_hil.replay.look.page import run_page
@@ -41,7 +41,18 @@ class ReplayConfig:
 
 
 def run(cfg: ReplayConfig) -> dict[str, Any]:
-    """Write the report and, if asked for, the JSON file; return the results.
+    """``write_report``, and say where it is and what of the log is missing; return the results."""
+    out, log, results = write_report(cfg)
+    print(out)
+    end_of(log)
+    return results
+
+
+def write_report(cfg: ReplayConfig) -> tuple[Path, Log, dict[str, Any]]:
+    """Write the report and, if asked for, the JSON file.
+
+    Returns:
+        The report's path, the log and the results.
 
     Raises:
         LunarError: no log is named, it cannot be read, it holds nothing of a rig, or the report cannot be written.
@@ -63,9 +74,7 @@ def run(cfg: ReplayConfig) -> dict[str, Any]:
             write_results(cfg.json, "replay", 0, results)
     except OSError as error:
         raise LunarError(f"{error.filename or out} cannot be written: {error.strerror or error}") from None
-    print(out)
-    end_of(log)
-    return results
+    return out, log, results
 
 
 def main(argv: Sequence[str]) -> None:

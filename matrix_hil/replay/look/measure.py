@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from matrix_hil.log import Log, Series
-from sim.spec.gravity import lunar_weight
-from sim.spec.hops import LOAD_TIME, HopDetector, HopTable
+from matrix_hil.log.signals import base_of, find_hops, interpolated, signals_of
+from sim.spec.hops import HopTable
 from sim.terrain.height_field import HeightField
-
-_SMOOTH = 0.025  # s over which heights are averaged before they are differentiated; a tracker's 2 mm noise needs it
-_MAX_SAMPLES = 5_000_000  # for hop detection, 7 h at 200 Hz; more comes from a clock that jumped
-_BASE = ("/rig/base_pose", "/tracker/pose")  # where the base is in the rig: ground truth first
 
 
 @dataclass(frozen=True)
@@ -78,21 +74,12 @@ def measure(log: Log, mass: float) -> Run:
         mass: kg of the robot; its lunar weight decides when a foot counts as loaded.
     """
     start = min(float(s.log_time[0]) for s in log.series.values()) if log.series else 0.0
-    base = next((log[t] for t in _BASE if t in log), None)
+    signals = signals_of(log, all_of_it=False)
+    hops = None if signals is None else find_hops(signals, mass)
+    if hops is not None:
+        hops = replace(hops, liftoff_time=hops.liftoff_time - start)
     ground_time, ground = _ground(log)
-    return Run(log, start, base, _hops(log, base, start, mass), ground_time - start, ground)
-
-
-def held(time: np.ndarray, known_time: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """The newest value of ``known`` at each ``time``; the first one before it."""
-    return known[np.maximum(np.searchsorted(known_time, time, side="right") - 1, 0)]
-
-
-def interpolated(time: np.ndarray, known_time: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Linear in between, constant beyond the ends; ``known`` (n, ...)."""
-    flat = known.reshape(len(known), -1)
-    columns = [np.interp(time, known_time, column) for column in flat.T]
-    return np.stack(columns, axis=-1).reshape(len(time), *known.shape[1:])
+    return Run(log, start, base_of(log), hops, ground_time - start, ground)
 
 
 def rotations(time: np.ndarray, known_time: np.ndarray, quaternion: np.ndarray) -> np.ndarray:
@@ -101,40 +88,6 @@ def rotations(time: np.ndarray, known_time: np.ndarray, quaternion: np.ndarray) 
     continuous = quaternion * np.concatenate([[1.0], flips])[:, None]
     between = interpolated(time, known_time, continuous)
     return between / np.maximum(np.linalg.norm(between, axis=1, keepdims=True), 1e-9)
-
-
-def _hops(log: Log, base: Series | None, start: float, mass: float) -> HopTable | None:
-    if base is None or "/robot/foot_contacts" not in log:
-        return None
-    feet = log["/robot/foot_contacts"]
-    if len(feet) < 3 or np.median(np.diff(feet.log_time)) > LOAD_TIME:
-        return None
-    # detection wants equal steps: hold the newest sample on a grid, so that a gap counts as time
-    dt = float(np.clip(np.median(np.diff(feet.log_time)), 1e-3, LOAD_TIME))
-    if np.ptp(feet.log_time) > _MAX_SAMPLES * dt:
-        return None
-    grid = np.arange(feet.log_time[0], feet.log_time[-1] + 0.5 * dt, dt)
-    force = np.nan_to_num(held(grid, feet.log_time, feet.force))
-    height = np.nan_to_num(interpolated(grid, base.log_time, base.position[:, 2]))
-    velocity = np.gradient(_smooth(height, max(1, round(_SMOOTH / dt))), dt)
-    tilt = np.zeros(len(grid))
-    if "/robot/imu" in log:
-        imu = log["/robot/imu"]
-        up = -held(grid, imu.log_time, imu.projected_gravity[:, 2])
-        tilt = np.arccos(np.clip(np.nan_to_num(up, nan=1.0), -1.0, 1.0))
-    detector = HopDetector(np.array([lunar_weight(mass)]), dt)
-    for k in range(len(grid)):
-        detector.update(force[k : k + 1], height[k : k + 1], velocity[k : k + 1], tilt[k : k + 1])
-    table = detector.table()
-    columns = {f.name: getattr(table, f.name) for f in fields(table)}
-    # the detector's clock reads dt after its first sample
-    columns["liftoff_time"] = columns["liftoff_time"] - dt + (grid[0] - start)
-    return HopTable(**columns)
-
-
-def _smooth(values: np.ndarray, width: int) -> np.ndarray:
-    padded = np.pad(values, (width // 2, width - 1 - width // 2), mode="edge")
-    return np.convolve(padded, np.full(width, 1.0 / width), mode="valid")
 
 
 def _ground(log: Log) -> tuple[np.ndarray, np.ndarray]:

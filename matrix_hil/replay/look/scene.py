@@ -13,10 +13,12 @@ import numpy as np
 import trimesh
 import viser
 
-from matrix_hil.replay.look.measure import Run, interpolated, patch_field, rotations
+from matrix_hil.log.signals import interpolated
+from matrix_hil.replay.look.measure import Run, patch_field, rotations
 from sim.view.robot import DrawnRobot, link_poses
 from sim.view.server import close_server, open_server
 
+_GAP = 0.5  # s without joints from which nothing is drawn
 _MAX_FRAMES = 1500  # a longer run is drawn with fewer frames per second
 _MAX_VERTICES = 40_000  # of the Moon's ground
 _MOON = np.array([0.0, 1.7, 0.0])  # m, where the Moon's scene stands in the rig's frame
@@ -45,7 +47,7 @@ def replay_html(run: Run, model: mujoco.MjModel, shape: RigShape, rate: float) -
         run: what to draw.
         model: the robot alone, its joints named as the project's.
         shape: of the rig.
-        rate: Hz, frames drawn; lowered for long runs.
+        rate: Hz, frames drawn; lowered for long runs. Where the log has a gap none is.
     """
     if run.base is None or "/robot/joint_states" not in run.log:
         return None
@@ -115,9 +117,14 @@ def _record(server: viser.ViserServer, run: Run, model: mujoco.MjModel, shape: R
     log, base = run.log, run.base
     assert base is not None
     duration = max(log.duration, 1e-3)
-    rate = min(rate, _MAX_FRAMES / duration)
-    time = run.start + np.arange(0.0, duration, 1.0 / rate)
     joints = log["/robot/joint_states"]
+    steps = np.diff(joints.log_time)
+    rate = min(rate, _MAX_FRAMES / max(duration - float(steps[steps > _GAP].sum()), 1e-3))
+    time = run.start + np.arange(0.0, duration, 1.0 / rate)
+    after = np.minimum(np.searchsorted(joints.log_time, time), len(joints) - 1)
+    away = np.minimum(np.abs(joints.log_time[after] - time), np.abs(joints.log_time[after - (after > 0)] - time))
+    time = time[away <= _GAP]
+    pauses = np.diff(time, append=run.start + duration)
     links = link_poses(model, interpolated(time, joints.log_time, joints.position))
     position, quaternion = _poses(time, base.log_time, base.position, base.quaternion)
     platform = np.zeros((len(time), 6))
@@ -138,7 +145,7 @@ def _record(server: viser.ViserServer, run: Run, model: mujoco.MjModel, shape: R
     recorder = server.get_scene_serializer()
     for k in range(len(time)):
         scene.place(Frame(platform[k], travel[k], position[k], quaternion[k], links[k], world[k]))
-        recorder.insert_sleep(1.0 / rate)
+        recorder.insert_sleep(float(pauses[k]))
     return recorder.as_html(dark_mode=True)
 
 

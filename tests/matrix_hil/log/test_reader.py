@@ -44,6 +44,14 @@ def test_a_whole_log(run: Path, whole: Log) -> None:
         _ = tracker.altitude
 
 
+def test_only_some_topics_may_be_read(run: Path, whole: Log) -> None:
+    log = read_log(run, only={"/robot/imu", "/nothing"})
+    assert set(log.series) == {"/robot/imu"} and not log.skipped
+    np.testing.assert_array_equal(log["/robot/imu"].log_time, whole["/robot/imu"].log_time)
+    assert (log.begin, log.duration, log.messages) == (whole.begin, whole.duration, whole.messages)
+    assert whole.begin == min(series.log_time[0] for series in whole.series.values())
+
+
 def test_a_log_cut_anywhere_opens_up_to_the_last_whole_chunk(run: Path, whole: Log, tmp_path: Path) -> None:
     data = run.read_bytes()
     rng = np.random.default_rng(1)

@@ -80,6 +80,23 @@ def test_the_shipped_policy_hops_on_the_virtual_rig(flown: tuple[dict[str, Any],
     assert results["crc_errors"] == results["sequence_gaps"] == 0
 
 
+def test_a_log_may_keep_a_few_hops_of_a_run(flown: tuple[dict[str, Any], Log], tmp_path: Path) -> None:
+    kept = run(replace(on_rough_ground("pronk", str(tmp_path / "log")), keep=2), QUIET)
+    assert kept["hops"] == flown[0]["hops"] and not kept["log_warning"]
+    found = json.loads((tmp_path / "log" / "keep.json").read_text())["results"]
+    assert len(found["kept"]) == 2 and found["hops"] >= kept["hops"] - 1, "one may not have been followed to its end"
+    log = read_log(tmp_path / "log")
+    assert log.messages < 0.75 * flown[1].messages and log.attachments.keys() == flown[1].attachments.keys()
+    assert {path.name for path in (tmp_path / "log").iterdir()} == {"log.mcap", "metadata.yaml", "keep.json"}
+
+
+@pytest.mark.parametrize("changes", [{"keep": -1}, {"keep": 3, "split_mb": 5.0}])
+def test_keep_that_makes_no_sense_is_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
+    with pytest.raises(LunarError, match="keep is"):
+        run(replace(on_rough_ground("pronk", str(tmp_path / "log")), **changes), QUIET)
+    assert not (tmp_path / "log").exists()
+
+
 def test_gravity_in_flight_is_lunar_rising_and_falling(flown: tuple[dict[str, Any], Log]) -> None:
     results, _ = flown
     assert results["flight_gravity"]["rising"] == pytest.approx(1.62, abs=0.12)
