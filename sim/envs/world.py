@@ -23,7 +23,7 @@ from sim.spec.observation import PRONK_OBSERVATION
 from sim.tasks.config import WorldConfig
 from sim.tasks.pronk import TRUNK_LOAD, check_terms, total
 from sim.terrain.generators import LEVELS, make_levels, make_terrain
-from sim.terrain.height_field import stack
+from sim.terrain.height_field import HeightField, stack
 
 MAP_STRIDE = 1000
 """Between the seeds of a terrain's maps."""
@@ -76,11 +76,12 @@ class PronkWorld:
             that one sees what becomes of them, and only a diverged simulation is started anew.
         threads: C++ threads of physics on the CPU; 0 takes every core.
         privileged: observe the group ``critic`` too, which no robot senses.
+        ground: a map, or a stack over which the robots are spread, instead of ``cfg.terrain``'s.
     """
 
     def __init__(
         self, cfg: WorldConfig, seed: int, device: str = "cpu", restart: bool = True, threads: int = 0,
-        privileged: bool = True,
+        privileged: bool = True, ground: HeightField | None = None,
     ) -> None:  # fmt: skip
         check_terms(cfg.rewards, "rewards")
         self.cfg = cfg
@@ -107,9 +108,10 @@ class PronkWorld:
         elif cfg.other_terrains:
             raise LunarError("world.other_terrains needs a curriculum: set curriculum.enabled, or name one terrain")
         else:
-            maps = [make_terrain(cfg.terrain, seed + MAP_STRIDE * k) for k in range(cfg.maps)]
-            self.physics = make_physics(cfg.physics, n, stack(maps), self.device, threads)
-            self.physics.level[:] = torch.arange(n, device=self.device) % cfg.maps
+            if ground is None:
+                ground = stack([make_terrain(cfg.terrain, seed + MAP_STRIDE * k) for k in range(cfg.maps)])
+            self.physics = make_physics(cfg.physics, n, ground, self.device, threads)
+            self.physics.level[:] = torch.arange(n, device=self.device) % len(ground)
         self.everyone = torch.arange(n, device=self.device)
         self.dt = cfg.physics.control_dt
         self.max_steps = round(cfg.episode_length / self.dt)
@@ -159,9 +161,9 @@ class PronkWorld:
         s = self._state
         return State(*(tensor(getattr(s, f.name)) for f in fields(State))) if self.few else s
 
-    def reset(self) -> dict[str, Tensor]:
-        """Start all trials; return observations."""
-        self._start(self.everyone)
+    def reset(self, places: Tensor | None = None) -> dict[str, Tensor]:
+        """Start all trials, at ``places`` (N, 3), x and y in m and yaw in rad, if given; return observations."""
+        self._start(self.everyone, places)
         self._state = self._measure(None)
         self._own.frames[:] = self._frame(self._state)
         self.observations = _tensors(self._observations(self._state, None))
@@ -246,11 +248,10 @@ class PronkWorld:
                 observations[name][ended] = value
         return Step(observations, reward, terminated, truncated, ended, final, hops, pronks, terms)
 
-    def _start(self, ids: Tensor) -> None:
+    def _start(self, ids: Tensor, places: Tensor | None = None) -> None:
         """New trials for robots ``ids``: state, randomisation, command; timers and action history zero."""
-        self.physics.reset(
-            ids, *events.reset_states(self.cfg.resets, self.physics, self.physics.level[ids], self.generator)
-        )
+        level = self.physics.level[ids]
+        self.physics.reset(ids, *events.reset_states(self.cfg.resets, self.physics, level, self.generator, places))
         self.friction[ids] = events.randomise(self.cfg.randomisation, self.physics, ids, self.generator)
         self.sensor_bias[ids] = observations.sensor_bias(self.cfg.noise, len(ids), self.generator)
         if self.pushes.enabled:
