@@ -1,6 +1,6 @@
-"""Robots along paths in ``PronkWorld``: many at once, each with its own path and its own option on every segment.
+"""Robots along paths in ``PronkWorld``: many at once, each with its own path and its own gait on every segment.
 
-Trials of single gaits and traverses by plan are the same thing here, so that what is learned of one holds for the other.
+Trials of single gaits and traverses by plan are one thing here, so that what is learned of one holds for the other.
 """
 
 from __future__ import annotations
@@ -120,11 +120,11 @@ def drive(
         What became of them, and their ``points``.
     """
     n, dt = world.num_envs, world.dt
-    places = None
     if points is not None:
         way = points[:, 1] - points[:, 0]
-        places = torch.as_tensor(np.column_stack([points[:, 0], np.arctan2(way[:, 1], way[:, 0])]), dtype=torch.float32)
-    observation = world.reset(places)["policy"]
+        places = np.column_stack([points[:, 0], np.arctan2(way[:, 1], way[:, 0])])
+        world.places = torch.as_tensor(places, dtype=torch.float32)
+    observation = world.reset()["policy"]
     if points is None:
         ahead, steps = heading(world.state.quaternion).numpy(), length[1] * np.arange(length[0] + 1)
         points = world.state.position[:, None, :2].numpy() + steps[:, None] * ahead[:, None]
@@ -138,7 +138,7 @@ def drive(
         state = world.state
         facing = heading(state.quaternion).numpy()
         before, segment = follower.progress, follower.segment
-        gaits = gate.step(choice[robots, segment], world.hops.loaded.any(1))
+        gaits = gate.step(choice[robots, segment], np.any(world.hops.loaded, axis=1))
         command = crew.commands[gaits]
         position = state.position[:, :2].numpy()
         command[:, :3] = follower.step(position, np.arctan2(facing[:, 1], facing[:, 0]), command[:, 0])

@@ -88,6 +88,8 @@ class PronkWorld:
         self.device = torch.device(device)
         self.restart = restart
         self.privileged = privileged
+        self.places: Tensor | None = None
+        """(N, 3) x and y in m and yaw in rad, where trials start instead of at places drawn."""
         self.num_envs = n = cfg.num_envs
         if n < 1:
             raise LunarError(f"num_envs is {n}; a world needs one robot or more")
@@ -161,9 +163,9 @@ class PronkWorld:
         s = self._state
         return State(*(tensor(getattr(s, f.name)) for f in fields(State))) if self.few else s
 
-    def reset(self, places: Tensor | None = None) -> dict[str, Tensor]:
-        """Start all trials, at ``places`` (N, 3), x and y in m and yaw in rad, if given; return observations."""
-        self._start(self.everyone, places)
+    def reset(self) -> dict[str, Tensor]:
+        """Start all trials; return observations."""
+        self._start(self.everyone)
         self._state = self._measure(None)
         self._own.frames[:] = self._frame(self._state)
         self.observations = _tensors(self._observations(self._state, None))
@@ -248,9 +250,9 @@ class PronkWorld:
                 observations[name][ended] = value
         return Step(observations, reward, terminated, truncated, ended, final, hops, pronks, terms)
 
-    def _start(self, ids: Tensor, places: Tensor | None = None) -> None:
+    def _start(self, ids: Tensor) -> None:
         """New trials for robots ``ids``: state, randomisation, command; timers and action history zero."""
-        level = self.physics.level[ids]
+        level, places = self.physics.level[ids], None if self.places is None else self.places[ids]
         self.physics.reset(ids, *events.reset_states(self.cfg.resets, self.physics, level, self.generator, places))
         self.friction[ids] = events.randomise(self.cfg.randomisation, self.physics, ids, self.generator)
         self.sensor_bias[ids] = observations.sensor_bias(self.cfg.noise, len(ids), self.generator)

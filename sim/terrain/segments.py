@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -59,7 +60,7 @@ def split(points: Sequence[Sequence[float]] | np.ndarray, longest: float = LONGE
     if len(corners) < 2:
         raise LunarError("a path needs two points or more")
     ends = [corners[:1]]
-    for k, (a, b) in enumerate(zip(corners[:-1], corners[1:], strict=True)):
+    for k, (a, b) in enumerate(itertools.pairwise(corners)):
         length = float(np.hypot(*(b - a)))
         if not length > 1e-6:
             raise LunarError(f"points {k + 1} and {k + 2} of the path are one place, ({a[0]:g}, {a[1]:g})")
@@ -153,10 +154,8 @@ def cost_map(surface: Surface) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     east, north = np.array([1.0, 0.0]), np.array([0.0, 1.0])
 
     def steep(baseline: float) -> np.ndarray:
-        rises = [
-            _height(surface.field, points + 0.5 * baseline * axis) - _height(surface.field, points - 0.5 * baseline * axis)
-            for axis in (east, north)
-        ]  # fmt: skip
+        halves = (0.5 * baseline * axis for axis in (east, north))
+        rises = [_height(surface.field, points + half) - _height(surface.field, points - half) for half in halves]
         return np.hypot(*rises) / baseline
 
     around = round(_CELL / surface.field.resolution) + 1
@@ -205,8 +204,9 @@ def _straightened(path: np.ndarray, far: np.ndarray, cost: HeightField) -> np.nd
     corners, here = [0], 0
     while here < len(path) - 1:
         for there in range(len(path) - 1, here, -1):
-            length = float(np.hypot(*(path[there] - path[here])))
-            line = path[here] + np.linspace(0.0, 1.0, max(2, round(2 * length / _CELL)))[:, None] * (path[there] - path[here])
+            way = path[there] - path[here]
+            length = float(np.hypot(*way))
+            line = path[here] + np.linspace(0.0, 1.0, max(2, round(2 * length / _CELL)))[:, None] * way
             with np.errstate(invalid="ignore"):
                 mean = float(_height(cost, line).mean())
             if there == here + 1 or mean * length <= _ROUND * (far[there] - far[here]):
