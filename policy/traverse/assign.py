@@ -46,7 +46,7 @@ class Carry:
     """(P,) of each part."""
     limit: np.ndarray
     """(R,) of each robot."""
-    name: str = "flash"
+    name: str = "flash of robot"
     unit: str = "kB"
 
 
@@ -73,7 +73,7 @@ class Problem:
     quality: np.ndarray
     """(N, K) a_ij, to be large; -infinity or NaN closes an option."""
     rows: Sequence[Row] = ()
-    carry: Carry | None = None
+    carry: Sequence[Carry] = ()
     slots: Slots | None = None
     change: float = 0.0
     """Of quality, lost where a segment's option is not that of the one before it; 0 or more."""
@@ -207,8 +207,8 @@ def _program(problem: Problem) -> tuple[_Program, np.ndarray, np.ndarray]:
     usable = np.isfinite(quality)
     safe = np.where(usable, quality, 0.0)
     x = program.variables(n * k, 0.0 if problem.worst is not None else -safe.ravel(), 1.0, True)
-    for place in np.flatnonzero(~usable):
-        program.upper[int(x[place])] = 0.0
+    for closed in x[~usable.ravel()].tolist():
+        program.upper[closed] = 0.0
     each = x.reshape(n, k)
     for i in range(n):
         program.at_most(each[i], 1.0, 1.0, least=1.0)
@@ -218,12 +218,12 @@ def _program(problem: Problem) -> tuple[_Program, np.ndarray, np.ndarray]:
         program.at_most(x, use.ravel(), row.limit, row.name, row.unit, scale)
     if problem.worst is not None:
         _add_worst(program, each, safe, problem.worst)
-    if problem.carry is not None:
-        _add_carry(program, each, problem.carry)
+    for carry in problem.carry:
+        _add_carry(program, each, carry)
     instances = _add_slots(program, each, problem.slots) if problem.slots is not None else x[:0]
     if problem.change:
         z = program.variables(n, problem.change, 1.0, False)
-        for i in np.flatnonzero(_follows(problem)):
+        for i in np.flatnonzero(_follows(problem)).tolist():
             for j in range(k):
                 program.at_most(np.array([each[i, j], each[i - 1, j], z[i]]), np.array([1.0, -1.0, -1.0]), 0.0)
     return program, x, instances
@@ -246,7 +246,7 @@ def _add_carry(program: _Program, each: np.ndarray, carry: Carry) -> None:
                 own = options[carry.part == part]
                 program.at_most(np.append(own, carried), np.append(np.ones(len(own)), -1.0), 0.0)
         limit = float(carry.limit[robot])
-        program.at_most(y, carry.size, limit, f"{carry.name} of robot {robot + 1}", carry.unit, max(limit, 1.0))
+        program.at_most(y, carry.size, limit, f"{carry.name} {robot + 1}", carry.unit, max(limit, 1.0))
 
 
 def _add_slots(program: _Program, each: np.ndarray, slots: Slots) -> np.ndarray:

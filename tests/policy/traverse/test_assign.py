@@ -105,9 +105,9 @@ def test_a_robot_uses_only_what_it_carries():
     """Two robots of two segments: each has flash for one of two policies, of which the first is worth more to one."""
     quality = np.array([[5.0, 0.0], [0.0, 3.0], [1.0, 2.0], [0.0, 2.0]])
     carry = Carry(np.array([0, 0, 1, 1]), np.array([0, 1]), np.array([300.0, 400.0]), np.array([650.0, 650.0]))
-    found = assign(Problem(quality, carry=carry))
+    found = assign(Problem(quality, carry=(carry,)))
     assert found.choice.tolist() == [0, 0, 1, 1]
-    short = assign(Problem(quality, carry=replace(carry, limit=np.array([650.0, 250.0]))))
+    short = assign(Problem(quality, carry=(replace(carry, limit=np.array([650.0, 250.0])),)))
     assert str(short) == "flash of robot 2 is 50 kB short"
 
 

@@ -33,7 +33,7 @@ def test_a_path_is_split_into_equal_pieces_and_keeps_its_corners():
 
 @pytest.mark.parametrize("points", [[[0.0, 0.0]], [[1.0, 1.0], [1.0, 1.0]]])
 def test_a_path_without_length_is_refused(points):
-    with pytest.raises(LunarError, match="two points|one place"):
+    with pytest.raises(LunarError, match=r"two points|one place"):
         split(points)
 
 
