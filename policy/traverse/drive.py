@@ -28,6 +28,8 @@ from sim.terrain.height_field import HeightField
 
 SUITE = "mare"
 """Its sensor noise, and how robots stand at first."""
+STUCK = 15.0
+"""s without progress, after which a robot is given up."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,7 @@ def drive(
     shape = (n, points.shape[1] - 1)
     metres, seconds, joules = np.zeros((3, *shape))
     used, fell, going = choice.copy(), np.full(n, -1), np.ones(n, dtype=bool)
-    track, each = [], round(0.5 / dt)
+    track, each, moved = [], round(0.5 / dt), np.zeros(n)
     frames = len(crew.spec.ages) * crew.spec.frame_size
     for k in range(round(most / dt)):
         state = world.state
@@ -156,7 +158,8 @@ def drive(
         used[robots, segment] = np.where(going, gaits, used[robots, segment])
         down = step.terminated.numpy() & going
         fell[down] = follower.segment[down]
-        going &= ~down & ~follower.arrived & (follower.aside < ASTRAY)
+        moved = np.where(follower.progress > before, k * dt, moved)
+        going &= ~down & ~follower.arrived & (follower.aside < ASTRAY) & (k * dt - moved < STUCK)
         tick()
         if not going.any():
             break

@@ -28,6 +28,7 @@ _WIDEST_BUMP = 0.8  # m: what is wider is ground, not a rock
 _CELL = 0.25  # m of the grid that safe paths are sought on
 _STEEP, _IMPASSABLE = 0.27, 0.58  # tan of 15 and 30 degrees
 _TALL, _TALLEST = 0.10, 0.25  # m of a rock
+_CLEAR = 0.4  # m that a path keeps from one, if it can
 _ROUND = 1.02  # of a path's cost, by which a straight line may exceed it
 
 
@@ -158,7 +159,7 @@ def cost_map(surface: Surface) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         rises = [_height(surface.field, points + half) - _height(surface.field, points - half) for half in halves]
         return np.hypot(*rises) / baseline
 
-    around = round(_CELL / surface.field.resolution) + 1
+    around = 2 * round(_CLEAR / surface.field.resolution) + 1
     bumps = surface.bumps
     if not bumps.is_flat:
         bumps = HeightField(maximum_filter(bumps.heights, around), bumps.resolution, bumps.origin)
