@@ -222,10 +222,10 @@ def _program(problem: Problem) -> tuple[_Program, np.ndarray, np.ndarray]:
         _add_carry(program, each, carry)
     instances = _add_slots(program, each, problem.slots) if problem.slots is not None else x[:0]
     if problem.change:
-        z = program.variables(n, problem.change, 1.0, False)
+        z = program.variables(n * k, problem.change, 1.0, False).reshape(n, k)  # 1 where an option begins
         for i in np.flatnonzero(_follows(problem)).tolist():
             for j in range(k):
-                program.at_most(np.array([each[i, j], each[i - 1, j], z[i]]), np.array([1.0, -1.0, -1.0]), 0.0)
+                program.at_most(np.array([each[i, j], each[i - 1, j], z[i, j]]), np.array([1.0, -1.0, -1.0]), 0.0)
     return program, x, instances
 
 
