@@ -13,6 +13,9 @@ class PlayConfig:
 
     policy: str = "policy/zoo/dual"
     """Folder with policy.onnx and card.json."""
+    traverse: str = ""
+    """File of 'lunar traverse plan': the robot follows it on the plan's ground, with the plan's policies; the command's
+    sliders are not heard until another ground is chosen."""
     terrain: str = "mare"
     """Preset in configs/terrain/ to begin with."""
     level: int = 9

@@ -95,21 +95,21 @@ class SwitchPolicy:
         for policy in self.policies:
             policy.reset()
         self._stack.reset()
-        self._gate, self._wanted = Gate(np.zeros(1, dtype=int)), 0
+        self._gate = Gate(np.zeros(1, dtype=int))
         self.last_action = np.zeros(self.policies[0].card.action_size)
 
-    def choose(self, index: int) -> None:
-        """Let ``policies[index]`` act from the next touch-down on."""
-        self._wanted = range(len(self.policies))[index]
-
-    def act(self, sensors: Proprioception, command: np.ndarray, loaded: bool) -> np.ndarray:
-        """As ``OnnxPolicy.act``, once per control period; ``loaded``: whether a foot bears load."""
+    def choose(self, index: int, loaded: bool) -> None:
+        """Let ``policies[index]`` act from the next touch-down on. Call once per control period, before ``act``;
+        ``loaded``: whether a foot bears load."""
         before = self.active
-        self._gate.step(np.array([self._wanted]), np.array([loaded]))
+        self._gate.step(np.array([range(len(self.policies))[index]]), np.array([loaded]))
+        if self.active is not before and self.active.monitor is not None:
+            self.active.monitor.reset()  # what it expected last is long past
+            self.active.verdict = NOTHING
+
+    def act(self, sensors: Proprioception, command: np.ndarray) -> np.ndarray:
+        """As ``OnnxPolicy.act``, by the active policy."""
         policy = self.active
-        if policy is not before and policy.monitor is not None:
-            policy.monitor.reset()  # what it expected last is long past
-            policy.verdict = NOTHING
         frame = make_frame({**vars(sensors), "last_action": self.last_action})
         everything = self._stack.push(frame, policy.card.clip_command(command))
         targets = policy.answer(frame, everything[self._columns[int(self._gate.active[0])]])

@@ -34,11 +34,11 @@ def test_whoever_acts_sees_the_whole_history():
     """After a change the new policy's targets are those that it alone gives for the very same frames."""
     both, rng = SwitchPolicy(PAIR), np.random.default_rng(0)
     alone = OnnxPolicy(PAIR[1])
-    both.choose(1)
     for k in range(120):
         now, landed = sensors(rng), k >= 100
         alone.last_action = both.last_action
-        targets = both.act(now, COMMAND, loaded=landed)
+        both.choose(1, loaded=landed)
+        targets = both.act(now, COMMAND)
         expected = alone.act(now, COMMAND)
         assert both.folder.name == ("student_small" if landed else "dual")
         assert np.allclose(targets, expected, atol=1e-6) == landed
@@ -46,11 +46,12 @@ def test_whoever_acts_sees_the_whole_history():
 
 def test_nothing_changes_in_stance_or_in_flight():
     policy, rng = SwitchPolicy(PAIR), np.random.default_rng(1)
-    policy.choose(1)
     for loaded in (True, True, False, False):
-        policy.act(sensors(rng), COMMAND, loaded)
+        policy.choose(1, loaded)
+        policy.act(sensors(rng), COMMAND)
         assert policy.folder.name == "dual"
-    policy.act(sensors(rng), COMMAND, True)
+    policy.choose(1, loaded=True)
+    policy.act(sensors(rng), COMMAND)
     assert policy.folder.name == "student_small" and policy.output is policy.active.output
     policy.reset()
     assert policy.folder.name == "dual" and not policy.last_action.any()
@@ -58,7 +59,7 @@ def test_nothing_changes_in_stance_or_in_flight():
 
 def test_an_unknown_number_is_refused():
     with pytest.raises(IndexError):
-        SwitchPolicy(PAIR).choose(2)
+        SwitchPolicy(PAIR).choose(2, loaded=True)
 
 
 def test_policies_of_other_gains_do_not_share_a_robot(tmp_path):
@@ -72,7 +73,7 @@ def test_policies_of_other_gains_do_not_share_a_robot(tmp_path):
 
 def test_the_monitor_is_that_of_whoever_acts():
     policy, rng = SwitchPolicy(("dual", "pronk"), monitor="trip"), np.random.default_rng(2)
-    policy.choose(1)
     for loaded in (False, False, True, True):
-        policy.act(sensors(rng), COMMAND, loaded)
+        policy.choose(1, loaded)
+        policy.act(sensors(rng), COMMAND)
     assert policy.monitor is policy.policies[1].monitor and policy.verdict.channel
