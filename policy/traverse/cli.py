@@ -90,6 +90,8 @@ def _plan(argv: Sequence[str]) -> None:
     console.print(
         f"{plan.sum('joules'):.0f} J, {plan.sum('seconds'):.0f} s, arrives with {expected:.1%}, at least {low:.1%}"
     )
+    if plan.gap:
+        console.print(f"the time to search was over: another plan may be better by {plan.gap:.1%} of the objective")
     console.print(f"wrote {path} and {picture}", soft_wrap=True)
     if cfg.json:
         names = ("length", "joules", "seconds", "falls", "falls_high")

@@ -49,7 +49,7 @@ class PlanConfig:
     """Plan by the 90th percentile of each fall rate instead of by its expectation."""
     change: float = 0.01
     """Expected falls that a change of option counts as."""
-    energy: float = 1e-6
+    energy: float = 1e-5
     """Expected falls that a joule counts as, so that of equals the thriftiest is taken."""
     only: str = ""
     """Computers that may be used, separated by commas; all by default."""

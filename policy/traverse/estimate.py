@@ -15,7 +15,9 @@ from sim.errors import LunarError
 from sim.terrain.segments import FEATURES
 
 BOOTSTRAPS, QUANTILE = 50, 0.9
-_RIDGE = 20.0  # falls that a coefficient is worth
+_RIDGE = (1e-6, 2.0, 20.0, 60.0)
+"""Falls that a coefficient of the common level, of a gait's, of a slope and of a trait's slope is worth, by likelihood
+on maps left out."""
 _LOGS = (-12.0, 2.0)  # of falls per metre
 _SPREAD = ("bumps_5cm", "bumps_10cm")  # shares near zero, of which the square root is taken
 
@@ -82,8 +84,8 @@ def fit_hazard(table: Table, seed: int = 0, bootstraps: int = BOOTSTRAPS) -> Haz
     design = _design(scale(table.features), table.gait, traits)
     weights = np.zeros(design.shape[1])
     weights[0] = np.log(max(float(table.fell.sum()), 0.5) / float(table.metres.sum()))
-    ridge = np.full(len(weights), _RIDGE)
-    ridge[0] = 1e-6
+    parts = 1, len(traits), table.features.shape[1], traits.shape[1] * table.features.shape[1]
+    ridge = np.repeat(_RIDGE, parts)
     for _ in range(30):
         expected = table.metres * np.exp(np.clip(design @ weights, *_LOGS))
         slope = design.T @ (table.fell - expected) - ridge * weights

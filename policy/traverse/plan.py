@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from policy.runtime.switch import check_alike
 from policy.traverse.assign import Assignment, Carry, Problem, Row, Shortfall, assign
 from policy.traverse.config import PlanConfig
 from policy.traverse.estimate import Estimate, estimate
@@ -96,6 +97,8 @@ class Plan:
     """s; null: no limit."""
     joint_efficiency: float = 1.0
     """1. Assumed when energies were reckoned."""
+    gap: float = 0.0
+    """1. How much better another plan could be at most; 0: none is."""
     options: list[PlannedOption] = field(default_factory=list)
     segments: list[PlannedSegment] = field(default_factory=list)
 
@@ -141,6 +144,8 @@ def load_plan(path: str | Path) -> Plan:
             raise LunarError(f"plan '{path}': segment {k + 1} names option {segment.option} of {len(plan.options)}")
         if k and segment.start != plan.segments[k - 1].end:
             raise LunarError(f"plan '{path}': segment {k + 1} does not start where segment {k} ends")
+    if not np.isfinite(plan.points).all():
+        raise LunarError(f"plan '{path}': an end of a segment is no number")
     for option in plan.options:
         if weights_of(option.policy).digest != option.digest:
             raise LunarError(f"plan '{path}' was made with other weights of {option.policy}: plan again")
@@ -220,7 +225,8 @@ def make_plan(cfg: PlanConfig) -> Plan | Shortfall:
         if limit is not None and not limit > 0.0:
             raise LunarError(f"{name} is {limit:g}; a budget is above 0, or left out")
     table, computers = load_table(cfg.table or SHIPPED), load_computers(cfg.computers)
-    options = options_of(table.gaits, computers, [name for name in cfg.only.split(",") if name])
+    check_alike([(gait.policy, weights_of(gait.policy).card) for gait in table.gaits])
+    options = options_of(table.gaits, computers, [name.strip() for name in cfg.only.split(",") if name.strip()])
     blank = Plan(cfg.terrain, cfg.level, cfg.seed, cfg.size, cfg.battery, cfg.time, computers.joint_efficiency)
     surface = survey(blank.ground())
     ends = lead(surface, cfg.path, cfg.safe)
@@ -253,7 +259,7 @@ def written(
         PlannedSegment(places[i], places[i + 1], used.index(k), *(float(f"{value:.5g}") for value in sums[:, i, k]))
         for i, k in enumerate(solved.choice.tolist())
     ]
-    return replace(blank, options=options, segments=segments)
+    return replace(blank, gap=float(f"{solved.gap:.3g}"), options=options, segments=segments)
 
 
 def _plain(value: object) -> object:

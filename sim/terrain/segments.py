@@ -23,6 +23,8 @@ ROBOT, LARGE = 0.35, 2.0
 """m, baselines of slopes."""
 LONGEST = 2.5
 """m of a segment."""
+MOST = 2000
+"""Segments of a path."""
 _HALF_WIDTH, _ACROSS, _ALONG = 0.3, 7, 26  # m of the corridor, and its samples
 _WIDEST_BUMP = 0.8  # m: what is wider is ground, not a rock
 _CELL = 0.25  # m of the grid that safe paths are sought on
@@ -55,11 +57,13 @@ def split(points: Sequence[Sequence[float]] | np.ndarray, longest: float = LONGE
     """Ends of the segments (S + 1, 2) m of a path through ``points`` (P, 2) m, of about ``longest`` m each.
 
     Raises:
-        LunarError: fewer than two points, or two of them in one place.
+        LunarError: fewer than two points, one that is no number, two of them in one place, or a path without end.
     """
     corners = np.asarray(points, float).reshape(-1, 2)
-    if len(corners) < 2:
-        raise LunarError("a path needs two points or more")
+    if len(corners) < 2 or not np.isfinite(corners).all():
+        raise LunarError("a path needs two points or more, each of two numbers in m")
+    if float(np.hypot(*np.diff(corners, axis=0).T).sum()) > MOST * longest:
+        raise LunarError(f"a path has at most {MOST} segments of {longest:g} m: take a shorter one")
     ends = [corners[:1]]
     for k, (a, b) in enumerate(itertools.pairwise(corners)):
         length = float(np.hypot(*(b - a)))

@@ -31,9 +31,13 @@ def test_a_path_is_split_into_equal_pieces_and_keeps_its_corners():
     assert lengths.sum() == pytest.approx(7.0) and lengths.max() <= 1.5 * LONGEST
 
 
-@pytest.mark.parametrize("points", [[[0.0, 0.0]], [[1.0, 1.0], [1.0, 1.0]]])
-def test_a_path_without_length_is_refused(points):
-    with pytest.raises(LunarError, match=r"two points|one place"):
+@pytest.mark.parametrize(
+    "points, message",
+    [([[0.0, 0.0]], "two points"), ([[0.0, 0.0], [np.nan, 1.0]], "two numbers"),
+     ([[1.0, 1.0], [1.0, 1.0]], "one place"), ([[0.0, 0.0], [1e9, 0.0]], "at most 2000 segments")],
+)  # fmt: skip
+def test_what_is_no_path_is_refused(points, message):
+    with pytest.raises(LunarError, match=message):
         split(points)
 
 
