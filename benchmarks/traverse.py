@@ -18,6 +18,7 @@ import numpy as np
 from benchmarks.harness import bar, show_table
 from policy.traverse.assign import Assignment, Carry, Problem, Row, assign
 from policy.traverse.baselines import BASELINES
+from policy.traverse.config import PlanConfig
 from policy.traverse.drive import Crew, drive, world_on
 from policy.traverse.estimate import estimate, fit_hazard
 from policy.traverse.options import Computers, Gait, load_computers, options_of, weights_of
@@ -40,8 +41,8 @@ EASY = (("mare", 6), ("highland", 6), ("mare", 9))
 HARD = (("crater-field", 9), ("blocky", 9), ("polar-rough", 9))
 TEACHER, STUDENT = "dual", "student_small"
 PLANNERS = ("routed, robust", "routed", *BASELINES)
-PRICE = 1e-5
-"""Expected falls that a joule counts as, as in ``lunar traverse plan``."""
+PRICE, RESERVE = PlanConfig.energy, PlanConfig.reserve
+"""Expected falls that a joule counts as, and share of the battery that every planner leaves."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,7 @@ def _traverse(cfg: Config, k: int, fitted: Table, computers: Computers, options:
     choices = {"teacher on board": best(TEACHER, "board"), "student on mcu": best(STUDENT, "mcu")}
     for share, budget in zip(BUDGETS, budgets, strict=True):
         for name in PLANNERS:
-            problem = ways.problem(budget, None, robust=name != "routed", change=0.01, energy=PRICE)
+            problem = ways.problem(budget, None, name != "routed", 0.01, PRICE, RESERVE)
             choice = _choice(name, problem)
             if choice is not None:
                 choices[f"{name} {share:g}"] = choice

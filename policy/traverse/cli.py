@@ -72,7 +72,7 @@ def _plan(argv: Sequence[str]) -> None:
 
     plan = make_plan(cfg)
     if isinstance(plan, Shortfall):
-        raise LunarError(f"no plan meets the limits: {plan}")
+        raise LunarError(f"no plan meets the limits, {cfg.reserve:.0%} of them kept in reserve: {plan}")
     path = Path(cfg.out)
     plan.save(path)
     picture = path.with_suffix(".png")

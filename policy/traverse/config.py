@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 class TableConfig:
     """Try gaits of policies on many grounds. An interrupted run goes on where it ended."""
 
-    policies: str = "dual,student_medium,student_small,pronk"
+    policies: str = "dual,student_medium,student_small"
     """Names in the zoo or folders, separated by commas; each at 0.3 and 0.55 m/s, and apex gains of 0.18 and 0.35 m."""
     grounds: str = "mare,crater-field,blocky,highland,polar-rough"
     """Presets in configs/terrain/, separated by commas."""
@@ -45,6 +45,8 @@ class PlanConfig:
     """J that the traverse may take; null: no limit."""
     time: float | None = None
     """s; null: no limit."""
+    reserve: float = 0.1
+    """1. Share of battery and time that is kept for what the estimates are off by."""
     robust: bool = True
     """Plan by the 90th percentile of each fall rate instead of by its expectation."""
     change: float = 0.01

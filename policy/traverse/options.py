@@ -18,8 +18,6 @@ from sim.files import find_policy
 from sim.spec.command import HopCommand
 
 COMPUTERS = CONFIGS / "traverse" / "computers.yaml"
-POLICIES = ("dual", "student_medium", "student_small", "pronk")
-"""Of the zoo, in the shipped table."""
 SPEEDS, APEXES = (0.3, 0.55), (0.18, 0.35)
 """m/s and m of the gaits that are tried; economy changes nothing that was measured."""
 

@@ -169,11 +169,13 @@ class Ways:
     """(N, K) s."""
 
     def problem(
-        self, battery: float | None, time: float | None, robust: bool = True, change: float = 0.0, energy: float = 0.0
-    ) -> Problem:
-        """Most log-survival within the budgets, for one robot; a change and a joule cost so many expected falls."""
+        self, battery: float | None, time: float | None, robust: bool = True, change: float = 0.0, energy: float = 0.0,
+        reserve: float = 0.0,
+    ) -> Problem:  # fmt: skip
+        """Most log-survival within the budgets, of which a share is kept in ``reserve``, for one robot; a change and a
+        joule cost so many expected falls."""
         rows = [
-            Row(name, unit, use, limit)
+            Row(name, unit, use / (1.0 - reserve), limit)
             for name, unit, use, limit in (("battery", "J", self.joules, battery), ("time", "s", self.seconds, time))
             if limit is not None
         ]  # fmt: skip
@@ -224,6 +226,8 @@ def make_plan(cfg: PlanConfig) -> Plan | Shortfall:
     for name, limit in (("battery", cfg.battery), ("time", cfg.time)):
         if limit is not None and not limit > 0.0:
             raise LunarError(f"{name} is {limit:g}; a budget is above 0, or left out")
+    if not 0.0 <= cfg.reserve < 1.0:
+        raise LunarError(f"reserve is {cfg.reserve:g}; it is a share of the budgets, from 0 to below 1")
     table, computers = load_table(cfg.table or SHIPPED), load_computers(cfg.computers)
     check_alike([(gait.policy, weights_of(gait.policy).card) for gait in table.gaits])
     options = options_of(table.gaits, computers, [name.strip() for name in cfg.only.split(",") if name.strip()])
@@ -233,7 +237,7 @@ def make_plan(cfg: PlanConfig) -> Plan | Shortfall:
     start, end = ends[:-1], ends[1:]
     found = estimate(table, features(surface, start, end), cfg.seed)
     ways = ways_of(found, np.hypot(*(end - start).T), options, computers)
-    problem = ways.problem(cfg.battery, cfg.time, cfg.robust, cfg.change, cfg.energy)
+    problem = ways.problem(cfg.battery, cfg.time, cfg.robust, cfg.change, cfg.energy, cfg.reserve)
     robot = np.zeros(len(start), dtype=int)
     solved = assign(replace(problem, carry=carries(ways, table, computers, robot)))
     if isinstance(solved, Shortfall):

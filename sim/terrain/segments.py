@@ -30,7 +30,7 @@ _WIDEST_BUMP = 0.8  # m: what is wider is ground, not a rock
 _CELL = 0.25  # m of the grid that safe paths are sought on
 _STEEP, _IMPASSABLE = 0.27, 0.58  # tan of 15 and 30 degrees
 _TALL, _TALLEST = 0.10, 0.25  # m of a rock
-_CLEAR = 0.4  # m that a path keeps from one, if it can
+_CLEAR, _WIDE = 0.4, 1.0  # m that a path keeps from one, and from whatever is dear, if it can: robots drift
 _ROUND = 1.02  # of a path's cost, by which a straight line may exceed it
 
 
@@ -170,7 +170,8 @@ def cost_map(surface: Surface) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     large, rock = steep(LARGE), _height(bumps, points)
     cost = 1.0 + (large / _STEEP) ** 2 + 0.5 * (steep(ROBOT) / _STEEP) ** 2 + 2.0 * (rock / _TALL) ** 2
     closed = ~((large < _IMPASSABLE) & (rock < _TALLEST))  # what is no number is closed too
-    return x, y, np.where(closed, np.inf, cost)
+    near = maximum_filter(np.where(closed, 0.0, cost), 2 * round(_WIDE / _CELL) + 1)
+    return x, y, np.where(closed, np.inf, near)
 
 
 def _height(field: HeightField, points: np.ndarray) -> np.ndarray:

@@ -78,7 +78,7 @@ def test_a_gait_without_trials_is_named():
 def test_the_shipped_table_is_of_the_zoo_and_small():
     table = load()
     assert SHIPPED.stat().st_size < 2e6
-    assert len(table.cells) >= 60 and {g.policy for g in table.gaits} >= {"dual", "student_small"}
+    assert len(table.cells) == 90 and {g.policy for g in table.gaits} >= {"dual", "student_small"}
     assert np.isfinite(table.features).all() and table.fell.sum() > 100
     assert all(table.metres[table.gait == k].sum() > 500 for k in range(len(table.gaits)))
 

@@ -35,12 +35,16 @@ def test_a_plan_leads_from_start_to_goal_in_pieces(free):
 
 
 def test_a_smaller_battery_is_kept_and_costs_survival(free):
-    least = make_plan(replace(SMALL, battery=1.0))
-    assert isinstance(least, Shortfall)
-    name, short, unit = least.rows[0]
+    none = make_plan(replace(SMALL, battery=1.0))
+    assert isinstance(none, Shortfall)
+    name, short, unit = none.rows[0]
     assert (name, unit) == ("battery", "J") and 0 < short < free.sum("joules")
-    tight = make_plan(replace(SMALL, battery=1.0 + 1.02 * short))
-    assert tight.sum("joules") <= 1.0 + 1.02 * short and tight.arrival[1] <= free.arrival[1] + 1e-9
+    assert isinstance(make_plan(replace(SMALL, battery=0.99 * (1.0 + short))), Shortfall)
+    tight = make_plan(replace(SMALL, battery=1.02 * (1.0 + short)))
+    assert (
+        tight.sum("joules") <= (1.0 - SMALL.reserve) * 1.02 * (1.0 + short)
+        and tight.arrival[1] <= free.arrival[1] + 1e-9
+    )
 
 
 def test_the_big_board_costs_more_where_only_it_may_be_used(free):
@@ -79,7 +83,7 @@ def test_a_way_with_a_gap_is_refused(free, tmp_path):
     "options, message",
     [({"battery": 0.0}, "battery is 0; a budget is above 0"), ({"time": float("nan")}, "time is nan"),
      ({"path": [(0.0, 0.0)]}, "two points"), ({"path": [(0.0, 0.0), (11.0, 0.0)]}, "outside the map"),
-     ({"only": "pc"}, "computer 'pc' is unknown")],
+     ({"reserve": 1.0}, "reserve is 1"), ({"only": "pc"}, "computer 'pc' is unknown")],
 )  # fmt: skip
 def test_what_cannot_be_planned_is_refused_by_name(options, message):
     with pytest.raises(LunarError, match=message):
