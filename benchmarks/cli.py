@@ -23,6 +23,7 @@ BENCHES = {
     "faults": "every fault of links, machines, twin and host: does the rig end safe, in time?",
     "attacks": "a red team: pages, ROS, lines, twin, logs, cards, observations; what moves a machine?",
     "monitor": "a policy's monitor against other scores: false trips per hour, faults caught, claims",
+    "traverse": "plans of a traverse against one option for all and rules per segment: arrivals, energy",
     "dhim": "internal models at equal steps: skill on rough ground, errors of the estimates",
     "estimator": "windows and shapes of encoders: errors on held-out robots",
     "codec": "ten million bytes of noise with frames in it: all found, none invented?",

@@ -23,6 +23,7 @@ COMMANDS = {
     "export": ("policy.export.cli", "write a policy as C, or its ONNX file anew"),
     "import": ("policy.foreign.cli", "bring a walking policy that others trained, as an ONNX file"),
     "monitor": ("policy.monitor.cli", "fit or measure what asks whether a policy knows its state"),
+    "traverse": ("policy.traverse.cli", "which policy and gait where, so that the battery lasts and the robot arrives"),
     "hil": ("matrix_hil.operate.cli", "run a policy against the (virtual) MATRIX rig"),
     "fidelity": ("matrix_hil.fidelity.cli", "measure how lunar the rig's gravity is, scheme by scheme"),
     "replay": ("matrix_hil.replay.cli", "look at a HIL log, run it again, re-simulate it, or publish it"),

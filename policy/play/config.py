@@ -15,6 +15,9 @@ class PlayConfig:
     """Folder with policy.onnx and card.json."""
     robot: str = ""
     """Name, folder or MJCF of another robot (docs/robots.md), instead of the policy's own."""
+    traverse: str = ""
+    """File of 'lunar traverse plan': the robot follows it on the plan's ground, with the plan's policies; the command's
+    sliders are not heard until another ground is chosen."""
     terrain: str = "mare"
     """Preset in configs/terrain/ to begin with."""
     level: int = 9

@@ -10,6 +10,7 @@ import torch
 
 from policy.runtime.monitor import NOTHING, Verdict
 from policy.runtime.onnx_policy import OnnxPolicy, Proprioception
+from policy.runtime.switch import SwitchPolicy
 from sim.errors import LunarError
 from sim.mdp.config import NoiseConfig
 from sim.mdp.state import heading, rotate_inverse, to_heading
@@ -90,20 +91,22 @@ class LiveRobot:
         noise: of the sensors that the policy sees.
         gravity: m/s^2.
         seed: of noise and of the places where it starts.
+        place: x and y in m and yaw in rad, where it starts instead.
 
     Raises:
         LunarError: there is no such robot.
     """
 
     def __init__(
-        self, policy: OnnxPolicy, terrain: HeightField, noise: NoiseConfig, gravity: float, seed: int = 0
-    ) -> None:
+        self, policy: OnnxPolicy | SwitchPolicy, terrain: HeightField, noise: NoiseConfig, gravity: float,
+        seed: int = 0, place: tuple[float, float, float] | None = None,
+    ) -> None:  # fmt: skip
         card = policy.card
         self.policy = policy
         self.cfg = PhysicsConfig(robot=card.physics_robot, kp=card.kp, kd=card.kd)
         self.dt = self.cfg.control_dt
         """s per ``step``."""
-        self._noise = noise
+        self._noise, self._place = noise, place
         self._gravity = gravity
         self.broken: int | None = None
         """The joint whose motor gives no torque, if any."""
@@ -111,6 +114,26 @@ class LiveRobot:
         self._time = 0.0
         self._falls = 0
         self.set_terrain(terrain)
+
+    @property
+    def yaw(self) -> float:
+        """rad."""
+        cos, sin = heading(self.physics.qpos[:, 3:7])[0].tolist()
+        return math.atan2(sin, cos)
+
+    @property
+    def position(self) -> np.ndarray:
+        """(2,) m."""
+        return self.physics.qpos[0, :2].double().numpy()
+
+    @property
+    def loaded(self) -> bool:
+        """Whether a foot bears load."""
+        return bool(np.any(self._hops.loaded))
+
+    def wander(self) -> None:
+        """Start at places drawn from now on."""
+        self._place = None
 
     def set_terrain(self, terrain: HeightField) -> None:
         """Put it on another ground, in a simulation of its own."""
@@ -135,12 +158,15 @@ class LiveRobot:
         physics.reset(_ME, physics.qpos.clone(), qvel)
 
     def restart(self) -> None:
-        """Stand at a place drawn near the map's centre, facing along x, with nothing counted."""
+        """Stand at its place, or at one drawn near the map's centre and facing along x, with nothing counted."""
         physics = self.physics
         qpos, still = torch.zeros(1, 19), torch.zeros(1, 18)
         qpos[0, 3] = 1.0
         qpos[0, 7:] = torch.tensor(self.policy.card.default_pose)
-        if not self._terrain.is_flat:
+        if self._place is not None:
+            qpos[0, 0], qpos[0, 1], yaw = self._place
+            qpos[0, 3], qpos[0, 6] = math.cos(yaw / 2), math.sin(yaw / 2)
+        elif not self._terrain.is_flat:
             x0, x1, y0, y1 = self._terrain.extent
             share = self._rng.uniform(0.5 - _START, 0.5 + _START, 2)
             qpos[0, 0], qpos[0, 1] = x0 + share[0] * (x1 - x0), y0 + share[1] * (y1 - y0)

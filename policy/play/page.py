@@ -7,6 +7,7 @@ import math
 
 import mujoco
 import numpy as np
+import viser
 
 from policy.play.controls import KEYS, Controls
 from policy.play.live_robot import Moment
@@ -23,6 +24,11 @@ from sim.view.server import close_server, open_server
 
 DRAW_EVERY = 2
 """Control steps per drawing: 25 Hz."""
+WAY_COLOURS = (
+    (255, 127, 14), (31, 119, 180), (44, 160, 44), (227, 119, 194), (148, 103, 189), (188, 189, 34), (23, 190, 207),
+)  # fmt: skip
+"""Of a plan's options, in their order, as in its picture."""
+_PIECES = 25  # of a drawn segment
 _SETTLE = (0.12, 0.12, 0.6)  # s in which the view follows in x, y and z
 _JUMP = 1.0  # m in one drawing: the robot was put elsewhere
 
@@ -56,6 +62,7 @@ class Page:
         self._weight = lunar_weight(float(mujoco.mj_getTotalmass(self._model)))
         self._robot = DrawnRobot(server, "/world/robot", self._model)
         self._feet = FootMarks(server, "/world")
+        self._way: viser.LineSegmentsHandle | None = None
         self._note = server.scene.add_label("/world/note", "fell", visible=False)
         self._anchor = self._target = np.full(3, np.inf)
         self.status = Status(server)
@@ -73,8 +80,23 @@ class Page:
         """Where to look."""
         return self.server.url
 
+    def draw_way(self, points: np.ndarray, options: np.ndarray) -> None:
+        """Draw a plan's segments, whose ends are ``points`` (S + 1, 2) m, on the ground in the colours of their
+        ``options`` (S,); with the next ground they are gone."""
+        ends = np.stack([points[:-1], points[1:]], axis=1)
+        along = ends[:, :1] + np.linspace(0.0, 1.0, _PIECES + 1)[:, None] * (ends[:, 1:] - ends[:, :1])
+        height = self._terrain.height(along[..., 0], along[..., 1]) + 0.02
+        line = np.concatenate([along, height[..., None]], axis=2)
+        pieces = np.stack([line[:, :-1], line[:, 1:]], axis=2).reshape(-1, 2, 3).astype(np.float32)
+        colours = np.array(WAY_COLOURS, np.uint8)[np.asarray(options) % len(WAY_COLOURS)]
+        colours = np.repeat(colours, _PIECES, axis=0)[:, None].repeat(2, axis=1)
+        self._way = self.server.scene.add_line_segments("/world/way", pieces, colours, thickness=0.04)
+
     def set_terrain(self, terrain: HeightField) -> None:
         """Draw another ground, without prints."""
+        if self._way is not None:
+            self._way.remove()
+            self._way = None
         self._terrain = terrain
         self._ground = DrawnGround(self.server, "/world", terrain)
         self._feet.clear()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import queue
 import time
 
@@ -15,6 +16,9 @@ from policy.play.live_robot import LiveRobot
 from policy.play.page import Page
 from policy.play.readouts import doubt_text
 from policy.runtime.onnx_policy import OnnxPolicy
+from policy.runtime.switch import SwitchPolicy
+from policy.traverse.pilot import Pilot
+from policy.traverse.plan import load_plan
 from sim.terrain.generators import TerrainConfig, make_terrain
 
 _LATE = 0.2  # s behind the clock, beyond which the lost time is let go
@@ -30,11 +34,25 @@ class Session:
 
     def __init__(self, cfg: PlayConfig) -> None:
         self._cfg = cfg
-        policy = OnnxPolicy(cfg.policy, monitor="warn")
-        policy.card = on_robot(policy.card, cfg.robot)
-        terrain = make_terrain(TerrainConfig(kind=cfg.terrain, level=cfg.level), cfg.seed)
-        self.robot = LiveRobot(policy, terrain, cfg.noise, policy.card.gravity, cfg.seed)
-        self.page = Page(policy.card, terrain, cfg.terrain, cfg.level, self.robot.dt, cfg.port)
+        if cfg.traverse and cfg.robot:
+            raise LunarError("traverse and robot: a plan is for its policies' own robot; leave one out")
+        self.pilot = Pilot(load_plan(cfg.traverse), "warn") if cfg.traverse else None
+        """What steers the robot along a plan, while it does."""
+        policy: OnnxPolicy | SwitchPolicy
+        kind, level, place = cfg.terrain, cfg.level, None
+        if self.pilot is None:
+            policy = OnnxPolicy(cfg.policy, monitor="warn")
+            policy.card = on_robot(policy.card, cfg.robot)
+            terrain = make_terrain(TerrainConfig(kind=kind, level=level), cfg.seed)
+        else:
+            plan, policy = self.pilot.plan, self.pilot.policy
+            kind, level, terrain = plan.terrain, plan.level, plan.ground()
+            way = plan.points[1] - plan.points[0]
+            place = (*plan.points[0].tolist(), math.atan2(way[1], way[0]))
+        self.robot = LiveRobot(policy, terrain, cfg.noise, policy.card.gravity, cfg.seed, place)
+        self.page = Page(policy.card, terrain, kind, level, self.robot.dt, cfg.port)
+        if self.pilot is not None:
+            self.page.draw_way(plan.points, plan.choice)
         self._gravity = policy.card.gravity
 
     def tick(self, rate: float | None = None) -> None:
@@ -45,9 +63,12 @@ class Session:
             self._gravity = controls.gravity
             self.robot.set_gravity(self._gravity)
         self.robot.broken = controls.broken
-        self.moment = moment = self.robot.step(controls.command)
+        robot, pilot = self.robot, self.pilot
+        command = controls.command if pilot is None else pilot.command(robot.position, robot.yaw, robot.loaded)
+        self.moment = moment = robot.step(command)
         doing = "**fell** and starts again" if moment.lying else "hopping" if moment.tally.hops else "starting"
         pace = "" if rate is None else f" · {rate:.2f} × real time"
+        pace += "" if pilot is None else f" · {pilot.text}"
         watched = self.robot.policy.monitor is not None
         self.page.status.show(f"{doing}{pace}{doubt_text(moment.verdict) if watched else ''}")
         self.page.show(moment)
@@ -87,6 +108,8 @@ class Session:
                     case Ground() as ground:  # a slider that moves asks for many: the last counts
                         pass
         if ground is not None:
+            self.pilot = None
+            self.robot.wander()
             self.page.status.show(f"making {ground.kind} …")
             terrain = make_terrain(TerrainConfig(kind=ground.kind, level=ground.level), self._cfg.seed)
             self.robot.set_terrain(terrain)

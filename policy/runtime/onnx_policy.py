@@ -109,7 +109,10 @@ class OnnxPolicy:
         NaN targets, which the safety layer refuses.
         """
         frame = make_frame({**vars(sensors), "last_action": self.last_action}, self.card.sensors)
-        observation = self._stack.push(frame, self.card.clip_command(command))
+        return self.answer(frame, self._stack.push(frame, self.card.clip_command(command)))
+
+    def answer(self, frame: np.ndarray, observation: np.ndarray) -> np.ndarray:
+        """``act`` for who keeps the history: the newest ``frame`` (42,), and the observation (size,) it ends."""
         self.output = PolicyOutput(*(value[0] for value in self.infer(observation[None])))
         if self.monitor is not None:
             self.verdict = self.monitor.step(frame, self.output)

@@ -23,7 +23,7 @@ from sim.spec.observation import PRONK_OBSERVATION, sensors_of
 from sim.tasks.config import WorldConfig
 from sim.tasks.pronk import TRUNK_LOAD, check_terms, total
 from sim.terrain.generators import LEVELS, make_levels, make_terrain
-from sim.terrain.height_field import stack
+from sim.terrain.height_field import HeightField, stack
 
 MAP_STRIDE = 1000
 """Between the seeds of a terrain's maps."""
@@ -77,17 +77,20 @@ class PronkWorld:
             that one sees what becomes of them, and only a diverged simulation is started anew.
         threads: C++ threads of physics on the CPU; 0 takes every core.
         privileged: observe the group ``critic`` too, which no robot senses.
+        ground: a map, or a stack over which the robots are spread, instead of ``cfg.terrain``'s.
     """
 
     def __init__(
         self, cfg: WorldConfig, seed: int, device: str = "cpu", restart: bool = True, threads: int = 0,
-        privileged: bool = True,
+        privileged: bool = True, ground: HeightField | None = None,
     ) -> None:  # fmt: skip
         check_terms(cfg.rewards, "rewards")
         self.cfg = cfg
         self.device = torch.device(device)
         self.restart = restart
         self.privileged = privileged
+        self.places: Tensor | None = None
+        """(N, 3) x and y in m and yaw in rad, where trials start instead of at places drawn."""
         self.num_envs = n = cfg.num_envs
         if n < 1:
             raise LunarError(f"num_envs is {n}; a world needs one robot or more")
@@ -108,9 +111,10 @@ class PronkWorld:
         elif cfg.other_terrains:
             raise LunarError("world.other_terrains needs a curriculum: set curriculum.enabled, or name one terrain")
         else:
-            maps = [make_terrain(cfg.terrain, seed + MAP_STRIDE * k) for k in range(cfg.maps)]
-            self.physics = make_physics(cfg.physics, n, stack(maps), self.device, threads)
-            self.physics.level[:] = torch.arange(n, device=self.device) % cfg.maps
+            if ground is None:
+                ground = stack([make_terrain(cfg.terrain, seed + MAP_STRIDE * k) for k in range(cfg.maps)])
+            self.physics = make_physics(cfg.physics, n, ground, self.device, threads)
+            self.physics.level[:] = torch.arange(n, device=self.device) % len(ground)
         self.everyone = torch.arange(n, device=self.device)
         self.dt = cfg.physics.control_dt
         self.max_steps = round(cfg.episode_length / self.dt)
@@ -257,9 +261,8 @@ class PronkWorld:
 
     def _start(self, ids: Tensor) -> None:
         """New trials for robots ``ids``: state, randomisation, command; timers and action history zero."""
-        self.physics.reset(
-            ids, *events.reset_states(self.cfg.resets, self.physics, self.physics.level[ids], self.generator)
-        )
+        level, places = self.physics.level[ids], None if self.places is None else self.places[ids]
+        self.physics.reset(ids, *events.reset_states(self.cfg.resets, self.physics, level, self.generator, places))
         self.friction[ids] = events.randomise(self.cfg.randomisation, self.physics, ids, self.generator)
         self.sensor_bias[ids] = observations.sensor_bias(self.cfg.noise, len(ids), self.generator)
         if self.pushes.enabled:

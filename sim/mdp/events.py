@@ -67,14 +67,17 @@ class Pushes:
 
 
 def reset_states(
-    cfg: ResetConfig, physics: Physics, level: Tensor, generator: torch.Generator
+    cfg: ResetConfig, physics: Physics, level: Tensor, generator: torch.Generator, places: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Start states: qpos (n, 19) and qvel (n, 18), robots spread with any heading over the maps ``level`` (n,)."""
+    """Start states: qpos (n, 19) and qvel (n, 18), robots spread with any heading over the maps ``level`` (n,), or put
+    at ``places`` (n, 3), x and y in m and yaw in rad."""
     count, device = len(level), generator.device
     qpos = torch.zeros(count, 19, device=device)
     qvel = torch.zeros(count, 18, device=device)
     yaw = _uniform((-math.pi, math.pi), (count,), generator)
-    if not physics.terrain.is_flat:
+    if places is not None:
+        qpos[:, :2], yaw = places[:, :2], places[:, 2]
+    elif not physics.terrain.is_flat:
         qpos[:, :2] = _places(cfg, physics, level, yaw, generator)
     nominal = constant(physics.robot.nominal_pose, device)
     qpos[:, 7:] = nominal + _uniform((-cfg.joint_noise, cfg.joint_noise), (count, 12), generator)

@@ -170,9 +170,14 @@ def keys() -> frozenset[str]:
             found.update(".".join(parts[:k]) for k in range(1, len(parts) + 1))
         raise Parsed
 
-    tools = [[name] for name in COMMANDS if name not in ("bench", "up", "log", "terrain", "twin", "replay", "monitor")]
+    tools = [
+        [name]
+        for name in COMMANDS
+        if name not in ("bench", "up", "log", "terrain", "twin", "replay", "monitor", "traverse")
+    ]
     tools += [["log", tool, "x"] for tool in ("info", "recover", "export", "keep")] + [["log", "diff", "a", "b"]]
     tools += [["terrain", "preview", "mare"], ["terrain", "export", "mare"], ["twin", "serve"], ["replay", "x"]]
+    tools += [["traverse", tool] for tool in ("table", "plan", "run")]
     tools += [["replay", "resim", "x"], ["hil", "calibrate"], ["monitor", "fit"], ["monitor", "eval"]] + [
         ["bench", b] for b in BENCHES
     ]

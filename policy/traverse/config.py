@@ -1,0 +1,83 @@
+"""What ``lunar traverse table``, ``plan`` and ``run`` are told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class TableConfig:
+    """Try gaits of policies on many grounds. An interrupted run goes on where it ended."""
+
+    policies: str = "dual,student_medium,student_small"
+    """Names in the zoo or folders, separated by commas; each at 0.3 and 0.55 m/s, and apex gains of 0.18 and 0.35 m."""
+    grounds: str = "mare,crater-field,blocky,highland,polar-rough"
+    """Presets in configs/terrain/, separated by commas."""
+    levels: tuple[int, ...] = (9, 6, 3)
+    """Difficulties of each."""
+    seeds: int = 6
+    """Maps of each difficulty."""
+    robots: int = 8
+    """Trials of each gait on each map."""
+    seconds: float = 12.0
+    """s of a trial."""
+    out: str = "runs/traverse/table"
+    """Folder for the trials map by map, and for table.npz."""
+
+
+@dataclass(frozen=True)
+class PlanConfig:
+    """Choose policy, computer and gait for every segment of a way, within a battery and a time."""
+
+    path: list[tuple[float, float]] = field(default_factory=lambda: [(-18.0, -18.0), (18.0, 18.0)])
+    """m. Points of the way on the map: two or more."""
+    safe: bool = True
+    """Lead around steep slopes and rocks from point to point; false goes straight."""
+    terrain: str = "crater-field"
+    """A preset in configs/terrain/ or such a file, which may name an elevation model."""
+    level: int = 9
+    """0 to 9, its difficulty."""
+    seed: int = 0
+    """Of the ground, and of the estimates' bootstrap."""
+    size: float = 48.0
+    """m. Edge of the map, centred on (0, 0)."""
+    battery: float | None = None
+    """J that the traverse may take; null: no limit."""
+    time: float | None = None
+    """s; null: no limit."""
+    reserve: float = 0.1
+    """1. Share of battery and time that is kept for what the estimates are off by."""
+    robust: bool = True
+    """Plan by the 90th percentile of each fall rate instead of by its expectation."""
+    change: float = 0.01
+    """Expected falls that a change of option counts as."""
+    energy: float = 1e-5
+    """Expected falls that a joule counts as, so that of equals the thriftiest is taken."""
+    only: str = ""
+    """Computers that may be used, separated by commas; all by default."""
+    computers: str = "configs/traverse/computers.yaml"
+    """File of what computers take: assumptions."""
+    table: str = ""
+    """A table.npz of 'lunar traverse table'; the zoo's by default."""
+    out: str = "runs/traverse/plan.yaml"
+    """File of the plan; its picture lies beside it."""
+    json: str = ""
+    """File for the results as data."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """See a plan through in simulation, many robots on the same way."""
+
+    plan: str = "runs/traverse/plan.yaml"
+    """File of the plan."""
+    robots: int = 32
+    """All start at its beginning; sensors and starts differ."""
+    seed: int = 0
+    """Of those."""
+    patience: float = 2.0
+    """1. Times the expected time after which a robot has not arrived."""
+    out: str = ""
+    """PNG of map and curves with what was seen; beside the plan by default."""
+    json: str = ""
+    """File for the results as data."""

@@ -1,0 +1,126 @@
+"""Plans: within their budgets or refused with what is short; files that say what they mean; robots that obey."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from matrix_hil.cli import main
+from policy.traverse.assign import Shortfall
+from policy.traverse.config import PlanConfig
+from policy.traverse.plan import Plan, load_plan, make_plan
+from policy.traverse.run import results, see
+from policy.traverse.table import Cell, make_table
+from sim.errors import LunarError
+
+SMALL = PlanConfig(path=[(-6.0, -6.0), (6.0, 6.0)], terrain="mare", size=20.0)
+
+
+@pytest.fixture(scope="module")
+def free() -> Plan:
+    """Without a budget."""
+    plan = make_plan(SMALL)
+    assert isinstance(plan, Plan)
+    return plan
+
+
+def test_a_plan_leads_from_start_to_goal_in_pieces(free):
+    assert free.points[0].tolist() == [-6.0, -6.0] and free.points[-1].tolist() == [6.0, 6.0]
+    assert free.sum("length") == pytest.approx(12.0 * np.sqrt(2), rel=0.1)
+    assert all(s.length < 4.0 and s.joules > 0 and s.falls_high >= s.falls > 0 for s in free.segments)
+    assert free.arrival[0] >= free.arrival[1] > 0.5
+
+
+def test_a_smaller_battery_is_kept_and_costs_survival(free):
+    none = make_plan(replace(SMALL, battery=1.0))
+    assert isinstance(none, Shortfall)
+    name, short, unit = none.rows[0]
+    assert (name, unit) == ("battery", "J") and 0 < short < free.sum("joules")
+    assert isinstance(make_plan(replace(SMALL, battery=0.99 * (1.0 + short))), Shortfall)
+    tight = make_plan(replace(SMALL, battery=1.02 * (1.0 + short)))
+    assert (
+        tight.sum("joules") <= (1.0 - SMALL.reserve) * 1.02 * (1.0 + short)
+        and tight.arrival[1] <= free.arrival[1] + 1e-9
+    )
+
+
+def test_the_big_board_costs_more_where_only_it_may_be_used(free):
+    board = make_plan(replace(SMALL, only="board"))
+    assert {o.computer for o in board.options} == {"board"} and board.sum("joules") > free.sum("joules")
+
+
+def test_a_plan_survives_its_file(free, tmp_path):
+    free.save(tmp_path / "plan.yaml")
+    assert load_plan(tmp_path / "plan.yaml") == free
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [(("option: 0", "option: 9"), "names option 9 of"), (("policy:", "polcy:"), "polcy"),
+     (("digest: ", "digest: a"), "other weights")],
+)  # fmt: skip
+def test_a_plan_that_was_spoilt_is_refused(free, tmp_path, change, message):
+    path = tmp_path / "plan.yaml"
+    free.save(path)
+    text = path.read_text()
+    assert change[0] in text
+    path.write_text(text.replace(*change, 1))
+    with pytest.raises(LunarError, match=message):
+        load_plan(path)
+
+
+def test_a_way_with_a_gap_is_refused(free, tmp_path):
+    gap = [free.segments[0], *free.segments[2:]]
+    replace(free, segments=gap).save(tmp_path / "plan.yaml")
+    with pytest.raises(LunarError, match="segment 2 does not start where segment 1 ends"):
+        load_plan(tmp_path / "plan.yaml")
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [({"battery": 0.0}, "battery is 0; a budget is above 0"), ({"time": float("nan")}, "time is nan"),
+     ({"path": [(0.0, 0.0)]}, "two points"), ({"path": [(0.0, 0.0), (11.0, 0.0)]}, "outside the map"),
+     ({"reserve": 1.0}, "reserve is 1"), ({"only": "pc"}, "computer 'pc' is unknown")],
+)  # fmt: skip
+def test_what_cannot_be_planned_is_refused_by_name(options, message):
+    with pytest.raises(LunarError, match=message):
+        make_plan(replace(SMALL, **options))
+
+
+def test_robots_do_as_planned(tmp_path, capsys):
+    """Flat ground: all arrive, in the time and for the energy that were expected, and say so."""
+    path = tmp_path / "plan.yaml"
+    argv = ["--terrain", "flat", "--path", "[[0, 0], [3, 0], [3, 2]]", "--out", str(path), "--battery", "400"]
+    main(["traverse", "plan", *argv])
+    plan = load_plan(path)
+    seen = see(plan, robots=6, seed=1, patience=2.0)
+    found = results(plan, seen)
+    assert found["arrived"] == found["arrived_within_budget"] == 1.0
+    assert found["seconds"] == pytest.approx(found["seconds_expected"], rel=0.4)
+    assert found["joules"] == pytest.approx(found["joules_expected"], rel=0.4)
+    main(["traverse", "run", str(path), "--robots", "2", "--json", str(tmp_path / "run.json")])
+    assert json.loads((tmp_path / "run.json").read_text())["results"]["arrived"] == 1.0
+    assert path.with_suffix(".png").stat().st_size > 10_000 and "arrived within" in capsys.readouterr().out
+
+
+def test_an_infeasible_plan_writes_nothing_and_says_what_is_short(tmp_path, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["traverse", "plan", "--terrain", "flat", "--battery", "10", "--out", str(tmp_path / "plan.yaml")])
+    assert end.value.code == 2 and "battery is" in (said := capsys.readouterr().err) and "J short" in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_table_goes_on_where_it_ended(tmp_path):
+    from policy.traverse.options import Gait
+
+    gaits, cells = [Gait("student_small", 0.55, 0.18)], [Cell("mare", 3, 1), Cell("mare", 3, 2)]
+    make_table(gaits, cells[:1], robots=2, seconds=4.0, folder=tmp_path)
+    first = (tmp_path / "mare-3-1.npz").stat().st_mtime_ns
+    table = make_table(gaits, cells, robots=2, seconds=4.0, folder=tmp_path)
+    assert (tmp_path / "mare-3-1.npz").stat().st_mtime_ns == first
+    assert set(table.cell) == {0, 1} and table.metres.sum() > 1.0 and (table.joules > 0).all()
+    with pytest.raises(LunarError, match="other gaits, policies or lengths"):
+        make_table(gaits, cells, robots=3, seconds=4.0, folder=tmp_path)
