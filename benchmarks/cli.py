@@ -22,6 +22,7 @@ BENCHES = {
     "faults": "every fault of links, machines, twin and host: does the rig end safe, in time?",
     "attacks": "a red team: pages, ROS, lines, twin, logs, cards, observations; what moves a machine?",
     "monitor": "a policy's monitor against other scores: false trips per hour, faults caught, claims",
+    "maps": "filters for height maps: unsafe ground called safe, rocks lost and invented, with limits",
     "dhim": "internal models at equal steps: skill on rough ground, errors of the estimates",
     "estimator": "windows and shapes of encoders: errors on held-out robots",
     "codec": "ten million bytes of noise with frames in it: all found, none invented?",
