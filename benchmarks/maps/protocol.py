@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from benchmarks.harness import show_table
-from benchmarks.maps import ground, rows, sheet
+from benchmarks.maps import ground, networks, picture, rows, sheet
 from benchmarks.maps.calibrate import cards as cards_from
 from benchmarks.maps.degrade import HELD_OUT, NOISE
 from benchmarks.maps.summary import summarise
@@ -41,6 +41,8 @@ class Config:
     """Patches of 12.8 m that filters are judged on."""
     calibration: int = 40
     """Other patches, on which limits are found."""
+    train: int = 0
+    """Steps for which the shipped networks are trained anew, 800 as shipped; then limits are found anew, too."""
     calibrate: bool = False
     """Find the limits of all shipped filters anew, and write their cards."""
     out: str = "runs/bench/maps"
@@ -49,6 +51,8 @@ class Config:
     """Processes; 0 takes one per core."""
     seed: int = 0
     """Of the bootstrap."""
+    picture: str = ""
+    """Instead, draw what some filters do to one patch, to this file."""
     sheet: str = ""
     """Instead, write a blinded sheet for experts to this folder."""
     tally: str = ""
@@ -66,20 +70,25 @@ def run(cfg: Config) -> dict[str, Any]:
         LunarError: a filter or its card cannot be used, or an answer file cannot be read.
     """
     out, jobs = Path(cfg.out), cfg.jobs or os.cpu_count() or 1
+    if cfg.picture:
+        picture.draw(Path(cfg.picture))
+        return {"picture": cfg.picture}
     if cfg.sheet:
         return {"sheet": str(sheet.write(Path(cfg.sheet), cfg.seed))}
     if cfg.tally:
         return {"tally": sheet.tally([Path(p) for p in cfg.tally.split(",")])}
     if min(cfg.patches, cfg.calibration) < len(ground.PRESETS):
         raise LunarError(f"--patches and --calibration must be at least {len(ground.PRESETS)}, one per preset")
+    if cfg.train:
+        networks.train(SHELF, cfg.train, cfg.seed)
     noises, names = SUITES[cfg.suite], filter_names()
-    if cfg.calibrate:
+    if cfg.calibrate or cfg.train:
         _write_cards(_found(cfg, names, out, jobs), SHELF)
     cards = {name: load_card(name) for name in names}
     if cfg.quick:
         cards = {name: cards[name] for name in QUICK_METHODS}
     if cfg.method:
-        named_filter(cfg.method, code=True)
+        named_filter(cfg.method, code=True, card=False)
         own = _found(cfg, (cfg.method,), out, jobs)
         _write_cards(own, out)
         cards |= own
@@ -103,6 +112,9 @@ def run(cfg: Config) -> dict[str, Any]:
 
 def show(found: dict[str, Any]) -> None:
     """Print it."""
+    if "picture" in found:
+        print(f"wrote {found['picture']}")
+        return
     if "sheet" in found:
         print(f"wrote {found['sheet']}: let experts open it, then count their files with --tally")
         return

@@ -52,7 +52,7 @@ def restored_by(method: str, heights: np.ndarray, resolution: float, seed: int) 
         fine = relief - FILTERS["gauss2"](relief, resolution)
         rows, cols = heights.shape
         return FILTERS["gauss2"](heights, resolution) + 0.01 * fine[:rows, :cols] / fine.std()
-    return filled(apply(named_filter(method, code=True), heights, resolution, f"filter '{method}'"))
+    return filled(apply(named_filter(method, code=True, card=False), heights, resolution, f"filter '{method}'"))
 
 
 def lost_and_invented(truth: tasks.Truth, restored: np.ndarray, score: float = PLAIN) -> tuple[np.ndarray, np.ndarray]:

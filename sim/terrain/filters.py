@@ -22,12 +22,13 @@ def filter_names() -> list[str]:
     return [*FILTERS, *sorted(path.stem for path in SHELF.glob("*.onnx"))]
 
 
-def named_filter(name: str, code: bool = False) -> Filter:
+def named_filter(name: str, code: bool = False, card: bool = True) -> Filter:
     """A filter by name, or by ``file.onnx`` with its card beside it.
 
     Args:
         name: of the filter; with ``code`` also ``file.py:function``, which is run.
         code: only where a user names the filter on a command line.
+        card: refuse a network that has none.
 
     Raises:
         LunarError: there is no such filter, or its file cannot be used.
@@ -35,7 +36,8 @@ def named_filter(name: str, code: bool = False) -> Filter:
     if name in FILTERS:
         return FILTERS[name]
     if name.endswith(".onnx") or (SHELF / f"{name}.onnx").is_file():
-        load_card(name)
+        if card:
+            load_card(name)
         return network(Path(name) if name.endswith(".onnx") else SHELF / f"{name}.onnx")
     path, colon, function = name.rpartition(":")
     if code and colon and path.endswith(".py"):
