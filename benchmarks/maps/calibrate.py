@@ -43,7 +43,7 @@ def cards(rows: Sequence[Row], about: str, weights: Mapping[str, str]) -> dict[s
         missed = {m: out[m].noise[noise].missed for m in known}
         most = min(min(missed.values()) + CLOSE, missed[max(known, key=lambda m: out[m].noise[noise].psnr)])
         close = [m for m in known if missed[m] <= most]
-        best = max(close, key=lambda m: found[noise, m])
+        best = max(close, key=lambda m: float(found[noise, m]))
         out[best] = replace(out[best], recommended=(*out[best].recommended, noise))
     return out
 
@@ -53,28 +53,43 @@ def recommended(cards_: Mapping[str, FilterCard]) -> dict[str, str]:
     return {noise: method for method, card in cards_.items() for noise in card.recommended}
 
 
-def threshold(counts: np.ndarray, share: float) -> int:
-    """Index of the lowest edge of bins from which on at most ``share`` of all ``counts`` (B,) lie."""
-    above = np.concatenate([np.cumsum(counts[::-1])[::-1], [0]])
-    return int(np.argmax(above <= share * counts.sum()))
+def threshold(counts: np.ndarray, share: float | np.ndarray) -> np.ndarray:
+    """(...,) index of the lowest edge of bins from which on at most ``share`` (...,) of all ``counts`` (..., B) lie."""
+    return np.argmax(_from_top(counts) <= np.expand_dims(share * counts.sum(-1), -1), axis=-1)
 
 
-def missed_at(histogram: np.ndarray, share: float) -> float:
-    """Share of unsafe ground below the threshold at which ``share`` of the safe ground lies above; of (2, B) counts."""
-    return float(histogram[1, : threshold(histogram[0], share)].sum() / max(histogram[1].sum(), 1))
+def missed_at(histogram: np.ndarray, share: float) -> np.ndarray:
+    """(...,) share of unsafe ground below the threshold at which ``share`` of the safe ground lies above; of counts
+    (..., 2, B)."""
+    return 1.0 - _share_from(histogram[..., 1, :], threshold(histogram[..., 0, :], share))
 
 
-def rock_threshold(rocks: np.ndarray, area: float) -> int:
-    """Index of the lowest score at which at most ``FALSE_ROCKS`` findings per 100 m^2 are on no rock."""
-    above = np.concatenate([np.cumsum(rocks[0, ::-1])[::-1], [0]])
-    return max(1, int(np.argmax(above <= FALSE_ROCKS * area / 100.0)))  # the lowest bin holds what was not found
+def rock_threshold(rocks: np.ndarray, area: float | np.ndarray) -> np.ndarray:
+    """(...,) index of the lowest score from which on at most ``FALSE_ROCKS`` findings per 100 m^2 are on no rock."""
+    allowed = np.expand_dims(FALSE_ROCKS * np.asarray(area) / 100.0, -1)
+    at = np.argmax(_from_top(rocks[..., 0, :]) <= allowed, axis=-1)
+    return np.maximum(1, at)  # the lowest bin holds what was not found
 
 
-def rocks_found(rocks: np.ndarray, area: float, smallest: float = 0.12, at: int | None = None) -> float:
-    """Share of rocks of at least ``smallest`` m that are found at ``FALSE_ROCKS``, or from score index ``at``."""
-    at = rock_threshold(rocks, area) if at is None else at
-    own = rocks[1 + SIZES.index(smallest) :]
-    return float(own[:, at:].sum() / max(own.sum(), 1))
+def rocks_found(
+    rocks: np.ndarray, area: float | np.ndarray, smallest: float = 0.12, at: int | np.ndarray | None = None
+) -> np.ndarray:
+    """(...,) share of rocks of at least ``smallest`` m that are found at ``FALSE_ROCKS``, or from score index ``at``;
+    of counts (..., len(SIZES) + 1, B) on ``area`` (...,) m^2."""
+    own = rocks[..., 1 + SIZES.index(smallest) :, :].sum(-2)
+    return _share_from(own, rock_threshold(rocks, area) if at is None else np.asarray(at))
+
+
+def _from_top(counts: np.ndarray) -> np.ndarray:
+    """(..., B + 1) sums of each bin and all above it."""
+    sums = np.cumsum(counts[..., ::-1], axis=-1)[..., ::-1]
+    return np.concatenate([sums, np.zeros_like(sums[..., :1])], axis=-1)
+
+
+def _share_from(counts: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """(...,) share of counts (..., B) in the bins from index ``at`` (...,) on."""
+    above = np.take_along_axis(_from_top(counts), np.expand_dims(at, -1), axis=-1)[..., 0]
+    return above / np.maximum(counts.sum(-1), 1)
 
 
 def _limit(rows: Sequence[Row]) -> Limit:
@@ -82,11 +97,11 @@ def _limit(rows: Sequence[Row]) -> Limit:
     best: tuple[float, float, Limits] | None = None
     for share, histogram in zip(STEPS, np.sum([r["histograms"] for r in rows], axis=0), strict=True):
         at = threshold(histogram[0], FALSE_ALARMS)
-        factor = BINS[at]
+        factor = float(BINS[at])
         slope = float(np.degrees(np.arctan(factor * np.tan(np.radians(NOMINAL.slope)))))
         missed = float(histogram[1, :at].sum() / max(unsafe, 1))
         if best is None or missed < best[0]:
-            best = missed, float(histogram[0, at:].sum() / safe), Limits(slope, float(factor * share * NOMINAL.step))
+            best = missed, float(histogram[0, at:].sum() / safe), Limits(slope, factor * share * NOMINAL.step)
     assert best is not None
     missed, false_alarms, limits = best
     rocks, area = np.sum([r["rocks"] for r in rows], axis=0), sum(r["area"] for r in rows)

@@ -19,7 +19,7 @@ from sim.terrain.height_field import HeightField
 from sim.terrain.preview import hillshade
 
 EXAMPLES = (("white-2cm", "wiener"), ("stereo", "adaptive"), ("holes-30", "nlm"), ("coarse-2x", rows.INVENTS))
-"""Noise and method of each row of the picture; the last invents on purpose and is read with the limits of ``gauss2``."""
+"""Noise and method of each row of the picture; the last invents on purpose, and is read with ``gauss2``'s card."""
 PRESET, SEED, REACH = "blocky", ground.TEST + 1, 3.0
 """The patch, and m either side of its middle that are shown."""
 COLOURS = ("#eeeeee", "#9fb8ad", "#f2a33c", "#c8102e")

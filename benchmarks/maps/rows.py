@@ -36,10 +36,15 @@ Row = dict[str, Any]
 
 def measured(truth: tasks.Truth, noise: str, seed: int) -> np.ndarray:
     """The patch as a sensor would map it, NaN where it does not know; the same for the same seed."""
+    return measured_map(truth.heights, truth.resolution, noise, seed)
+
+
+def measured_map(heights: np.ndarray, resolution: float, noise: str, seed: int) -> np.ndarray:
+    """As ``measured``, of true heights (R, C) m with ``resolution`` m between samples."""
     if noise == CLEAN:
-        return truth.heights
+        return heights
     kinds = {**NOISE, **HELD_OUT}
-    return kinds[noise](truth.heights, truth.resolution, np.random.default_rng([seed, list(kinds).index(noise)]))
+    return kinds[noise](heights, resolution, np.random.default_rng([seed, list(kinds).index(noise)]))
 
 
 def restored_by(method: str, heights: np.ndarray, resolution: float, seed: int) -> np.ndarray:

@@ -121,10 +121,7 @@ def _show(cfg: RestoreConfig, about: dict[str, Any], notes: Sequence[str], card:
     if card is None:
         print(f"its limits are not known: 'lunar bench maps --method {cfg.method}' finds them")
         return
-    table = Table(
-        title=f"from where on ground of this map is unsafe (true ground: {NOMINAL.slope:g}° over 10 cm, "
-        f"{100 * NOMINAL.step:g} cm step)", title_justify="left",
-    )  # fmt: skip
+    table = Table(title=f"unsafe from (true ground: {NOMINAL.slope:g}° over 10 cm, step {100 * NOMINAL.step:g} cm)")
     for heading in ("noise", "slope", "step", "unsafe called safe", "with nominal limits", "safe called unsafe"):
         table.add_column(heading, justify="left" if heading == "noise" else "right")
     for name, e in about["limits"].items():
