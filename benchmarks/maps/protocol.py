@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from benchmarks.harness import show_table
-from benchmarks.maps import ground, networks, picture, policy_task, rows, sheet
+from benchmarks.maps import ground, networks, picture, policy_task, real, rows, sheet
 from benchmarks.maps.calibrate import cards as cards_from
 from benchmarks.maps.degrade import HELD_OUT, NOISE
 from benchmarks.maps.summary import summarise
@@ -51,6 +51,10 @@ class Config:
     """Processes; 0 takes one per core."""
     seed: int = 0
     """Of the bootstrap."""
+    dem: str = ""
+    """Also repeat slopes and footholds on this real elevation model, with its pixels taken for 5 cm."""
+    band: int = 0
+    """Band of that file which holds the heights, from 1; 0 takes the only one."""
     policy: str = ""
     """Also run this policy, which must look at the ground, on the true ground with heights ahead from restored maps."""
     picture: str = ""
@@ -109,6 +113,7 @@ def run(cfg: Config) -> dict[str, Any]:
     answers = "no expert has answered"
     return {"suite": cfg.suite, "patches": len(patches)} | found | {
         "filter_ms": by_method[twin], "filter_ms_by_method": by_method, "experts": answers,
+        "dem": real.slopes_and_footholds(cfg.dem, cfg.band, cards, cfg.seed) if cfg.dem else None,
         "policy": policy_task.survival(cfg.policy) if cfg.policy else "no shipped policy looks at a map",
     }  # fmt: skip
 
@@ -141,6 +146,11 @@ def show(found: dict[str, Any]) -> None:
         f"on true maps: rocks of 20 cm and more found {clean['rock_recall_20cm']:.2f}, craters F1 "
         f"{clean['crater_f1']:.2f}; the twin's filter takes {found['filter_ms']:.2f} ms; experts: {found['experts']}"
     )
+    if dem := found["dem"]:
+        real_ = [(n, e["recommended"], *(f"{e[k]:.2f}" for k in list(e)[1:])) for n, e in dem["noise"].items()]
+        title = f"{dem['file']}, {dem['unsafe']} of {dem['samples']} pixels unsafe: called safe; kappa of slopes"
+        heads = ("noise", "filter", "nominal", "calibrated", "false alarms", "over 7 pixels", "over 40")
+        show_table(title, heads, real_)
     if isinstance(seen := found["policy"], dict):
         told = "sensitive" if seen["sensitive"] else "not sensitive: left out of rankings"
         runs = [(n, f"{e['survival']:.3f}", f"{e['low']:.3f}–{e['high']:.3f}") for n, e in seen["survival"].items()]

@@ -95,7 +95,7 @@ def score(rows: Sequence[Row], clean: Mapping[str, Any], rock: int | None) -> di
         "rocks_lost_12cm": 1.0 - float(rocks_found(rocks, area, at=at)), "rocks_found_by_size": found,
         "invented_per_100m2": float(rocks[0, at:].sum() / area * 100.0) - clean["_false"],
         "crater_f1": _f1(hits, misses, sum(r["craters"] for r in rows), clean["_crater_at"]),
-        "kappa_035m": _kappa(grades[0]), "kappa_2m": _kappa(grades[1]), "false_gentle": _gentle(grades[0]),
+        "kappa_035m": grades_agree(grades[0]), "kappa_2m": grades_agree(grades[1]), "false_gentle": _gentle(grades[0]),
         "plate_heave_mm": 1e3 * float(np.sqrt(np.mean([r["heave"] ** 2 for r in rows]))),
         "plate_tilt_deg": float(np.sqrt(np.mean([r["tilt"] ** 2 for r in rows]))),
         "over_reach": _mean(r["over_reach"] for r in rows),
@@ -204,7 +204,7 @@ def _resampled(task: str, rows: Sequence[Row], weights: np.ndarray, clean: Mappi
         )
         return 2.0 * found / np.maximum(found + false + total("craters"), 1)
     if task.startswith("kappa"):
-        return np.array([_kappa(t[int(task == "kappa_2m")]) for t in total("grades")])
+        return np.array([grades_agree(t[int(task == "kappa_2m")]) for t in total("grades")])
     if task == "plate_heave_mm":
         return weights @ [r["heave"] ** 2 for r in rows]
     return total("path_unsafe") / total("path")
@@ -231,8 +231,8 @@ def _f1(hits: np.ndarray, misses: np.ndarray, asked: int, at: float) -> float:
     return 2.0 * found / max(found + false + asked, 1)
 
 
-def _kappa(table: np.ndarray) -> float:
-    """Cohen's kappa with quadratic weights."""
+def grades_agree(table: np.ndarray) -> float:
+    """Cohen's kappa with quadratic weights of a table of true and found classes."""
     n = len(table)
     weight = np.subtract.outer(np.arange(n), np.arange(n)) ** 2
     chance = np.outer(table.sum(1), table.sum(0)) / table.sum()

@@ -97,8 +97,8 @@ def test_a_summary_has_what_the_benchmark_promises_and_finds_out_what_invents(li
 
 
 def test_kappa_is_one_for_equal_grades_and_nothing_for_chance():
-    assert summary._kappa(np.diag([5, 4, 3, 2, 1])) == pytest.approx(1.0)
-    assert summary._kappa(np.outer([5, 4, 3, 2, 1], [1, 2, 3, 4, 5])) == pytest.approx(0.0)
+    assert summary.grades_agree(np.diag([5, 4, 3, 2, 1])) == pytest.approx(1.0)
+    assert summary.grades_agree(np.outer([5, 4, 3, 2, 1], [1, 2, 3, 4, 5])) == pytest.approx(0.0)
     assert sheet.kappa([(True, True), (False, False)]) == 1.0
     assert sheet.kappa([(True, True), (True, False), (False, True), (False, False)]) == 0.0
 
@@ -129,3 +129,29 @@ def test_a_sheet_hides_the_methods_and_its_answers_are_counted(tmp_path, monkeyp
     (tmp_path / "broken.json").write_text("[1, 2")
     with pytest.raises(LunarError, match=r"broken\.json is no file of answers"):
         sheet.tally([tmp_path / "broken.json"])
+
+
+def test_real_ground_is_judged_as_a_scale_model(tmp_path):
+    import rasterio
+    from rasterio.transform import Affine
+
+    from benchmarks.maps.real import slopes_and_footholds
+    from sim.terrain.cards import load_card
+
+    z = 100.0 * ground.patch("crater-field", 41).field.heights[:120, :120]
+    place = Affine(5.0, 0.0, 0.0, 0.0, -5.0, 0.0)
+    options = {"driver": "GTiff", "height": 120, "width": 120, "count": 1, "dtype": "float32", "transform": place}
+    with rasterio.open(tmp_path / "site.tif", "w", **options) as file:
+        file.write(z, 1)
+    cards = {name: load_card(name) for name in filter_names()}
+    found = slopes_and_footholds(str(tmp_path / "site.tif"), 0, cards, 0)
+    scaled = z * 0.01
+    assert found["metres_per_pixel"] == 5.0
+    assert found["unsafe"] == int((danger(*steepness(scaled, 0.05)) > 1.0).sum())
+    for entry in found["noise"].values():
+        assert entry["unsafe_called_safe_calibrated"] < entry["unsafe_called_safe_nominal"]
+        assert entry["kappa_40_pixels"] > 0.9
+    with rasterio.open(tmp_path / "small.tif", "w", **(options | {"height": 40})) as file:
+        file.write(z[:40], 1)
+    with pytest.raises(LunarError, match="64 by 64"):
+        slopes_and_footholds(str(tmp_path / "small.tif"), 0, cards, 0)
