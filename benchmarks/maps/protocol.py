@@ -149,8 +149,8 @@ def show(found: dict[str, Any]) -> None:
     if dem := found["dem"]:
         real_ = [(n, e["recommended"], *(f"{e[k]:.2f}" for k in list(e)[1:])) for n, e in dem["noise"].items()]
         title = f"{dem['file']}, {dem['unsafe']} of {dem['samples']} pixels unsafe: called safe; kappa of slopes"
-        heads = ("noise", "filter", "nominal", "calibrated", "false alarms", "over 7 pixels", "over 40")
-        show_table(title, heads, real_)
+        columns = ("noise", "filter", "nominal", "calibrated", "false alarms", "over 7 pixels", "over 40")
+        show_table(title, columns, real_)
     if isinstance(seen := found["policy"], dict):
         told = "sensitive" if seen["sensitive"] else "not sensitive: left out of rankings"
         runs = [(n, f"{e['survival']:.3f}", f"{e['low']:.3f}–{e['high']:.3f}") for n, e in seen["survival"].items()]

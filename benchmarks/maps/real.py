@@ -24,8 +24,8 @@ LARGEST = 1024
 
 
 def slopes_and_footholds(path: str, band: int, cards: Mapping[str, FilterCard], seed: int) -> dict[str, Any]:
-    """For each of ``NOISES`` the recommended filter's slopes and footholds on a real elevation model, with the limits of
-    its card. Rocks and craters are left out: nobody has counted them there.
+    """For each of ``NOISES`` the recommended filter's slopes and footholds on a real elevation model, with the
+    limits of its card. Rocks and craters are left out: nobody has counted them there.
 
     Raises:
         LunarError: the file cannot be read, has holes, or is too small.
