@@ -155,3 +155,16 @@ def test_real_ground_is_judged_as_a_scale_model(tmp_path):
         file.write(z[:40], 1)
     with pytest.raises(LunarError, match="64 by 64"):
         slopes_and_footholds(str(tmp_path / "small.tif"), 0, cards, 0)
+
+
+def test_learned_filters_are_compared_where_there_are_any():
+    def scores(**missed):
+        return {noise: {m: {"unsafe_missed": v} for m, v in missed.items()} for noise in NOISE}
+
+    assert summary.learned_claims(scores(fill=0.5, wiener=0.2), ["paired"]) == []
+    pairs, unseen = summary.learned_claims(scores(fill=0.5, paired=0.1, unpaired=0.3), ["paired", "unpaired"])
+    assert pairs["holds"]
+    assert unseen["holds"]
+    pairs, unseen = summary.learned_claims(scores(fill=0.1, paired=0.3, unpaired=0.2), ["paired", "unpaired"])
+    assert not pairs["holds"]
+    assert not unseen["holds"]
