@@ -10,6 +10,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from scipy.ndimage import distance_transform_edt
 
 from benchmarks.maps import ground, rows, tasks
 from sim.output import writing
@@ -55,15 +56,21 @@ def draw(path: Path) -> None:
         figure.savefig(path, dpi=75)
 
 
+def shown(z: np.ndarray) -> np.ndarray:
+    """A measured map as people look at it: a coarse one with its pixels as large as they are, others with holes."""
+    known = np.isfinite(z)
+    if known.mean() > 0.5:
+        return z
+    nearest: np.ndarray = distance_transform_edt(~known, return_distances=False, return_indices=True)
+    return z[tuple(nearest)]
+
+
 def _shade(ax: Axes, z: np.ndarray, truth: tasks.Truth) -> None:
-    step = max(1, round(1.0 / max(np.isfinite(z).mean(), 1e-3) ** 0.5)) if np.isfinite(z[::2, ::2]).all() else 1
-    z = z[::step, ::step]  # a coarse map as its own samples
-    field = HeightField(
-        np.where(np.isfinite(z), z, np.nanmedian(z)), step * truth.resolution, truth.terrain.field.origin
-    )
+    z = shown(z)
+    field = HeightField(np.where(np.isfinite(z), z, np.nanmedian(z)), truth.resolution, truth.terrain.field.origin)
     light = np.where(np.isfinite(z), hillshade(field) ** 0.7, np.nan)
     x0, x1, y0, y1 = field.extent
-    ax.imshow(light, cmap="gray", origin="lower", extent=(x0, x1, y0, y1), vmin=0.0, vmax=1.0, interpolation="nearest")
+    ax.imshow(light, cmap="gray", origin="lower", extent=(x0, x1, y0, y1), vmin=0, vmax=1, interpolation="nearest")
     ax.set(xlim=(-REACH, REACH), ylim=(-REACH, REACH), xticks=[], yticks=[], facecolor="#5a4a6a")
 
 

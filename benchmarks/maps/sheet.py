@@ -16,6 +16,7 @@ import numpy as np
 from benchmarks.harness import show_table
 from benchmarks.maps import ground, rows, tasks
 from benchmarks.maps.degrade import NOISE
+from benchmarks.maps.picture import shown
 from policy.evaluation.metrics import wilson
 from sim.errors import LunarError
 from sim.html_page import page, section
@@ -180,7 +181,7 @@ def _item(noise: str, method: str, seed: int, rng: np.random.Generator) -> tuple
         "lost": int(inside[0].sum()),
         "invented": int(inside[1].sum()),
     }
-    return entry, _picture([m[window] for m in (measured, restored, truth.heights)], truth.resolution, spot)
+    return entry, _picture([m[window] for m in (shown(measured), restored, truth.heights)], truth.resolution, spot)
 
 
 def _picture(maps: Sequence[np.ndarray], resolution: float, spot: np.ndarray) -> str:
