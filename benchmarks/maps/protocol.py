@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -96,7 +96,7 @@ def run(cfg: Config) -> dict[str, Any]:
         cards = {name: cards[name] for name in QUICK_METHODS}
     if cfg.method:
         named_filter(cfg.method, code=True, card=False)
-        own = _found(cfg, (cfg.method,), out, jobs)
+        own = {n: replace(c, recommended=()) for n, c in _found(cfg, (cfg.method,), out, jobs).items()}
         _write_cards(own, out)
         cards |= own
     methods = (*cards, *(() if cfg.quick else (rows.INVENTS,)))
@@ -112,7 +112,7 @@ def run(cfg: Config) -> dict[str, Any]:
     by_method = {name: _milliseconds(name) for name in cards}
     twin = next((n for n, c in cards.items() if TWIN_NOISE in c.recommended), "fill")
     answers = "no expert has answered"
-    return {"suite": cfg.suite, "patches": len(patches)} | found | {
+    return {"suite": cfg.suite, "method": cfg.method, "patches": len(patches)} | found | {
         "filter_ms": by_method[twin], "filter_ms_by_method": by_method, "experts": answers,
         "dem": real.slopes_and_footholds(cfg.dem, cfg.band, cards, cfg.seed) if cfg.dem else None,
         "policy": policy_task.survival(cfg.policy) if cfg.policy else "no shipped policy looks at a map",
@@ -142,6 +142,15 @@ def show(found: dict[str, Any]) -> None:
     show_table(f"unsafe ground called safe (safe called unsafe), {found['patches']} patches", heads, lines,
                "rocks: share found by the recommended and by the PSNR-best filter at 5 false per 100 m2; invented: "
                "false rocks per 100 m2 above those on true maps, at the card's score")  # fmt: skip
+    if own := found["method"]:
+        mine = [
+            (n, f"{e['unsafe_called_safe_nominal']:.2f}", f"{e['unsafe_called_safe_calibrated']:.2f}",
+             f"{e['false_alarms']:.2f}", f"{found['noise'][n]['unsafe_called_safe_calibrated']:.2f}",
+             f"{e['rocks_found_12cm']:.2f}", f"{e['invented_per_100m2']:.1f}", f"{e['psnr']:.1f}")
+            for n, e in ((n, found["scores"][n][own]) for n in found["noise"])
+        ]  # fmt: skip
+        columns = ("noise", "nominal", "calibrated", "false alarms", "recommended filter", "rocks", "invented", "PSNR")
+        show_table(f"{own}: unsafe ground called safe", columns, mine)
     clean = found["clean"]
     print(
         f"on true maps: rocks of 20 cm and more found {clean['rock_recall_20cm']:.2f}, craters F1 "
@@ -150,8 +159,8 @@ def show(found: dict[str, Any]) -> None:
     if dem := found["dem"]:
         real_ = [(n, e["recommended"], *(f"{e[k]:.2f}" for k in list(e)[1:])) for n, e in dem["noise"].items()]
         title = f"{dem['file']}, {dem['unsafe']} of {dem['samples']} pixels unsafe: called safe; kappa of slopes"
-        columns = ("noise", "filter", "nominal", "calibrated", "false alarms", "over 7 pixels", "over 40")
-        show_table(title, columns, real_)
+        heads_ = ("noise", "filter", "nominal", "calibrated", "false alarms", "over 7 pixels", "over 40")
+        show_table(title, heads_, real_)
     if isinstance(seen := found["policy"], dict):
         told = "sensitive" if seen["sensitive"] else "not sensitive: left out of rankings"
         runs = [(n, f"{e['survival']:.3f}", f"{e['low']:.3f}–{e['high']:.3f}") for n, e in seen["survival"].items()]

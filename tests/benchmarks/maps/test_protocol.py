@@ -168,3 +168,13 @@ def test_learned_filters_are_compared_where_there_are_any():
     pairs, unseen = summary.learned_claims(scores(fill=0.1, paired=0.3, unpaired=0.2), ["paired", "unpaired"])
     assert not pairs["holds"]
     assert not unseen["holds"]
+
+
+def test_too_few_patches_and_a_filter_that_does_not_exist_are_refused(tmp_path):
+    from benchmarks.maps.protocol import Config, run
+
+    with pytest.raises(LunarError, match="at least 4"):
+        run(Config(patches=2, out=str(tmp_path)))
+    with pytest.raises(LunarError, match="'best' is unknown"):
+        run(Config(method="best", out=str(tmp_path)))
+    assert not list(tmp_path.iterdir())
