@@ -24,6 +24,7 @@ BENCHES = {
     "attacks": "a red team: pages, ROS, lines, twin, logs, cards, observations; what moves a machine?",
     "monitor": "a policy's monitor against other scores: false trips per hour, faults caught, claims",
     "traverse": "plans of a traverse against one option for all and rules per segment: arrivals, energy",
+    "maps": "filters for height maps: unsafe ground called safe, rocks lost and invented, with limits",
     "dhim": "internal models at equal steps: skill on rough ground, errors of the estimates",
     "estimator": "windows and shapes of encoders: errors on held-out robots",
     "codec": "ten million bytes of noise with frames in it: all found, none invented?",

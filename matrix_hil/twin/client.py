@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import TypeVar
 
@@ -21,6 +21,8 @@ from matrix_hil.twin.ground_cache import GroundCache
 from matrix_hil.twin.height_map import height_at, patch_from_depth
 from matrix_hil.twin.npy import read_array
 from sim.errors import LunarError
+from sim.terrain.cards import load_card
+from sim.terrain.filters import named_filter
 
 T = TypeVar("T")
 KNOWN_GROUND_TOLERANCE = 0.02
@@ -51,6 +53,9 @@ class TwinClient:
     Args:
         cfg: the configuration.
         clock: the host clock that stamps patches fetched in the background, s.
+
+    Raises:
+        LunarError: ``cfg.filter`` does not exist, or no limits are known for its maps.
     """
 
     def __init__(self, cfg: TwinConfig, clock: Callable[[], float] = time.monotonic) -> None:
@@ -58,6 +63,9 @@ class TwinClient:
         self.stats = TwinStats()
         self.calibration: Calibration | None = None
         self._clock = clock
+        self._filter = None if cfg.filter == "none" else named_filter(cfg.filter)
+        if self._filter is not None:
+            load_card(cfg.filter)
         self._session: _Session | None = None
         self._connections = 0
         self._ground: tuple[float, float, float] | None = None  # x, y, height where the ground was seen last
@@ -165,7 +173,8 @@ class TwinClient:
         Its ``time`` is that of the oldest sample near the centre.
         """
         with self._lock:
-            return self._cache.patch(x, y, self.cfg.extent, now)
+            patch = self._cache.patch(x, y, self.cfg.extent, now)
+            return None if patch is None else self._filtered(patch)
 
     def look_ahead(self, x: float, y: float, vx: float, vy: float, now: float) -> bool:
         """Read the first ground along the velocity that is not known yet, one patch. Returns whether there was any.
@@ -275,7 +284,14 @@ class TwinClient:
         depth = metres_along_axis(view, reading.unit, reading.kind)
         patch = patch_from_depth(depth, view.camera, x, y, cfg.extent, cfg.resolution, now)
         self._keep_ground(x, y, height_at(patch, x, y))
-        return self._cache.fill(patch)
+        return self._filtered(self._cache.fill(patch))
+
+    def _filtered(self, patch: TwinPatch) -> TwinPatch:
+        """``cfg.filter``'s heights, rounded as messages keep them, where the patch has some."""
+        if self._filter is None:
+            return patch
+        heights = self._filter(patch.heights, patch.resolution).astype(np.float32)
+        return replace(patch, heights=np.where(np.isfinite(patch.heights), heights, np.nan).astype(float))
 
     def _keep_ground(self, x: float, y: float, height: float) -> None:
         self._ground = (x, y, height) if np.isfinite(height) else None

@@ -52,6 +52,9 @@ class TwinConfig:
     known_ground: float | None = None
     """m, ROS world: height of the ground at the start as the level's author knows it; checked to 2 cm. The one check
     that finds a constant error of depth. Null leaves it out."""
+    filter: str = "none"
+    """A map filter of ``lunar terrain restore``, or file.onnx with its card beside it, through which heights go before
+    anybody sees them; unknown ground stays unknown. none leaves them as they were seen."""
     period: float = 0.05
     """s, shortest time between patches of the background thread, which keeps the load on Unreal bounded."""
     retry: float = 0.25

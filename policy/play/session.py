@@ -19,6 +19,7 @@ from policy.runtime.onnx_policy import OnnxPolicy
 from policy.runtime.switch import SwitchPolicy
 from policy.traverse.pilot import Pilot
 from policy.traverse.plan import load_plan
+from sim.errors import LunarError
 from sim.terrain.generators import TerrainConfig, make_terrain
 
 _LATE = 0.2  # s behind the clock, beyond which the lost time is let go

@@ -1,4 +1,4 @@
-"""``lunar terrain preview PRESET`` and ``lunar terrain export PRESET``."""
+"""``lunar terrain preview PRESET``, ``lunar terrain export PRESET`` and ``lunar terrain restore MAP``."""
 
 from __future__ import annotations
 
@@ -54,18 +54,25 @@ def main(argv: Sequence[str]) -> None:
     """Entry of ``lunar terrain``.
 
     Raises:
-        LunarError: neither preview nor export, or a wrong option.
+        LunarError: none of preview, export and restore, or a wrong option.
     """
     command, *rest = argv or ["--help"]
     if command in ("-h", "--help"):
-        print(f"usage: lunar terrain preview|export PRESET [--key value ...]\n\npresets: {', '.join(preset_names())}")
+        print(
+            "usage: lunar terrain preview|export PRESET [--key value ...]\n"
+            f"       lunar terrain restore MAP [--key value ...]\n\npresets: {', '.join(preset_names())}"
+        )
         return
     if command == "preview":
         _preview(parse(PreviewConfig, rest, prog="lunar terrain preview", first=("preset",)))
     elif command == "export":
         _export(parse(ExportConfig, rest, prog="lunar terrain export", first=("preset",)))
+    elif command == "restore":
+        from sim.terrain import restore_cli  # scipy is slow to import
+
+        restore_cli.main(rest)
     else:
-        raise LunarError(f"'{command}' is unknown; choose preview or export")
+        raise LunarError(f"'{command}' is unknown; choose preview, export or restore")
 
 
 def _preview(cfg: PreviewConfig) -> None:

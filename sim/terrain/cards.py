@@ -1,0 +1,126 @@
+"""What is known of a map filter: its card, with the limits that its maps call for under each class of noise."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sim.errors import LunarError
+from sim.terrain.danger import Limits
+
+FORMAT = 1
+SHELF = Path(__file__).with_name("filter_cards")
+"""The shipped filters' cards, and the networks that belong to some."""
+
+
+@dataclass(frozen=True)
+class Limit:
+    """One class of noise."""
+
+    limits: Limits
+    """From where on ground of the filtered map counts as unsafe."""
+    rock: float
+    """Score from which on a bump of the filtered map counts as a rock."""
+    missed: float
+    """Share of unsafe ground that is called safe with these limits, on the patches that they were found on."""
+    false_alarms: float
+    """Share of safe ground that is called unsafe with them."""
+    missed_nominal: float
+    """Share of unsafe ground that is called safe with the limits of the true ground."""
+    psnr: float
+    """dB."""
+
+
+@dataclass(frozen=True)
+class FilterCard:
+    """One filter."""
+
+    name: str
+    about: str
+    """What the limits were found on."""
+    weights: str
+    """SHA-256 of the network's file; empty where there is none."""
+    noise: Mapping[str, Limit]
+    """By class."""
+    recommended: tuple[str, ...]
+    """Classes under which it misses least of the shipped filters."""
+
+    def limit(self, noise: str) -> Limit:
+        """Of a class of noise; of the one with the lowest limits where the class is ``unknown``.
+
+        Raises:
+            LunarError: the card has no such class.
+        """
+        if noise == "unknown":
+            return min(self.noise.values(), key=lambda entry: (entry.limits.slope, entry.limits.step))
+        if noise not in self.noise:
+            raise LunarError(
+                f"the card of filter '{self.name}' has no noise class '{noise}'; choose one of "
+                f"{', '.join([*self.noise, 'unknown'])}"
+            )
+        return self.noise[noise]
+
+
+def card_path(name: str) -> Path:
+    """Of a shipped filter's card, or of that beside a network's file."""
+    return Path(name).with_suffix(".json") if name.endswith(".onnx") else SHELF / f"{name}.json"
+
+
+def load_card(name: str) -> FilterCard:
+    """The card of a shipped filter, or of a network ``file.onnx``, which lies beside it as ``file.json``.
+
+    Raises:
+        LunarError: there is none, it cannot be read, or it belongs to another network.
+    """
+    path = card_path(name)
+    remedy = "'lunar bench maps --calibrate' writes the cards of the shipped filters"
+    if not path.is_file():
+        raise LunarError(f"filter '{name}' has no card {path}: no limits are known for its maps; {remedy}")
+    try:
+        if path.stat().st_size > 2**20:
+            raise ValueError("it is larger than any card")
+        data = json.loads(path.read_text(encoding="utf-8"))
+        if data["format"] != FORMAT:
+            raise ValueError(f"its format is {data['format']!r}, this version reads {FORMAT}")
+        card = FilterCard(
+            str(data["name"]), str(data["about"]), str(data["weights"]),
+            {str(n): _limit(v) for n, v in data["noise"].items()}, tuple(data["recommended"]),
+        )  # fmt: skip
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise LunarError(f"{path} is no filter's card ({error!r}); {remedy}") from None
+    net = path.with_suffix(".onnx")
+    if (card.weights or net.is_file()) and (not net.is_file() or card.weights != weights_digest(net)):
+        raise LunarError(f"{path} belongs to another network than {net}; {remedy}")
+    return card
+
+
+def card_json(card: FilterCard) -> str:
+    """What a card's file holds."""
+    noise = {name: _plain(entry) for name, entry in card.noise.items()}
+    document = {"format": FORMAT, "name": card.name, "about": card.about, "weights": card.weights,
+                "recommended": list(card.recommended), "noise": noise}  # fmt: skip
+    return json.dumps(document, indent=1) + "\n"
+
+
+def weights_digest(path: Path) -> str:
+    """SHA-256 of a network's file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+_NUMBERS = ("rock", "missed", "false_alarms", "missed_nominal", "psnr")
+
+
+def _plain(entry: Limit) -> dict[str, float]:
+    limits = {"slope_deg": entry.limits.slope, "step_m": entry.limits.step}
+    return {k: round(v, 4) for k, v in (limits | {n: getattr(entry, n) for n in _NUMBERS}).items()}
+
+
+def _limit(data: Mapping[str, Any]) -> Limit:
+    limits = Limits(float(data["slope_deg"]), float(data["step_m"]))
+    if not (0.0 < limits.slope < 90.0 and 0.0 < limits.step < 10.0):
+        raise ValueError(f"limits of {limits.slope:g} deg and {limits.step:g} m are none")
+    return Limit(limits, **{name: float(data[name]) for name in _NUMBERS})
