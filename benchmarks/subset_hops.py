@@ -224,7 +224,7 @@ def simulate(
             "force": physics.foot_force, "height": physics.base_height, "qpos": physics.qpos,
             "gravity": s.projected_gravity, "rates": physics.qvel[:, 3:6], "joint_velocity": physics.qvel[:, 6:],
             "work": (physics.joint_torque * physics.joint_speed).clamp(min=0.0).sum(2),
-            "targets": world.nominal + world.cfg.action_scale * world.last_action, "command": world.command,
+            "targets": world.nominal + world.action_scale * world.last_action, "command": world.command,
         }  # fmt: skip
         for name, value in rows.items():
             kept.setdefault(name, []).append(value.numpy().astype(np.float32))
