@@ -121,9 +121,9 @@ def _robot(named: Any, policy: str | None, log: Log, source: str) -> str:
         return named
     with contextlib.suppress(KeyError, TypeError, ValueError, RecursionError, LunarError, OSError):
         digest = json.loads(log.attachments["card.json"])["robot_digest"]
-        kept = Card.load(Path(policy) / "card.json").physics_robot if policy else ""
+        kept = Card.load(Path(policy) / "card.json").mjcf if policy else ""
         for robot in (named, kept):
-            if digest and isinstance(robot, str) and _digest(robot) == digest:
+            if digest and robot and isinstance(robot, str) and _digest(robot) == digest:
                 return robot
     raise LunarError(f"{source}: rig.robot is {str(named)[:80]!r}, which is no robot here that the log's policy is of")
 

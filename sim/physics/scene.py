@@ -39,7 +39,7 @@ class PhysicsConfig:
     """Robot, ground contact and integration."""
 
     robot: str = "go2"
-    """Name of a robot (docs/environment.md), or the path of a quadruped's MJCF or of its folder."""
+    """Name of a robot (docs/robots.md), or the path of a quadruped's MJCF or of its folder."""
     gravity: float = MOON
     """m/s^2."""
     timestep: float = 0.005

@@ -13,7 +13,7 @@ class RigConfig:
     """The rig's mechanics. Defaults are the design's figures; a lab gives its own."""
 
     robot: str = "go2"
-    """Name of a robot (docs/environment.md), or the path of a quadruped's MJCF or of its folder."""
+    """Name of a robot (docs/robots.md), or the path of a quadruped's MJCF or of its folder."""
     timestep: float = 0.001
     """s. Physics step."""
     gravity: float = EARTH

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import struct
+import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import mujoco
 import pytest
 
 from sim.errors import LunarError
-from sim.robots.identity import ROBOTS, identify
+from sim.robots.identity import ROBOTS, identify, robot_file
 from sim.robots.load import load_robot
 
 GO2 = (ROBOTS / "go2" / "go2.xml").read_text()
@@ -84,3 +87,46 @@ def test_a_mesh_that_is_not_there_is_one_sentence(tmp_path):
 def test_files_that_are_no_robots(text, tmp_path):
     with pytest.raises(LunarError, match=r"mine\.xml"):
         identify(write(tmp_path / "mine.xml", text))
+
+
+@pytest.mark.parametrize(
+    ("folder", "files", "found"),
+    [
+        ("spot", ["scene.xml", "spot.xml", "spot_arm.xml"], "spot.xml"),
+        ("boston_dynamics_spot", ["scene.xml", "spot.xml", "spot_arm.xml"], "spot.xml"),
+        ("mine", ["only.xml", "scene_flat.xml"], "only.xml"),
+        ("mine", ["a.xml", "b.xml"], "holds a.xml, b.xml; name the file"),
+        ("mine", [], "holds no MJCF"),
+    ],
+)
+def test_a_folder_stands_for_the_robot_in_it(folder: str, files: list[str], found: str, tmp_path: Path) -> None:
+    (tmp_path / folder).mkdir()
+    for name in files:
+        write(tmp_path / folder / name, HEAVY)
+    if found.endswith(".xml"):
+        assert robot_file(str(tmp_path / folder)) == tmp_path / folder / found
+    else:
+        with pytest.raises(LunarError, match=found):
+            robot_file(str(tmp_path / folder))
+
+
+def test_names_of_menagerie_come_after_the_projects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def robot(name: str, file: str) -> Any:
+        return SimpleNamespace(name=name, default_model=file, xml=lambda model: tmp_path / name / f"{model}.xml")
+
+    def broken(model: str) -> Path:
+        raise RuntimeError("no\nnetwork")
+
+    lost = SimpleNamespace(name="google_barkour_vb", default_model="barkour_vb", xml=broken)
+    found = [robot("unitree_go2", "go2"), robot("boston_dynamics_spot", "spot"), lost]
+    monkeypatch.setitem(sys.modules, "mujoco_menagerie", SimpleNamespace(robots=lambda kind: found))
+    assert robot_file("go2") == ROBOTS / "go2" / "go2.xml"
+    assert robot_file("spot") == robot_file("boston_dynamics_spot") == tmp_path / "boston_dynamics_spot" / "spot.xml"
+    assert robot_file("unitree_go2") == tmp_path / "unitree_go2" / "go2.xml"
+    with pytest.raises(LunarError, match=r"could not be fetched .*no network.*MENAGERIE_ROOT"):
+        robot_file("barkour_vb")
+    with pytest.raises(LunarError, match=r"'nowhere' is unknown; .*go2, .*spot"):
+        robot_file("nowhere")
+    monkeypatch.setitem(sys.modules, "mujoco_menagerie", None)
+    with pytest.raises(LunarError, match=r"pip install lunar\[robots\]"):
+        robot_file("spot")
