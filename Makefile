@@ -21,7 +21,7 @@ EVAL = $(strip eval $(DEMO_POLICY) $(SAVE) --picture $(OUT)/hop.png --json $(OUT
 HIL = hil $(DEMO_POLICY) --log $(OUT)/log --json $(OUT)/hil.json
 REPLAY = replay $(OUT)/log --out $(OUT)/report.html --json $(OUT)/replay.json
 
-.PHONY: demo test lint setup ros clean
+.PHONY: demo test docs lint setup ros clean
 
 demo: setup ros
 ifneq ($(POLICY),zoo)
@@ -37,6 +37,10 @@ endif
 test: setup ros lint
 	$(BIN)/python -m pytest -n auto --dist loadfile -m "not wall_clock"
 	$(BIN)/python -m pytest -m wall_clock
+
+# The documentation as a site in runs/docs, served on this computer alone.
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve --dev-addr 127.0.0.1:8000
 
 lint: setup
 	$(BIN)/ruff check .

@@ -124,8 +124,13 @@ def with_names(argv: Sequence[str], first: Sequence[str]) -> list[str]:
 
 def _show_true_defaults(parser: jsonargparse.ArgumentParser, files: Sequence[str]) -> None:
     """Let ``--help`` tell what an option is without being given: what the config files say, not the classes."""
+    required = [action for action in parser._actions if action.required]
+    for action in required:
+        action.required = False  # help needs none of them
     values = parser.parse_args([f"--config={file}" for file in files])
-    for action in parser._actions:
+    for action in required:
+        action.required = True
+    for action in set(parser._actions).difference(required):
         value = values.get(action.dest)
         if action.dest == "config" or action.dest not in values or isinstance(value, jsonargparse.Namespace):
             continue

@@ -10,6 +10,11 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before anything imports torch; processes that tests start have it too
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest file first, so that no worker waits for it alone at the end."""
+    items.sort(key=lambda item: item.path.name != "test_wheel.py")
+
+
 @pytest.fixture
 def one_thread() -> Iterator[None]:
     """Torch on one thread, whatever a command under test has set, and back."""

@@ -81,7 +81,7 @@ def test_all_files_that_are_not_python_are_in_it(wheel):
 
 
 def test_train_and_evaluate(lunar):
-    lunar("train", "--quick", "--out", "mine", "--json", "train.json")
+    lunar("train", "--steps", "40000", "--world.num_envs", "128", "--out", "mine", "--json", "train.json")
     lunar("eval", "--quick", "--policy", "mine", "--suite", "mare", "--json", "eval.json")
     for name in ("train", "eval"):
         assert json.loads((lunar.folder / f"{name}.json").read_text())["revision"] == "unknown"

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import jsonargparse
 import pytest
+import yaml
 
 from benchmarks.cli import BENCHES
 from matrix_hil.bringup.tables import TABLES, arguments_of
@@ -27,7 +28,8 @@ from matrix_hil.virtual.unreal.server import Misbehaviour
 from policy.evaluation.suites import SuiteConfig
 from sim.config import ROOT, parse
 
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+TOP_PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")
+PAGES = [*(ROOT / name for name in TOP_PAGES), *sorted((ROOT / "docs").rglob("*.md"))]
 TOPS = ("sim", "policy", "matrix_hil", "ros2_ws", "configs", "docs", "tests", "benchmarks", "examples")
 PACKAGES = ("sim", "policy", "matrix_hil", "benchmarks")
 FILES = r"\.(py|md|yaml|json|onnx|safetensors|h|pt|csv|png|html|mcap|msg|xml|cfg|toml|urdf|bin|glb)$"
@@ -247,3 +249,14 @@ def test_a_wrong_command_is_found(line, capsys):
     with pytest.raises((AssertionError, Exception)):
         _check_lunar(line.split(), capsys)
     assert "world.history" not in keys() and "world.ages" in keys()
+
+
+def test_all_say_the_same_version():
+    version = re.search(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(), re.M)[1]
+    said = [yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"]]
+    said += re.findall(r"^## ([\d.]+)", (ROOT / "CHANGELOG.md").read_text(), re.M)[:1]
+    for package in (ROOT / "ros2_ws/src").glob("*/package.xml"):
+        said += re.findall(r"<version>(.+)</version>", package.read_text())
+    for package in (ROOT / "ros2_ws/src").glob("*/setup.py"):
+        said += re.findall(r'version="(.+)"', package.read_text())
+    assert set(said) == {version} and len(said) > 8

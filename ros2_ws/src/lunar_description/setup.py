@@ -4,7 +4,7 @@ from setuptools import setup
 
 setup(
     name="lunar_description",
-    version="0.1.0",
+    version="0.2.0",
     packages=["lunar_description"],
     data_files=[
         ("share/ament_index/resource_index/packages", ["resource/lunar_description"]),

@@ -5,7 +5,7 @@ from setuptools import setup
 
 setup(
     name="lunar_policy",
-    version="0.1.0",
+    version="0.2.0",
     packages=["lunar_policy"],
     data_files=[
         ("share/ament_index/resource_index/packages", ["resource/lunar_policy"]),

@@ -7,7 +7,7 @@ NODES = ("twin", "driver", "sync", "virtual_rig", "recorder", "replay")
 
 setup(
     name="matrix_bridge",
-    version="0.1.0",
+    version="0.2.0",
     packages=["matrix_bridge"],
     data_files=[
         ("share/ament_index/resource_index/packages", ["resource/matrix_bridge"]),

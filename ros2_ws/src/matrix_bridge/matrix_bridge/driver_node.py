@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
 from collections.abc import Callable
@@ -31,7 +32,11 @@ from sim.spec.hops import LOAD_FRACTION
 
 
 class DriverNode(BridgeNode):
-    """Configure opens the port, activate passes states and commands on, deactivate leaves the machine safe."""
+    """Configure opens the port, activate passes states and commands on, deactivate leaves the machine safe.
+
+    Two threads: the line's polls the machine and keeps the watchdog, the other speaks DDS, whose calls may block for
+    seconds when a peer has been killed. Neither waits for the other.
+    """
 
     prompt = True
     parameters = (
@@ -54,6 +59,8 @@ class DriverNode(BridgeNode):
         self._codec: Codec | None = None
         self._topic = ""
         self._states = 0
+        self._told = -math.inf
+        """Time of the newest state that was published."""
 
     def configure(self) -> None:
         """Open the port."""
@@ -88,14 +95,18 @@ class DriverNode(BridgeNode):
         watched = self._watched
         assert watched is not None
         watched.device.connect()
-        poll = self.guarded(lambda now: self._poll(watched, now))
-        self._threads.enter_context(PollThread(self.role, poll, watched.device.poll_period, self.clock))
+        poll = self.guarded(lambda now: self._poll(watched, now, dds))
+        relay = self.guarded(lambda now: self._relay(watched, now, line))
+        line = PollThread(f"{self.role}-line", poll, watched.device.poll_period, self.clock)
+        dds = PollThread(f"{self.role}-dds", relay, watched.device.poll_period, self.clock)
+        self._told = -math.inf
+        self._threads.enter_context(dds)
+        self._threads.callback(watched.device.disconnect)
+        self._threads.enter_context(line)  # ends first: the machine is safe before DDS is waited for
 
     def deactivate(self) -> None:
         """Stop polling, say the safe command and close the port."""
         self._threads.close()
-        if self._watched is not None:
-            self._watched.device.disconnect()
 
     def release(self) -> None:
         """Close the port; the driver says the safe command on the way out."""
@@ -114,8 +125,7 @@ class DriverNode(BridgeNode):
         others = self._others()
         values |= {"others who command": ", ".join(others)}
         if self._gate is not None:
-            with self._lock:
-                values |= {f"refused: {why}": n for why, n in sorted(self._gate.refused.items())}
+            values |= {f"refused: {why}": n for why, n in sorted(self._gate.refused.copy().items())}
         self._states = 0
         if not stats.connected:
             return Health(ERROR, f"the line is dead: {stats.error}", values)
@@ -142,34 +152,45 @@ class DriverNode(BridgeNode):
         obeyed = self._gate.sender or next((gid for gid, node in found.items() if node == wanted), b"")
         return sorted(f"{space.rstrip('/')}/{name}" for gid, (name, space) in found.items() if gid != obeyed)
 
-    def _read_commands(self, watched: WatchedDevice) -> None:
-        """Pass on what the supervisor has commanded since the last call."""
-        inbox, gate, codec = self._inbox, self._gate, self._codec
-        if inbox is None or gate is None or codec is None or watched.device.spec.command_type is None:
-            return
-        make: Callable[..., Any] = watched.device.spec.command_type
-        for letter in inbox.take("sync/session"):
-            gate.announce(letter.content.data, letter.sender)
-        for letter in inbox.take(self._topic):
-            fields = self.decoded(codec, letter.content)
-            now = self.now()
-            if fields is None or not gate.admits(codec.frame_of(letter.content), letter.sender, letter.number, now):
-                continue
-            if not watched.send(make(**fields), now):
-                self._refused += 1
-
-    def _poll(self, watched: WatchedDevice, now: float) -> None:
+    def _poll(self, watched: WatchedDevice, now: float, dds: PollThread) -> None:
+        """The line's thread."""
         with self._lock:
-            self._read_commands(watched)
             fresh = watched.poll(now)
-            state = watched.device.state
-        if fresh and state is not None:
+        if fresh:
             if self._calibration is not None:
                 why = misfitting(self._calibration, self._ports, {self._machine: watched.device})
                 if why:
                     raise LunarError(f"this is not the rig's {self._machine}: {why}; run 'lunar hil calibrate'")
             self._states += fresh
+            dds.wake()
+
+    def _relay(self, watched: WatchedDevice, now: float, line: PollThread) -> None:
+        """The thread of DDS: pass on what the supervisor has commanded and what the machine has said since."""
+        if self._read_commands(watched):
+            line.wake()
+        state = watched.device.state
+        if state is not None and state.time != self._told:
+            self._told = state.time
             self._publish(state, now)
+
+    def _read_commands(self, watched: WatchedDevice) -> bool:
+        inbox, gate, codec = self._inbox, self._gate, self._codec
+        if inbox is None or gate is None or codec is None or watched.device.spec.command_type is None:
+            return False
+        make: Callable[..., Any] = watched.device.spec.command_type
+        for letter in inbox.take("sync/session"):
+            gate.announce(letter.content.data, letter.sender)
+        taken = False
+        for letter in inbox.take(self._topic):
+            fields = self.decoded(codec, letter.content)
+            now = self.now()
+            if fields is None or not gate.admits(codec.frame_of(letter.content), letter.sender, letter.number, now):
+                continue
+            with self._lock:
+                sent = watched.send(make(**fields), now)
+            taken |= sent
+            self._refused += not sent
+        return taken
 
     def _publisher_of(self, machine: str, weight: float) -> Callable[[Any, float], None]:
         if machine not in ("robot", "tracker"):
