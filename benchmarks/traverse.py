@@ -21,8 +21,8 @@ from policy.traverse.baselines import BASELINES
 from policy.traverse.config import PlanConfig
 from policy.traverse.drive import Crew, drive, world_on
 from policy.traverse.estimate import estimate, fit_hazard
+from policy.traverse.make import Ways, ways_of
 from policy.traverse.options import Computers, Gait, load_computers, options_of, weights_of
-from policy.traverse.plan import Ways, ways_of
 from policy.traverse.table import Table, load, packed
 from sim.errors import LunarError
 from sim.output import write_whole

@@ -67,8 +67,8 @@ def _table(argv: Sequence[str]) -> None:
 def _plan(argv: Sequence[str]) -> None:
     cfg = parse(PlanConfig, argv, "lunar traverse plan")
     from policy.traverse.assign import Shortfall
+    from policy.traverse.make import make_plan
     from policy.traverse.picture import draw_plan
-    from policy.traverse.plan import make_plan
 
     plan = make_plan(cfg)
     if isinstance(plan, Shortfall):

@@ -11,7 +11,8 @@ import pytest
 from matrix_hil.cli import main
 from policy.traverse.assign import Shortfall
 from policy.traverse.config import PlanConfig
-from policy.traverse.plan import Plan, load_plan, make_plan
+from policy.traverse.make import make_plan
+from policy.traverse.plan import Plan, load_plan
 from policy.traverse.run import results, see
 from policy.traverse.table import Cell, make_table
 from sim.errors import LunarError
