@@ -140,8 +140,8 @@ def show(found: dict[str, Any]) -> None:
     ]  # fmt: skip
     heads = ("noise", "filter", "nominal", "by its card", "best PSNR", "rocks")
     show_table(f"unsafe ground called safe (safe called unsafe), {found['patches']} patches", heads, lines,
-               "best PSNR: what that filter misses at 10% false alarms; rocks: of 12 cm and more, found by the filter / "
-               "by the PSNR-best one at 5 false ones per 100 m2")  # fmt: skip
+               "best PSNR: what that filter misses at 10% false alarms; rocks: of 12 cm and more, found by the filter "
+               "/ by the PSNR-best one at 5 false ones per 100 m2")  # fmt: skip
     if elsewhere:
         worst = [max(e[k] for e in elsewhere.values()) for k in ("unsafe_called_safe_calibrated", "false_alarms")]
         print(f"on {ground.HELD_OUT_PRESET}, which no limits were found on: at most {worst[0]:.2f} ({worst[1]:.2f})")
