@@ -17,12 +17,12 @@ import numpy as np
 
 from benchmarks.harness import bar, show_table, spread
 from benchmarks.subset_hops import HELD, SHOWN, simulate
+from benchmarks.transport import exact_w2
 from matrix_hil.log.keep import calibrated, choose, scaled
 from policy.runtime.card import Card
 from policy.subset import rivals
 from policy.subset.greedy import PUBLISHED_GAMMA, SHARPNESS, greedy, nearest, scale_free, shares, squared
 from policy.subset.stream import Running
-from policy.subset.transport import exact_w2
 from sim.errors import LunarError
 from sim.files import find_policy
 

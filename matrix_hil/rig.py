@@ -36,7 +36,7 @@ from matrix_hil.run.calibration import PERIOD, SlowMotion, measure
 from matrix_hil.run.clocks import Clock, GroundSource, SimulatedClock, WallClock
 from matrix_hil.run.ground import virtual_ground
 from matrix_hil.run.loop import Cycle, Loop
-from matrix_hil.run.robot import card_on_rig
+from matrix_hil.run.robot import card_on_rig, fitted
 from matrix_hil.run.run_log import Background, RunLog, at_once, attachments
 from matrix_hil.run.start_check import check, check_policy
 from matrix_hil.safety.supervisor import Supervisor
@@ -98,7 +98,7 @@ def open_rig(
     """Open the rig of ``cfg``. Nothing moves before its loop is cycled, by ``run.clocks.drive``.
 
     Args:
-        cfg: the configuration.
+        cfg: the configuration; what is meant for the Go2's weight in it goes with the robot's.
         record: opens the log; None keeps none.
         backlog: cycles that may wait to be logged in wall time; what comes while so many do is dropped. None: all wait.
         ground: of the virtual world; by default what ``cfg.twin`` says.
@@ -114,6 +114,7 @@ def open_rig(
     Raises:
         LunarError: policy missing or unfit, port absent, Unreal silent, or no calibration that fits; nothing has moved.
     """
+    cfg = fitted(cfg)
     check(cfg)
     wall = cfg.clock == "wall"
     real = [name for name, port in cfg.ports.items() if port != EMULATED]

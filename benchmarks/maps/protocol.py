@@ -86,6 +86,8 @@ def run(cfg: Config) -> dict[str, Any]:
         return {"tally": sheet.tally([Path(p) for p in cfg.tally.split(",")])}
     if min(cfg.patches, cfg.calibration) < len(ground.PRESETS):
         raise LunarError(f"--patches and --calibration must be at least {len(ground.PRESETS)}, one per preset")
+    if cfg.quick and (cfg.calibrate or cfg.train):
+        raise LunarError("--quick looks at too few patches for the limits of a card; leave it out")
     if cfg.train:
         networks.train(SHELF, cfg.train, cfg.seed)
     noises, names = SUITES[cfg.suite], filter_names()

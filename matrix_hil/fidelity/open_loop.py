@@ -12,7 +12,6 @@ from matrix_hil.control.counterweight import TrimConfig, WinchTrim, wanted_tensi
 from matrix_hil.fidelity.schemes import Scheme
 from sim.rig import RigConfig, RigInputs, VirtualRig
 from sim.spec.gravity import MOON
-from sim.spec.joints import NOMINAL_POSE
 
 TICK = 0.001  # s, of physics and of the winch's force loop
 _CLEAR = 0.05  # m below the feet at launch and at the end
@@ -58,9 +57,10 @@ def throw(scheme: Scheme, rig: RigConfig, trim: TrimConfig, winch: Winch, apex_g
     loop = WinchTrim(trim, rope.inertia, rope.passive_force) if scheme.trim else None
     cell = np.random.default_rng(seed)
     tension, share = wanted_tension(machine.mass - rig.added_mass), 1.0 - math.exp(-TICK / winch.lag)
-    machine.reset(joint_position=NOMINAL_POSE)
+    stance = machine.robot.nominal_pose
+    machine.reset(joint_position=stance)
     height = float(machine.outputs().base_position[2]) + _CLEAR
-    machine.reset(height, joint_position=NOMINAL_POSE, velocity=np.array([0.0, 0.0, math.sqrt(2 * MOON * apex_gain)]))
+    machine.reset(height, joint_position=stance, velocity=np.array([0.0, 0.0, math.sqrt(2 * MOON * apex_gain)]))
     force, rows = 0.0, [_row(machine)]
     while rows[-1][1] >= rows[0][1]:
         if loop is not None:

@@ -7,11 +7,13 @@ When the recording ends, the excerpts become one log in the folder. Whatever fai
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -61,7 +63,8 @@ class Thinning:
         self._told = now
 
     def __enter__(self) -> Thinning:
-        self._process = subprocess.Popen(self._argv, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self._said = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
+        self._process = subprocess.Popen(self._argv, stdin=subprocess.PIPE, stderr=self._said, text=True)
         return self
 
     def __exit__(
@@ -69,11 +72,18 @@ class Thinning:
     ) -> None:
         if self._told is not None:
             self._say(self._told)
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
         try:
-            _, said = self._process.communicate(timeout=_PATIENCE)
+            self._process.wait(_PATIENCE)
+            self._said.seek(0)
+            said = self._said.read()
         except subprocess.TimeoutExpired:
             self._process.kill()
+            self._process.wait()
             said = f"it took longer than {_PATIENCE:g} s"
+        self._said.close()
         if self._process.returncode:
             last = said.strip().splitlines()[-1:] or ["the process ended"]
             self.failure = f"the log was not thinned out ({last[0]}); {self._folder / WHOLE} has what was recorded"
@@ -133,7 +143,11 @@ class Thinner:
         self._before = path
 
     def finish(self) -> None:
-        """Put what is kept together as the log and remove the rest."""
+        """Put what is kept together as the log and remove the rest. What the recorder wrote after it last told of a
+        file is taken before."""
+        left = sorted(path for path in (self._folder / WHOLE).glob("*.mcap") if path != self._before)
+        for path in left:
+            self.take(path, last=path is left[-1])
         if self._before is None:
             raise LunarError("nothing was recorded")
         if self._running is None and self._values:

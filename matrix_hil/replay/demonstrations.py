@@ -73,8 +73,9 @@ def _card(log: Log) -> Card:
 def _steps(log: Log, card: Card) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Observation (size,) and action (12,) of each control step, in order; it comes when sync has the policy act."""
     inputs, sent, hop_commands = (log[topic] for topic in ("/sync/input", "/robot/command", "/hop_command"))
-    cfg = logged_config(log, ["sync"]).sync
-    relief = LegRelief(card.physics_robot) if cfg.leg_relief else None
+    logged = logged_config(log, ["sync", "rig"])
+    cfg = logged.sync
+    relief = LegRelief(logged.rig.robot) if cfg.leg_relief else None
     period, stack = 1.0 / card.observation.rate, FrameStack(card.observation)
     # a cycle writes all three at the same moment; where a log was cut, one may be missing
     time, of_input, of_sent = np.intersect1d(inputs.log_time, sent.log_time, return_indices=True)

@@ -21,6 +21,7 @@ from sim.config import parse
 from sim.errors import LunarError
 from sim.output import write_whole
 from sim.results import write_results
+from sim.robots.identity import identify
 from sim.robots.load import robot_model
 
 _HOPS = 24  # kept when nothing else is asked for
@@ -72,6 +73,9 @@ def run(cfg: KeepConfig) -> dict[str, Any]:
         raise LunarError(f"{out} is there already; choose another folder with --out")
     days = [read_day(path, cfg.map, float(model.body_mass.sum())) for path in cfg.logs]
     _refuse_mixed(days, cfg.mixed)
+    for path, day in zip(cfg.logs, days, strict=True):
+        if not cfg.mixed and day.robot and day.robot != identify(cfg.robot).digest:
+            raise LunarError(f"{path} is of another robot than '{cfg.robot}'; name its file with --robot")
     total = sum(len(day.hops) for day in days)
     if not total:
         raise LunarError(f"no hop in {len(days)} logs: {', '.join(cfg.logs[:6])}")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import re
 import tempfile
 import typing
 from collections.abc import Sequence
@@ -27,7 +26,7 @@ from sim.config import parse
 from sim.errors import LunarError
 from sim.files import find_policy
 from sim.rig import RigConfig
-from sim.robots.identity import identify
+from sim.robots.identity import identify, robot_names
 
 PARTS: dict[str, type] = {
     "sync": SyncConfig,
@@ -117,7 +116,7 @@ def _policy(named: Any, log: Log, source: str) -> str:
 def _robot(named: Any, policy: str | None, log: Log, source: str) -> str:
     """The robot that the rig held. It is a name; the path of a file counts only where that is the robot that the log's
     card is of, and so does the one that the policy keeps."""
-    if isinstance(named, str) and re.fullmatch(r"[\w-]+", named):
+    if isinstance(named, str) and named in robot_names():
         return named
     with contextlib.suppress(KeyError, TypeError, ValueError, RecursionError, LunarError, OSError):
         digest = json.loads(log.attachments["card.json"])["robot_digest"]

@@ -45,6 +45,8 @@ def card_on_rig(cfg: HilConfig, card: Card) -> Card:
                 f"name the robot: --robot {card.physics_robot}"
             )
         return on_robot(card, cfg.rig.robot)
+    if cfg.rig.robot != RigConfig().robot:
+        raise LunarError(f"robot '{cfg.rig.robot}' is asked for, but the robot at {cfg.robot.port} is real: a Go2")
     own = (card.joints.stance, *card.stops)
     if not all(np.array_equal(a, b) for a, b in zip(own, (NOMINAL_POSE, *STOPS), strict=True)):
         raise LunarError(

@@ -22,7 +22,6 @@ from matrix_hil.twin.height_map import height_at, patch_from_depth
 from matrix_hil.twin.npy import read_array
 from sim.errors import LunarError
 from sim.terrain.cards import load_card
-from sim.terrain.filters import named_filter
 
 T = TypeVar("T")
 KNOWN_GROUND_TOLERANCE = 0.02
@@ -63,8 +62,11 @@ class TwinClient:
         self.stats = TwinStats()
         self.calibration: Calibration | None = None
         self._clock = clock
-        self._filter = None if cfg.filter == "none" else named_filter(cfg.filter)
-        if self._filter is not None:
+        self._filter = None
+        if cfg.filter != "none":
+            from sim.terrain.filters import named_filter  # scipy takes half a second: only for who asks
+
+            self._filter = named_filter(cfg.filter)
             load_card(cfg.filter)
         self._session: _Session | None = None
         self._connections = 0
@@ -290,7 +292,12 @@ class TwinClient:
         """``cfg.filter``'s heights, rounded as messages keep them, where the patch has some."""
         if self._filter is None:
             return patch
-        heights = self._filter(patch.heights, patch.resolution).astype(np.float32)
+        try:
+            heights = self._filter(patch.heights, patch.resolution).astype(np.float32)
+        except Exception as error:  # a user's network may raise anything
+            raise LunarError(f"twin.filter '{self.cfg.filter}' failed: {' '.join(str(error).split())}") from None
+        if heights.shape != patch.heights.shape:
+            raise LunarError(f"twin.filter '{self.cfg.filter}' gave {heights.shape} for {patch.heights.shape} heights")
         return replace(patch, heights=np.where(np.isfinite(patch.heights), heights, np.nan).astype(float))
 
     def _keep_ground(self, x: float, y: float, height: float) -> None:

@@ -110,7 +110,7 @@ class SwitchPolicy:
     def act(self, sensors: Proprioception, command: np.ndarray) -> np.ndarray:
         """As ``OnnxPolicy.act``, by the active policy."""
         policy = self.active
-        frame = make_frame({**vars(sensors), "last_action": self.last_action})
+        frame = make_frame({**vars(sensors), "last_action": self.last_action}, policy.card.sensors)
         everything = self._stack.push(frame, policy.card.clip_command(command))
         targets = policy.answer(frame, everything[self._columns[int(self._gate.active[0])]])
         self.last_action = policy.last_action

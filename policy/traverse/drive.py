@@ -14,7 +14,8 @@ import torch
 
 from policy.evaluation.suites import load_suite, world_for
 from policy.networks.actor import Actor
-from policy.networks.policy_file import load_actor
+from policy.networks.imported import Imported
+from policy.networks.policy_file import load_network
 from policy.networks.student import Student
 from policy.runtime.card import Card
 from policy.runtime.follow import ASTRAY, Follower
@@ -58,9 +59,9 @@ class Driven:
 
 
 @cache
-def actor_of(policy: str) -> tuple[Actor | Student, Card]:
+def actor_of(policy: str) -> tuple[Actor | Student | Imported, Card]:
     """Loaded once."""
-    return load_actor(policy)
+    return load_network(policy)
 
 
 class Crew:

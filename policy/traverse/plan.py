@@ -137,6 +137,16 @@ def load_plan(path: str | Path) -> Plan:
             raise LunarError(f"plan '{path}': segment {k + 1} does not start where segment {k} ends")
     if not np.isfinite(plan.points).all():
         raise LunarError(f"plan '{path}': an end of a segment is no number")
+    if not 0.0 < plan.joint_efficiency <= 1.0:
+        raise LunarError(f"plan '{path}': joint_efficiency is {plan.joint_efficiency}; it must be above 0, at most 1")
+    for k, segment in enumerate(plan.segments):
+        for name in ("joules", "seconds", "falls", "falls_high"):
+            if not 0.0 <= getattr(segment, name) < np.inf:
+                raise LunarError(f"plan '{path}': {name} of segment {k + 1} is {getattr(segment, name)}")
+    for option in plan.options:
+        for name, value in asdict(option).items():
+            if isinstance(value, float) and not np.isfinite(value):
+                raise LunarError(f"plan '{path}': {name} of an option is {value}")
     for option in plan.options:
         if weights_of(option.policy).digest != option.digest:
             raise LunarError(f"plan '{path}' was made with other weights of {option.policy}: plan again")

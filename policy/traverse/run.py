@@ -11,6 +11,7 @@ import numpy as np
 from policy.evaluation.metrics import wilson
 from policy.traverse.drive import Crew, Driven, drive, world_on
 from policy.traverse.plan import Plan
+from sim.spec.observation import PRONK_OBSERVATION
 from sim.terrain.height_field import stack
 
 
@@ -55,7 +56,7 @@ def see(plan: Plan, robots: int, seed: int, patience: float, tick: Callable[[], 
 
 def steps_of(plan: Plan, patience: float) -> int:
     """Control steps of a run."""
-    return round(50.0 * patience * plan.sum("seconds"))
+    return round(PRONK_OBSERVATION.rate * patience * plan.sum("seconds"))
 
 
 def results(plan: Plan, seen: Seen) -> dict[str, Any]:

@@ -24,6 +24,8 @@ SIZE, SETTLE, SEGMENTS = 32.0, 1.0, 3
 SHORTEST = 0.25
 """m of a segment, from which on it counts."""
 
+_LARGEST = 64 * 2**20  # bytes of a table
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -137,14 +139,23 @@ def load(path: str | Path = SHIPPED) -> Table:
     if not path.is_file():
         raise LunarError(f"table '{path}' does not exist; 'lunar traverse table' makes one")
     try:
+        if path.stat().st_size > _LARGEST:
+            raise ValueError("it is larger than any table")
         with np.load(path, allow_pickle=False) as data:
             about = json.loads(str(data["about"]))
             rows = {f.name: data[f.name] for f in fields(Table)[3:]}
         gaits = tuple(Gait(**g) for g in about["gaits"])
         table = Table(gaits, tuple(about["digests"]), tuple(Cell(**c) for c in about["cells"]), **rows)
-        if tuple(about["features"]) != FEATURES or len({len(values) for values in rows.values()}) != 1:
-            raise ValueError("its features or rows are not those of this version")
-    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+        if tuple(about["features"]) != FEATURES or table.features.shape != (len(table.gait), len(FEATURES)):
+            raise ValueError("its features are not those of this version")
+        if len({len(values) for values in rows.values()}) != 1 or len(table.digests) != len(gaits):
+            raise ValueError("its columns have different lengths")
+        for rows_of, count in ((table.gait, len(gaits)), (table.cell, len(table.cells))):
+            if rows_of.dtype.kind not in "iu" or (len(rows_of) and not 0 <= rows_of.min() <= rows_of.max() < count):
+                raise ValueError("a row names a gait or a map that is not in it")
+        if not all(np.isfinite(values.astype(float)).all() for values in rows.values()):
+            raise ValueError("a value is no number")
+    except Exception as error:  # zip, zlib, numpy and json raise their own
         raise LunarError(f"table '{path}' cannot be read: {error}") from None
     for gait, digest in zip(table.gaits, table.digests, strict=True):
         if weights_of(gait.policy).digest != digest:

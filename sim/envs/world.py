@@ -100,6 +100,8 @@ class PronkWorld:
         self.spec = replace(PRONK_OBSERVATION, ages=cfg.ages, scan=cfg.scan)
         self.kinds = 1 + len(cfg.other_terrains)
         if cfg.curriculum.enabled:
+            if ground is not None:
+                raise LunarError("a curriculum makes its own grounds; switch it off to give one")
             kinds = [cfg.terrain, *(replace(cfg.terrain, kind=kind) for kind in cfg.other_terrains)]
             terrain = stack([make_levels(kind, seed + MAP_STRIDE * k) for kind in kinds for k in range(cfg.maps)])
             self.physics = make_physics(cfg.physics, n, terrain, self.device, threads)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,13 +57,20 @@ class FilterCard:
             LunarError: the card has no such class.
         """
         if noise == "unknown":
-            return min(self.noise.values(), key=lambda entry: (entry.limits.slope, entry.limits.step))
+            return lowest(self.noise.values())
         if noise not in self.noise:
             raise LunarError(
                 f"the card of filter '{self.name}' has no noise class '{noise}'; choose one of "
                 f"{', '.join([*self.noise, 'unknown'])}"
             )
         return self.noise[noise]
+
+
+def lowest(entries: Iterable[Limit]) -> Limit:
+    """The entry with the lowest limit of slope, with the lowest of step among all."""
+    known = list(entries)
+    least = min(known, key=lambda entry: entry.limits.slope)
+    return replace(least, limits=replace(least.limits, step=min(entry.limits.step for entry in known)))
 
 
 def card_path(name: str) -> Path:
@@ -90,6 +98,8 @@ def load_card(name: str) -> FilterCard:
             str(data["name"]), str(data["about"]), str(data["weights"]),
             {str(n): _limit(v) for n, v in data["noise"].items()}, tuple(data["recommended"]),
         )  # fmt: skip
+        if not card.noise:
+            raise ValueError("it has no class of noise")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise LunarError(f"{path} is no filter's card ({error!r}); {remedy}") from None
     net = path.with_suffix(".onnx")
@@ -123,4 +133,7 @@ def _limit(data: Mapping[str, Any]) -> Limit:
     limits = Limits(float(data["slope_deg"]), float(data["step_m"]))
     if not (0.0 < limits.slope < 90.0 and 0.0 < limits.step < 10.0):
         raise ValueError(f"limits of {limits.slope:g} deg and {limits.step:g} m are none")
-    return Limit(limits, **{name: float(data[name]) for name in _NUMBERS})
+    numbers = {name: float(data[name]) for name in _NUMBERS}
+    if not all(map(math.isfinite, numbers.values())):
+        raise ValueError(f"a number is not finite: {numbers}")
+    return Limit(limits, **numbers)

@@ -77,8 +77,10 @@ def test_real_machines_are_not_fitted(tmp_path: Path) -> None:
     real = replace(cfg, robot=Robot(port="/dev/ttyNOTHERE"))
     assert fitted(real) is real
     other = replace(CARD, robot="other", joint_range=[[-3.0] * 12, [3.0] * 12])
+    with pytest.raises(LunarError, match="is asked for, but the robot at /dev/ttyNOTHERE is real: a Go2"):
+        card_on_rig(real, CARD)
     with pytest.raises(LunarError, match="'other', whose stance or joint ranges"):
-        card_on_rig(real, other)
+        card_on_rig(replace(real, rig=HilConfig().rig), other)
 
 
 def test_a_policy_needs_its_robot_on_the_rig(tmp_path: Path) -> None:

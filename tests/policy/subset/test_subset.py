@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.transport import cover_radius, exact_w2, gaussian_w2
 from policy.subset import rivals
 from policy.subset.greedy import (
     PUBLISHED_GAMMA,
@@ -20,7 +21,6 @@ from policy.subset.greedy import (
     squared,
 )
 from policy.subset.stream import Running
-from policy.subset.transport import cover_radius, exact_w2, gaussian_w2
 from sim.errors import LunarError
 
 HERE = Path(__file__).parent

@@ -123,7 +123,7 @@ def test_preview_draws_a_picture(tmp_path, preset):
 
 
 @pytest.mark.parametrize(
-    "argv, message", [(["draw"], "preview or export"), (["preview", "mare", "--leval", "2"], "level")]
+    "argv, message", [(["draw"], "preview, export or restore"), (["preview", "mare", "--leval", "2"], "level")]
 )
 def test_mistakes_are_named(argv, message):
     with pytest.raises(LunarError, match=message):

@@ -144,7 +144,7 @@ def test_a_card_is_read_as_it_was_written_and_a_wrong_one_is_refused(tmp_path, m
 
 
 def test_a_card_without_its_network_is_refused(tmp_path):
-    card = FilterCard("net", "", "0" * 64, {}, ())
+    card = FilterCard("net", "", "0" * 64, load_card("wiener").noise, ())
     (tmp_path / "net.json").write_text(card_json(card))
     with pytest.raises(LunarError, match="belongs to another network"):
         load_card(str(tmp_path / "net.onnx"))
