@@ -143,7 +143,7 @@ def open_onnx(path: Path, card: Card) -> onnxruntime.InferenceSession:
                 f"{path} calls its {kind} {', '.join(map(repr, there))}, not '{name}': a network from elsewhere needs "
                 f"one input 'observation' (batch, {sizes['observation']}), an output 'action' "
                 f"(batch, {sizes['action']}), and a card of its own with the text of its metadata entry '{KEY}' as "
-                "'weights'"
+                "'weights': 'lunar import' makes such a folder of a walking policy"
             )
     if estimates := len(card.estimates):
         sizes["estimate"] = estimates
