@@ -24,7 +24,7 @@ python_version = 3.10
 check_untyped_defs = true
 follow_imports = silent
 disable_error_code = import-untyped
-[mypy-onnxruntime.*,jsonargparse.*,yaml.*]
+[mypy-onnxruntime.*,jsonargparse.*,yaml.*,mujoco_menagerie.*]
 ignore_missing_imports = true
 """
 
