@@ -15,13 +15,14 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import rivals
 from benchmarks.harness import bar, show_table, spread
 from benchmarks.subset_hops import HELD, SHOWN, simulate
 from benchmarks.transport import exact_w2
 from matrix_hil.log.keep import calibrated, choose, scaled
 from policy.runtime.card import Card
-from policy.subset import rivals
 from policy.subset.greedy import PUBLISHED_GAMMA, SHARPNESS, greedy, nearest, scale_free, shares, squared
+from policy.subset.medoids import k_medoids
 from policy.subset.stream import Running
 from sim.errors import LunarError
 from sim.files import find_policy
@@ -82,7 +83,7 @@ def methods(values: np.ndarray, features: np.ndarray) -> dict[str, Callable[[int
     return {
         "random": lambda k, rng: rivals.random(m, k, rng),
         "every n-th": lambda k, _: rivals.every_nth(m, k),
-        "k-medoids": lambda k, rng: rivals.k_medoids(features, k, rng),
+        "k-medoids": lambda k, rng: k_medoids(features, k, rng),
         "herding": lambda k, _: rivals.herding(features, k),
         "k-centre": lambda k, _: rivals.k_centre(features, k),
         "DivPrune": lambda k, _: rivals.divprune(features, k),

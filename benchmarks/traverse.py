@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.baselines import BASELINES
 from benchmarks.harness import bar, show_table
 from policy.traverse.assign import Assignment, Carry, Problem, Row, assign
-from policy.traverse.baselines import BASELINES
 from policy.traverse.config import PlanConfig
 from policy.traverse.drive import Crew, drive, world_on
 from policy.traverse.estimate import estimate, fit_hazard

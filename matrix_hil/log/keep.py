@@ -24,7 +24,7 @@ from matrix_hil.log.recover import write_copy
 from matrix_hil.log.scan import Row, Scan
 from matrix_hil.log.signals import TOPICS_READ, signals_of
 from policy.subset.greedy import effective_dimension, greedy, scale_free, shares
-from policy.subset.rivals import k_medoids
+from policy.subset.medoids import k_medoids
 from sim.errors import LunarError
 
 AROUND_TRIP = 2.0

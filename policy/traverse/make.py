@@ -12,7 +12,7 @@ from policy.runtime.switch import check_alike
 from policy.traverse.assign import Assignment, Carry, Problem, Row, Shortfall, assign
 from policy.traverse.config import PlanConfig
 from policy.traverse.estimate import Estimate, estimate
-from policy.traverse.options import Computers, Option, load_computers, options_of, weights_of
+from policy.traverse.options import COMPUTERS, Computers, Option, load_computers, options_of, weights_of
 from policy.traverse.plan import Plan, PlannedOption, PlannedSegment
 from policy.traverse.table import SHIPPED, Table
 from policy.traverse.table import load as load_table
@@ -96,7 +96,7 @@ def make_plan(cfg: PlanConfig) -> Plan | Shortfall:
             raise LunarError(f"{name} is {limit:g}; a budget is above 0, or left out")
     if not 0.0 <= cfg.reserve < 1.0:
         raise LunarError(f"reserve is {cfg.reserve:g}; it is a share of the budgets, from 0 to below 1")
-    table, computers = load_table(cfg.table or SHIPPED), load_computers(cfg.computers)
+    table, computers = load_table(cfg.table or SHIPPED), load_computers(cfg.computers or COMPUTERS)
     check_alike([(gait.policy, weights_of(gait.policy).card) for gait in table.gaits])
     options = options_of(table.gaits, computers, [name.strip() for name in cfg.only.split(",") if name.strip()])
     blank = Plan(cfg.terrain, cfg.level, cfg.seed, cfg.size, cfg.battery, cfg.time, computers.joint_efficiency)

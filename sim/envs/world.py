@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sim.envs.grounds import grounds
 from sim.errors import LunarError
 from sim.mdp import commands, events, observations
 from sim.mdp.curriculum import Curriculum
@@ -22,11 +23,9 @@ from sim.spec.hops import LOAD_FRACTION, LOAD_TIME, HopDetector
 from sim.spec.observation import PRONK_OBSERVATION, sensors_of
 from sim.tasks.config import WorldConfig
 from sim.tasks.pronk import TRUNK_LOAD, check_terms, total
-from sim.terrain.generators import LEVELS, make_levels, make_terrain
-from sim.terrain.height_field import HeightField, stack
+from sim.terrain.generators import LEVELS
+from sim.terrain.height_field import HeightField
 
-MAP_STRIDE = 1000
-"""Between the seeds of a terrain's maps."""
 FEW = 32
 """Robots up to which a world on the CPU computes with NumPy (``sim.rows``): PyTorch's dispatch would cost more."""
 _STEPPED = (
@@ -99,24 +98,15 @@ class PronkWorld:
         events.check_randomisation(cfg.randomisation, cfg.physics)
         self.spec = replace(PRONK_OBSERVATION, ages=cfg.ages, scan=cfg.scan)
         self.kinds = 1 + len(cfg.other_terrains)
+        terrain = grounds(cfg, seed, ground)
+        self.physics = make_physics(cfg.physics, n, terrain, self.device, threads)
+        robot = torch.arange(n, device=self.device)
         if cfg.curriculum.enabled:
-            if ground is not None:
-                raise LunarError("a curriculum makes its own grounds; switch it off to give one")
-            kinds = [cfg.terrain, *(replace(cfg.terrain, kind=kind) for kind in cfg.other_terrains)]
-            terrain = stack([make_levels(kind, seed + MAP_STRIDE * k) for kind in kinds for k in range(cfg.maps)])
-            self.physics = make_physics(cfg.physics, n, terrain, self.device, threads)
-            robot = torch.arange(n, device=self.device)
-            grounds = self.kinds * cfg.maps
-            first = robot // grounds % (cfg.curriculum.start + 1)
-            self.physics.level[:] = LEVELS * (robot % grounds) + first
-            self.curriculum = Curriculum(cfg.curriculum, grounds, self.device)
-        elif cfg.other_terrains:
-            raise LunarError("world.other_terrains needs a curriculum: set curriculum.enabled, or name one terrain")
+            maps = self.kinds * cfg.maps
+            self.physics.level[:] = LEVELS * (robot % maps) + robot // maps % (cfg.curriculum.start + 1)
+            self.curriculum = Curriculum(cfg.curriculum, maps, self.device)
         else:
-            if ground is None:
-                ground = stack([make_terrain(cfg.terrain, seed + MAP_STRIDE * k) for k in range(cfg.maps)])
-            self.physics = make_physics(cfg.physics, n, ground, self.device, threads)
-            self.physics.level[:] = torch.arange(n, device=self.device) % len(ground)
+            self.physics.level[:] = robot % len(terrain)
         self.everyone = torch.arange(n, device=self.device)
         self.dt = cfg.physics.control_dt
         self.max_steps = round(cfg.episode_length / self.dt)
@@ -128,10 +118,8 @@ class PronkWorld:
         self.weight = torch.full((n,), weight, device=self.device)
         self.nominal = torch.as_tensor(self.physics.robot.nominal_pose, dtype=torch.float32, device=self.device)
         body = self.physics.robot
-        self.size = torch.tensor(
-            [body.torque_ratio, body.torque_ratio / body.time_ratio, body.torque_ratio * body.time_ratio],
-            device=self.device,
-        )
+        torque, time = body.torque_ratio, body.time_ratio
+        self.size = torch.tensor([torque, torque / time, torque * time], device=self.device)
         self.action_scale = body.action_scale if cfg.action_scale is None else cfg.action_scale
         """rad per unit of action."""
         self._sensors = sensors_of(body.nominal_pose)

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks import rivals
 from benchmarks.transport import cover_radius, exact_w2, gaussian_w2
-from policy.subset import rivals
 from policy.subset.greedy import (
     PUBLISHED_GAMMA,
     effective_dimension,
@@ -20,6 +20,7 @@ from policy.subset.greedy import (
     shares,
     squared,
 )
+from policy.subset.medoids import k_medoids
 from policy.subset.stream import Running
 from sim.errors import LunarError
 
@@ -158,7 +159,7 @@ def every_rival(features: np.ndarray, k: int) -> dict[str, np.ndarray]:
         "every n-th": rivals.every_nth(m, k),
         "k-centre": rivals.k_centre(features, k),
         "DivPrune": rivals.divprune(features, k),
-        "k-medoids": rivals.k_medoids(features, k, np.random.default_rng(0)),
+        "k-medoids": k_medoids(features, k, np.random.default_rng(0)),
         "herding": rivals.herding(features, k),
     }
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.baselines import BASELINES, constant, greedy
 from policy.traverse.assign import Assignment, Carry, Problem, Row, Shortfall, Slots, assign, met, objective, used
-from policy.traverse.baselines import BASELINES, constant, greedy
 from sim.errors import LunarError
 
 with np.load(Path(__file__).with_name("router.npz")) as _data:
