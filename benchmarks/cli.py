@@ -1,7 +1,7 @@
 """``lunar bench NAME``: measurements as ratios against a named peer run in the same call.
 
 A benchmark is a module with a ``Config``, ``run(cfg) -> results`` and ``show(results)``; ``DEFAULT`` names its
-file below configs/, if it has one.
+file below configs/, if it has one, and ``VERSION`` (1) goes up whenever a change makes older results incomparable.
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ def main(argv: Sequence[str]) -> None:
         cfg = parse(bench.Config, argv[1:], f"lunar bench {name}", default=getattr(bench, "DEFAULT", None))
         results = bench.run(cfg)
         if cfg.json:
-            write_results(cfg.json, f"bench {name}", getattr(cfg, "seed", 0), results)
+            policies = [cfg.policy] if getattr(cfg, "policy", "") else []
+            version = getattr(bench, "VERSION", 1)
+            write_results(cfg.json, f"bench {name}", getattr(cfg, "seed", 0), results, policies, version)
         bench.show(results)
     else:
         raise LunarError(f"name a benchmark: {', '.join(BENCHES)}")
