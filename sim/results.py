@@ -8,8 +8,8 @@ import os
 import platform
 import re
 import subprocess
+import time
 from collections.abc import Sequence
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -70,8 +70,9 @@ def write_results(
         version: of the measurement; another one gives figures that cannot be compared.
     """
     document = {
-        "command": command, "version": version, "revision": revision(), "date": f"{datetime.now(timezone.utc):%Y-%m-%d}",
-        "machine": machine(), "policies": policy_digests(policies), "seed": seed, "results": _finite(results),
+        "command": command, "version": version, "revision": revision(),
+        "date": time.strftime("%Y-%m-%d", time.gmtime()), "machine": machine(),
+        "policies": policy_digests(policies), "seed": seed, "results": _finite(results),
     }  # fmt: skip
     write_whole({Path(path): json.dumps(document, indent=2) + "\n"})
 
