@@ -40,6 +40,9 @@ def main(argv: Sequence[str]) -> None:
     if name in ("-h", "--help"):
         lines = "".join(f"\n  {name:9} {text}" for name, text in BENCHES.items())
         print(f"usage: lunar bench NAME [--quick] [--json FILE]\n{lines}")
+        print("\nlunar bench report writes the figures of README and docs from the files in benchmarks/measured")
+    elif name == "report":
+        importlib.import_module("benchmarks.report").main(argv[1:])
     elif name in ("faults", "attacks"):
         importlib.import_module(f"benchmarks.{name}.cli").main(argv[1:])
     elif name in BENCHES:
