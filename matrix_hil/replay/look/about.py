@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import PurePath
 from typing import Any
 
 import mujoco
@@ -27,10 +28,10 @@ def made_with(run: Run) -> str:
     """HTML of the policy with its command and its evaluation; empty when the log has neither card nor settings."""
     config, card = (_attached(run, name) for name in ("config.json", "card.json"))
     rows = _policy(config, card) + _command(config)
-    body = html_page.table(["", ""], rows) if rows else ""
+    body = f'<div class="facts">{html_page.table(["", ""], rows)}</div>' if rows else ""
     if measured := _measured(card):
         suites = list(measured)
-        body += html_page.table(["its evaluation", *suites], metric_rows(measured, CHIEF))
+        body += html_page.table(["evaluation in its card", *suites], metric_rows(measured, CHIEF))
     return html_page.section("Policy and command", body) if body else ""
 
 
@@ -65,7 +66,7 @@ def _attached(run: Run, name: str) -> dict[str, Any]:
 def _policy(config: dict[str, Any], card: dict[str, Any]) -> list[list[str]]:
     training = card.get("training") if isinstance(card.get("training"), dict) else {}
     known = (
-        ("policy", config.get("policy")), ("weights", str(card.get("weights", ""))[:12]), ("robot", card.get("robot")),
+        ("policy", PurePath(str(config.get("policy", ""))).name), ("weights", str(card.get("weights", ""))[:12]), ("robot", card.get("robot")),
         ("trained by", training.get("command")), ("at revision", training.get("revision")),
     )  # fmt: skip
     rows = [[name, value[:_LONGEST]] for name, value in known if isinstance(value, str) and value]

@@ -229,7 +229,7 @@ def test_the_page_shows_policy_command_and_evaluation(run: Run) -> None:
         run, text, '{"policy": "policy/zoo/pronk", "command": {"vx": 0.2, "apex_gain": 0.3, "economy": NaN}}'
     )
     card = json.loads(text)
-    for part in (card["weights"][:12], card["training"]["command"], "policy/zoo/pronk", "vx 0.2 m/s, apex_gain 0.3 m<"):
+    for part in (card["weights"][:12], card["training"]["command"], "<td>pronk</td>", "vx 0.2 m/s, apex_gain 0.3 m<"):
         assert part in shown
     assert "<th>flat</th>" in shown and f"{card['metrics']['flat']['pronks']:.3f}" in shown
     assert made_with(run) == "", "a log without a card"
