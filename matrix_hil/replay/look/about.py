@@ -65,8 +65,9 @@ def _attached(run: Run, name: str) -> dict[str, Any]:
 
 def _policy(config: dict[str, Any], card: dict[str, Any]) -> list[list[str]]:
     training = card.get("training") if isinstance(card.get("training"), dict) else {}
+    folder = PurePath(str(config.get("policy", ""))).name  # where it lay is nobody's business
     known = (
-        ("policy", PurePath(str(config.get("policy", ""))).name), ("weights", str(card.get("weights", ""))[:12]), ("robot", card.get("robot")),
+        ("policy", folder), ("weights", str(card.get("weights", ""))[:12]), ("robot", card.get("robot")),
         ("trained by", training.get("command")), ("at revision", training.get("revision")),
     )  # fmt: skip
     rows = [[name, value[:_LONGEST]] for name, value in known if isinstance(value, str) and value]
