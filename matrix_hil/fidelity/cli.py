@@ -101,7 +101,7 @@ def main(argv: Sequence[str]) -> None:
         path.write_text(fidelity_page(intro, outcomes), encoding="utf-8")
         console.print(f"report: {path}")
     if cfg.json:
-        write_results(cfg.json, "fidelity", cfg.seed, results)
+        write_results(cfg.json, "fidelity", cfg.seed, results, [cfg.policy])
 
 
 @contextlib.contextmanager

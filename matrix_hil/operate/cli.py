@@ -147,7 +147,7 @@ def main(argv: Sequence[str]) -> None:
     results = run(cfg, console)
     _print(console, results)
     if cfg.json:
-        write_results(cfg.json, "hil", cfg.seed, results)
+        write_results(cfg.json, "hil", cfg.seed, results, [cfg.policy])
     if results["log_warning"]:
         raise LunarError(f"the log of this run is not whole: {results['log_warning']}")
 
