@@ -20,6 +20,7 @@ from cyclonedds.topic import Topic
 from cyclonedds.util import duration
 
 from policy.runtime.unitree import BMS_CMD, BMS_STATE, IMU_STATE, LOW_CMD, LOW_STATE, MOTOR_CMD, MOTOR_STATE, seal
+from sim.errors import LunarError
 
 _NAMES = {
     BMS_CMD: "BmsCmd", BMS_STATE: "BmsState", IMU_STATE: "IMUState", LOW_CMD: "LowCmd", LOW_STATE: "LowState",
@@ -123,7 +124,7 @@ class Go2Line:
         interface: of the network, as ``ip addr`` names it.
 
     Raises:
-        DDSException: there is no such interface.
+        LunarError: there is no such interface.
     """
 
     write_timeout = 0.0
@@ -132,7 +133,13 @@ class Go2Line:
         domain = int(os.environ.get("ROS_DOMAIN_ID", "0"))
         if (domain, interface) not in _CONFIGURED:
             config = _CONFIG.format(interface, *(_LOOPBACK if interface == "lo" else ("", "")))
-            _CONFIGURED[domain, interface] = Domain(domain, config)
+            try:
+                _CONFIGURED[domain, interface] = Domain(domain, config)
+            except DDSException:
+                raise LunarError(
+                    f"robot.port is dds://{interface}, but DDS cannot use a network interface '{interface}' in domain"
+                    f" {domain}; 'ip addr' lists those that there are"
+                ) from None
         participant = DomainParticipant(domain)
         states = Topic(participant, "rt/lowstate", _topic_type(LOW_STATE))
         self._command_type = _topic_type(LOW_CMD)

@@ -77,9 +77,9 @@ class Go2Robot(SerialDevice[RobotState, RobotCommand]):
     """Driver with the contract of ``SerialDevice``: ``poll`` neither waits nor raises for what a line does.
 
     Silent until the first command that follows a state. From then on the motors get a LowCmd at every poll: the newest
-    command, or damping once no command or state has come for 0.1 s. What has damped them so is reported as the fault
-    *watchdog* until ``reset``. Whether a Go2 damps by itself when nothing comes any more is not known: where another
-    device would be left to its own watchdog, by ``fall_silent``, it is damped.
+    command, or damping once no command or state has come for 0.1 s, or somebody else commands them. What has damped
+    them so is reported as the fault *watchdog* until ``reset``. Whether a Go2 damps by itself when nothing comes any
+    more is not known: where another device would be left to its own watchdog, by ``fall_silent``, it is damped.
 
     States carry the time at which they were read.
     """
@@ -166,7 +166,9 @@ class Go2Robot(SerialDevice[RobotState, RobotCommand]):
         engaged, command = self._guard.engaged, self._pending if self._state is not None else None
         if command is not None:
             self._pending, self._commanded, self._vouched = None, command, command.time
-            self._guard.on_command(self._joints(command, now), now, self._alone)
+            alone = getattr(self._serial, "masters", 1) <= 1
+            self._guard.on_command(self._joints(command, now), now, alone)
+            self._dropped |= not alone
         if self._muted:
             self._guard.on_command(self._damping("nothing it is sent makes it rest"), now)
         due = not -_SLACK < now - self._last_command < self.spec.period - _SLACK
@@ -176,10 +178,6 @@ class Go2Robot(SerialDevice[RobotState, RobotCommand]):
             if command is not None:
                 self.wired = command.time, now if self.clock is None else self.clock()
         self._dropped |= engaged and not self._guard.engaged and self._mode != "damp" and not self._muted
-
-    @property
-    def _alone(self) -> bool:
-        return getattr(self._serial, "masters", 1) <= 1
 
     def _joints(self, command: RobotCommand, now: float) -> JointCommand:
         """What the joints are told, as the rig's own robots work it out in their controllers."""
