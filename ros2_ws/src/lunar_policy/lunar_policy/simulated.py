@@ -23,7 +23,7 @@ DAMPING = 2.0  # N*m*s/rad
 CATCH_UP = 0.02  # s, made up for at once when the machine was busy: no more than a policy's period
 SLACK = 0.005  # s that a command may be late
 FALLEN = 1.0472  # rad, tilt from which a robot is said to have fallen
-PATIENCE = 1.0  # s of wall time that physics waits for the next command; then whoever sent them is taken to have ended
+PATIENCE = 3.0  # s of wall time that physics waits for the next command; then whoever sent them is taken to have ended
 
 
 class SimulatedRobot(Node):
@@ -88,11 +88,20 @@ class SimulatedRobot(Node):
         kd: np.ndarray | float,
         torque: float = 0.0,
         stamp: float | None = None,
+        repeated: bool = False,
     ) -> None:
-        """As ``SingleRobot.command``; ``stamp`` is when it was made, s of physics, where the sender lives by /clock."""
-        made = stamp if stamp is not None and 0.0 <= self.time - stamp <= self._command_timeout else self.time
-        self._interval = made - self._made if self._commanded is not None else self._command_timeout
-        self._made, self._commanded, self._heard = made, self.time, time.monotonic()
+        """As ``SingleRobot.command``.
+
+        Args:
+            stamp: when it was made, s of physics, where the sender lives by /clock.
+            repeated: whether it is the one before once more, which says that its sender lives, but not that whoever
+                made it has seen what happened since.
+        """
+        if not repeated:
+            made = stamp if stamp is not None and 0.0 <= self.time - stamp <= self._command_timeout else self.time
+            self._interval = made - self._made if self._commanded is not None else self._command_timeout
+            self._made, self._heard = made, time.monotonic()
+        self._commanded = self.time
         self.robot.command(targets, kp, kd, torque)
 
     def limp(self) -> None:
