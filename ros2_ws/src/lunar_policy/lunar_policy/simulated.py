@@ -149,4 +149,6 @@ class SimulatedRobot(Node):
         """Whether the next command is due and may still come."""
         if self._commanded is None or self.time - self._commanded > self._command_timeout:
             return False
+        if self._interval >= self._command_timeout:  # who changes his mind so seldom keeps no period
+            return False
         return self.time - self._made >= self._interval + SLACK - 1e-9 and now - self._heard < PATIENCE
