@@ -28,6 +28,7 @@ from matrix_hil.link.calibration import (
     identity,
     load,
 )
+from matrix_hil.link.go2 import Go2Robot
 from matrix_hil.link.modbus import ModbusTreadmill
 from matrix_hil.link.threads import real_time
 from matrix_hil.log import Recorder
@@ -179,6 +180,8 @@ def driver(cfg: HilConfig, name: str, port: str) -> SerialDevice[Any, Any]:
     """Driver of the device ``name`` on ``port``, in the protocol that its config says; not connected yet."""
     if name == "treadmill" and cfg.treadmill.protocol == "modbus":
         return ModbusTreadmill(port, cfg.treadmill.modbus)
+    if name == "robot" and cfg.robot.protocol == "go2":
+        return Go2Robot(port, cfg.robot.go2)
     return SerialDevice(DEVICES[name], port)
 
 

@@ -108,12 +108,9 @@ class SerialDevice(Generic[S, C]):
         if self._serial is not None:
             return
         try:
-            opened = serial.serial_for_url(self.port, baudrate=self.baud, timeout=0, exclusive=True, do_not_open=True)
-            if not isinstance(opened, rfc2217.Serial):
-                opened.write_timeout = self._write_timeout
-            opened.open()
-            if isinstance(opened, rfc2217.Serial):  # it refuses a write timeout, but its socket keeps one
-                opened._socket.settimeout(self._write_timeout)
+            opened = self._open()
+        except LunarError:
+            raise
         except Exception as error:  # pyserial's handlers of URLs raise what they like
             raise LunarError(
                 f"{self.spec.name}: port {self.port} cannot be opened ({error}); plug the device in, close other"
@@ -121,6 +118,15 @@ class SerialDevice(Generic[S, C]):
             ) from None
         self._clear()
         self._serial = opened
+
+    def _open(self) -> serial.SerialBase:
+        opened = serial.serial_for_url(self.port, baudrate=self.baud, timeout=0, exclusive=True, do_not_open=True)
+        if not isinstance(opened, rfc2217.Serial):
+            opened.write_timeout = self._write_timeout
+        opened.open()
+        if isinstance(opened, rfc2217.Serial):  # it refuses a write timeout, but its socket keeps one
+            opened._socket.settimeout(self._write_timeout)
+        return opened
 
     def leave_safe(self) -> None:
         """Write the safe command without waiting for it to leave; the last thing that is said before ``disconnect``."""
@@ -307,9 +313,12 @@ class SerialDevice(Generic[S, C]):
             self._write(Heartbeat(now))
 
     def _write(self, message: Message) -> None:
-        assert self._serial is not None
         data = pack(message, self._sequence)
         self._sequence = (self._sequence + 1) & 0xFFFF  # also if it times out: some or all of it may have left
+        self._put(data)
+
+    def _put(self, data: bytes) -> None:
+        assert self._serial is not None
         try:
             self._serial.write(data)
         except serial.SerialTimeoutException:
