@@ -168,6 +168,8 @@ class Go2Robot(SerialDevice[RobotState, RobotCommand]):
         return 1
 
     def _transmit(self, now: float) -> None:
+        if self.clock is not None:
+            now = self.clock()  # the state was stamped by it since
         self._reset_wanted = False
         self._drop_expired(now)
         engaged, command = self._guard.engaged, self._pending if self._state is not None else None
@@ -183,7 +185,7 @@ class Go2Robot(SerialDevice[RobotState, RobotCommand]):
             self._last_command = now
             self._say(self._guard.motors(now))
             if command is not None:
-                self.wired = command.time, now if self.clock is None else self.clock()
+                self.wired = command.time, now
         self._dropped |= engaged and not self._guard.engaged and self._mode != "damp" and not self._muted
 
     def _joints(self, command: RobotCommand, now: float) -> JointCommand:

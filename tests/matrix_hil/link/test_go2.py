@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import replace
@@ -99,6 +100,14 @@ def test_it_is_led_to_the_stance_runs_holds_and_is_damped(bench: Bench) -> None:
     bench.step("damp", 5)
     assert bench.emulator.actuated.kp == 0.0 and bench.emulator.actuated.kd > 0.0
     assert bench.driver.state.fault == 0
+
+
+def test_on_the_wall_clock_time_passes_between_reading_and_writing(bench: Bench) -> None:
+    readings = itertools.count()
+    bench.driver.clock = lambda: max(bench.now, 0.0) + 1e-6 * next(readings)
+    bench.step("stand", 30)
+    assert bench.driver.state is not None and bench.driver.state.fault == 0
+    assert bench.emulator.actuated.kp == 30.0
 
 
 def test_a_dead_loop_damps_and_says_so_until_reset(bench: Bench) -> None:
