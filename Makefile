@@ -2,7 +2,7 @@
 PYTHON ?= python3
 # Whose wheels are used for ROS 2: DISTRO=jazzy has an environment of its own, and builds ros2_ws anew.
 DISTRO ?= kilted
-VENV ?= $(if $(filter jazzy,$(DISTRO)),.venv-jazzy,.venv)
+VENV ?= .venv$(if $(filter-out kilted,$(DISTRO)),-$(DISTRO))
 OUT ?= runs/demo
 BIN = $(VENV)/bin
 LUNAR = $(BIN)/lunar

@@ -17,10 +17,10 @@ import numpy as np
 
 from matrix_hil.link.devices import ROBOT
 from matrix_hil.link.driver import LinkStats, SerialDevice
-from matrix_hil.link.protocol import FAULT_WATCHDOG, Message
+from matrix_hil.link.protocol import FAULT_WATCHDOG, HOST_SILENCE, Message
 from matrix_hil.messages import RobotCommand, RobotState
 from policy.runtime.controller import JointCommand, gravity_direction
-from policy.runtime.go2_guard import Go2Guard
+from policy.runtime.go2_guard import Go2Guard, GuardConfig
 from policy.runtime.unitree import HEAD, LOW_LEVEL, LOW_STATE, low_cmd, read_low_state, record_crc
 from sim.errors import LunarError
 from sim.spec.joints import NOMINAL_POSE
@@ -77,20 +77,27 @@ class Go2Robot(SerialDevice[RobotState, RobotCommand]):
     """Driver with the contract of ``SerialDevice``: ``poll`` neither waits nor raises for what a line does.
 
     Silent until the first command that follows a state. From then on the motors get a LowCmd at every poll: the newest
-    command, or damping once no command or state has come for 0.1 s, or somebody else commands them. What has damped
-    them so is reported as the fault *watchdog* until ``reset``. Whether a Go2 damps by itself when nothing comes any
-    more is not known: where another device would be left to its own watchdog, by ``fall_silent``, it is damped.
+    command, or damping once no command or state has come for ``silence``, or somebody else commands them. What has
+    damped them so, and being asked to run without standing first, is reported as the fault *watchdog* until ``reset``.
+    Whether a Go2 damps by itself when nothing comes any more is not known: where another device would be left to its
+    own watchdog, by ``fall_silent``, it is damped.
 
     States carry the time at which they were read.
+
+    Args:
+        port: ``DDS`` and a network interface, or what pyserial opens.
+        cfg: of the robot.
+        silence: s.
     """
 
-    def __init__(self, port: str, cfg: Go2Config | None = None) -> None:
+    def __init__(self, port: str, cfg: Go2Config | None = None, silence: float = HOST_SILENCE) -> None:
         self.cfg = cfg or Go2Config()
+        self._guarded = GuardConfig(command_timeout=silence, state_timeout=silence)
         super().__init__(GO2, port)
 
     def _clear(self) -> None:
         super()._clear()
-        self._guard = Go2Guard()
+        self._guard = Go2Guard(self._guarded)
         self._buffer = bytearray()
         self._targets = NOMINAL_POSE
         self._mode, self._taken = "damp", 0.0
@@ -161,6 +168,8 @@ class Go2Robot(SerialDevice[RobotState, RobotCommand]):
         return 1
 
     def _transmit(self, now: float) -> None:
+        if self.clock is not None:
+            now = self.clock()  # the state was stamped by it since
         self._reset_wanted = False
         self._drop_expired(now)
         engaged, command = self._guard.engaged, self._pending if self._state is not None else None
@@ -168,7 +177,7 @@ class Go2Robot(SerialDevice[RobotState, RobotCommand]):
             self._pending, self._commanded, self._vouched = None, command, command.time
             alone = getattr(self._serial, "masters", 1) <= 1
             self._guard.on_command(self._joints(command, now), now, alone)
-            self._dropped |= not alone
+            self._dropped |= not alone or (self._mode in ("run", "hold") and not self._guard.engaged)
         if self._muted:
             self._guard.on_command(self._damping("nothing it is sent makes it rest"), now)
         due = not -_SLACK < now - self._last_command < self.spec.period - _SLACK
@@ -176,7 +185,7 @@ class Go2Robot(SerialDevice[RobotState, RobotCommand]):
             self._last_command = now
             self._say(self._guard.motors(now))
             if command is not None:
-                self.wired = command.time, now if self.clock is None else self.clock()
+                self.wired = command.time, now
         self._dropped |= engaged and not self._guard.engaged and self._mode != "damp" and not self._muted
 
     def _joints(self, command: RobotCommand, now: float) -> JointCommand:

@@ -254,14 +254,8 @@ def test_a_modbus_treadmill_is_driven(
     operate(UP, {"see": {"robot mode": "run", "treadmill fault": "0"}})
 
 
-def test_a_go2_is_driven_and_its_driver_damps_it_when_sync_is_killed(
-    start: Callable, operate: Callable, patient: Path, tmp_path: Path
-) -> None:
-    """The emulated one would go on for a minute without commands."""
-    go2 = {"robot": {"protocol": "go2", "line": {"watchdog": 60.0}}}
-    nodes = start(
-        "nodes", "virtual_rig", "sync", *(f"{m}_driver" for m in MACHINES), config=changed(patient, tmp_path, **go2)
-    )
+def test_a_go2_is_driven(start: Callable, operate: Callable, patient: Path, tmp_path: Path) -> None:
+    nodes = start("inline", "virtual_rig", "sync", config=changed(patient, tmp_path, robot={"protocol": "go2"}))
     operate(UP, {"see": {"robot mode": "run"}}, {"kill": nodes["sync"].pid}, {"see": {"robot mode": "damp"}})
 
 

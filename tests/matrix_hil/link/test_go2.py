@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import replace
@@ -85,6 +86,8 @@ def test_a_state_is_what_the_robot_measures(bench: Bench) -> None:
 def test_it_is_led_to_the_stance_runs_holds_and_is_damped(bench: Bench) -> None:
     bench.step("run", 10)
     assert bench.emulator.actuated.mode == "damp", "a robot that does not stand does not run"
+    assert bench.driver.state is not None and bench.driver.state.fault == FAULT_WATCHDOG
+    bench.driver.reset()
     bench.step("stand", 2)
     first = bench.emulator.actuated
     assert first.kp == 30.0 and np.abs(first.targets - ELSEWHERE).max() < 0.03, "a jump"
@@ -96,8 +99,15 @@ def test_it_is_led_to_the_stance_runs_holds_and_is_damped(bench: Bench) -> None:
     assert np.allclose(bench.joints, ELSEWHERE, atol=1e-6) and bench.emulator.actuated.kp == 30.0
     bench.step("damp", 5)
     assert bench.emulator.actuated.kp == 0.0 and bench.emulator.actuated.kd > 0.0
-    bench.step(cycles=1)
+    assert bench.driver.state.fault == 0
+
+
+def test_on_the_wall_clock_time_passes_between_reading_and_writing(bench: Bench) -> None:
+    readings = itertools.count()
+    bench.driver.clock = lambda: max(bench.now, 0.0) + 1e-6 * next(readings)
+    bench.step("stand", 30)
     assert bench.driver.state is not None and bench.driver.state.fault == 0
+    assert bench.emulator.actuated.kp == 30.0
 
 
 def test_a_dead_loop_damps_and_says_so_until_reset(bench: Bench) -> None:
