@@ -22,6 +22,7 @@ from sim import html_page
 
 _COMMAND = {"vx": "m/s", "vy": "m/s", "yaw_rate": "rad/s", "apex_gain": "m", "economy": ""}
 _LONGEST = 200  # letters of a text, and entries of a list
+_LARGEST = 1e12  # of a figure
 
 
 def made_with(run: Run) -> str:
@@ -70,8 +71,8 @@ def _policy(config: dict[str, Any], card: dict[str, Any]) -> list[list[str]]:
         ("policy", folder), ("weights", str(card.get("weights", ""))[:12]), ("robot", card.get("robot")),
         ("trained by", training.get("command")), ("at revision", training.get("revision")),
     )  # fmt: skip
-    rows = [[name, value[:_LONGEST]] for name, value in known if isinstance(value, str) and value]
-    if isinstance(steps := training.get("steps"), int):
+    rows = [[name, _text(value)] for name, value in known if isinstance(value, str) and value]
+    if _is_number(steps := training.get("steps")):
         rows.append(["steps", f"{steps:,}".replace(",", " ")])
     return rows
 
@@ -90,9 +91,14 @@ def _measured(card: dict[str, Any]) -> dict[str, dict[str, float]]:
     found = {}
     for suite, values in list(metrics.items())[:_LONGEST] if isinstance(metrics, dict) else ():
         if isinstance(values, dict) and (plain := {k: v for k, v in values.items() if k in CHIEF and _is_number(v)}):
-            found[str(suite)[:_LONGEST]] = plain
+            found[_text(suite)] = plain
     return found
 
 
+def _text(value: str) -> str:
+    """Short, and such that it can be written: JSON may hold halves of letters."""
+    return value[:_LONGEST].encode(errors="replace").decode()
+
+
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and -_LARGEST < value < _LARGEST

@@ -242,7 +242,9 @@ def test_the_page_shows_a_hop(made: tuple[Path, dict]) -> None:
 
 @pytest.mark.parametrize(
     "text", ["[1]", "{", '{"metrics": [1], "training": 3, "command": {"vx": "<b>"}, "policy": ["<b>"], "weights": 1}',
-             '{"metrics": {"<b>": {"survival": 0.5, "pronks": "<b>"}}, "robot": "<b>", "training": {"command": "<b>"}}']
+             '{"metrics": {"<b>": {"survival": 0.5, "pronks": "<b>"}}, "robot": "<b>", "training": {"command": "<b>"}}',
+             '{"metrics": {"\\ud800": {"pronks": 1' + 400 * "0" + '}}, "robot": "\\ud800", "training": {"steps": NaN}}']
 )  # fmt: skip
 def test_a_strange_card_is_text_or_nothing(run: Run, text: str) -> None:
-    assert "<b>" not in attached(run, text, text)
+    shown = attached(run, text, text)
+    assert "<b>" not in shown and "nan" not in shown and shown.encode()[:8] in (b"", b"<section")
