@@ -20,12 +20,16 @@ class DivergenceConfig:
     """How far a student is from its teacher at one position."""
 
     kind: Kind = "reverse_kl"
-    """``reverse_kl`` is KL(student‖teacher), ``forward_kl`` KL(teacher‖student), ``jsd`` the Jensen-Shannon divergence
-    of tokens, ``mse`` the mean squared difference of Gaussian means."""
+    """``reverse_kl`` is KL(student‖teacher), ``forward_kl`` KL(teacher‖student), ``jsd`` the Jensen-Shannon divergence,
+    of Gaussians from their geometric mean instead of their mixture, ``mse`` the mean squared difference of Gaussian
+    means."""
     beta: float = 0.5
-    """Share of the teacher in the mixture of ``jsd``, between 0 and 1."""
+    """Share of the teacher in the middle of ``jsd``, between 0 and 1."""
     std_floor: float = 0.01
     """Smallest standard deviation believed of a Gaussian teacher, in units of the action."""
+    neighbours: float = 0.0
+    """Bins. Standard deviation by which a Gaussian teacher's tokens are widened for a student with tokens: what else
+    tells it that neighbouring bins are neighbours?"""
     chunk: int | None = None
     """Logits worked on at a time; what suits the device when absent. Changes time and memory, no result."""
 
@@ -36,14 +40,15 @@ class DivergenceConfig:
             raise LunarError(f"divergence.beta is {self.beta}; it must lie between 0 and 1, both excluded")
         if not (self.std_floor > 0 and math.isfinite(self.std_floor)):
             raise LunarError(f"divergence.std_floor is {self.std_floor}; it must be a number above 0")
+        if not 0 <= self.neighbours <= 10:
+            raise LunarError(f"divergence.neighbours is {self.neighbours}; it must lie between 0 and 10 bins")
         if self.chunk is not None and self.chunk < 1:
             raise LunarError("divergence.chunk must be at least 1")
 
 
 @dataclass(frozen=True)
 class PositionsConfig:
-    """Which positions of a rollout to learn from (policy/distill/positions.py). A position is one control step: the
-    twelve tokens of a step are one forward pass, so that only whole steps save time."""
+    """Which positions of a rollout to learn from (policy/distill/positions.py)."""
 
     score: Literal["all"] | Score = "all"
     """``all``, or what positions are ranked by: ``entropy``, ``divergence``, ``product``, ``soft_or``, ``q3``,
@@ -56,6 +61,9 @@ class PositionsConfig:
     """Draw positions with chances proportional to their scores, instead of keeping the highest."""
     direction: Literal["reverse_kl", "forward_kl"] = "reverse_kl"
     """Of the divergence that positions are ranked by."""
+    unit: Literal["step", "token"] = "step"
+    """What a position is: a control step, all twelve tokens of which come out of one forward pass, so that only whole
+    steps save time; or, of a student with tokens, one joint's token at one step, as in language models."""
 
 
 @dataclass(frozen=True)
@@ -177,14 +185,16 @@ class DistillConfig:
             raise LunarError("learning.epochs and minibatch must be at least 1, rate and max_grad_norm above 0")
         if not 0 < self.positions.rho <= 1:
             raise LunarError(f"positions.rho is {self.positions.rho}; it must lie above 0 and be at most 1")
+        if self.positions.unit == "token" and (self.positions.score == "all" or self.student.head != "tokens"):
+            raise LunarError("positions.unit 'token' needs a score and a student with --student.head tokens")
+        if self.divergence.neighbours and self.student.head != "tokens":
+            raise LunarError("divergence.neighbours are bins: they need a student with --student.head tokens")
         if not 0 <= self.cells.memory <= 1:
             raise LunarError(f"cells.memory is {self.cells.memory}; it must lie between 0 and 1")
         if not 0 <= self.forward_until <= 1:
             raise LunarError(f"forward_until is {self.forward_until}; it must lie between 0 and 1")
         if self.student.head == "tokens" and self.divergence.kind == "mse":
             raise LunarError("divergence.kind 'mse' compares means and a token head has none; use a KL or jsd")
-        if self.student.head == "gaussian" and self.divergence.kind == "jsd":
-            raise LunarError("divergence.kind 'jsd' is of tokens: use a KL, or a student with --student.head tokens")
         weighted = self.cells.rule != "uniform"
         if self.method in ("bc", "soda") and (self.positions.score != "all" or weighted):
             raise LunarError(f"method '{self.method}' learns from a teacher's states: leave out positions and cells")

@@ -19,7 +19,7 @@ from policy.distill.config import DistillConfig
 from policy.distill.positions import sample_cells
 from policy.distill.teachers import Demonstrations, Teacher, columns
 from policy.networks.actor import Actor
-from policy.networks.distributions import Gaussian, Output
+from policy.networks.distributions import Gaussian, Output, join
 from policy.networks.student import ActionBins, Student, tokenise
 from sim.physics.threads import physics_first
 from sim.terminal import Terminal
@@ -39,6 +39,8 @@ class Samples:
     """(P, 12) that was taken there."""
     cell: Tensor
     """(P,)."""
+    output: Output | None = None
+    """What the student said there while it acted, where positions are chosen by that."""
 
 
 class Job:
@@ -125,22 +127,30 @@ class Job:
         """A rollout in which the student acts by its mean, as it will on a robot, or the teacher does."""
         assert isinstance(self.teacher, Teacher)
         parts: dict[str, list[Tensor]] = {name: [] for name in ("observation", "asked", "action", "cell")}
+        outputs: list[Output] = []
         for _ in range(self.cfg.rollout):
             seen = self.now["policy"][:, self.view]
             asked = self.now["policy"][:, self.asked]
-            action = self.teacher(asked).mean if teacher_acts else self.student(seen).action
+            if teacher_acts:
+                action = self.teacher(asked).mean
+            else:
+                output = self.student.output(seen)
+                action = output.mean if isinstance(output, Gaussian) else self.bins.mean(output)  # type: ignore[union-attr]
+                if self.cfg.positions.score != "all":
+                    outputs.append(output)
             for name, value in zip(parts, (seen, asked, action, self.world.cell.clone()), strict=True):
                 parts[name].append(value)
             self.now = self.world.step(action).observations
         self.steps += self.cfg.rollout * self.world.num_envs
         self._note()
-        return Samples(**{name: torch.cat(values) for name, values in parts.items()})
+        together = {name: torch.cat(values) for name, values in parts.items()}
+        return Samples(**together, output=join(outputs) if outputs else None)
 
     def ask(self, asked: Tensor) -> Output:
         """What the teacher says, in the words of the student's head."""
         assert isinstance(self.teacher, Teacher)
         said = self.teacher(asked)
-        return said if self.bins is None else tokenise(said, self.bins)
+        return said if self.bins is None else tokenise(said, self.bins, neighbours=self.cfg.divergence.neighbours)
 
     def gradient_step(self, loss: Tensor, progress: float) -> None:
         """One step of the optimizer, whose learning rate falls along a line to a tenth."""

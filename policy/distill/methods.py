@@ -40,7 +40,6 @@ from policy.networks.distributions import Gaussian, Output, cache, join
 from sim.errors import LunarError
 from sim.terminal import Terminal
 
-_SCORED = 1024  # positions scored at a time: scoring all shall not need more memory than learning from a few
 _ASKED = 8192  # positions at a time, without gradient
 
 
@@ -67,7 +66,8 @@ def dagger(job: Job) -> None:
         total = 0.0
         for _ in range(count):
             rows = torch.randint(job.steps, (cfg.minibatch,), generator=job.generator, device=job.device)
-            loss = average(_distances(job, memory[rows], lesson.take(rows), _divergence_now(job)))
+            output = job.student.output(memory[rows])
+            loss = average(_by_step(divergence(output, lesson.take(rows), _divergence_now(job))))
             job.gradient_step(loss, job.progress)
             total += loss.item()
         job.record(total / count, job.steps)
@@ -153,14 +153,19 @@ def learn(job: Job, samples: Samples, said: Output, cfg: DivergenceConfig) -> tu
         weights = job.rates.weights()[samples.cell]
         if not bool((weights > 0).any()):
             return 0.0, 0  # a hard filter left out every cell that was visited
-    kept = _select(job, samples.observation, said)
+    kept, tokens = select(job, samples, said)
     total = count = 0.0
     for rows in job.minibatches(kept, job.cfg.learning.epochs, len(samples.observation)):
-        values = _distances(job, samples.observation[rows], said.take(rows), cfg)
-        loss = average(values, weights, rows)
+        values = divergence(job.student.output(samples.observation[rows]), said.take(rows), cfg)
+        if tokens is None:
+            loss = average(_by_step(values), weights, rows)
+        else:  # a step's loss is the sum over its tokens, hence the factor
+            share = None if weights is None else weights[:, None].expand_as(tokens)
+            places = torch.arange(tokens.numel(), device=rows.device).reshape(tokens.shape)[rows]
+            loss = tokens.shape[1] * average(values[tokens[rows]], share, places[tokens[rows]])
         job.gradient_step(loss, job.progress)
         total, count = total + loss.item(), count + 1
-    return total / max(count, 1), len(kept)
+    return total / max(count, 1), len(kept) if tokens is None else int(tokens.sum())
 
 
 def dpo(
@@ -189,25 +194,23 @@ def _divergence_now(job: Job) -> DivergenceConfig:
     return replace(cfg.divergence, kind="forward_kl") if job.progress < cfg.forward_until else cfg.divergence
 
 
-def _select(job: Job, observation: Tensor, said: Output) -> Tensor:
-    """Indices of the positions to learn from, by the student before this rollout's steps."""
+@torch.no_grad()
+def select(job: Job, samples: Samples, said: Output) -> tuple[Tensor, Tensor | None]:
+    """Indices of the control steps to learn from, by what the student said as it acted; and where single tokens are
+    the positions, which of the steps' tokens (P, J) those are."""
     cfg = job.cfg.positions
-    everything = torch.arange(len(observation), device=observation.device)
-    if cfg.score == "all":
-        return everything
-    entropy, distance = [], []
-    with torch.no_grad():
-        for rows in everything.split(_SCORED):
-            output = job.student.output(observation[rows])
-            entropy.append(_by_step(output.entropy()))
-            distance.append(_by_step(divergence(output, said.take(rows), DivergenceConfig(cfg.direction))))
-    score = scores(torch.cat(entropy), torch.cat(distance), cfg.score, cfg.quantile, job.generator)
-    return sample(score, cfg.rho, job.generator) if cfg.draw else top(score, cfg.rho)
-
-
-def _distances(job: Job, observation: Tensor, said: Output, cfg: DivergenceConfig) -> Tensor:
-    """(b,) divergences at positions whose observations are given and where the teacher said ``said``."""
-    return _by_step(divergence(job.student.output(observation), said, cfg))
+    if cfg.score == "all" or samples.output is None:
+        return torch.arange(len(samples.observation), device=samples.observation.device), None
+    output = samples.output
+    entropy, distance = output.entropy(), divergence(output, said, DivergenceConfig(cfg.direction))
+    shape = distance.shape
+    entropy, distance = (_by_step(x) if cfg.unit == "step" else x.flatten() for x in (entropy, distance))
+    score = scores(entropy, distance, cfg.score, cfg.quantile, job.generator)
+    kept = sample(score, cfg.rho, job.generator) if cfg.draw else top(score, cfg.rho)
+    if cfg.unit == "step":
+        return kept, None
+    tokens = torch.zeros(shape.numel(), dtype=torch.bool, device=kept.device).index_fill_(0, kept, True).reshape(shape)
+    return tokens.any(-1).nonzero()[:, 0], tokens
 
 
 def _by_step(values: Tensor) -> Tensor:

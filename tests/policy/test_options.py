@@ -77,6 +77,8 @@ WHERE: dict[str, dict[str, Any]] = {
     "student.bins": {"student": TOKENS},
     "divergence.beta": {"student": TOKENS, "divergence": DivergenceConfig("jsd")},
     "divergence.chunk": {"student": TOKENS},
+    "divergence.neighbours": {"student": TOKENS},
+    "positions.unit": {"student": TOKENS, "positions": PositionsConfig("product")},
     "positions": {"positions": PositionsConfig("product", draw=True)},
     "positions.direction": {"positions": PositionsConfig("product", draw=True), "steps": 8 * 4 * 8},
     "cells": {"cells": CellsConfig("paced")},
@@ -248,7 +250,10 @@ def test_the_tables_name_options_that_exist():
     [
         {"method": "bc", "divergence": DivergenceConfig("forward_kl")}, {"method": "soda", "forward_until": 0.5},
         {"method": "dagger", "positions": PositionsConfig("q3")}, {"method": "dagger", "cells": CellsConfig("paced")},
-        {"method": "opsdc", "student": TOKENS}, {"divergence": DivergenceConfig("jsd")},
+        {"method": "opsdc", "student": TOKENS},
+        {"positions": PositionsConfig("q3", unit="token")},
+        {"student": TOKENS, "positions": PositionsConfig(unit="token")},
+        {"divergence": DivergenceConfig(neighbours=1.0)},
     ],
 )  # fmt: skip
 def test_what_a_method_does_not_use_is_refused(change, teacher):

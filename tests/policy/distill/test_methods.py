@@ -24,11 +24,12 @@ from policy.distill.config import (
 )
 from policy.distill.distill import distill
 from policy.distill.job import Job
+from policy.distill.losses import divergence
 from policy.distill.teachers import load_teacher
 from policy.networks.actor import Actor
 from policy.networks.config import EncoderConfig, ModelConfig, StudentConfig
 from policy.networks.policy_file import ZOO, load_actor, load_weights, save_policy
-from policy.networks.student import Student
+from policy.networks.student import Student, joint_bins
 from policy.runtime.card import Card
 from policy.runtime.onnx_policy import OnnxPolicy
 from sim.spec.observation import PRONK_OBSERVATION
@@ -117,6 +118,50 @@ def test_on_policy_only_the_student_acts_and_the_teacher_is_asked_at_its_states(
 def test_tip_learns_from_exactly_the_share_asked_for(score, rho, draw, config):
     results = distill(config(updates=2, student=TOKENS, positions=PositionsConfig(score, rho, draw=draw)), "test")
     assert {row["kept"] for row in progress(results)} == {math.ceil(rho * POSITIONS)}
+
+
+def test_single_tokens_are_positions_too(config):
+    chosen = PositionsConfig("soft_or", 0.3, unit="token")
+    rows = progress(distill(config(updates=2, student=TOKENS, positions=chosen, cells=CellsConfig("paced")), "test"))
+    assert {row["kept"] for row in rows} == {math.ceil(0.3 * 12 * POSITIONS)}
+    assert all(math.isfinite(row["loss"]) and row["loss"] > 0 for row in rows)
+
+
+def test_all_tokens_weigh_as_much_as_all_steps(config):
+    """What is learnt is the same to rounding, whatever the order in which its terms are added."""
+    steps, tokens = (
+        weights(distill(config(updates=1, student=TOKENS, positions=chosen, out=chosen.unit), "test"))
+        for chosen in (PositionsConfig("divergence", 1.0), PositionsConfig("divergence", 1.0, unit="token"))
+    )
+    for name, value in steps.items():
+        torch.testing.assert_close(value, tokens[name], atol=1e-5, rtol=1e-3)
+
+
+def test_a_token_left_out_moves_no_logit_of_its_own(config):
+    cfg = config(student=TOKENS, positions=PositionsConfig("divergence", 0.25, unit="token"))
+    teacher = load_teacher(cfg.teacher)
+    spec = replace(PRONK_OBSERVATION, ages=TOKENS.ages)
+    with Job(cfg, teacher, Student(TOKENS, spec, bins=joint_bins(teacher.card, 16)), TOKENS.ages) as job:
+        samples = job.collect()
+        said = job.ask(samples.asked)
+        steps, tokens = methods.select(job, samples, said)
+    distance = divergence(samples.output, said)
+    assert tokens.sum() == math.ceil(0.25 * 12 * POSITIONS) and distance[tokens].min() >= distance[~tokens].max()
+    assert torch.equal(steps, tokens.any(-1).nonzero()[:, 0])
+
+
+def test_positions_are_chosen_by_what_the_student_said_as_it_acted(config, monkeypatch):
+    """That costs no pass of its own: no rows but those of the rollout and of minibatches go through the student."""
+    seen: list[int] = []
+    output = Student.output
+
+    def spy(self, observation):
+        seen.append(len(observation))
+        return output(self, observation)
+
+    monkeypatch.setattr(Student, "output", spy)
+    distill(config(updates=1, positions=PositionsConfig("soft_or", 0.5)), "test")
+    assert seen == [16] * 8 + [32] * 8  # half of each minibatch of 64, two of them in four passes
 
 
 @pytest.mark.parametrize("kind", ["reverse_kl", "jsd"])
