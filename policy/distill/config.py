@@ -88,6 +88,9 @@ class CellsConfig:
     """1. ... or a larger one."""
     memory: float = 0.98
     """1. Weight that a trial keeps from one update to the next."""
+    least: float = 8.0
+    """Trials, old ones weighing less, that a cell needs before the rule speaks of it; until then it weighs as much as
+    an average cell."""
 
 
 @dataclass(frozen=True)
@@ -111,9 +114,13 @@ class SodaConfig:
     beta: float = 0.1
     """How far the student may go from its warmed-up self: less is further."""
     warm_up: float = 0.7
-    """1. Share of the gradient steps that are supervised, on the teacher's actions."""
+    """1. Share of the gradient steps that are supervised, on the teacher's actions; at most, with ``patience``."""
+    patience: int = 4
+    """Passes without a better likelihood on a tenth of the log, held out, after which the warm-up ends and the best of
+    its students goes on; 0 does not look."""
     snapshot: float = 0.0
-    """1. Share of the warm-up after which the student's own actions are taken down; at 0 it has learnt nothing."""
+    """1. Share of the warm-up after which the student's own actions are taken down; at 0 it has learnt nothing, at 1 it
+    is as good as the warm-up makes it."""
     passes: int = 40
     """Passes over the log, warm-up included."""
 
@@ -122,10 +129,13 @@ class SodaConfig:
 class OpsdcConfig:
     """Of the method ``opsdc``."""
 
-    refresh: int = 10
+    refresh: int = 50
     """M: updates between renewals of the teacher."""
+    look: int = 5
+    """Updates between looks at the gate."""
     tolerance: float = 0.02
-    """1. Training ends when trials succeed less often than before by more than this; a policy that passed is kept."""
+    """1. Training ends when trials succeed less often than before by more than this. Kept is the policy of as many
+    updates before as a trial counts for on average (``cells.memory``): what came later is not yet judged."""
     before: int = 16
     """Updates' worth of rollouts in which the success rate before training is measured."""
 
@@ -157,6 +167,9 @@ class DistillConfig:
     learning: LearningConfig = field(default_factory=LearningConfig)
     soda: SodaConfig = field(default_factory=SodaConfig)
     opsdc: OpsdcConfig = field(default_factory=OpsdcConfig)
+    noise: float = 0.0
+    """In units of the action. Standard deviation of noise in what the teacher does where it alone acts (``bc``,
+    ``soda``); its mean stays the lesson, so that this tells how to come back (DART)."""
     world: WorldConfig = field(default_factory=WorldConfig)
     """Where student or teacher act; ``ages`` are those that they see, and one command lasts for a trial."""
     seed: int = 1
@@ -191,6 +204,10 @@ class DistillConfig:
             raise LunarError("divergence.neighbours are bins: they need a student with --student.head tokens")
         if not 0 <= self.cells.memory <= 1:
             raise LunarError(f"cells.memory is {self.cells.memory}; it must lie between 0 and 1")
+        if not 0 <= self.noise < math.inf or (self.noise and self.method not in ("bc", "soda")):
+            raise LunarError(f"noise is {self.noise}; it must not be negative, and 0 but for the methods bc and soda")
+        if self.cells.least < 0:
+            raise LunarError(f"cells.least is {self.cells.least}; it must not be negative")
         if not 0 <= self.forward_until <= 1:
             raise LunarError(f"forward_until is {self.forward_until}; it must lie between 0 and 1")
         if self.student.head == "tokens" and self.divergence.kind == "mse":

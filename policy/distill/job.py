@@ -124,7 +124,8 @@ class Job:
     @torch.no_grad()
     @physics_first()
     def collect(self, teacher_acts: bool = False) -> Samples:
-        """A rollout in which the student acts by its mean, as it will on a robot, or the teacher does."""
+        """A rollout in which the student acts by its mean, as it will on a robot, or the teacher does, perhaps with
+        noise that its recorded actions are without."""
         assert isinstance(self.teacher, Teacher)
         parts: dict[str, list[Tensor]] = {name: [] for name in ("observation", "asked", "action", "cell")}
         outputs: list[Output] = []
@@ -140,9 +141,11 @@ class Job:
                     outputs.append(output)
             for name, value in zip(parts, (seen, asked, action, self.world.cell.clone()), strict=True):
                 parts[name].append(value)
+            if teacher_acts and self.cfg.noise:
+                noise = torch.randn(action.shape, generator=self.generator, device=self.device)
+                action = action + self.cfg.noise * noise
             self.now = self.world.step(action).observations
-        self.steps += self.cfg.rollout * self.world.num_envs
-        self._note()
+        self.counted()
         together = {name: torch.cat(values) for name, values in parts.items()}
         return Samples(**together, output=join(outputs) if outputs else None)
 
@@ -177,6 +180,11 @@ class Job:
     def _by_weight(self, count: int) -> Tensor:
         """Cells of new trials."""
         return sample_cells(self.rates.weights(), count, self.generator)
+
+    def counted(self) -> None:
+        """Count a rollout's steps and note the skill in it."""
+        self.steps += self.cfg.rollout * self.world.num_envs
+        self._note()
 
     def _note(self) -> None:
         """Skill in the last rollout."""

@@ -17,12 +17,16 @@
   for Compression", arXiv 2603.05433, in which a model told to be concise does so. Here the words are the command's
   fifth number: the teacher is the policy with economy = 1 at the states that the student visits with economy = 0;
   reverse KL; renewed every M updates; ended by a gate on the success rate.
+
+Logs for ``bc`` and ``soda`` may come from a teacher whose actions are disturbed and whose means are the labels: Laskey
+et al., "DART: Noise Injection for Robust Imitation Learning", CoRL 2017, arXiv 1703.09327.
 """
 
 from __future__ import annotations
 
 import copy
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -76,23 +80,25 @@ def dagger(job: Job) -> None:
 def bc(job: Job) -> None:
     """As many gradient steps as on-policy distillation takes for as many environment steps."""
     observation, action = _demonstrated(job)
-    _imitate(job, observation, action, job.cfg.learning.epochs, (0.0, 1.0))
+    imitate(job, observation, action, job.cfg.learning.epochs, (0.0, 1.0))
 
 
 def soda(job: Job) -> None:
     """Teacher's rollouts or log; a snapshot of the student's own actions there; warm-up; then preference. The student
     never acts."""
     cfg = job.cfg.soda
-    if not (0 < cfg.warm_up < 1 and 0 <= cfg.snapshot <= 1 and cfg.passes >= 2):
-        raise LunarError("soda.warm_up must lie between 0 and 1, soda.snapshot in [0, 1], and passes be at least 2")
+    if not (0 < cfg.warm_up < 1 and 0 <= cfg.snapshot <= 1 and cfg.passes >= 2 and cfg.patience >= 0):
+        raise LunarError(
+            "soda.warm_up must lie between 0 and 1, soda.snapshot in [0, 1], passes be at least 2, patience 0 or more"
+        )
     observation, preferred = _demonstrated(job)
     warm = min(max(1, round(cfg.warm_up * cfg.passes)), cfg.passes - 1)
     early = round(cfg.snapshot * warm)
     if early:
-        _imitate(job, observation, preferred, early, (0.0, cfg.warm_up * cfg.snapshot))
+        imitate(job, observation, preferred, early, (0.0, cfg.warm_up * cfg.snapshot), cfg.patience)
     rejected = _own_actions(job, observation)
     if warm > early:
-        _imitate(job, observation, preferred, warm - early, (cfg.warm_up * cfg.snapshot, cfg.warm_up))
+        imitate(job, observation, preferred, warm - early, (cfg.warm_up * cfg.snapshot, cfg.warm_up), cfg.patience)
     reference = [_log_probs(job, observation, action) for action in (preferred, rejected)]
 
     def prefer(rows: Tensor) -> Tensor:
@@ -109,10 +115,12 @@ def opsdc(job: Job) -> None:
     gate is kept, also after an interruption."""
     cfg, student = job.cfg.opsdc, job.student
     assert isinstance(student, Actor)
-    if cfg.refresh < 1 or cfg.before < 1 or not 0 <= cfg.tolerance < 1:
-        raise LunarError("opsdc.refresh and opsdc.before must be at least 1 and opsdc.tolerance lie in [0, 1)")
+    if min(cfg.refresh, cfg.look, cfg.before) < 1 or not 0 <= cfg.tolerance < 1:
+        raise LunarError("opsdc.refresh, look and before must be at least 1 and opsdc.tolerance lie in [0, 1)")
+    memory = job.cfg.cells.memory
+    lag = math.ceil(memory / (1 - memory) / cfg.look) if memory < 1 else sys.maxsize  # looks, by a trial's mean age
     thrift = job.world.spec.command[-1].scale  # of economy, the last command
-    teacher, good = copy.deepcopy(student), copy.deepcopy(student.state_dict())
+    teacher, passed = copy.deepcopy(student), [copy.deepcopy(student.state_dict())]
     least, learnt = math.nan, 0
     try:
         for update in job.updates():
@@ -123,11 +131,13 @@ def opsdc(job: Job) -> None:
             if update < cfg.before:
                 job.record(0.0, 0)
                 continue
-            if learnt and learnt % cfg.refresh == 0:
+            if learnt and learnt % cfg.look == 0:
                 if success < least:
                     Terminal(stderr=True).print(f"success fell to {success:.3f}, below {least:.3f}: training ends here")
                     break
-                teacher, good = copy.deepcopy(student), copy.deepcopy(student.state_dict())  # just acted, and passed
+                passed = [*passed, copy.deepcopy(student.state_dict())][-1 - lag :]
+            if learnt and learnt % cfg.refresh == 0:
+                teacher = copy.deepcopy(student)
             told = samples.observation.clone()
             told[:, -1] = thrift
             said = teacher.output(told)
@@ -137,9 +147,9 @@ def opsdc(job: Job) -> None:
             learnt += 1
         else:
             if not job.skill["success"] < least:
-                good = copy.deepcopy(student.state_dict())
+                passed = [copy.deepcopy(student.state_dict())]
     finally:
-        student.load_state_dict(good)
+        student.load_state_dict(passed[0])
 
 
 METHODS: dict[str, Callable[[Job], None]] = {f.__name__: f for f in (on_policy, dagger, bc, soda, opsdc)}
@@ -234,23 +244,50 @@ def _demonstrated(job: Job) -> tuple[Tensor, Tensor]:
     return torch.cat(seen), torch.cat(actions)
 
 
-def _imitate(job: Job, observation: Tensor, action: Tensor, passes: int, share: tuple[float, float]) -> None:
-    """Supervised passes over demonstrations; ``share`` of the whole training is done at their beginning and end."""
+def imitate(
+    job: Job, observation: Tensor, action: Tensor, passes: int, share: tuple[float, float], patience: int = 0
+) -> None:
+    """Supervised passes over demonstrations; ``share`` of the whole training is done at their beginning and end. With
+    ``patience`` their last tenth is held out, and after so many passes without a better likelihood there they end with
+    the best student."""
+    begin = len(observation) * 9 // 10 if patience else len(observation)
+    held = torch.arange(begin, len(observation), device=job.device)
 
     def surprise(rows: Tensor) -> Tensor:
         return -log_prob(job.student.output(observation[rows]), action[rows], job.bins)
 
-    last = _passes(job, "imitate", len(observation), passes, share, surprise)[-20:]
-    job.record(sum(last) / max(len(last), 1), len(observation))
+    best, weights, waited = math.inf, copy.deepcopy(job.student.state_dict()), 0
+
+    def enough() -> bool:
+        nonlocal best, weights, waited
+        loss = float(-_log_probs(job, observation[held], action[held]).mean())
+        if loss < best:
+            best, weights, waited = loss, copy.deepcopy(job.student.state_dict()), 0
+        else:
+            waited += 1
+        return waited >= patience
+
+    count = len(observation) - len(held)
+    last = _passes(job, "imitate", count, passes, share, surprise, enough if len(held) else None)[-20:]
+    if len(held):
+        job.student.load_state_dict(weights)
+    job.record(sum(last) / max(len(last), 1), count)
 
 
 def _passes(
-    job: Job, name: str, count: int, passes: int, share: tuple[float, float], values: Callable[[Tensor], Tensor]
+    job: Job,
+    name: str,
+    count: int,
+    passes: int,
+    share: tuple[float, float],
+    values: Callable[[Tensor], Tensor],
+    enough: Callable[[], bool] | None = None,
 ) -> list[float]:
-    """Passes over ``count`` positions with a line of the bar; ``values`` gives the losses at rows. Returns the steps'
-    losses; ``share`` as of ``_imitate``."""
+    """Passes over the first ``count`` positions with a line of the bar; ``values`` gives the losses at rows, ``enough``
+    is asked after each pass. Returns the steps' losses; ``share`` as of ``imitate``."""
     everything = torch.arange(count, device=job.device)
-    steps = passes * -(-count // job.cfg.learning.minibatch)
+    each = -(-count // job.cfg.learning.minibatch)
+    steps = passes * each
     losses: list[float] = []
     show = job.task(name, steps)
     for k, rows in enumerate(job.minibatches(everything, passes, count)):
@@ -259,6 +296,8 @@ def _passes(
         losses.append(loss.item())
         if k % 20 == 0:
             show(k, f"loss {losses[-1]:.3f}")
+        if enough and (k + 1) % each == 0 and enough():
+            break
     show(steps, "")
     return losses
 
