@@ -17,7 +17,7 @@ from benchmarks.maps.degrade import HELD_OUT, NOISE
 from benchmarks.maps.summary import summarise
 from sim.errors import LunarError
 from sim.output import write_whole
-from sim.terrain.cards import SHELF, FilterCard, card_json, load_card, weights_digest
+from sim.terrain.cards import SHELF, FilterCard, card_json, file_digest, load_card
 from sim.terrain.filters import filter_names, named_filter
 from sim.terrain.restore import FILTERS
 
@@ -178,7 +178,7 @@ def _found(cfg: Config, methods: Any, out: Path, jobs: int) -> dict[str, FilterC
     """Cards of methods, from patches of their own."""
     patches = ground.patches(4 if cfg.quick else cfg.calibration, ground.CALIBRATION)
     nets = {n: (Path(n) if n.endswith(".onnx") else SHELF / f"{n}.onnx") for n in methods if n not in FILTERS}
-    digests = {n: weights_digest(p) for n, p in nets.items() if p.is_file()}
+    digests = {n: file_digest(p) for n, p in nets.items() if p.is_file()}
     kept = rows.collect(rows.calibrated, patches, tuple(NOISE), tuple(methods), {}, out, jobs, "limits")
     about = (
         f"{len(patches)} patches of {', '.join(ground.PRESETS)}, seeds from {ground.CALIBRATION}, {ground.SIZE:g} m, "

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from sim.errors import LunarError
+from sim.terrain.danger import Limits
 from sim.terrain.generators import TerrainConfig, make_terrain
 from sim.terrain.height_field import HeightField
-from sim.terrain.segments import FEATURES, LONGEST, features, safe_path, split, survey
+from sim.terrain.segments import FEATURES, LONGEST, features, safe_path, split, survey, unsafe_along
 
 AXIS = np.arange(-8.0, 8.01, 0.05)
 
@@ -124,3 +125,27 @@ def test_paths_over_shipped_ground_avoid_rocks_that_a_straight_line_meets():
         features(surface, path[:-1], path[1:])[:, tall].sum()
         < features(surface, straight[:-1], straight[1:])[:, tall].sum()
     )
+
+
+def test_a_path_leads_around_what_only_the_filters_limits_call_unsafe():
+    """Low bumps in the middle, as a filter leaves them of rocks: no obstacle on true ground, one by a card's limits."""
+
+    def bumps(x, y):
+        return np.where((np.abs(y) < 1.0) & (np.abs(x) < 1.0), 0.02 * np.cos(12.0 * x) * np.cos(12.0 * y), 0.0)
+
+    field = ground(bumps)
+    straight = safe_path(survey(field), (-4.0, 0.0), (4.0, 0.0))
+    limits = Limits(slope=10.0, step=0.008)
+    surface = survey(field, limits)
+    around = safe_path(surface, (-4.0, 0.0), (4.0, 0.0))
+    assert np.abs(straight[:, 1]).max() < 0.8 < 1.2 < np.abs(around[:, 1]).max()
+    assert unsafe_along(surface, straight) > 0.1 > unsafe_along(surface, around)
+    with pytest.raises(ValueError, match="no filter"):
+        unsafe_along(survey(field), straight)
+
+
+def test_limits_above_the_ground_change_no_path():
+    field = make_terrain(TerrainConfig(kind="mare", size=16.0), 2)
+    ends = (-6.0, -5.0), (6.0, 5.0)
+    lax = survey(field, Limits(slope=80.0, step=5.0))
+    assert safe_path(lax, *ends).tolist() == safe_path(survey(field), *ends).tolist()
