@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -30,6 +32,12 @@ def test_columns_are_off_by_one_bias_each() -> None:
     seen = counts(20.0, Sensor(exposure=20.0, columns=30.0, read=0.0, full_well=4095.0, bits=12)).astype(float)
     assert seen.mean(0).std() == pytest.approx(30.0, rel=0.15)
     assert seen.mean(1).std() < 3.0
+
+
+def test_a_pedestal_keeps_noise_below_none() -> None:
+    dim = Sensor(exposure=20.0, read=3.0, full_well=4095.0, bits=12)
+    cut, kept = (linear(counts(0.0, s), s) for s in (dim, replace(dim, pedestal=50.0)))
+    assert cut.mean() * 20.0 > 0.9 and kept.mean() * 20.0 == pytest.approx(0.0, abs=0.1)
 
 
 def test_counts_are_whole_and_end_at_the_full_well() -> None:
