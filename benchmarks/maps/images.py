@@ -17,6 +17,7 @@ from skimage.metrics import structural_similarity
 from benchmarks.harness import bar, show_table
 from benchmarks.maps import find, ground
 from benchmarks.maps.calibrate import FALSE_ALARMS, missed_at, rock_threshold, rocks_found
+from benchmarks.maps.rows import Row
 from benchmarks.maps.summary import claim, rank_agreement, show_claims
 from benchmarks.maps.tasks import SCORES, SIZES
 from matrix_hil.twin.camera import DOWN, Camera
@@ -177,7 +178,7 @@ EDGES = np.concatenate([[0.0], np.geomspace(LEAST, 8.0, len(SCORES) - 1)])
 """Of the scores' bins; the lowest holds what was not found."""
 
 
-def judged(job: tuple[str, int]) -> list[dict[str, Any]]:
+def judged(job: tuple[str, int]) -> list[Row]:
     """All rows of a scene: each light and each method."""
     preset, seed = job
     scenes = {earth: picture(preset, seed, earth) for earth in (False, True)}
@@ -215,16 +216,16 @@ def scored(seen: Picture, image: np.ndarray) -> dict[str, Any]:
 def run(scenes: int, jobs: int, seed: int) -> dict[str, Any]:
     """Judge all methods on ``scenes`` scenes."""
     work = ground.patches(scenes, ground.TEST)
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     with bar() as progress, ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         for found in progress.track(pool.map(judged, work), total=len(work), description="scenes"):
             rows += found
     return {"suite": "images", "scenes": scenes} | summarise(rows, seed)
 
 
-def summarise(rows: Sequence[Mapping[str, Any]], seed: int) -> dict[str, Any]:
+def summarise(rows: Sequence[Row], seed: int) -> dict[str, Any]:
     """The suite's results, of rows of ``judged``."""
-    table: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
+    table: dict[str, dict[str, list[Row]]] = {}
     for row in rows:
         table.setdefault(row["noise"], {}).setdefault(row["method"], []).append(row)
     [clean_rows] = table.pop(CLEAN).values()
@@ -270,7 +271,7 @@ def show(found: Mapping[str, Any]) -> None:
     show_claims(found["claims"])
 
 
-def score(rows: Sequence[Mapping[str, Any]], false: float) -> dict[str, Any]:
+def score(rows: Sequence[Row], false: float) -> dict[str, Any]:
     """A method's scores in a light. ``false`` findings per 100 m^2 are on no rock in clean pictures, where as many
     rocks are found."""
     rocks, area = _rocks(rows)
@@ -288,12 +289,12 @@ def score(rows: Sequence[Mapping[str, Any]], false: float) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def threshold(rows: Sequence[Mapping[str, Any]]) -> float:
+def threshold(rows: Sequence[Row]) -> float:
     """Score from which on ``FALSE_ROCKS`` findings per 100 m^2 are on no rock."""
     return float(EDGES[int(rock_threshold(*_rocks(rows)))])
 
 
-def resampled(task: str, rows: Sequence[Mapping[str, Any]], weights: np.ndarray) -> np.ndarray:
+def resampled(task: str, rows: Sequence[Row], weights: np.ndarray) -> np.ndarray:
     """(K,) one of ``TASKS`` over scenes that count ``weights`` (K, P) times."""
     if task == "shadow_missed":
         return missed_at(np.tensordot(weights, np.array([r["shadows"] for r in rows], float), 1), FALSE_ALARMS)
@@ -302,8 +303,8 @@ def resampled(task: str, rows: Sequence[Mapping[str, Any]], weights: np.ndarray)
 
 
 def _claims(
-    table: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]], scores: Mapping[str, Mapping[str, Any]], seed: int,
-) -> list[dict[str, Any]]:  # fmt: skip
+    table: Mapping[str, Mapping[str, Sequence[Row]]], scores: Mapping[str, Mapping[str, Any]], seed: int,
+) -> list[Row]:  # fmt: skip
     out = []
     for (look, task), (middle, low, high) in rank_agreement(
         table, [m for m in METHODS if m != INVENTS], TASKS, resampled, seed
@@ -320,5 +321,5 @@ def _claims(
                         f"at least {min(made):.0f} rocks per 100 m2", min(made) > 2.0)]  # fmt: skip
 
 
-def _rocks(rows: Sequence[Mapping[str, Any]]) -> tuple[np.ndarray, float]:
+def _rocks(rows: Sequence[Row]) -> tuple[np.ndarray, float]:
     return np.sum([r["rocks"] for r in rows], axis=0), float(sum(r["area"] for r in rows))

@@ -58,7 +58,7 @@ def draw(path: Path) -> None:
 def draw_pictures(path: Path) -> None:
     """Write the picture of ``images``: a scene without noise and in little light, and what some methods make of it."""
     seen = images.picture(PRESET, SEED)
-    methods = ("gamma", "nlm", images.INVENTS)
+    methods = ("gamma", "columns-nlm", images.INVENTS)
     lights = ("photons-20", "photons-4", "columns-4")
     truth = seen.terrain.rocks
     asked = (truth.diameter >= images.SMALLEST) & ~find.hidden(truth)

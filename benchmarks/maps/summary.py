@@ -113,7 +113,11 @@ def claims(
 ) -> list[dict[str, Any]]:  # fmt: skip
     """What papers on restoration take for granted, with what was measured."""
     out = []
-    agree = rank_agreement(table, cards, TASKS, lambda *args: _resampled(*args, clean), seed)
+
+    def resampled(task: str, rows: Sequence[Row], weights: np.ndarray) -> np.ndarray:
+        return _resampled(task, rows, weights, clean)
+
+    agree = rank_agreement(table, cards, TASKS, resampled, seed)
     for (look, task), (middle, low, high) in agree.items():
         out.append(claim(f"{look.upper()} ranks filters as {task} does (Spearman, matched, mean over noises)",
                           f"{middle:.2f} ({low:.2f} to {high:.2f})", low > 0.7))  # fmt: skip

@@ -92,7 +92,12 @@ class Restored:
     @property
     def holds(self) -> bool:
         """Whether the limits hold for maps as fine as this one."""
-        return 0.8 * MEASURED_AT <= self.resolution <= 1.25 * MEASURED_AT
+        return limits_hold(self.resolution)
+
+
+def limits_hold(resolution: float) -> bool:
+    """Whether limits hold for maps with ``resolution`` m between samples."""
+    return 0.8 * MEASURED_AT <= resolution <= 1.25 * MEASURED_AT
 
 
 def restored_map(path: str | Path) -> Restored | None:

@@ -14,7 +14,7 @@ from sim.config import parse
 from sim.errors import LunarError
 from sim.results import write_results
 from sim.terminal import Terminal
-from sim.terrain.cards import MEASURED_AT, RESTORE, FilterCard, file_digest, load_card
+from sim.terrain.cards import MEASURED_AT, RESTORE, FilterCard, file_digest, limits_hold, load_card
 from sim.terrain.danger import NOMINAL, danger, steepness
 from sim.terrain.filters import apply, named_filter
 from sim.terrain.map_file import read_map, write_map
@@ -133,7 +133,7 @@ def _show(cfg: RestoreConfig, about: dict[str, Any], notes: Sequence[str], card:
         print("* of the shipped filters this one misses least there")
     if hopeless := [n for n, e in about["limits"].items() if e["unsafe_called_safe"] > HOPELESS]:
         print(f"not for choosing footholds, with any limits: {', '.join(hopeless)}")
-    if not 0.8 * MEASURED_AT <= about["resolution"] <= 1.25 * MEASURED_AT:
+    if not limits_hold(about["resolution"]):
         print(
             f"these limits were found at {MEASURED_AT:g} m per sample and do not hold at {about['resolution']:g}: use "
             "them for a map resampled to that, such as with --finer"

@@ -25,7 +25,7 @@ from matrix_hil.virtual.unreal.render import (
     mask,
     radiance,
     towards,
-)  # fmt: skip
+)
 from matrix_hil.virtual.unreal.sensor import Sensor, expose
 from sim.terrain.height_field import HeightField
 
@@ -289,10 +289,8 @@ class SceneCommands:
         location, rotation = state.shown if self.cfg.image_lag else pose
         state.shown = pose
         camera = Camera.from_unreal(location, rotation, state.fov, (state.size[1], state.size[0]), self.cfg.origin)
-        lit = view == "lit"
-        hits = self._scene.trace(
-            replace(camera, position=camera.position - [0.0, 0.0, self.lift]), self._sun if lit else None
-        )
+        camera = replace(camera, position=camera.position - [0.0, 0.0, self.lift])
+        hits = self._scene.trace(camera, self._sun if view == "lit" else None)
         if view != "depth":
             return _encode(self._picture(view, hits), form)
         if self.cfg.landscape:
