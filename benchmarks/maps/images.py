@@ -304,7 +304,7 @@ def resampled(task: str, rows: Sequence[Row], weights: np.ndarray) -> np.ndarray
 
 def _claims(
     table: Mapping[str, Mapping[str, Sequence[Row]]], scores: Mapping[str, Mapping[str, Any]], seed: int,
-) -> list[Row]:  # fmt: skip
+) -> list[dict[str, Any]]:  # fmt: skip
     out = []
     for (look, task), (middle, low, high) in rank_agreement(
         table, [m for m in METHODS if m != INVENTS], TASKS, resampled, seed
