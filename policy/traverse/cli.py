@@ -93,13 +93,15 @@ def _plan(argv: Sequence[str]) -> None:
     )
     if used := plan.limits:
         console.print(
-            f"led by the limits of filter {used.method} for {used.noise} noise: unsafe from {used.slope:.1f}° and "
-            f"{100 * used.step:.1f} cm, as is {used.unsafe:.1%} of the ground along the way"
+            f"by the limits of filter {used.method}, which made this map, for {used.noise} noise (unsafe from "
+            f"{used.slope:.1f}° and {100 * used.step:.1f} cm) {used.unsafe:.1%} of the way is unsafe; by those of true "
+            f"ground {used.unsafe_nominal:.1%}"
         )
     elif known := restored_ground(cfg):
         console.print(
             f"the limits of filter {known.method}, which made this map, do not hold at {known.resolution:g} m per "
-            "sample: led as on true ground; 'lunar terrain restore --finer' makes maps that they hold for"
+            "sample: how much of the way is unsafe is not known; 'lunar terrain restore --finer' makes maps that they "
+            "hold for"
         )
     if plan.gap:
         console.print(f"the time to search was over: another plan may be better by {plan.gap:.1%} of the objective")

@@ -34,8 +34,8 @@ class PlanConfig:
     safe: bool = True
     """Lead around steep slopes and rocks from point to point; false goes straight."""
     terrain: str = "crater-field"
-    """A preset in configs/terrain/ or such a file, which may name an elevation model; that of 'lunar terrain restore'
-    leads by the limits beside it."""
+    """A preset in configs/terrain/ or such a file, which may name an elevation model; one of 'lunar terrain restore'
+    is judged by the limits beside it."""
     level: int = 9
     """0 to 9, its difficulty."""
     seed: int = 0

@@ -18,6 +18,7 @@ from policy.traverse.table import SHIPPED, Table
 from policy.traverse.table import load as load_table
 from sim.errors import LunarError
 from sim.terrain.cards import Restored, restored_map
+from sim.terrain.danger import NOMINAL
 from sim.terrain.generators import load_terrain
 from sim.terrain.segments import Surface, features, safe_path, split, survey, unsafe_along
 
@@ -114,11 +115,11 @@ def make_plan(cfg: PlanConfig) -> Plan | Shortfall:
     options = options_of(table.gaits, computers, [name.strip() for name in cfg.only.split(",") if name.strip()])
     blank = Plan(cfg.terrain, cfg.level, cfg.seed, cfg.size, cfg.battery, cfg.time, computers.joint_efficiency)
     known = restored_ground(cfg)
-    surface = survey(blank.ground(), known.limits if known and known.holds else None)
+    surface = survey(blank.ground())
     ends = lead(surface, cfg.path, cfg.safe)
-    if surface.unsafe is not None and known:
-        unsafe = round(unsafe_along(surface, ends), 4)
-        used = PlannedLimits(known.method, known.noise, known.limits.slope, known.limits.step, unsafe)
+    if known and known.holds:
+        unsafe = [round(unsafe_along(surface.field, ends, limits), 4) for limits in (known.limits, NOMINAL)]
+        used = PlannedLimits(known.method, known.noise, known.limits.slope, known.limits.step, *unsafe)
         blank = replace(blank, limits=used)
     start, end = ends[:-1], ends[1:]
     found = estimate(table, features(surface, start, end), cfg.seed)

@@ -83,7 +83,9 @@ class PlannedLimits:
     step: float = 0.0
     """m."""
     unsafe: float = 0.0
-    """Share of the ground within 0.4 m of the way that is unsafe by them."""
+    """Share of the way's corridor that is unsafe by them."""
+    unsafe_nominal: float = 0.0
+    """The same by the limits of true ground."""
 
 
 @dataclass(frozen=True)

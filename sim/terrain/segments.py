@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import grey_opening, maximum_filter, uniform_filter
+from scipy.ndimage import grey_opening, maximum_filter
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import dijkstra
 
@@ -31,7 +31,6 @@ _WIDEST_BUMP = 0.8  # m: what is wider is ground, not a rock
 _CELL = 0.25  # m of the grid that safe paths are sought on
 _STEEP, _IMPASSABLE = 0.27, 0.58  # tan of 15 and 30 degrees
 _TALL, _TALLEST = 0.10, 0.25  # m of a rock
-_UNSAFE = 6.0  # of a metre over ground that is all unsafe by a filter's limits
 _CLEAR, _WIDE = 0.4, 1.0  # m that a path keeps from one, and from whatever is dear, if it can: robots drift
 _ROUND = 1.02  # of a path's cost, by which a straight line may exceed it
 
@@ -44,22 +43,15 @@ class Surface:
     """The ground with its rocks."""
     bumps: HeightField
     """m above the ground around, of whatever is narrower than 0.8 m."""
-    unsafe: HeightField | None = None
-    """Share of the ground within 0.4 m that is unsafe by the limits of the filter that made the map, whose rocks and
-    steps are lower than the true ones; None for true ground."""
 
 
-def survey(field: HeightField, limits: Limits | None = None) -> Surface:
-    """Find what stands out of one map; with the ``limits`` of a filter's card, if one made it."""
+def survey(field: HeightField) -> Surface:
+    """Find what stands out of one map."""
     if field.is_flat:
         return Surface(field, HeightField(np.zeros((2, 2)), field.resolution, field.origin))
     across = max(3, round(_WIDEST_BUMP / field.resolution))
-    bumps = HeightField(field.heights - grey_opening(field.heights, (across, across)), field.resolution, field.origin)
-    if limits is None:
-        return Surface(field, bumps)
-    called = danger(*steepness(field.heights, field.resolution), limits) > 1.0
-    share = uniform_filter(called.astype(float), _around(field))
-    return Surface(field, bumps, HeightField(share, field.resolution, field.origin))
+    bumps = field.heights - grey_opening(field.heights, (across, across))
+    return Surface(field, HeightField(bumps, field.resolution, field.origin))
 
 
 def split(points: Sequence[Sequence[float]] | np.ndarray, longest: float = LONGEST) -> np.ndarray:
@@ -160,18 +152,19 @@ def safe_path(surface: Surface, start: Sequence[float], end: Sequence[float]) ->
     return _straightened(path, far[nodes], HeightField(cost, _CELL, (float(x[0]), float(y[0]))))
 
 
-def unsafe_along(surface: Surface, ends: np.ndarray) -> float:
-    """Share of the ground within 0.4 m of the way through ``ends`` (S + 1, 2) m that is unsafe by the filter's limits.
-
-    Raises:
-        ValueError: the surface has none.
-    """
-    if surface.unsafe is None:
-        raise ValueError("no filter made this map")
-    start, end = ends[:-1, None], ends[1:, None]
-    points = start + np.linspace(0.0, 1.0, _ALONG)[None, :, None] * (end - start)
+def unsafe_along(field: HeightField, ends: np.ndarray, limits: Limits) -> float:
+    """Share of the corridor of a way through ``ends`` (S + 1, 2) m that is unsafe by ``limits``."""
+    if field.is_flat:
+        return 0.0
+    called = danger(*steepness(field.heights, field.resolution), limits) > 1.0
+    start, end = ends[:-1, None, None], ends[1:, None, None]
     length = np.hypot(*(ends[1:] - ends[:-1]).T)
-    return float(np.average(_height(surface.unsafe, points).mean(1), weights=length))
+    left = ((end - start)[..., ::-1] * (-1.0, 1.0)) / np.maximum(length, 1e-6)[:, None, None, None]
+    along = np.linspace(0.0, 1.0, _ALONG)[:, None, None]
+    across = np.linspace(-_HALF_WIDTH, _HALF_WIDTH, _ACROSS)[:, None]
+    points = start + along * (end - start) + across * left
+    shares = _height(HeightField(called.astype(float), field.resolution, field.origin), points)
+    return float(np.average(shares.mean((1, 2)), weights=length))
 
 
 def cost_map(surface: Surface) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -186,21 +179,15 @@ def cost_map(surface: Surface) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         rises = [_height(surface.field, points + half) - _height(surface.field, points - half) for half in halves]
         return np.hypot(*rises) / baseline
 
+    around = 2 * round(_CLEAR / surface.field.resolution) + 1
     bumps = surface.bumps
     if not bumps.is_flat:
-        bumps = HeightField(maximum_filter(bumps.heights, _around(bumps)), bumps.resolution, bumps.origin)
+        bumps = HeightField(maximum_filter(bumps.heights, around), bumps.resolution, bumps.origin)
     large, rock = steep(LARGE), _height(bumps, points)
     cost = 1.0 + (large / _STEEP) ** 2 + 0.5 * (steep(ROBOT) / _STEEP) ** 2 + 2.0 * (rock / _TALL) ** 2
-    if surface.unsafe is not None:
-        cost += _UNSAFE * _height(surface.unsafe, points)
     closed = ~((large < _IMPASSABLE) & (rock < _TALLEST))  # what is no number is closed too
     near = maximum_filter(np.where(closed, 0.0, cost), 2 * round(_WIDE / _CELL) + 1)
     return x, y, np.where(closed, np.inf, near)
-
-
-def _around(field: HeightField) -> int:
-    """Samples across what lies within ``_CLEAR`` of one."""
-    return 2 * round(_CLEAR / field.resolution) + 1
 
 
 def _height(field: HeightField, points: np.ndarray) -> np.ndarray:

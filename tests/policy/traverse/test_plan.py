@@ -146,7 +146,7 @@ def test_a_restored_map_leads_by_its_limits_and_the_true_ground_can_be_run(tmp_p
     limits = load_card("wiener").limit("white-2cm").limits
     plan = load_plan("plan.yaml")
     assert (plan.limits.method, plan.limits.slope, plan.limits.step) == ("wiener", limits.slope, limits.step)
-    assert f"unsafe from {limits.slope:.1f}°" in " ".join(capsys.readouterr().out.split())
+    assert f"(unsafe from {limits.slope:.1f}°" in " ".join(capsys.readouterr().out.split())
     assert json.loads(Path("plan.json").read_text())["results"]["limits"]["noise"] == "white-2cm"
     main(["traverse", "plan", "--terrain", "other.yaml", "--out", "true.yaml", *common])
     assert load_plan("true.yaml").limits is None

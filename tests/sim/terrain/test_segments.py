@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sim.errors import LunarError
-from sim.terrain.danger import Limits
+from sim.terrain.danger import NOMINAL, Limits
 from sim.terrain.generators import TerrainConfig, make_terrain
 from sim.terrain.height_field import HeightField
 from sim.terrain.segments import FEATURES, LONGEST, features, safe_path, split, survey, unsafe_along
@@ -127,25 +127,12 @@ def test_paths_over_shipped_ground_avoid_rocks_that_a_straight_line_meets():
     )
 
 
-def test_a_path_leads_around_what_only_the_filters_limits_call_unsafe():
-    """Low bumps in the middle, as a filter leaves them of rocks: no obstacle on true ground, one by a card's limits."""
-
-    def bumps(x, y):
-        return np.where((np.abs(y) < 1.0) & (np.abs(x) < 1.0), 0.02 * np.cos(12.0 * x) * np.cos(12.0 * y), 0.0)
-
-    field = ground(bumps)
-    straight = safe_path(survey(field), (-4.0, 0.0), (4.0, 0.0))
-    limits = Limits(slope=10.0, step=0.008)
-    surface = survey(field, limits)
-    around = safe_path(surface, (-4.0, 0.0), (4.0, 0.0))
-    assert np.abs(straight[:, 1]).max() < 0.8 < 1.2 < np.abs(around[:, 1]).max()
-    assert unsafe_along(surface, straight) > 0.1 > unsafe_along(surface, around)
-    with pytest.raises(ValueError, match="no filter"):
-        unsafe_along(survey(field), straight)
-
-
-def test_limits_above_the_ground_change_no_path():
-    field = make_terrain(TerrainConfig(kind="mare", size=16.0), 2)
-    ends = (-6.0, -5.0), (6.0, 5.0)
-    lax = survey(field, Limits(slope=80.0, step=5.0))
-    assert safe_path(lax, *ends).tolist() == safe_path(survey(field), *ends).tolist()
+def test_what_is_unsafe_along_a_way_is_its_share_of_the_corridor_by_the_limits_given():
+    """A slope of 15 degrees across the middle two metres: none of a way by nominal limits, a quarter by lower ones."""
+    field = ground(lambda x, y: np.tan(np.radians(15.0)) * np.clip(x, -1.0, 1.0))
+    way = np.array([[-4.0, 0.0], [1.0, 0.5], [4.0, 0.0]])
+    low = Limits(slope=12.0, step=0.05)
+    assert unsafe_along(field, way, NOMINAL) == 0.0
+    assert unsafe_along(field, way, low) == pytest.approx(2.0 / 8.0, abs=0.03)
+    assert unsafe_along(field, way[::-1], low) == pytest.approx(unsafe_along(field, way, low), abs=0.005)
+    assert unsafe_along(field, np.array([[-3.0, 2.0], [-1.5, 2.0]]), low) == 0.0
