@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ def _table(argv: Sequence[str]) -> None:
 def _plan(argv: Sequence[str]) -> None:
     cfg = parse(PlanConfig, argv, "lunar traverse plan")
     from policy.traverse.assign import Shortfall
-    from policy.traverse.make import make_plan
+    from policy.traverse.make import make_plan, restored_ground
     from policy.traverse.picture import draw_plan
 
     plan = make_plan(cfg)
@@ -90,6 +91,18 @@ def _plan(argv: Sequence[str]) -> None:
     console.print(
         f"{plan.sum('joules'):.0f} J, {plan.sum('seconds'):.0f} s, arrives with {expected:.1%}, at least {low:.1%}"
     )
+    if used := plan.limits:
+        console.print(
+            f"by the limits of filter {used.method}, which made this map, for {used.noise} noise (unsafe from "
+            f"{used.slope:.1f}° and {100 * used.step:.1f} cm) {used.unsafe:.1%} of the way is unsafe; by those of true "
+            f"ground {used.unsafe_nominal:.1%}"
+        )
+    elif known := restored_ground(cfg):
+        console.print(
+            f"the limits of filter {known.method}, which made this map, do not hold at {known.resolution:g} m per "
+            "sample: how much of the way is unsafe is not known; 'lunar terrain restore --finer' makes maps that they "
+            "hold for"
+        )
     if plan.gap:
         console.print(f"the time to search was over: another plan may be better by {plan.gap:.1%} of the objective")
     console.print(f"wrote {path} and {picture}", soft_wrap=True)
@@ -97,7 +110,8 @@ def _plan(argv: Sequence[str]) -> None:
         names = ("length", "joules", "seconds", "falls", "falls_high")
         found: dict[str, Any] = {name: plan.sum(name) for name in names}
         found |= {"arrival": expected, "arrival_low": low, "options": [o.title for o in plan.options]}
-        write_results(cfg.json, "traverse plan", cfg.seed, found | {"choice": plan.choice.tolist()})
+        found |= {"choice": plan.choice.tolist(), "limits": plan.limits and asdict(plan.limits)}
+        write_results(cfg.json, "traverse plan", cfg.seed, found)
 
 
 def _run(argv: Sequence[str]) -> None:
@@ -109,6 +123,8 @@ def _run(argv: Sequence[str]) -> None:
     if cfg.robots < 1 or not cfg.patience >= 1.0:
         raise LunarError("a run needs one robot or more, and a patience of 1 or more")
     plan = load_plan(cfg.plan)
+    if cfg.terrain:
+        plan = replace(plan, terrain=cfg.terrain)
     with _progress(steps_of(plan, cfg.patience)) as tick:
         seen = see(plan, cfg.robots, cfg.seed, cfg.patience, lambda: tick("run"))
     found = results(plan, seen)

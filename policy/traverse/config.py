@@ -34,7 +34,8 @@ class PlanConfig:
     safe: bool = True
     """Lead around steep slopes and rocks from point to point; false goes straight."""
     terrain: str = "crater-field"
-    """A preset in configs/terrain/ or such a file, which may name an elevation model."""
+    """A preset in configs/terrain/ or such a file, which may name an elevation model; one of 'lunar terrain restore'
+    is judged by the limits beside it."""
     level: int = 9
     """0 to 9, its difficulty."""
     seed: int = 0
@@ -71,6 +72,8 @@ class RunConfig:
 
     plan: str = "runs/traverse/plan.yaml"
     """File of the plan."""
+    terrain: str = ""
+    """Another ground than the plan's, such as the true one where the plan was made on a measured map."""
     robots: int = 32
     """All start at its beginning; sensors and starts differ."""
     seed: int = 0

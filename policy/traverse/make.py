@@ -13,11 +13,14 @@ from policy.traverse.assign import Assignment, Carry, Problem, Row, Shortfall, a
 from policy.traverse.config import PlanConfig
 from policy.traverse.estimate import Estimate, estimate
 from policy.traverse.options import COMPUTERS, Computers, Option, load_computers, options_of, weights_of
-from policy.traverse.plan import Plan, PlannedOption, PlannedSegment
+from policy.traverse.plan import Plan, PlannedLimits, PlannedOption, PlannedSegment
 from policy.traverse.table import SHIPPED, Table
 from policy.traverse.table import load as load_table
 from sim.errors import LunarError
-from sim.terrain.segments import Surface, features, safe_path, split, survey
+from sim.terrain.cards import Restored, restored_map
+from sim.terrain.danger import NOMINAL
+from sim.terrain.generators import load_terrain
+from sim.terrain.segments import Surface, features, safe_path, split, survey, unsafe_along
 
 
 @dataclass(frozen=True)
@@ -85,11 +88,22 @@ def lead(surface: Surface, path: Sequence[Sequence[float]], safe: bool) -> np.nd
     return split(np.concatenate([legs[0][:1], *(leg[1:] for leg in legs)]))
 
 
+def restored_ground(cfg: PlanConfig) -> Restored | None:
+    """What is known of the elevation model of the ground if a filter restored it, else None.
+
+    Raises:
+        LunarError: no such ground, or what is known of the map cannot be used.
+    """
+    dem = load_terrain(cfg.terrain).dem
+    return restored_map(dem.path) if dem else None
+
+
 def make_plan(cfg: PlanConfig) -> Plan | Shortfall:
     """What ``lunar traverse plan`` is told to plan; or which budget binds.
 
     Raises:
-        LunarError: a point off the map, no trials, an unknown computer, or a budget that is none.
+        LunarError: a point off the map, no trials, an unknown computer, a budget that is none, or a restored elevation
+            model whose limits are not known.
     """
     for name, limit in (("battery", cfg.battery), ("time", cfg.time)):
         if limit is not None and not limit > 0.0:
@@ -100,8 +114,13 @@ def make_plan(cfg: PlanConfig) -> Plan | Shortfall:
     check_alike([(gait.policy, weights_of(gait.policy).card) for gait in table.gaits])
     options = options_of(table.gaits, computers, [name.strip() for name in cfg.only.split(",") if name.strip()])
     blank = Plan(cfg.terrain, cfg.level, cfg.seed, cfg.size, cfg.battery, cfg.time, computers.joint_efficiency)
+    known = restored_ground(cfg)
     surface = survey(blank.ground())
     ends = lead(surface, cfg.path, cfg.safe)
+    if known and known.holds:
+        unsafe = [round(unsafe_along(surface.field, ends, limits), 4) for limits in (known.limits, NOMINAL)]
+        used = PlannedLimits(known.method, known.noise, known.limits.slope, known.limits.step, *unsafe)
+        blank = replace(blank, limits=used)
     start, end = ends[:-1], ends[1:]
     found = estimate(table, features(surface, start, end), cfg.seed)
     ways = ways_of(found, np.hypot(*(end - start).T), options, computers)

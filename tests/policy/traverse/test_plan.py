@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +17,9 @@ from policy.traverse.plan import Plan, load_plan
 from policy.traverse.run import results, see
 from policy.traverse.table import Cell, make_table
 from sim.errors import LunarError
+from sim.terrain.cards import load_card
+from sim.terrain.cli import main as terrain
+from sim.terrain.generators import TerrainConfig, make_terrain
 
 SMALL = PlanConfig(path=[(-6.0, -6.0), (6.0, 6.0)], terrain="mare", size=20.0)
 
@@ -125,3 +129,29 @@ def test_a_table_goes_on_where_it_ended(tmp_path):
     assert set(table.cell) == {0, 1} and table.metres.sum() > 1.0 and (table.joules > 0).all()
     with pytest.raises(LunarError, match="other gaits, policies or lengths"):
         make_table(gaits, cells, robots=3, seconds=4.0, folder=tmp_path)
+
+
+def test_a_restored_map_leads_by_its_limits_and_the_true_ground_can_be_run(tmp_path, monkeypatch, capsys):
+    """The measured map of a mare goes through a filter: the plan says by which limits it was led."""
+    monkeypatch.chdir(tmp_path)
+    true = make_terrain(TerrainConfig(kind="mare", size=20.0), 0).heights
+    np.save("measured.npy", true + np.random.default_rng(0).normal(0.0, 0.02, true.shape))
+    np.save("other.npy", true)
+    terrain(["restore", "measured.npy", "--resolution", "0.05", "--method", "wiener", "--noise", "white-2cm", "--out",
+             "site.npy"])  # fmt: skip
+    for name in ("site", "other"):
+        Path(f"{name}.yaml").write_text(f"dem: {{path: {name}.npy, resolution: 0.05}}\n")
+    common = ["--path", "[[-1, -1], [1, 0]]", "--size", "19.0"]
+    main(["traverse", "plan", "--terrain", "site.yaml", "--out", "plan.yaml", "--json", "plan.json", *common])
+    limits = load_card("wiener").limit("white-2cm").limits
+    plan = load_plan("plan.yaml")
+    assert (plan.limits.method, plan.limits.slope, plan.limits.step) == ("wiener", limits.slope, limits.step)
+    assert f"(unsafe from {limits.slope:.1f}°" in " ".join(capsys.readouterr().out.split())
+    assert json.loads(Path("plan.json").read_text())["results"]["limits"]["noise"] == "white-2cm"
+    main(["traverse", "plan", "--terrain", "other.yaml", "--out", "true.yaml", *common])
+    assert load_plan("true.yaml").limits is None
+    main(["traverse", "run", "plan.yaml", "--terrain", "other.yaml", "--robots", "1", "--json", "run.json"])
+    assert json.loads(Path("run.json").read_text())["results"]["robots"] == 1
+    Path("site.json").write_text(Path("site.json").read_text().replace('"digest": "', '"digest": "0'))
+    with pytest.raises(LunarError, match="another map"):
+        make_plan(PlanConfig(terrain="site.yaml"))
