@@ -41,8 +41,9 @@ EASY = (("mare", 6), ("highland", 6), ("mare", 9))
 HARD = (("crater-field", 9), ("blocky", 9), ("polar-rough", 9))
 TEACHER, STUDENT = "dual", "student_small"
 PLANNERS = ("routed, robust", "routed", *BASELINES)
-PRICE, RESERVE = PlanConfig.energy, PlanConfig.reserve
-"""Expected falls that a joule counts as, and share of the battery that every planner leaves."""
+CHANGE, PRICE, RESERVE = PlanConfig.change, PlanConfig.energy, PlanConfig.reserve
+"""Expected falls that a change and a joule count as, and share of the battery that every planner leaves."""
+_SLOW = 1.3  # times the fastest plan's time, from which on robots do not wait for those of others
 
 
 @dataclass(frozen=True)
@@ -95,10 +96,15 @@ def run(cfg: Config) -> dict[str, Any]:
             path = kept / f"{k}.npz"
             if path.is_file() or not cfg.quick:
                 traverse = _traverse(cfg, k, fitted, computers, options)
-                if not path.is_file():
-                    write_whole({path: packed(_run(traverse, table.gaits, computers, cfg.robots, cfg.seed + k))})
-                with np.load(path) as data:
-                    found.append(dict(data))
+                known = dict(np.load(path)) if path.is_file() else {}
+                lacking = _lacking(traverse, known)
+                if len(lacking) and cfg.quick:
+                    raise LunarError(f"{path} lacks plans of now: run 'lunar bench traverse' without --quick")
+                if len(lacking):
+                    more = _run(traverse, lacking, table.gaits, computers, cfg.robots, cfg.seed + k)
+                    known = {w: np.concatenate([known[w], more[w]]) if known else more[w] for w in more}
+                    write_whole({path: packed(known)})
+                found.append(known)
                 traverses.append(traverse)
             progress.advance(task)
         if not found:
@@ -151,11 +157,11 @@ def _traverse(cfg: Config, k: int, fitted: Table, computers: Computers, options:
     choices = {"teacher on board": best(TEACHER, "board"), "student on mcu": best(STUDENT, "mcu")}
     for share, budget in zip(BUDGETS, budgets, strict=True):
         for name in PLANNERS:
-            problem = ways.problem(budget, None, name != "routed", 0.01, PRICE, RESERVE)
+            problem = ways.problem(budget, None, name != "routed", CHANGE, PRICE, RESERVE)
             choice = _choice(name, problem)
             if choice is not None:
                 choices[f"{name} {share:g}"] = choice
-    choices["routed, robust"] = _choice("routed, robust", ways.problem(None, None, True, 0.01, PRICE))  # type: ignore[assignment]
+    choices["routed, robust"] = _choice("routed, robust", ways.problem(None, None, True, CHANGE, PRICE))  # type: ignore[assignment]
     return Traverse(ground, ends, ways, budgets, bunched, choices)
 
 
@@ -166,23 +172,40 @@ def _choice(name: str, problem: Problem) -> np.ndarray | None:
     return found.choice if isinstance(found, Assignment) else None
 
 
-def _run(traverse: Traverse, gaits: tuple[Gait, ...], computers: Computers, robots: int, seed: int) -> dict[str, Any]:
-    """Arrivals, joules and expected sums of every plan that differs: U plans by R robots."""
+def _lacking(traverse: Traverse, known: dict[str, Any]) -> np.ndarray:
+    """(U, S) plans that differ and were not run yet."""
     unique = np.unique(np.array(list(traverse.choices.values())), axis=0)
+    if not known:
+        return unique
+    return unique[~(unique[:, None] == known["plans"]).all(2).any(1)]
+
+
+def _run(
+    traverse: Traverse, plans: np.ndarray, gaits: tuple[Gait, ...], computers: Computers, robots: int, seed: int
+) -> dict[str, np.ndarray]:  # fmt: skip
+    """Arrivals, joules, falls and metres (U, R) of ``plans`` (U, S), by R robots each; slow ones by themselves."""
     gait = np.array([o.gait for o in traverse.ways.options])
     watts = np.array([computers.computers[o.computer].watts for o in traverse.ways.options])
+    seconds = traverse.ways.seconds[np.arange(plans.shape[1]), plans].sum(1)
     crew = Crew(gaits)
-    world = world_on(crew, stack([traverse.ground]), robots * len(unique), seed)
-    choice = np.repeat(unique, robots, axis=0)
-    points = np.repeat(traverse.ends[None], len(choice), axis=0)
-    longest = traverse.ways.seconds[np.arange(unique.shape[1]), unique].sum(1).max()
-    seen, _ = drive(crew, world, points, gait[choice], 1.5 * float(longest))
-    joules = (seen.joules / computers.joint_efficiency + watts[choice] * seen.seconds).sum(1)
-    shape = (len(unique), robots)
-    return {
-        "plans": unique, "arrived": seen.arrived.reshape(shape), "joules": joules.reshape(shape),
-        "fell": (seen.fell >= 0).reshape(shape), "metres": seen.metres.sum(1).reshape(shape),
-    }  # fmt: skip
+    found = {"plans": plans, "arrived": np.zeros((len(plans), robots), dtype=bool)}
+    found |= {"fell": found["arrived"].copy(), "joules": np.zeros((len(plans), robots))}
+    found |= {"metres": found["joules"].copy()}
+    slow = seconds > _SLOW * seconds.min()
+    for group in (np.flatnonzero(~slow), np.flatnonzero(slow)):
+        if not len(group):
+            continue
+        world = world_on(crew, stack([traverse.ground]), robots * len(group), seed)
+        choice = np.repeat(plans[group], robots, axis=0)
+        points = np.repeat(traverse.ends[None], len(choice), axis=0)
+        seen, _ = drive(crew, world, points, gait[choice], 1.5 * float(seconds[group].max()))
+        joules = (seen.joules / computers.joint_efficiency + watts[choice] * seen.seconds).sum(1)
+        rows = (
+            ("arrived", seen.arrived), ("joules", joules), ("fell", seen.fell >= 0), ("metres", seen.metres.sum(1)),
+        )  # fmt: skip
+        for name, values in rows:
+            found[name][group] = values.reshape(len(group), robots)
+    return found
 
 
 def _switching(table: Table, path: Path, cfg: Config) -> float | None:

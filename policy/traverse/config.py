@@ -49,7 +49,7 @@ class PlanConfig:
     """1. Share of battery and time that is kept for what the estimates are off by."""
     robust: bool = True
     """Plan by the 90th percentile of each fall rate instead of by its expectation."""
-    change: float = 0.01
+    change: float = 0.002
     """Expected falls that a change of option counts as."""
     energy: float = 1e-5
     """Expected falls that a joule counts as, so that of equals the thriftiest is taken."""
