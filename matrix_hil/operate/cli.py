@@ -98,10 +98,9 @@ def run(cfg: HilConfig, console: Console | None = None) -> dict[str, Any]:
         keep_pace = pace(rig.time) if cfg.panel and not wall else None
 
         def before(now: float) -> None:
-            guide = rig.guide
-            if guide is not None and (asked := guide.step(loop.sync, loop.world, loop.last and loop.last.info)):
-                loop.command = asked
-                if guide.pilot.arrived and not cfg.panel:
+            if rig.guide is not None:
+                loop.command = rig.guide.command(loop)
+                if rig.guide.pilot.arrived and not cfg.panel:
                     loop.stop(now)
             if interrupted():
                 loop.stop(now)

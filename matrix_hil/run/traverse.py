@@ -17,6 +17,7 @@ import numpy as np
 
 from matrix_hil.config import HilConfig
 from matrix_hil.control.sync import Sync, SyncInfo
+from matrix_hil.run.loop import Loop
 from matrix_hil.run.robot import card_on_rig
 from matrix_hil.run.start_check import check_policy
 from policy.runtime.onnx_policy import OnnxPolicy
@@ -129,8 +130,13 @@ class Guide:
         """The plan's policies, for ``Sync``."""
         return self.pilot.policy
 
+    def command(self, loop: Loop) -> HopCommand:
+        """For a loop's coming cycle; call it before the cycle."""
+        info = None if loop.last is None else loop.last.info
+        return self.step(loop.sync, loop.world, info) or loop.command
+
     def step(self, sync: Sync, world: np.ndarray, info: SyncInfo | None) -> HopCommand | None:
-        """What the plan asks of the robot in the coming cycle; None while it stands. Call it before the cycle.
+        """What the plan asks of the robot in the coming cycle; None while it stands.
 
         Args:
             sync: of the loop.

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from policy.runtime.switch import check_alike
-from policy.traverse.assign import Assignment, Carry, Problem, Row, Shortfall, assign
+from policy.traverse.assign import Assignment, Carry, Problem, Row, Shortfall, Slots, assign
 from policy.traverse.config import PlanConfig
 from policy.traverse.estimate import Estimate, estimate
 from policy.traverse.options import COMPUTERS, Computers, Option, load_computers, options_of, weights_of
@@ -38,16 +38,35 @@ class Ways:
 
     def problem(
         self, battery: float | None, time: float | None, robust: bool = True, change: float = 0.0, energy: float = 0.0,
-        reserve: float = 0.0,
+        reserve: float = 0.0, robot: np.ndarray | None = None, store: float | None = None, worst: bool = False,
     ) -> Problem:  # fmt: skip
-        """Most log-survival within the budgets, of which a share is kept in ``reserve``, for one robot; a change and a
-        joule cost so many expected falls."""
+        """Most log-survival within the budgets, of which a share is kept in ``reserve``; a change and a joule cost so
+        many expected falls.
+
+        Args:
+            battery: J of each robot; None: no limit.
+            time: s of each.
+            robust: whether falls count by their 90th percentile.
+            change: see above.
+            energy: see above.
+            reserve: see above.
+            robot: (N,) whole numbers, whose segment each is, in order; of one robot by default.
+            store: J of all together.
+            worst: the robot that is worst off counts, instead of the sum.
+        """
+        robot = np.zeros(len(self.length), dtype=int) if robot is None else robot
+        everyone = range(int(robot.max()) + 1)
         rows = [
-            Row(name, unit, use / (1.0 - reserve), limit)
+            Row(name if len(everyone) == 1 else f"{name} of robot {r + 1}", unit, (robot == r)[:, None] * use, limit)
             for name, unit, use, limit in (("battery", "J", self.joules, battery), ("time", "s", self.seconds, time))
-            if limit is not None
+            if limit is not None for r in everyone
         ]  # fmt: skip
-        return Problem(-(self.falls_high if robust else self.falls) - energy * self.joules, rows, change=change)
+        if store is not None:
+            rows.append(Row("store", "J", self.joules, store))
+        rows = [replace(row, use=row.use / (1.0 - reserve)) for row in rows]
+        quality = -(self.falls_high if robust else self.falls) - energy * self.joules
+        follows = np.append(False, robot[1:] == robot[:-1])
+        return Problem(quality, rows, change=change, worst=robot if worst else None, follows=follows)
 
 
 def ways_of(found: Estimate, length: np.ndarray, options: Sequence[Option], computers: Computers) -> Ways:
@@ -68,13 +87,24 @@ def carries(ways: Ways, table: Table, computers: Computers, robot: np.ndarray) -
     kilobytes = np.array([weights_of(p).kilobytes for p in policies])
     part = np.array([policies.index(table.gaits[o.gait].policy) for o in ways.options])
     found = []
-    for name in sorted({o.computer for o in ways.options}):
+    for name in sorted({o.computer for o in ways.options if not computers.computers[o.computer].serves}):
         here = np.array([o.computer == name for o in ways.options])
         size = np.append(kilobytes, 0.0)  # the last part is what other computers run
         limit = np.full(robot.max() + 1, computers.computers[name].flash_kb)
         if size[np.unique(part[here])].sum() > limit[0]:
             found.append(Carry(robot, np.where(here, part, len(policies)), size, limit, f"flash of {name} of robot"))
     return tuple(found)
+
+
+def slots(ways: Ways, computers: Computers, robot: np.ndarray) -> Slots | None:
+    """What a computer at the lander serves at once: the first segments of all robots, then the second, and so on."""
+    shared = next((name for name, c in computers.computers.items() if c.serves), None)
+    if shared is None:
+        return None
+    at_lander, n = np.array([o.computer == shared for o in ways.options]), len(robot)
+    batch = np.arange(n) - np.searchsorted(robot, robot)
+    found = computers.computers[shared]
+    return Slots(batch, np.where(at_lander, found.serves, n), at_lander.astype(float), found.count)
 
 
 def lead(surface: Surface, path: Sequence[Sequence[float]], safe: bool) -> np.ndarray:
@@ -86,38 +116,49 @@ def lead(surface: Surface, path: Sequence[Sequence[float]], safe: bool) -> np.nd
 
 
 def make_plan(cfg: PlanConfig) -> Plan | Shortfall:
-    """What ``lunar traverse plan`` is told to plan; or which budget binds.
+    """``make_plans`` of one robot."""
+    found = make_plans(cfg)
+    return found if isinstance(found, Shortfall) else found[0]
+
+
+def make_plans(cfg: PlanConfig) -> list[Plan] | Shortfall:
+    """What ``lunar traverse plan`` is told to plan, robot by robot; or which budget binds.
 
     Raises:
         LunarError: a point off the map, no trials, an unknown computer, or a budget that is none.
     """
-    for name, limit in (("battery", cfg.battery), ("time", cfg.time)):
+    for name, limit in (("battery", cfg.battery), ("time", cfg.time), ("store", cfg.store)):
         if limit is not None and not limit > 0.0:
             raise LunarError(f"{name} is {limit:g}; a budget is above 0, or left out")
     if not 0.0 <= cfg.reserve < 1.0:
         raise LunarError(f"reserve is {cfg.reserve:g}; it is a share of the budgets, from 0 to below 1")
+    if not cfg.paths and (cfg.worst or cfg.store is not None):
+        raise LunarError(f"{'worst' if cfg.worst else 'store'} is for a fleet: name the robots' ways with --paths")
     table, computers = load_table(cfg.table or SHIPPED), load_computers(cfg.computers or COMPUTERS)
     check_alike([(gait.policy, weights_of(gait.policy).card) for gait in table.gaits])
     options = options_of(table.gaits, computers, [name.strip() for name in cfg.only.split(",") if name.strip()])
     blank = Plan(cfg.terrain, cfg.level, cfg.seed, cfg.size, cfg.battery, cfg.time, computers.joint_efficiency)
     surface = survey(blank.ground())
-    ends = lead(surface, cfg.path, cfg.safe)
-    start, end = ends[:-1], ends[1:]
+    ends = [lead(surface, path, cfg.safe) for path in cfg.paths or [cfg.path]]
+    start, end = np.concatenate([e[:-1] for e in ends]), np.concatenate([e[1:] for e in ends])
+    robot = np.repeat(np.arange(len(ends)), [len(e) - 1 for e in ends])
     found = estimate(table, features(surface, start, end), cfg.seed)
     ways = ways_of(found, np.hypot(*(end - start).T), options, computers)
-    problem = ways.problem(cfg.battery, cfg.time, cfg.robust, cfg.change, cfg.energy, cfg.reserve)
-    robot = np.zeros(len(start), dtype=int)
-    solved = assign(replace(problem, carry=carries(ways, table, computers, robot)))
+    problem = ways.problem(
+        cfg.battery, cfg.time, cfg.robust, cfg.change, cfg.energy, cfg.reserve, robot, cfg.store, cfg.worst
+    )
+    solved = assign(replace(problem, carry=carries(ways, table, computers, robot), slots=slots(ways, computers, robot)))
     if isinstance(solved, Shortfall):
         return solved
-    return written(blank, table, computers, ways, ends, solved)
+    return [written(blank, table, computers, ways, ends[r], solved, robot == r) for r in range(len(ends))]
 
 
 def written(
-    blank: Plan, table: Table, computers: Computers, ways: Ways, ends: np.ndarray, solved: Assignment
-) -> Plan:  # fmt: skip
-    """The plan of a choice."""
-    used = list(dict.fromkeys(solved.choice.tolist()))
+    blank: Plan, table: Table, computers: Computers, ways: Ways, ends: np.ndarray, solved: Assignment, own: np.ndarray
+) -> Plan:
+    """The plan of the robot whose segments are ``own`` (N,) bool, by a choice for all."""
+    choice = solved.choice[own]
+    used = list(dict.fromkeys(choice.tolist()))
     options = []
     for k in used:
         option, gait = ways.options[k], table.gaits[ways.options[k].gait]
@@ -126,9 +167,9 @@ def written(
             gait.vx, gait.apex, gait.economy,
         ))  # fmt: skip
     places = [(round(x, 4), round(y, 4)) for x, y in ends.tolist()]
-    sums = np.stack([ways.joules, ways.seconds, ways.falls, ways.falls_high])
+    sums = np.stack([ways.joules, ways.seconds, ways.falls, ways.falls_high])[:, own]
     segments = [
         PlannedSegment(places[i], places[i + 1], used.index(k), *(float(f"{value:.5g}") for value in sums[:, i, k]))
-        for i, k in enumerate(solved.choice.tolist())
+        for i, k in enumerate(choice.tolist())
     ]
     return replace(blank, gap=float(f"{solved.gap:.3g}"), options=options, segments=segments)
