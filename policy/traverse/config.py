@@ -54,7 +54,8 @@ class PlanConfig:
     reserve: float = 0.1
     """1. Share of battery and time that is kept for what the estimates are off by."""
     robust: bool = True
-    """Plan by the 90th percentile of each fall rate instead of by its expectation."""
+    """Leave the best option for all only where nine of ten estimates find another one better; false plans by what is
+    expected."""
     change: float = 0.002
     """Expected falls that a change of option counts as."""
     energy: float = 1e-5

@@ -11,7 +11,7 @@ import numpy as np
 from policy.runtime.switch import check_alike
 from policy.traverse.assign import Assignment, Carry, Problem, Row, Shortfall, Slots, assign
 from policy.traverse.config import PlanConfig
-from policy.traverse.estimate import Estimate, estimate
+from policy.traverse.estimate import QUANTILE, Estimate, estimate, upper
 from policy.traverse.options import COMPUTERS, Computers, Option, load_computers, options_of, weights_of
 from policy.traverse.plan import Plan, PlannedOption, PlannedSegment
 from policy.traverse.table import SHIPPED, Table
@@ -29,12 +29,24 @@ class Ways:
     """(N,) m."""
     falls: np.ndarray
     """(N, K) expected."""
-    falls_high: np.ndarray
-    """(N, K) by the 90th percentile."""
+    again: np.ndarray
+    """(B, N, K) by every bootstrap."""
     joules: np.ndarray
     """(N, K) J from the battery."""
     seconds: np.ndarray
     """(N, K) s."""
+
+    @property
+    def falls_high(self) -> np.ndarray:
+        """(N, K) by the 90th percentile of the bootstraps."""
+        return upper(self.falls, self.again)
+
+    def against(self, usual: np.ndarray) -> np.ndarray:
+        """(N, K) falls, of which those more than by the ``usual`` (N,) options count by their 90th percentile: what
+        the bootstraps doubt of both alike cancels, and another option must be better in nine of ten of them."""
+        rows = np.arange(len(usual))
+        more = np.quantile(self.again - self.again[:, rows, usual][:, :, None], QUANTILE, axis=0)
+        return self.falls[rows, usual][:, None] + more
 
     def problem(
         self, battery: float | None, time: float | None, robust: bool = True, change: float = 0.0, energy: float = 0.0,
@@ -46,7 +58,8 @@ class Ways:
         Args:
             battery: J of each robot; None: no limit.
             time: s of each.
-            robust: whether falls count by their 90th percentile.
+            robust: whether options count by ``against`` the best one for all of a robot's way, instead of by what is
+                expected: the best of many estimates is the luckiest one.
             change: see above.
             energy: see above.
             reserve: see above.
@@ -64,9 +77,21 @@ class Ways:
         if store is not None:
             rows.append(Row("store", "J", self.joules, store))
         rows = [replace(row, use=row.use / (1.0 - reserve)) for row in rows]
-        quality = -(self.falls_high if robust else self.falls) - energy * self.joules
+        quality = -self.falls - energy * self.joules
+        if robust:
+            usual = np.concatenate([_best_alone(quality, rows, robot == r) for r in everyone])
+            quality = -self.against(usual) - energy * self.joules
         follows = np.append(False, robot[1:] == robot[:-1])
         return Problem(quality, rows, change=change, worst=robot if worst else None, follows=follows)
+
+
+def _best_alone(quality: np.ndarray, rows: Sequence[Row], own: np.ndarray) -> np.ndarray:
+    """The best option for all of the segments ``own`` (N,) bool within the rows, as (n,); where none is, the one that
+    exceeds them least."""
+    over = [row.use[own].sum(0) / row.limit for row in rows]
+    excess = np.maximum(np.max(over, axis=0), 1.0) if over else np.ones(quality.shape[1])
+    best = np.lexsort((-quality[own].sum(0), excess))[0]
+    return np.full(int(own.sum()), best)
 
 
 def ways_of(found: Estimate, length: np.ndarray, options: Sequence[Option], computers: Computers) -> Ways:
@@ -76,7 +101,7 @@ def ways_of(found: Estimate, length: np.ndarray, options: Sequence[Option], comp
     metres, seconds = length[:, None], found.seconds[:, gait]
     joules = found.joules[:, gait] / computers.joint_efficiency + watts * seconds
     return Ways(
-        tuple(options), length, found.falls[:, gait] * metres, found.falls_high[:, gait] * metres, joules * metres,
+        tuple(options), length, found.falls[:, gait] * metres, found.again[:, :, gait] * metres, joules * metres,
         seconds * metres,
     )  # fmt: skip
 
