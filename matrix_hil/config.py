@@ -197,6 +197,10 @@ class RunPlan:
     """s within which the rig must agree to be armed."""
     down: float = 0.5
     """s of safe commands at the end, also after Ctrl-C or a trip."""
+    traverse: str = ""
+    """Plan of 'lunar traverse plan' to follow: its policies, gaits, ground, start and heading in place of ``policy``,
+    ``command``, ``terrain``, ``seed``, ``sync.start_x``, ``sync.start_y`` and ``sync.heading``; the run ends at the
+    goal, or after ``sync.ramp`` and twice the expected time in place of ``duration``."""
 
 
 @dataclass(frozen=True)

@@ -51,8 +51,12 @@ def keep_page(days: Sequence[DayLog], results: dict[str, Any], choice: Choice, m
     odd = sum(kept.differs for kept in choice.kept)
     sections = [_STYLE]
     if odd:
-        caption = "Hops that the others do not show, the most different first. Different is not faulty."
-        sections.append(html_page.section("What differs", _grid(cells[:odd]), f"{caption} {_legend(scales)}"))
+        caption = (
+            "Hops that the others do not show: of each log the most different first, then of each the second, and so "
+            "on. Different is not faulty."
+        )
+        shown = [cells[k] for k in by_turns([hop["log"] for hop in results["kept"][:odd]])]
+        sections.append(html_page.section("What differs", _grid(shown), f"{caption} {_legend(scales)}"))
     caption = "Hops that stand for all, by the share of hops that are nearest to each."
     sections.append(html_page.section("What is usual", _grid(cells[odd:]), f"{caption} {_legend(scales)}"))
     if results["trips"]:
@@ -64,6 +68,12 @@ def keep_page(days: Sequence[DayLog], results: dict[str, Any], choice: Choice, m
     title = f"{len(cells)} of {results['hops']} hops"
     intro = f"{len(days)} logs, {sum(day.duration for day in days):.0f} s. A click opens the report at that second."
     return html_page.page(title, intro, results["notes"], sections)
+
+
+def by_turns(logs: Sequence[str]) -> list[int]:
+    """Places in ``logs``, so that no log comes a second time before every log has come once; else in their order."""
+    ranks = [logs[:k].count(log) for k, log in enumerate(logs)]
+    return sorted(range(len(logs)), key=ranks.__getitem__)
 
 
 def _grid(cells: Sequence[str]) -> str:

@@ -12,7 +12,8 @@ import pytest
 from matrix_hil.cli import main
 from policy.traverse.assign import Shortfall
 from policy.traverse.config import PlanConfig
-from policy.traverse.make import make_plan
+from policy.traverse.make import make_plan, make_plans
+from policy.traverse.options import COMPUTERS
 from policy.traverse.plan import Plan, load_plan
 from policy.traverse.run import results, see
 from policy.traverse.table import Cell, make_table
@@ -155,3 +156,56 @@ def test_a_restored_map_leads_by_its_limits_and_the_true_ground_can_be_run(tmp_p
     Path("site.json").write_text(Path("site.json").read_text().replace('"digest": "', '"digest": "0'))
     with pytest.raises(LunarError, match="another map"):
         make_plan(PlanConfig(terrain="site.yaml"))
+
+
+# ---- fleets ----------------------------------------------------------------------------------------------------------
+
+FLEET = replace(SMALL, paths=[[(-6.0, -6.0), (6.0, 6.0)], [(-6.0, 4.0), (2.0, 4.0)]], safe=False)
+
+
+def test_a_fleet_without_shared_budgets_plans_as_each_robot_would_alone():
+    together = make_plans(FLEET)
+    alone = [make_plan(replace(SMALL, path=path, safe=False)) for path in FLEET.paths]
+    assert [plan.points.tolist() for plan in together] == [plan.points.tolist() for plan in alone]
+    for one, other in zip(together, alone, strict=True):
+        assert [one.options[k].title for k in one.choice] == [other.options[k].title for k in other.choice]
+
+
+def test_a_store_is_shared_and_the_worst_off_gains_by_it():
+    free = make_plans(FLEET)
+    least = make_plans(replace(FLEET, robust=False, energy=1.0))  # only joules count
+    low, high = (sum(plan.sum("joules") for plan in plans) for plans in (least, free))
+    store = 0.5 * (low + high) / (1.0 - FLEET.reserve)
+    most, fair = make_plans(replace(FLEET, store=store)), make_plans(replace(FLEET, store=store, worst=True))
+    for plans in (most, fair):
+        assert sum(plan.sum("joules") for plan in plans) <= (1.0 - FLEET.reserve) * store * (1.0 + 1e-4)
+    assert min(p.arrival[1] for p in fair) >= min(p.arrival[1] for p in most) - 1e-3
+    assert np.prod([p.arrival[1] for p in fair]) <= np.prod([p.arrival[1] for p in most]) + 1e-2
+    short = make_plans(replace(FLEET, store=0.5 * low))
+    assert isinstance(short, Shortfall) and short.rows[0][0] == "store"
+
+
+def test_a_computer_at_the_lander_serves_no_more_than_it_can(tmp_path):
+    text = COMPUTERS.read_text().replace("    watts: 7.0\n", "    watts: 0.5\n    serves: 1\n")
+    text = text.replace("    watts: 0.2\n", "    watts: 30.0\n")  # what a robot carries is to be avoided
+    (tmp_path / "computers.yaml").write_text(text)
+    cfg = replace(FLEET, computers=str(tmp_path / "computers.yaml"), change=0.0, energy=1e-3)
+    plans = make_plans(cfg)
+    places = [[plan.options[k].computer == "board" for k in plan.choice] for plan in plans]
+    both = [a and b for a, b in zip(*places, strict=False)]
+    assert not any(both) and any(any(p) for p in places)
+    short = make_plans(replace(cfg, only="board"))
+    assert isinstance(short, Shortfall) and short.rows[0][0] == "cores"
+
+
+def test_plans_of_a_fleet_are_numbered(tmp_path, capsys):
+    out = ["--out", str(tmp_path / "plan.yaml"), "--json", str(tmp_path / "plan.json")]
+    way = ["--terrain", "mare", "--size", "20", "--safe", "false"]
+    main(["traverse", "plan", "--paths", "[[[-6, -6], [6, 6]], [[-6, 4], [2, 4]]]", *way, *out])
+    assert sorted(p.name for p in tmp_path.glob("*.yaml")) == ["plan-1.yaml", "plan-2.yaml"]
+    assert "worst off" in capsys.readouterr().out
+    found = json.loads((tmp_path / "plan.json").read_text())["results"]["robots"]
+    assert [f["length"] for f in found] == pytest.approx([17.0, 8.0], abs=0.1)
+    with pytest.raises(SystemExit):
+        main(["traverse", "plan", "--worst", "true", *way, *out])
+    assert "--paths" in capsys.readouterr().err
