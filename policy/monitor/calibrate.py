@@ -22,11 +22,43 @@ def threshold(scores: np.ndarray, alpha: float) -> float:
         LunarError: there are too few scores; a tail is not extrapolated.
     """
     n = len(scores)
-    rank = math.ceil((n + 1) * (1.0 - alpha) - 1e-9)
+    rank = _rank(n, alpha)
     if rank > n:
         need = math.ceil(1.0 / alpha - 1.0 - 1e-9)
         raise LunarError(f"{n} healthy trials say nothing of a share of {alpha:.4g}: it takes {need} or more")
     return float(np.sort(scores)[rank - 1])
+
+
+def _rank(n: int, alpha: float) -> int:
+    return math.ceil((n + 1) * (1.0 - alpha) - 1e-9)
+
+
+def band(train: np.ndarray, calibration: np.ndarray, alpha: float, width: str) -> tuple[np.ndarray, np.ndarray]:
+    """Lower and upper curve (L,), between which a further curve lies from end to end with a probability of at least
+    1 - ``alpha``.
+
+    Args:
+        train: (n, L) curves, from which middle and shape of the band come.
+        calibration: (m, L) others, from which its size comes.
+        alpha: share of curves that may leave it.
+        width: of the band along the curve: ``const``; ``stdev``, as the curves of ``train`` spread; or ``tfunc``, as
+            far as those of them reach that are not among the ``alpha`` farthest.
+
+    Raises:
+        LunarError: too few curves.
+    """
+    middle = train.mean(0)
+    apart = np.abs(train - middle)
+    shape = np.ones(train.shape[1])
+    if width == "stdev":
+        shape = train.std(0)
+    elif width == "tfunc":
+        farthest = apart.max(1)
+        usual = min(_rank(len(train), alpha), len(train))  # the shape decides nothing but how tight the band is
+        shape = apart[farthest <= np.sort(farthest)[usual - 1]].max(0)
+    shape = np.maximum(shape, 1e-8)
+    half = threshold((np.abs(calibration - middle) / shape).max(1), alpha) * shape
+    return middle - half, middle + half
 
 
 def upper_rate(count: int, hours: float, confidence: float = 0.95) -> float:

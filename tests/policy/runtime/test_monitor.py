@@ -39,7 +39,8 @@ def feed(seed: int) -> Feed:
         frame[t, :, :30] = frame[t - 1] @ law + 0.2 * hidden[t - 1, :, :30] + 0.1 * rng.normal(size=(ROBOTS, 30))
         frame[t, :, 30:] = action[t - 1]
     whole = np.ones((STEPS, ROBOTS), bool)
-    return Feed(frame, hidden, action, action[..., :0], action, whole, whole.astype(np.int8), np.full(ROBOTS, STEPS))
+    none, fell = action[..., :0], np.full(ROBOTS, STEPS)
+    return Feed(frame, hidden, action, none, action, action[..., :5], whole, whole.astype(np.int8), fell)
 
 
 @pytest.fixture(scope="module")
