@@ -261,6 +261,15 @@ def test_the_warm_up_ends_where_a_held_out_part_is_met_no_better_and_its_best_go
     assert not patience or same(starts[0], after[1])
 
 
+def test_of_a_log_of_one_state_nothing_is_held_out(config):
+    cfg = config(method="soda")
+    student = Student(cfg.student, replace(PRONK_OBSERVATION, ages=cfg.student.ages))
+    with Job(cfg, load_teacher(cfg.teacher), student, cfg.student.ages) as job:
+        samples = job.collect(teacher_acts=True)
+        methods.imitate(job, samples.observation[:1], samples.action[:1], 2, (0.0, 1.0), patience=1)
+    assert job.rows[-1]["kept"] == 1 and math.isfinite(job.rows[-1]["loss"])
+
+
 def test_a_disturbed_teacher_goes_elsewhere_and_its_mean_is_the_lesson(config):
     seen = []
     for noise in (0.0, 0.5):
