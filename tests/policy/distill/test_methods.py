@@ -288,7 +288,7 @@ def test_cloning_raises_the_likelihood_of_what_the_teacher_did(config):
     with Job(cfg, load_teacher(cfg.teacher), student, cfg.student.ages) as job:
         observation, action = methods._demonstrated(job)
         before = job.student.output(observation).log_prob(action).mean()
-        methods._imitate(job, observation, action, cfg.learning.epochs, (0.0, 1.0))
+        methods.imitate(job, observation, action, cfg.learning.epochs, (0.0, 1.0))
         assert job.student.output(observation).log_prob(action).mean() > before + 3.0
 
 
