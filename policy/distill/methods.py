@@ -250,7 +250,7 @@ def imitate(
     """Supervised passes over demonstrations; ``share`` of the whole training is done at their beginning and end. With
     ``patience`` their last tenth is held out, and after so many passes without a better likelihood there they end with
     the best student."""
-    begin = len(observation) * 9 // 10 if patience else len(observation)
+    begin = max(1, len(observation) * 9 // 10) if patience else len(observation)
     held = torch.arange(begin, len(observation), device=job.device)
 
     def surprise(rows: Tensor) -> Tensor:

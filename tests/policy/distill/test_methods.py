@@ -261,6 +261,15 @@ def test_the_warm_up_ends_where_a_held_out_part_is_met_no_better_and_its_best_go
     assert not patience or same(starts[0], after[1])
 
 
+def test_of_a_log_of_one_state_nothing_is_held_out(config):
+    cfg = config(method="soda")
+    student = Student(cfg.student, replace(PRONK_OBSERVATION, ages=cfg.student.ages))
+    with Job(cfg, load_teacher(cfg.teacher), student, cfg.student.ages) as job:
+        samples = job.collect(teacher_acts=True)
+        methods.imitate(job, samples.observation[:1], samples.action[:1], 2, (0.0, 1.0), patience=1)
+    assert job.rows[-1]["kept"] == 1 and math.isfinite(job.rows[-1]["loss"])
+
+
 def test_a_disturbed_teacher_goes_elsewhere_and_its_mean_is_the_lesson(config):
     seen = []
     for noise in (0.0, 0.5):
@@ -279,7 +288,7 @@ def test_cloning_raises_the_likelihood_of_what_the_teacher_did(config):
     with Job(cfg, load_teacher(cfg.teacher), student, cfg.student.ages) as job:
         observation, action = methods._demonstrated(job)
         before = job.student.output(observation).log_prob(action).mean()
-        methods._imitate(job, observation, action, cfg.learning.epochs, (0.0, 1.0))
+        methods.imitate(job, observation, action, cfg.learning.epochs, (0.0, 1.0))
         assert job.student.output(observation).log_prob(action).mean() > before + 3.0
 
 
