@@ -65,7 +65,8 @@ def _attached(run: Run, name: str) -> dict[str, Any]:
 
 
 def _policy(config: dict[str, Any], card: dict[str, Any]) -> list[list[str]]:
-    training = card.get("training") if isinstance(card.get("training"), dict) else {}
+    found = card.get("training")
+    training: dict[str, Any] = found if isinstance(found, dict) else {}
     folder = PurePath(str(config.get("policy", ""))).name  # where it lay is nobody's business
     known = (
         ("policy", folder), ("weights", str(card.get("weights", ""))[:12]), ("robot", card.get("robot")),
