@@ -191,7 +191,7 @@ def driver(cfg: HilConfig, name: str, port: str) -> SerialDevice[Any, Any]:
     if name == "treadmill" and cfg.treadmill.protocol == "modbus":
         return ModbusTreadmill(port, cfg.treadmill.modbus)
     if name == "robot" and cfg.robot.protocol == "go2":
-        return Go2Robot(port, cfg.robot.go2, cfg.robot.line.watchdog)
+        return Go2Robot(port, cfg.robot.go2)
     return SerialDevice(DEVICES[name], port)
 
 

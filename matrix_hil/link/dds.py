@@ -104,7 +104,10 @@ def _idl(dtype: np.dtype) -> Any:
 
 
 def _topic_type(dtype: np.dtype) -> Any:
-    """As ``_idl``, but a sample is its record's bytes, which go past Cyclone's own coder: that takes milliseconds."""
+    """As ``_idl``, but a sample is its record's bytes, which go past Cyclone's own coder: that takes milliseconds.
+
+    A record that is read gets a CRC of ours: DDS guards its bytes itself, and a robot may leave the field empty.
+    """
     places, made = CdrPlaces(dtype), _idl(dtype)
 
     def deserialize(data: bytes, *_: Any, **__: Any) -> Any:
@@ -113,6 +116,7 @@ def _topic_type(dtype: np.dtype) -> Any:
         return sample
 
     made.deserialize = deserialize
+    made.deserialize_key = lambda *_, **__: None  # of a sample without data: there is no key
     made.serialize = lambda sample, *_, **__: places.encode(sample.record)
     return made
 
@@ -124,13 +128,21 @@ class Go2Line:
         interface: of the network, as ``ip addr`` names it.
 
     Raises:
-        LunarError: there is no such interface.
+        LunarError: there is no such interface, or ROS_DOMAIN_ID is no number.
     """
 
     write_timeout = 0.0
 
     def __init__(self, interface: str) -> None:
-        domain = int(os.environ.get("ROS_DOMAIN_ID", "0"))
+        named = os.environ.get("ROS_DOMAIN_ID", "0")
+        if not named.isdecimal():
+            raise LunarError(f"ROS_DOMAIN_ID is '{named}'; it must be a whole number")
+        domain = int(named)
+        others = [used for at, used in _CONFIGURED if at == domain and used != interface]
+        if others:
+            raise LunarError(
+                f"this program uses DDS domain {domain} on {others[0]} already: {interface} cannot join it"
+            )
         if (domain, interface) not in _CONFIGURED:
             config = _CONFIG.format(interface, *(_LOOPBACK if interface == "lo" else ("", "")))
             try:
@@ -150,25 +162,43 @@ class Go2Line:
 
     @property
     def masters(self) -> int:
-        """How many command the motors, this line included."""
-        return 1 + len(self._others.get_matched_publications())
+        """How many command the motors, this line included.
+
+        Raises:
+            SerialException: DDS cannot say.
+        """
+        try:
+            return 1 + len(self._others.get_matched_publications())
+        except DDSException as error:
+            raise serial.SerialException(str(error)) from None
 
     def read(self, size: int) -> bytes:
-        """The newest state if it has not been read; ``size`` is not heeded."""
-        return b"".join(sample.record for sample in self._states.take(1))
+        """The newest state if it has not been read; ``size`` is not heeded.
+
+        Raises:
+            SerialException: DDS cannot be read.
+        """
+        try:
+            samples = self._states.take(1)
+        except ValueError:
+            return b""  # no LowState, whoever sent it
+        except DDSException as error:
+            raise serial.SerialException(str(error)) from None
+        return b"".join(s.record for s in samples if s.sample_info.valid_data)  # the others say that a writer has gone
 
     def write(self, data: bytes) -> None:
         """Publish a LOW_CMD record.
 
         Raises:
-            SerialException: it could not be published.
+            SerialException: it could not be published; SerialTimeoutException, it could not yet.
         """
         sample = self._command_type.__new__(self._command_type)
         sample.record = data
         try:
             self._commands.write(sample)
         except DDSException as error:
-            raise serial.SerialException(str(error)) from None
+            late = error.code == DDSException.DDS_RETCODE_TIMEOUT
+            raise (serial.SerialTimeoutException if late else serial.SerialException)(str(error)) from None
 
     def flush(self) -> None:
         """Give a robot that has lost something the time to ask for it."""

@@ -45,7 +45,15 @@ class Go2Config:
     foot_scale: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
     """N per count of each."""
     stand_rate: float = 2.0
-    """rad/s at which targets go to the nominal pose in ``stand``."""
+    """rad/s at which targets go to the nominal pose in ``stand``; above 0, at most 5."""
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.stand_rate <= 5.0:
+            raise LunarError(f"robot.go2.stand_rate is {self.stand_rate:g} rad/s; it must lie above 0 and be at most 5")
+        for name, value in (("foot_zero", self.foot_zero), ("foot_scale", self.foot_scale)):
+            if not np.isfinite(value).all() or (name == "foot_scale" and min(value) <= 0.0):
+                above = ", above 0" if name == "foot_scale" else ""
+                raise LunarError(f"robot.go2.{name} is {list(value)}; it must be four finite numbers{above}")
 
 
 def records(buffer: bytearray, dtype: np.dtype) -> tuple[list[np.ndarray], int, int]:
@@ -77,7 +85,7 @@ class Go2Robot(SerialDevice[RobotState, RobotCommand]):
     """Driver with the contract of ``SerialDevice``: ``poll`` neither waits nor raises for what a line does.
 
     Silent until the first command that follows a state. From then on the motors get a LowCmd at every poll: the newest
-    command, or damping once no command or state has come for ``silence``, or somebody else commands them. What has
+    command, or damping once no command or state has come for 0.1 s, or somebody else commands them. What has
     damped them so, and being asked to run without standing first, is reported as the fault *watchdog* until ``reset``.
     Whether a Go2 damps by itself when nothing comes any more is not known: where another device would be left to its
     own watchdog, by ``fall_silent``, it is damped.
@@ -87,17 +95,15 @@ class Go2Robot(SerialDevice[RobotState, RobotCommand]):
     Args:
         port: ``DDS`` and a network interface, or what pyserial opens.
         cfg: of the robot.
-        silence: s.
     """
 
-    def __init__(self, port: str, cfg: Go2Config | None = None, silence: float = HOST_SILENCE) -> None:
+    def __init__(self, port: str, cfg: Go2Config | None = None) -> None:
         self.cfg = cfg or Go2Config()
-        self._guarded = GuardConfig(command_timeout=silence, state_timeout=silence)
         super().__init__(GO2, port)
 
     def _clear(self) -> None:
         super()._clear()
-        self._guard = Go2Guard(self._guarded)
+        self._guard = Go2Guard(GuardConfig(command_timeout=HOST_SILENCE, state_timeout=HOST_SILENCE))
         self._buffer = bytearray()
         self._targets = NOMINAL_POSE
         self._mode, self._taken = "damp", 0.0
@@ -117,9 +123,12 @@ class Go2Robot(SerialDevice[RobotState, RobotCommand]):
 
     @property
     def stats(self) -> LinkStats:
-        """Counters since ``connect``; refused frames are those of a robot whose time stands still."""
+        """Counters since ``connect``; refused frames are those of a robot whose time stands still. Why it is damped
+        stands in ``error`` too."""
+        found = super().stats
         return replace(
-            super().stats,
+            found,
+            error=found.error or (self._guard.reason if self._dropped else ""),
             frames=self._frames,
             crc_errors=self._crc_errors,
             garbage_bytes=self._garbage,
@@ -178,7 +187,7 @@ class Go2Robot(SerialDevice[RobotState, RobotCommand]):
             alone = getattr(self._serial, "masters", 1) <= 1
             self._guard.on_command(self._joints(command, now), now, alone)
             self._dropped |= not alone or (self._mode in ("run", "hold") and not self._guard.engaged)
-        if self._muted:
+        if self._muted and self._guard.started:
             self._guard.on_command(self._damping("nothing it is sent makes it rest"), now)
         due = not -_SLACK < now - self._last_command < self.spec.period - _SLACK
         if self._guard.started and (command is not None or due):

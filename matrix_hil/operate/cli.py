@@ -32,7 +32,7 @@ from matrix_hil.run.loop import Loop
 from matrix_hil.run.metrics import RunMetrics
 from matrix_hil.run.robot import fitted
 from matrix_hil.run.run_log import log_folder
-from matrix_hil.run.traverse import along
+from matrix_hil.run.traverse import along, names_of
 from sim.config import parse
 from sim.errors import LunarError
 from sim.results import write_results
@@ -52,10 +52,10 @@ def run(cfg: HilConfig, console: Console | None = None) -> dict[str, Any]:
         LunarError: policy missing or unfit, port absent, Unreal silent, or the rig cannot be armed; nothing has moved.
         KeyboardInterrupt: after Ctrl-C, once the rig is safe and the log closed.
     """
-    cfg = along(fitted(cfg))
-    console = console or Terminal()
     if cfg.quick:
         cfg = replace(cfg, plan=replace(cfg.plan, duration=min(5.0, cfg.plan.duration)))
+    cfg = along(fitted(cfg))
+    console = console or Terminal()
     wall = cfg.clock == "wall"
     began = time.monotonic()
     clock = HostClock(cfg.pace, began)
@@ -155,7 +155,7 @@ def main(argv: Sequence[str]) -> None:
     results = run(cfg, console)
     _print(console, results)
     if cfg.json:
-        write_results(cfg.json, "hil", cfg.seed, results, [cfg.policy])
+        write_results(cfg.json, "hil", along(cfg).seed, results, names_of(cfg))
     if results["log_warning"]:
         raise LunarError(f"the log of this run is not whole: {results['log_warning']}")
 

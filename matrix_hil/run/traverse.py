@@ -35,8 +35,8 @@ _PATIENCE = 2.0  # times the expected time, after which a run ends that has not 
 
 
 def along(cfg: HilConfig) -> HilConfig:
-    """``cfg`` with the ground, start, heading and first policy of the plan that it names, and time enough for it; as it
-    is without one.
+    """``cfg`` with the ground, start, heading and first policy of the plan that it names, and time enough for it unless
+    it is to be quick; as it is without one.
 
     Raises:
         LunarError: the plan cannot be read, or the way turns.
@@ -56,10 +56,19 @@ def along(cfg: HilConfig) -> HilConfig:
     terrain = replace(load_terrain(plan.terrain), level=plan.level, size=plan.size)
     sync = replace(cfg.sync, start_x=float(points[0, 0]), start_y=float(points[0, 1]), heading=heading)
     duration = cfg.sync.ramp + _PATIENCE * plan.sum("seconds")
+    if cfg.quick:
+        duration = min(duration, cfg.plan.duration)
     first = plan.options[plan.segments[0].option]
     return replace(
         cfg, terrain=terrain, seed=plan.seed, sync=sync, policy=first.policy, plan=replace(cfg.plan, duration=duration)
     )
+
+
+def names_of(cfg: HilConfig) -> list[str]:
+    """The policies that a run uses, by folder or name."""
+    if not cfg.plan.traverse:
+        return [cfg.policy]
+    return list(dict.fromkeys(option.policy for option in load_plan(cfg.plan.traverse).options))
 
 
 def policies_of(cfg: HilConfig, plan: Plan | None = None) -> tuple[OnnxPolicy | SwitchPolicy, Guide | None]:
@@ -76,7 +85,11 @@ def policies_of(cfg: HilConfig, plan: Plan | None = None) -> tuple[OnnxPolicy | 
         policy.card = card_on_rig(cfg, policy.card)
         return policy, None
     guide = Guide(plan, cfg.monitor)
+    first = guide.policy.policies[0]
     for each in guide.policy.policies:
+        for what in ("command_low", "command_high"):  # the rig steers within one range
+            if getattr(each.card, what) != getattr(first.card, what):
+                raise LunarError(f"policies {first.folder} and {each.folder} differ in '{what}': no rig can steer both")
         each.card = card_on_rig(replace(cfg, policy=str(each.folder)), each.card)
     return guide.policy, guide
 

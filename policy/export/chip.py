@@ -31,10 +31,10 @@ CLOCK = 168e6
 CYCLES = 2.0
 """Assumed per instruction. By the Cortex-M4's table of cycles a multiply-add with both loads is 1.5 on average, waits
 for flash come to it; an M7 issues two instructions at a time."""
-RATE = 50.0
-"""Hz, of control."""
 TICK = 40
 """Instructions, each 1 ns of virtual time, that SysTick at the board's 25 MHz takes for one."""
+_LONGEST = 300.0
+"""s that compiler and emulator may take."""
 TRIAL = 25
 """Control steps; there are two trials, so that the history is begun anew."""
 
@@ -72,8 +72,9 @@ def on_chip(header: Path, name: str, policy: OnnxPolicy, target: str, seed: int 
     Returns:
         ``flash_bytes`` of the whole program and ``ram_bytes`` of its variables, both by the linker;
         ``stack_bytes``, the most that was used; ``instructions`` of a control step, the most of all;
-        ``milliseconds`` of those and ``margin``, how many fit into a control period; ``difference`` from ONNX's
-        actions and estimates, the largest. Of a program too large for the chip ``excess_bytes`` alone.
+        ``milliseconds`` of those, ``rate`` of control in Hz, and ``margin``, how many steps fit into its period;
+        ``difference`` from ONNX's actions and estimates, the largest. Of a program too large for the chip
+        ``excess_bytes`` alone.
 
     Raises:
         LunarError: tools are missing, the header does not compile, or the program does not run to its end.
@@ -96,7 +97,8 @@ def on_chip(header: Path, name: str, policy: OnnxPolicy, target: str, seed: int 
     seconds = CYCLES * instructions / CLOCK
     return {
         "flash_bytes": code + data, "ram_bytes": data + bss, "stack_bytes": int(stack.max()),
-        "instructions": int(instructions), "milliseconds": 1e3 * seconds, "margin": 1.0 / (RATE * seconds),
+        "instructions": int(instructions), "milliseconds": 1e3 * seconds, "rate": card.observation.rate,
+        "margin": 1.0 / (card.observation.rate * seconds),
         "difference": float(np.abs(found - expected).max()),
     }  # fmt: skip
 
@@ -109,8 +111,8 @@ def describe(found: dict[str, Any], target: str) -> str:
     return (
         f"{target} under QEMU: {flash:.0f} kB flash, {ram:.1f} kB RAM and {stack:.1f} kB stack, "
         f"{found['instructions'] / 1e3:.0f} k instructions; at {CYCLES:g} cycles each and {CLOCK / 1e6:.0f} MHz "
-        f"{found['milliseconds']:.2f} ms, {found['margin']:.1f} times to spare at {RATE:.0f} Hz; difference from ONNX "
-        f"{found['difference']:.1e}"
+        f"{found['milliseconds']:.2f} ms, {found['margin']:.1f} times to spare at {found['rate']:.0f} Hz; difference "
+        f"from ONNX {found['difference']:.1e}"
     )
 
 
@@ -134,7 +136,10 @@ def _link(folder: Path, program: Path, header: Path, name: str, card: Card, chip
         "-Wl,--gc-sections", "-nostartfiles", "--specs=nano.specs", "-T", str(folder / "chip.ld"),
         str(folder / "program.c"), "-o", str(program), "-lm",
     ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_LONGEST)
+    except subprocess.TimeoutExpired:
+        raise LunarError(f"{GCC} did not compile {header} within {_LONGEST:g} s") from None
     if done.returncode == 0:
         return 0
     if excess := [int(size) for size in re.findall(r"overflowed by (\d+) bytes", done.stderr)]:
@@ -170,7 +175,12 @@ def _run(folder: Path, program: Path, chip: Chip, sensors: np.ndarray, outputs: 
         QEMU, "-M", chip.board, "-nographic", "-monitor", "none", "-serial", "none", "-icount", "shift=0",
         "-semihosting-config", "enable=on,target=native", "-kernel", str(program),
     ]  # fmt: skip
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, stdin=subprocess.DEVNULL)
+    try:
+        done = subprocess.run(
+            command, cwd=folder, capture_output=True, text=True, timeout=_LONGEST, stdin=subprocess.DEVNULL
+        )
+    except subprocess.TimeoutExpired:
+        raise LunarError(f"the program did not end within {_LONGEST:g} s under {QEMU} ({chip.board})") from None
     answers = folder / "answers"
     values = np.fromfile(answers, np.float32) if answers.exists() else np.empty(0, np.float32)
     if len(values) != len(sensors) * (outputs + 2):

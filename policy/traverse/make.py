@@ -153,12 +153,6 @@ def restored_ground(cfg: PlanConfig) -> Restored | None:
     return restored_map(dem.path) if dem else None
 
 
-def make_plan(cfg: PlanConfig) -> Plan | Shortfall:
-    """``make_plans`` of one robot."""
-    found = make_plans(cfg)
-    return found if isinstance(found, Shortfall) else found[0]
-
-
 def make_plans(cfg: PlanConfig) -> list[Plan] | Shortfall:
     """What ``lunar traverse plan`` is told to plan, robot by robot; or which budget binds.
 

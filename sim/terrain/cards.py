@@ -111,15 +111,18 @@ def restored_map(path: str | Path) -> Restored | None:
         return None
     try:
         data = json.loads(record.read_text(encoding="utf-8"))
-        if not isinstance(data, dict) or data.get("command") != RESTORE:
-            return None
+    except (OSError, ValueError, RecursionError):
+        return None  # of somebody else
+    if not isinstance(data, dict) or data.get("command") != RESTORE:
+        return None
+    try:
         found = data["results"]
         known = [Limits(float(e["slope_deg"]), float(e["step_m"])) for e in found["limits"].values()]
         method, noise, digest = (str(found[k]) for k in ("method", "noise", "digest"))
         resolution = float(found["resolution"])
         for limits in known:
             _check(limits)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise LunarError(f"{record} does not say how {map_} was restored ({error!r}): restore it again") from None
     if digest != file_digest(map_):
         raise LunarError(f"{record} belongs to another map than {map_}: restore it again, or take that file away")

@@ -55,37 +55,72 @@ def test_the_bytes_are_those_of_the_message_files(dtype: np.dtype, name: str) ->
         places.decode(data[:-8])
 
 
-def test_a_robot_is_driven_over_dds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ROS_DOMAIN_ID", str(DOMAIN))
-    with Go2Robot("dds://lo") as driver:
-        participant = DomainParticipant(DOMAIN)
-        states, commands = dds._topic_type(LOW_STATE), dds._topic_type(LOW_CMD)
-        say = DataWriter(participant, Topic(participant, "rt/lowstate", states))
-        hear = DataReader(participant, Topic(participant, "rt/lowcmd", commands))
+PERIOD = 0.002  # s of the driver's time that a turn takes, however long it really does
+TURNS = 20_000
+
+
+class Robot:
+    """A Go2's end of the topics, standing upright in its nominal pose."""
+
+    def __init__(self) -> None:
+        self.participant = DomainParticipant(DOMAIN)
+        self.states = dds._topic_type(LOW_STATE)
+        self.say = DataWriter(self.participant, Topic(self.participant, "rt/lowstate", self.states))
+        self.hear = DataReader(self.participant, Topic(self.participant, "rt/lowcmd", dds._topic_type(LOW_CMD)))
+
+    def speak(self, tick: int) -> None:
         record = np.zeros((), LOW_STATE)
-        heard: list[np.ndarray] = []
-        begin = time.monotonic()
-        while len(heard) < 10:
-            now = time.monotonic() - begin
-            assert now < 120.0, driver.stats
-            upright = np.array([1.0, 0.0, 0.0, 0.0])
-            fill_low_state(record, [NOMINAL_POSE] * 3, upright, np.zeros(3), np.zeros(3), np.zeros(4), int(now * 1e3))
-            sample = states.__new__(states)
-            sample.record = record.tobytes()
-            say.write(sample)
-            driver.send(RobotCommand(now, NOMINAL_POSE, 40.0, 1.0, "stand"))
-            driver.poll(now)
-            time.sleep(0.002)
-            heard += [np.frombuffer(s.record, LOW_CMD)[0] for s in hear.take(10)]
+        upright = np.array([1.0, 0.0, 0.0, 0.0])
+        fill_low_state(record, [NOMINAL_POSE] * 3, upright, np.zeros(3), np.zeros(3), np.zeros(4), tick)
+        sample = self.states.__new__(self.states)
+        sample.record = record.tobytes()
+        self.say.write(sample)
+
+    def heard(self) -> list[np.ndarray]:
+        samples = [s for s in self.hear.take(10) if s.sample_info.valid_data]
+        return [np.frombuffer(s.record, LOW_CMD)[0] for s in samples]
+
+
+def test_a_robot_is_driven_over_dds_and_damped_when_it_goes_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROS_DOMAIN_ID", str(DOMAIN))
+    heard: list[np.ndarray] = []
+    with Go2Robot("dds://lo") as driver:
+        robot = Robot()
+        for turn in range(1, TURNS):
+            robot.speak(turn)
+            driver.send(RobotCommand(turn * PERIOD, NOMINAL_POSE, 40.0, 1.0, "stand"))
+            driver.poll(turn * PERIOD)
+            time.sleep(PERIOD)
+            heard += robot.heard()
+            if sum(bool((joint_values(c)["kp"] == 40.0).all()) for c in heard) >= 10:
+                break
+        else:
+            pytest.fail(f"the robot heard no commands: {driver.stats}")
         assert driver.state is not None and np.allclose(driver.state.joint_position, NOMINAL_POSE)
+        assert np.allclose(joint_values(heard[-1])["q"], NOMINAL_POSE)
+        del robot.say  # it is switched off
+        heard.clear()
+        for later in range(turn, turn + TURNS):
+            driver.poll(later * PERIOD)
+            time.sleep(PERIOD)
+            heard += robot.heard()
+            if later > turn + 100 and heard and (joint_values(heard[-1])["kp"] == 0.0).all():
+                break
+        assert (joint_values(heard[-1])["kp"] == 0.0).all() and (joint_values(heard[-1])["kd"] > 0.0).all()
+        assert driver.stats.connected
     assert not any(why_refused(np.asarray(command)) for command in heard)
-    assert np.allclose(joint_values(heard[-1])["q"], NOMINAL_POSE) and (joint_values(heard[-1])["kp"] == 40.0).all()
 
 
 def test_an_interface_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROS_DOMAIN_ID", str(DOMAIN - 18))
     with pytest.raises(LunarError, match="'nowhere0' in domain"):
         Go2Robot("dds://nowhere0").connect()
+
+
+def test_a_domain_that_is_no_number_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROS_DOMAIN_ID", "abc")
+    with pytest.raises(LunarError, match="ROS_DOMAIN_ID is 'abc'"):
+        Go2Robot("dds://lo").connect()
 
 
 def test_without_cyclone_dds_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -229,3 +229,14 @@ def test_port_and_protocol_go_together(config: HilConfig, robot: Robot, named: s
 def test_another_robot_is_no_go2(config: HilConfig) -> None:
     with pytest.raises(LunarError, match=r"rig\.robot is 'anymal'"):
         check(replace(config, rig=replace(config.rig, robot="anymal")))
+
+
+@pytest.mark.parametrize(
+    "figures",
+    [{"stand_rate": -2.0}, {"stand_rate": 0.0}, {"stand_rate": math.nan}, {"stand_rate": 15.0},
+     {"foot_scale": (1.0, 0.0, 1.0, 1.0)}, {"foot_scale": (1.0, 1.0, -1.0, 1.0)},
+     {"foot_zero": (0.0, math.inf, 0.0, 0.0)}],
+)  # fmt: skip
+def test_figures_that_no_robot_has_are_refused(figures: dict) -> None:
+    with pytest.raises(LunarError, match=f"robot.go2.{next(iter(figures))} is"):
+        Go2Config(**figures)

@@ -12,7 +12,7 @@ import pytest
 from matrix_hil.cli import main
 from policy.traverse.assign import Shortfall
 from policy.traverse.config import PlanConfig
-from policy.traverse.make import make_plan, make_plans
+from policy.traverse.make import make_plans
 from policy.traverse.options import COMPUTERS
 from policy.traverse.plan import Plan, load_plan
 from policy.traverse.run import results, see
@@ -28,7 +28,7 @@ SMALL = PlanConfig(path=[(-6.0, -6.0), (6.0, 6.0)], terrain="mare", size=20.0)
 @pytest.fixture(scope="module")
 def free() -> Plan:
     """Without a budget."""
-    plan = make_plan(SMALL)
+    (plan,) = make_plans(SMALL)
     assert isinstance(plan, Plan)
     return plan
 
@@ -41,12 +41,12 @@ def test_a_plan_leads_from_start_to_goal_in_pieces(free):
 
 
 def test_a_smaller_battery_is_kept_and_costs_survival(free):
-    none = make_plan(replace(SMALL, battery=1.0))
+    none = make_plans(replace(SMALL, battery=1.0))
     assert isinstance(none, Shortfall)
     name, short, unit = none.rows[0]
     assert (name, unit) == ("battery", "J") and 0 < short < free.sum("joules")
-    assert isinstance(make_plan(replace(SMALL, battery=0.99 * (1.0 + short))), Shortfall)
-    tight = make_plan(replace(SMALL, battery=1.02 * (1.0 + short)))
+    assert isinstance(make_plans(replace(SMALL, battery=0.99 * (1.0 + short))), Shortfall)
+    (tight,) = make_plans(replace(SMALL, battery=1.02 * (1.0 + short)))
     assert (
         tight.sum("joules") <= (1.0 - SMALL.reserve) * 1.02 * (1.0 + short)
         and tight.arrival[1] <= free.arrival[1] + 1e-9
@@ -54,7 +54,7 @@ def test_a_smaller_battery_is_kept_and_costs_survival(free):
 
 
 def test_the_big_board_costs_more_where_only_it_may_be_used(free):
-    board = make_plan(replace(SMALL, only="board"))
+    (board,) = make_plans(replace(SMALL, only="board"))
     assert {o.computer for o in board.options} == {"board"} and board.sum("joules") > free.sum("joules")
 
 
@@ -93,7 +93,7 @@ def test_a_way_with_a_gap_is_refused(free, tmp_path):
 )  # fmt: skip
 def test_what_cannot_be_planned_is_refused_by_name(options, message):
     with pytest.raises(LunarError, match=message):
-        make_plan(replace(SMALL, **options))
+        make_plans(replace(SMALL, **options))
 
 
 def test_robots_do_as_planned(tmp_path, capsys):
@@ -155,7 +155,7 @@ def test_a_restored_map_leads_by_its_limits_and_the_true_ground_can_be_run(tmp_p
     assert json.loads(Path("run.json").read_text())["results"]["robots"] == 1
     Path("site.json").write_text(Path("site.json").read_text().replace('"digest": "', '"digest": "0'))
     with pytest.raises(LunarError, match="another map"):
-        make_plan(PlanConfig(terrain="site.yaml"))
+        make_plans(PlanConfig(terrain="site.yaml"))
 
 
 # ---- fleets ----------------------------------------------------------------------------------------------------------
@@ -165,7 +165,7 @@ FLEET = replace(SMALL, paths=[[(-6.0, -6.0), (6.0, 6.0)], [(-6.0, 4.0), (2.0, 4.
 
 def test_a_fleet_without_shared_budgets_plans_as_each_robot_would_alone():
     together = make_plans(FLEET)
-    alone = [make_plan(replace(SMALL, path=path, safe=False)) for path in FLEET.paths]
+    alone = [make_plans(replace(SMALL, path=path, safe=False))[0] for path in FLEET.paths]
     assert [plan.points.tolist() for plan in together] == [plan.points.tolist() for plan in alone]
     for one, other in zip(together, alone, strict=True):
         assert [one.options[k].title for k in one.choice] == [other.options[k].title for k in other.choice]
