@@ -19,7 +19,7 @@ def test_a_plan_that_no_node_follows_is_refused(tmp_path: Path, monkeypatch: pyt
     rig.write_text("plan: {duration: 3.0}\n")
     assert rig_config(str(rig)).plan.duration == 3.0
     rig.write_text("plan: {traverse: plan.yaml}\n")
-    with pytest.raises(LunarError, match=r"lab.yaml: plan.traverse is plan.yaml, but nodes follow no plan"):
+    with pytest.raises(LunarError, match=r"lab.yaml: plan.traverse is .*plan.yaml, but nodes follow no plan"):
         rig_config(str(rig))
     for name in [n for n in sys.modules if n.startswith("matrix_bridge")]:
         del sys.modules[name]
