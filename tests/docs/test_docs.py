@@ -72,9 +72,9 @@ def _commands(lines: Iterable[str]) -> list[str]:
 
 
 def each(function) -> list:
-    """Parameters of a test: every finding of ``function`` with its page."""
-    found = dict.fromkeys((page.name, text) for page in PAGES for text in function(page))
-    return [pytest.param(text, id=f"{page}: {text[:60]}") for page, text in found]
+    """Parameters of a test: every finding of ``function`` once, with the first page that it is on."""
+    found = {text: page.name for page in reversed(PAGES) for text in function(page)}
+    return [pytest.param(text, id=f"{page}: {text[:60]}") for text, page in found.items()]
 
 
 @pytest.fixture

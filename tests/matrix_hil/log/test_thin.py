@@ -15,14 +15,14 @@ from matrix_hil.log.thin import WHOLE, Thinner, Thinning
 from sim.errors import LunarError
 from tests.matrix_hil.synthetic_log import MASS, PERIOD, STANCE, START, write_log
 
-JERK = START + 9 * PERIOD + STANCE + 0.2  # in the tenth flight
-TRIP = 28.0
+JERK = START + 6 * PERIOD + STANCE + 0.2  # in the seventh flight
+TRIP = 18.0
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> DayLog:
     folder = tmp_path_factory.mktemp("logs") / "run"
-    return read_day(write_log(folder, seconds=30.0, jerk=JERK, trip_at=TRIP), "", MASS)
+    return read_day(write_log(folder, seconds=20.0, jerk=JERK, trip_at=TRIP), "", MASS)
 
 
 def parts(run: DayLog, folder: Path, length: float = 4.0) -> list[Path]:
@@ -69,7 +69,7 @@ def test_the_oddest_hops_and_the_trip_are_what_remains(
 
 def test_it_is_done_in_a_process_of_its_own(run: DayLog, tmp_path: Path) -> None:
     """Fewer hops than tell what is usual: the choice is made at the end."""
-    files = parts(run, tmp_path / "log", length=16.0)
+    files = parts(run, tmp_path / "log", length=11.0)
     with Thinning(tmp_path / "log", 4, MASS) as thinning:
         for file in files:
             thinning.closed(file)
