@@ -239,7 +239,7 @@ def _cell(figures: Mapping[str, Any], key: str, digits: int) -> str:
     value: Any = figures
     for part in key.split("."):
         value = value[part]
-    if not math.isfinite(value):
+    if value is None or not math.isfinite(value):  # None in a result file
         return "–"
     error = figures.get(f"{key}_rel_error", 0.0)
     return f"{value:.{digits}f}" + (f" ({error:+.1%})" if error and math.isfinite(error) else "")
