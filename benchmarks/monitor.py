@@ -1,36 +1,39 @@
-"""``lunar bench monitor``: what a policy's monitor catches at how many false trips, against other scores.
+"""``lunar bench monitor``: what a policy's monitor catches at how many false trips, and who stays upright for it.
 
-Healthy trials of every suite and trials in which something goes wrong are run once and kept as scores below ``cache``,
-case by case: an interrupted run goes on, and ``--quick`` scores again what is there. Limits of the other scores are set
-on the very trials that they are tested on, which favours them; the monitor has its own from before.
+Trials are run once and kept, case by case, as what the policy felt and said: an interrupted run goes on, and
+``--quick`` scores again what is there, with whatever monitor lies beside the policy by then.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from benchmarks.harness import bar, show_table
+from benchmarks.monitor_outcome import outcomes, show_outcomes, step_time
+from benchmarks.monitor_scores import SCORES, Scores
 from policy.monitor.calibrate import share_of_trials, threshold, upper_rate
 from policy.monitor.evaluate import auroc, caught, disturbed, hidden_size, window_peaks
-from policy.monitor.families import CONTROLS, FAULTS, LOOKED_AT
+from policy.monitor.families import CONTROLS, FAULTS, HIJACK, LOOKED_AT, Fault
 from policy.monitor.nominal import ALLOWED, Feed, nominal
-from policy.monitor.scores import mahalanobis, trace
+from policy.monitor.scores import trace
+from policy.networks.actor import Actor
 from policy.networks.policy_file import load_actor
+from policy.networks.student import Student
 from policy.runtime.card import Card
-from policy.runtime.monitor import Monitor
 from policy.runtime.monitor_file import Fitted, channel_names, load
-from policy.runtime.onnx_policy import PolicyOutput
 from sim.errors import LunarError
 from sim.files import find_policy
 
-SCORES = ("monitor", "hidden", "raw frames", "tilt", "entropy")
-_SUITE = "mare"
+GROUNDS = ("mare", "craters")
+"""Suites in which things go wrong, half of the trials in each."""
+CALM = "calm"
+"""The same trials, in which nothing goes wrong."""
 
 
 @dataclass(frozen=True)
@@ -39,16 +42,16 @@ class Config:
 
     policy: str = "policy/zoo/dual"
     """Folder of a policy with a monitor, or a name in the zoo."""
-    robots: int = 24
+    robots: int = 72
     """Healthy trials per suite."""
     seconds: float = 20.0
     """s of a healthy trial."""
-    faulty: int = 24
+    faulty: int = 48
     """Trials of each fault and control."""
     seed: int = 9000
     """Other than that of the fit."""
     cache: str = "runs/bench/monitor"
-    """Folder for the cases that were run."""
+    """Folder for the trials that were run; 2 GB at the sizes by default."""
     quick: bool = False
     """Score again what is in ``cache``, and run nothing."""
     json: str = ""
@@ -59,164 +62,185 @@ def run(cfg: Config) -> dict[str, Any]:
     """Run what the cache lacks, and score.
 
     Raises:
-        LunarError: no monitor beside the policy; or ``quick`` and no healthy trials in the cache.
+        LunarError: no monitor beside the policy; or ``quick`` and trials that the cache lacks.
     """
+    torch.set_num_threads(1)
     folder = Path(find_policy(cfg.policy))
     actor, card = load_actor(folder)
-    fitted, about = load(folder, card, hidden_size(actor))
-    name = f"{folder.name}-{about['tensors'][:12]}-{cfg.robots}x{cfg.seconds:g}-{cfg.faulty}-{cfg.seed}"
-    kept = Path(cfg.cache, name)
+    hidden = hidden_size(actor)
+    fitted, about = load(folder, card, hidden)
+    kept = Path(cfg.cache, f"{folder.name}-{card.weights[:12]}-{cfg.robots}x{cfg.seconds:g}-{cfg.faulty}-{cfg.seed}")
     if not cfg.quick:
         kept.mkdir(parents=True, exist_ok=True)
-        _fill(cfg, kept, actor, card, fitted)
-    if not all((kept / f"healthy {suite}.npz").is_file() for suite in ALLOWED) or not (kept / "calm.npz").is_file():
-        raise LunarError(f"{kept} lacks healthy trials: run 'lunar bench monitor' without --quick first")
-    return _score(cfg, kept, card, fitted) | {"step_us_p99": _step_time(folder, card, hidden_size(actor))}
-
-
-def _fill(cfg: Config, kept: Path, actor: Any, card: Card, fitted: Fitted) -> None:
-    cases = {**FAULTS, **CONTROLS}
+    cases = {CALM: None, **FAULTS, **CONTROLS}
     with bar() as progress:
-        task = progress.add_task("monitor", total=len(ALLOWED) + len(cases) + 1)
-        usual = disturbed(actor, card, None, _SUITE, cfg.faulty, cfg.seed + 1)[0]
-        methods = _methods(fitted, usual)
-        for k, suite in enumerate(ALLOWED):
-            path = kept / f"healthy {suite}.npz"
+        task = progress.add_task("trials", total=len(ALLOWED) + len(GROUNDS) * len(cases))
+        for path, make in _wanted(cfg, kept, actor, card, cases):
             if not path.is_file():
-                ((_, feed),) = nominal(actor, card, cfg.robots, cfg.seconds, cfg.seed + 10 * k, (suite,))
-                peaks = {m: np.where(feed.healthy, f(feed), -np.inf).max(0) for m, f in methods.items()}
-                np.savez(path, hours=feed.healthy.sum() / card.observation.rate / 3600.0, **peaks)
+                if cfg.quick:
+                    raise LunarError(f"{path} is missing: run 'lunar bench monitor' without --quick first")
+                feed, onset = make()
+                _write(path, **{f.name: getattr(feed, f.name) for f in fields(Feed)}, onset=onset)
             progress.advance(task)
-        for name, fault in {"calm": None, **cases}.items():
-            path = kept / f"{_file(name)}.npz"
-            if not path.is_file():
-                feed, onset = disturbed(actor, card, fault, _SUITE, cfg.faulty, cfg.seed)
-                worst = trace(fitted, feed)[1].astype(np.int8)
-                rows: dict[str, Any] = {m: f(feed).astype(np.float32) for m, f in methods.items()}
-                rows |= {"onset": onset, "worst": worst, "fell": feed.fell}
-                np.savez(path, **rows)
-            progress.advance(task)
+    found = _score(cfg, kept, actor, card, fitted)
+    half = cfg.faulty // len(GROUNDS)
+    found |= outcomes(kept, actor, card, fitted, str(about["tensors"]), half, cfg.seed, cfg.quick)
+    return found | {"step_us_p99": step_time(folder, card, hidden)}
 
 
-def _file(name: str) -> str:
-    return name.replace("/", "per")
+def _wanted(
+    cfg: Config, kept: Path, actor: Actor | Student, card: Card, cases: dict[str, Fault | None]
+) -> Iterator[tuple[Path, Callable[[], tuple[Feed, np.ndarray]]]]:
+    """Files of all trials, and how they are run."""
+    for k, suite in enumerate(ALLOWED):
+
+        def healthy(k: int = k, suite: str = suite) -> tuple[Feed, np.ndarray]:
+            ((_, feed),) = nominal(actor, card, cfg.robots, cfg.seconds, cfg.seed + 10 * k, (suite,))
+            return feed, np.full(cfg.robots, feed.steps)
+
+        yield kept / f"healthy {suite}.npz", healthy
+    for name, fault in cases.items():
+        for ground in GROUNDS:
+
+            def wrong(fault: Fault | None = fault, ground: str = ground) -> tuple[Feed, np.ndarray]:
+                return disturbed(actor, card, fault, ground, cfg.faulty // len(GROUNDS), cfg.seed)
+
+            yield case_file(kept, name, ground), wrong
 
 
-def _methods(fitted: Fitted, usual: Feed) -> dict[str, Callable[[Feed], np.ndarray]]:
-    """Scores (T, N) by name; distances are from what is ``usual``, and means of a second as the monitor's are."""
-
-    def distance(part: Callable[[Feed], np.ndarray]) -> Callable[[Feed], np.ndarray]:
-        nominal = part(usual)[usual.healthy]
-
-        def of(feed: Feed) -> np.ndarray:
-            values = part(feed)
-            return _mean(mahalanobis(nominal, values.reshape(-1, values.shape[2])).reshape(values.shape[:2]))
-
-        return of
-
-    return {
-        "monitor": lambda feed: fitted.doubt(trace(fitted, feed)[0]).max((1, 2)),
-        "hidden": distance(lambda feed: feed.hidden),
-        "raw frames": distance(lambda f: np.concatenate([f.frame, np.roll(f.frame, 1, axis=0)], axis=2)),
-        "tilt": lambda feed: np.arccos(np.clip(-feed.frame[:, :, 5], -1.0, 1.0)),
-        "entropy": lambda feed: _mean(np.log(feed.std).sum(2)),
-    }
+def case_file(kept: Path, name: str, ground: str) -> Path:
+    """Of one fault or control on one ground."""
+    return kept / f"{name.replace('/', 'per')} {ground}.npz"
 
 
-def _mean(values: np.ndarray, steps: int = 50) -> np.ndarray:
-    """(T, N) mean over the newest ``steps``."""
-    sums = np.cumsum(np.concatenate([np.zeros((1, values.shape[1])), values]), axis=0)
-    first = np.maximum(np.arange(1, len(sums)) - steps, 0)
-    return (sums[1:] - sums[first]) / steps
+def _write(path: Path, **arrays: Any) -> None:
+    part = path.with_suffix(".part.npz")
+    np.savez(part, **arrays)
+    part.rename(path)
 
 
-def _score(cfg: Config, kept: Path, card: Card, fitted: Fitted) -> dict[str, Any]:
+def _read(path: Path) -> tuple[Feed, np.ndarray]:
+    with np.load(path) as stored:
+        return Feed(**{f.name: stored[f.name] for f in fields(Feed)}), stored["onset"]
+
+
+def _both(kept: Path, name: str) -> tuple[Feed, np.ndarray]:
+    """The trials of a case on all grounds side by side, and their onsets."""
+    feeds, onsets = zip(*(_read(case_file(kept, name, ground)) for ground in GROUNDS), strict=True)
+    joined = {f.name: np.concatenate([getattr(x, f.name) for x in feeds], axis=-1 if f.name == "fell" else 1)
+              for f in fields(Feed)}  # fmt: skip
+    return Feed(**joined), np.concatenate(onsets)
+
+
+def _score(cfg: Config, kept: Path, actor: Actor | Student, card: Card, fitted: Fitted) -> dict[str, Any]:
     dt, names = 1.0 / card.observation.rate, channel_names(card.observation)
-    healthy = [np.load(kept / f"healthy {suite}.npz") for suite in ALLOWED]
-    peaks = {m: np.concatenate([h[m] for h in healthy]) for m in SCORES}
-    hours = float(sum(h["hours"] for h in healthy))
-    trips = int((peaks["monitor"] >= 1.0).sum())
-    alpha = share_of_trials(1.0, cfg.seconds)
-    limits = {m: 1.0 if m == "monitor" else threshold(peaks[m], max(alpha, 1.0 / len(peaks[m]))) for m in SCORES}
-    calm, rows = np.load(kept / "calm.npz"), dict[str, Any]()
-    for name, fault in {**FAULTS, **CONTROLS}.items():
-        if not (path := kept / f"{_file(name)}.npz").is_file():
-            continue
-        case = np.load(path)
-        onset, doubt = case["onset"], case["monitor"]
-        row: dict[str, Any] = {"family": fault.family, "held_out": fault.family not in LOOKED_AT}
-        row["fell"] = float((case["fell"] < len(doubt)).mean())
-        row["auroc"] = {m: auroc(*(window_peaks(c[m], onset, dt) for c in (case, calm))) for m in SCORES}
-        row["caught"] = {m: caught(case[m], onset, dt, limits[m]) for m in SCORES}
-        row["advised"] = caught(doubt, onset, dt, fitted.advice)
-        first = np.argmax((doubt >= fitted.advice) & (np.arange(len(doubt))[:, None] >= onset), axis=0)
-        right = [names[case["worst"][k, i]].startswith(fault.channels) for i, k in enumerate(first) if k]
-        row["channel_right"] = float(np.mean(right)) if fault.channels and right else None
-        rows[name] = row
+    healthy = [kept / f"healthy {suite}.npz" for suite in ALLOWED]
+    scores = Scores(
+        actor, card, fitted, (_read(path)[0] for path in healthy),
+        ((fault.family, *_both(kept, name)) for name, fault in FAULTS.items()),
+    )  # fmt: skip
+    peaks: dict[str, list[np.ndarray]] = {}
+    suites: dict[str, dict[str, float]] = {}
+    with bar() as progress:
+        task = progress.add_task("scores", total=len(healthy) + 1 + len(FAULTS) + len(CONTROLS))
+        for suite, path in zip(ALLOWED, healthy, strict=True):
+            feed, _ = _read(path)
+            of = scores.of(feed, "control") | {f"contrast vector {f}": v for f, v in scores.contrasts(feed).items()}
+            for name, values in of.items():
+                peaks.setdefault(name, []).append(np.where(feed.healthy, values, -np.inf).max(0))
+            top = peaks["monitor"][-1]
+            suites[suite] = {"hours": float(feed.healthy.sum()) * dt / 3600.0, "trips": int((top >= 1.0).sum()),
+                             "advised": int((top >= fitted.advice).sum())}  # fmt: skip
+            progress.advance(task)
+        hours, trips, advised = (sum(s[part] for s in suites.values()) for part in ("hours", "trips", "advised"))
+        alpha = max(share_of_trials(1.0, cfg.seconds), 1.0 / (cfg.robots * len(ALLOWED)))
+        limits = {name: threshold(np.concatenate(rows), alpha) for name, rows in peaks.items()} | {"monitor": 1.0}
+        calm_feed, onset = _both(kept, CALM)
+        progress.advance(task)
+        rows: dict[str, Any] = {}
+        for name, fault in {**FAULTS, **CONTROLS}.items():
+            feed, onset = _both(kept, name)
+            case, calm = (scores.of(f, fault.family) for f in (feed, calm_feed))
+            limit = limits | {"contrast vector": limits[f"contrast vector {fault.family}"]}
+            doubt, fell = case["monitor"], feed.fell < feed.steps
+            row: dict[str, Any] = {"family": fault.family, "held_out": fault.family not in LOOKED_AT}
+            row["fell"] = float(fell.mean())
+            row["upright_3s"] = float((feed.fell > onset + round(3.0 / dt)).mean())
+            row["auroc"] = {m: auroc(*(window_peaks(c[m], onset, dt) for c in (case, calm))) for m in SCORES}
+            row["caught"] = {m: caught(case[m], onset, dt, limit[m]) for m in SCORES}
+            row["advised"] = caught(doubt, onset, dt, fitted.advice)
+            after = np.arange(len(doubt))[:, None] >= onset
+            tripped = np.argmax((doubt >= 1.0) & after, axis=0)
+            lead = (feed.fell - tripped)[fell & (tripped > 0) & (tripped < feed.fell)] * dt
+            row["lead_s"] = float(np.median(lead)) if len(lead) else None
+            first, worst = np.argmax((doubt >= fitted.advice) & after, axis=0), trace(fitted, feed)[1]
+            right = [names[worst[k, i]].startswith(fault.channels) for i, k in enumerate(first) if k]
+            row["channel_right"] = float(np.mean(right)) if fault.channels and right else None
+            rows[name] = row
+            progress.advance(task)
     faults = {name: row for name, row in rows.items() if name in FAULTS}
     named = [row["channel_right"] for row in faults.values() if row["channel_right"] is not None]
-    found = {
-        "policy": cfg.policy, "hours": hours, "trips": trips, "trips_per_hour": trips / hours,
-        "trips_per_hour_upper95": upper_rate(trips, hours), "robots": cfg.robots, "faulty": cfg.faulty,
+    return {
+        "policy": cfg.policy, "robots": cfg.robots, "faulty": cfg.faulty, "seconds": cfg.seconds,
+        "hours": hours, "trips": trips, "trips_per_hour": trips / hours,
+        "trips_per_hour_upper95": upper_rate(int(trips), hours), "advices_per_hour": advised / hours, "suites": suites,
         "caught_1s": {name: row["caught"]["monitor"]["1s"] for name, row in faults.items()},
-        "control_trips": {name: rows[name]["caught"]["monitor"]["2s"] for name in CONTROLS if name in rows},
-        "upright_gain_points": None, "worst_channel_right": float(np.mean(named)) if named else None, "rows": rows,
+        "control_trips": {name: rows[name]["caught"]["monitor"]["2s"] for name in CONTROLS},
+        "worst_channel_right": float(np.mean(named)) if named else None, "rows": rows, "claims": _claims(faults, rows),
     }  # fmt: skip
-    return found | {"claims": _claims(faults, rows) if faults else []}
 
 
 def _claims(faults: dict[str, Any], rows: dict[str, Any]) -> list[dict[str, Any]]:
     """The papers' claims with what was measured."""
 
-    def mean(chosen: dict[str, Any], of: Callable[[dict[str, Any]], float]) -> float:
-        return float(np.mean([of(row) for row in chosen.values()])) if chosen else float("nan")
+    def mean(of: Callable[[dict[str, Any]], float], chosen: dict[str, Any] = faults) -> float:
+        return float(np.nanmean([of(row) for row in chosen.values()]))
 
-    hidden, raw = (mean(faults, lambda row, m=m: row["auroc"][m]) for m in ("hidden", "raw frames"))  # type: ignore[misc]
+    hidden, raw = (mean(lambda row, m=m: row["auroc"][m]) for m in ("hidden", "raw frames"))  # type: ignore[misc]
     seen, new = (
-        mean({n: r for n, r in faults.items() if r["held_out"] == out}, lambda row: row["caught"]["monitor"]["2s"])
+        mean(lambda row: row["caught"]["monitor"]["2s"], {n: r for n, r in faults.items() if r["held_out"] == out})
         for out in (False, True)
     )
-    shares = {m: mean(faults, lambda row, m=m: row["caught"][m]["2s"]) for m in SCORES}  # type: ignore[misc]
-    entropy = rows["command to its limit"]["auroc"]["entropy"] if "command to its limit" in rows else float("nan")
+    shares = {m: mean(lambda row, m=m: row["caught"][m]["2s"]) for m in SCORES}  # type: ignore[misc]
+    entropy, falls = rows[HIJACK]["auroc"]["entropy"], [r for r in faults.values() if r["fell"] >= 0.2]
+    lead = [r["caught"]["monitor"]["1s"] for r in falls]
     return [
         {"claim": "the hidden layer tells more than raw frames (AUROC)", "measured": f"{hidden:.2f} / {raw:.2f}",
          "holds": hidden > raw},
         {"claim": "doubt (entropy) rises before a hijacked action (AUROC)", "measured": f"{entropy:.2f}",
          "holds": entropy > 0.6},
+        {"claim": "faults that make robots fall are caught before they do (1 s)",
+         "measured": ", ".join(f"{v:.2f}" for v in lead) or "no fault does", "holds": bool(lead) and min(lead) >= 0.8},
         {"claim": "families not looked at are caught as well (2 s, drop <= 5 points)",
          "measured": f"{seen:.2f} / {new:.2f}", "holds": new >= seen - 0.05},
-        {"claim": "it beats raw frames and tilt at the same trips per hour (caught in 2 s)",
+        {"claim": "it beats every other score at the same trips per hour (caught in 2 s)",
          "measured": ", ".join(f"{m} {v:.2f}" for m, v in shares.items()),
-         "holds": shares["monitor"] > max(shares["raw frames"], shares["tilt"])},
+         "holds": all(shares["monitor"] > v for m, v in shares.items() if m != "monitor")},
     ]  # fmt: skip
-
-
-def _step_time(folder: Path, card: Card, hidden: int) -> float:
-    """us, 99th percentile of the computing time of a step for one robot."""
-    monitor, rng, taken = Monitor(folder, card, hidden), np.random.default_rng(0), []
-    latent = monitor.fitted.centres.shape[1]
-    latent = 0 if latent == card.observation.frame_size else latent
-    for _ in range(2000):
-        frame, *rest = (rng.normal(size=n).astype(np.float32) for n in (42, 12, 12, 0, latent, hidden))
-        begin = time.process_time()
-        monitor.step(frame, PolicyOutput(*rest))
-        taken.append(time.process_time() - begin)
-    return 1e6 * float(np.percentile(taken, 99))
 
 
 def show(found: dict[str, Any]) -> None:
     """Print it."""
-    rows = []
+
+    def cell(value: float | None) -> str:
+        return "–" if value is None else f"{value:.2f}"
+
+    rows, others = [], []
     for name, row in found["rows"].items():
-        right = "–" if row["channel_right"] is None else f"{row['channel_right']:.2f}"
-        shares = [f"{row['caught'][m]['2s']:.2f}" for m in SCORES]
-        rows.append((name, f"{row['auroc']['monitor']:.2f}", f"{row['caught']['monitor']['1s']:.2f}", *shares,
-                     f"{row['advised']['1s']:.2f}", right, f"{row['fell']:.2f}"))  # fmt: skip
+        shares = row["caught"]["monitor"]
+        rows.append((name, row["family"] + (" *" if row["held_out"] else ""), cell(row["auroc"]["monitor"]),
+                     *(cell(shares[k]) for k in ("0.5s", "1s", "2s")), cell(row["advised"]["1s"]),
+                     cell(row["lead_s"]), cell(row["channel_right"]), cell(row["fell"])))  # fmt: skip
+        others.append((name, *(f"{row['auroc'][m]:.2f} / {row['caught'][m]['2s']:.2f}" for m in SCORES)))
     title = (
-        f"{found['policy']}: {found['trips']} false trips in {found['hours']:.2f} robot-hours (95%: at most "
-        f"{found['trips_per_hour_upper95']:.2f} per hour), step p99 {found['step_us_p99']:.0f} us"
+        f"{found['policy']}: {found['trips']} false trips in {found['hours']:.2f} robot-hours, {found['robots']} "
+        f"trials of {found['seconds']:g} s per suite (95%: at most {found['trips_per_hour_upper95']:.2f} per hour), "
+        f"{found['advices_per_hour']:.1f} advices per hour; {found['faulty']} trials per fault; "
+        f"step p99 {found['step_us_p99']:.0f} us"
     )
-    heads = ("fault", "AUROC", "1 s", *(f"{m} 2 s" for m in SCORES), "advice 1 s", "channel right", "fell")
-    show_table(title, heads, rows)
+    heads = ("fault", "family", "AUROC", "0.5 s", "1 s", "2 s", "advice 1 s", "lead, s", "channel right", "fell")
+    show_table(title, heads, rows, "* no score was chosen by this family")
+    show_table("AUROC in 2 s / caught in 2 s at one trip per robot-hour", ("fault", *SCORES), others)
+    show_outcomes(found)
     show_table("claims", ("claim", "measured", "holds"),
                [(c["claim"], c["measured"], "yes" if c["holds"] else "no") for c in found["claims"]])  # fmt: skip

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,21 @@ import torch
 
 from policy.monitor.calibrate import upper_rate
 from policy.monitor.config import EvalConfig
-from policy.monitor.families import CONTROLS, FAULTS, Fault
-from policy.monitor.nominal import ALLOWED, Feed, nominal, run, world_of
+from policy.monitor.families import CONTROLS, FAULTS, HIJACK, Fault
+from policy.monitor.nominal import ALLOWED, Feed, Guard, nominal, run, world_of
 from policy.monitor.scores import peaks, trace
 from policy.networks.actor import Actor
 from policy.networks.policy_file import load_actor
 from policy.networks.student import Student
 from policy.runtime.card import Card
 from policy.runtime.monitor_file import Fitted, channel_names, load
+from sim.envs.grounds import grounds
 from sim.envs.world import PronkWorld
 from sim.files import find_policy
+from sim.mdp.state import State
+from sim.tasks.config import WorldConfig
+from sim.terrain.generators import TerrainConfig
+from sim.terrain.height_field import HeightField
 
 ONSET = (4.0, 6.0)
 """s, between which something goes wrong."""
@@ -31,7 +37,7 @@ WITHIN = (0.5, 1.0, 2.0)
 """s after the onset within which it is caught."""
 SUITE = "mare"
 """Where faults are tried."""
-QUICK = ("encoder off by 0.2 rad", "noise x 5", "knee dead", "command to its limit")
+QUICK = ("encoder off by 0.2 rad", "noise x 5", "knee dead", HIJACK)
 """Faults and controls of a quick look."""
 
 
@@ -58,20 +64,31 @@ class Health:
 
 def health(fitted: Fitted, feed: Feed, dt: float) -> Health:
     """Of healthy trials of one suite."""
-    highest = fitted.doubt(peaks(fitted, feed)).max((0, 1))
+    highest = fitted.doubt(peaks(fitted, feed)).max(0)
     hours = float(feed.healthy.sum()) * dt / 3600.0
     return Health(hours, int((highest >= 1.0).sum()), int((highest >= fitted.advice).sum()))
 
 
 def disturbed(
-    actor: Actor | Student, card: Card, fault: Fault | None, suite: str, robots: int, seed: int
-) -> tuple[Feed, np.ndarray]:
+    actor: Actor | Student, card: Card, fault: Fault | None, suite: str, robots: int, seed: int,
+    guard: Guard | None = None, visit: Callable[[int, State], None] | None = None,
+) -> tuple[Feed, np.ndarray]:  # fmt: skip
     """Trials in which ``fault`` sets in, or the same without it; and the steps (N,) of its onsets."""
-    world = PronkWorld(world_of(suite, card, robots), seed, restart=False, privileged=False, threads=1)
+    cfg = world_of(suite, card, robots)
+    if fault and fault.terrain:
+        cfg = replace(cfg, terrain=TerrainConfig(fault.terrain))
+    ground = _ground(cfg.terrain, cfg.maps, seed)
+    world = PronkWorld(cfg, seed, restart=False, privileged=False, threads=1, ground=ground)
     first, last = (round(t / world.dt) for t in ONSET)
     onset = np.random.default_rng(seed).integers(first, last, robots)
     steps = round((ONSET[1] + AFTER) / world.dt)
-    return run(actor, world, steps, fault.make() if fault else None, onset), onset
+    return run(actor, world, steps, fault.make() if fault else None, onset, visit, guard), onset
+
+
+@lru_cache(maxsize=2)
+def _ground(terrain: TerrainConfig, maps: int, seed: int) -> HeightField:
+    """What a world would make itself: many faults are tried on the same maps, and one takes half a second."""
+    return grounds(WorldConfig(terrain=terrain, maps=maps), seed)
 
 
 def caught(doubt: np.ndarray, onset: np.ndarray, dt: float, limit: float = 1.0) -> dict[str, float]:
@@ -108,7 +125,7 @@ def judge(
     """Figures of one fault, against the same trials without it: ``auroc``, the shares caught, the share that got
     advice within 2 s, the share of verdicts at the first advice that name a right channel, and falls."""
     scores, worst = trace(fitted, feed)
-    doubt, calm = (fitted.doubt(s).max((1, 2)) for s in (scores, trace(fitted, healthy)[0]))
+    doubt, calm = (fitted.doubt(s).max(1) for s in (scores, trace(fitted, healthy)[0]))
     found: dict[str, float | None] = {"auroc": auroc(*(window_peaks(d, onset, dt) for d in (doubt, calm)))}
     found |= caught(doubt, onset, dt)
     found["advised_2s"] = caught(doubt, onset, dt, fitted.advice)["2s"]

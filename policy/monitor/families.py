@@ -98,6 +98,39 @@ class World(Disturbance):
         self._change(self.world, ids)
 
 
+class Shove(Disturbance):
+    """One push from the side within a control step, ``impulse`` in N*s."""
+
+    def __init__(self, impulse: float) -> None:
+        self._impulse = impulse
+
+    def move(self, action: Tensor) -> Tensor:
+        if len(ids := ((self.onset == self.step) | (self.onset + 1 == self.step)).nonzero()[:, 0]):
+            force = torch.zeros(len(ids), 2)
+            force[self.onset[ids] == self.step, 1] = self._impulse / self.world.dt
+            self.world.physics.set_push(ids, force)
+        return action
+
+
+class SamePhase(Disturbance):
+    """For ``steps`` of the policy the sensors repeat what they read one hop earlier, at the same phase."""
+
+    def __init__(self, steps: int) -> None:
+        self._steps = steps
+        self._past: list[Tensor] = []
+        self._flying: list[Tensor] = []
+
+    def sense(self, frame: Tensor) -> Tensor:
+        self._past, self._flying = [*self._past, frame], [*self._flying, self.world.state.in_flight.clone()]
+        seen = frame.clone()
+        for i in (self.on & (self.step < self.onset + self._steps)).nonzero()[:, 0].tolist():
+            flying = torch.stack([f[i] for f in self._flying[: int(self.onset[i]) + 1]]).int()
+            begun = (flying.diff() == 1).nonzero()[:, 0]
+            if len(begun) > 1:
+                seen[i, :30] = self._past[self.step - int(begun[-1] - begun[-2])][i, :30]
+        return seen
+
+
 class Ask(Disturbance):
     """Another command, scaled as policies see it, within the range of training."""
 
@@ -116,6 +149,8 @@ class Fault:
     make: Callable[[], Disturbance]
     channels: tuple[str, ...] = ()
     """Beginnings of the names of channels that a verdict may name for it; empty where none is the right one."""
+    terrain: str = ""
+    """Ground that the trials are on instead, of configs/terrain/."""
 
 
 def _add(sensor: str, index: int, value: float) -> Callable[[], Disturbance]:
@@ -278,10 +313,16 @@ FAULTS: dict[str, Fault] = {
 """By name; each is on from its onset to the end."""
 LOOKED_AT = ("sensor", "body", "push", "actuator")
 """Families on which scores were compared while they were chosen."""
+HIJACK = "hijacked within its range"
+"""The control of which a monitor of states can see nothing: an order like any other, by somebody else."""
 CONTROLS: dict[str, Fault] = {
-    "command to its limit": Fault("control", lambda: Ask((1.2, 0.4, 0.4, 1.6, 0.0))),
+    HIJACK: Fault("control", lambda: Ask((1.2, 0.4, 0.4, 1.6, 0.0))),
+    "operator asks for a turn": Fault("control", lambda: Ask((0.6, 0.0, -0.4, 0.8, 0.5))),
     "noise drawn anew": Fault("control", _noise(0.0)),
+    "0.1 s of the hop before": Fault("control", lambda: SamePhase(5)),
     "load of 1 kg": Fault("control", _load(1.0)),
     "gravity 2.4": Fault("control", _gravity(2.4)),
+    "one push of 10 N s": Fault("control", lambda: Shove(10.0)),
+    "terrain not seen": Fault("control", Disturbance, terrain="polar-rough"),
 }
 """What is no fault, and must not trip: the operator's own choice, and what the card's ranges of training hold."""

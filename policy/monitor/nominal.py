@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from policy.evaluation.suites import ALL, load_suite, world_for
-from policy.networks.actor import Actor
+from policy.networks.actor import Actor, ActorOutput
 from policy.networks.student import Student
 from policy.runtime.card import Card
 from sim.envs.world import PronkWorld
@@ -41,6 +42,8 @@ class Feed:
     """(T, N, L)."""
     std: np.ndarray
     """(T, N, 12)."""
+    command: np.ndarray
+    """(T, N, 5) scaled, as the policy saw it."""
     healthy: np.ndarray
     """(T, N) bool: neither fallen nor within ``BEFORE_A_FALL`` of it."""
     phase: np.ndarray
@@ -83,6 +86,16 @@ class Disturbance:
         return action
 
 
+class Guard(Protocol):
+    """Stands between the policies and their robots."""
+
+    def begin(self, world: PronkWorld) -> None:
+        """Trials begin."""
+
+    def act(self, frame: Tensor, out: ActorOutput) -> Tensor:
+        """The actions (N, 12) that are sent, of the newest frames (N, 42) and what the policies say."""
+
+
 def world_of(name: str, card: Card, robots: int) -> WorldConfig:
     """The world of the suite ``name``, in which an operator changes his mind every ``COMMAND_PERIOD``."""
     world = world_for(load_suite(name), card, robots)
@@ -98,6 +111,7 @@ def run(
     disturbance: Disturbance | None = None,
     onset: np.ndarray | None = None,
     visit: Callable[[int, State], None] | None = None,
+    guard: Guard | None = None,
 ) -> Feed:
     """Trials from the world's reset on.
 
@@ -108,10 +122,13 @@ def run(
         disturbance: what goes wrong; nothing by default.
         onset: (N,) steps at which it does.
         visit: called with each step and the state after it.
+        guard: decides what is sent instead of the policy's action.
     """
     trouble = disturbance or Disturbance()
     n, size = world.num_envs, world.spec.frame_size
     observation = world.reset()["policy"]
+    if guard:
+        guard.begin(world)
     trouble.begin(world, torch.as_tensor(np.full(n, steps) if onset is None else onset))
     tail = len(world.spec.ages) * size
     history = torch.zeros(max(world.spec.ages) + 1, n, size)
@@ -131,11 +148,12 @@ def run(
         with torch.no_grad():
             out = actor(torch.cat([*history[list(world.spec.ages)], command], dim=1))
         keep = {"frame": frame, "hidden": out.hidden, "action": out.action, "latent": out.latent, "std": out.std}
+        keep["command"] = command
         for name, value in (keep | {"phase": (state.in_flight * rising).to(torch.int8)}).items():
             if name not in rows:
                 rows[name] = np.zeros((steps, *value.shape), value.numpy().dtype)
             rows[name][k] = value.numpy()
-        said = out.action
+        said = guard.act(frame, out) if guard else out.action
         step = world.step(trouble.move(said))
         observation = step.observations["policy"]
         fell = np.where((fell == steps) & step.terminated.numpy(), k + 1, fell)
@@ -157,5 +175,5 @@ def nominal(
         suites: names; ``ALLOWED`` by default.
     """
     for k, name in enumerate(suites or ALLOWED):
-        world = PronkWorld(world_of(name, card, robots), seed + k, restart=False, privileged=False, threads=1)
+        world = PronkWorld(world_of(name, card, robots), seed + 10 * k, restart=False, privileged=False, threads=1)
         yield name, run(actor, world, round(seconds / world.dt))

@@ -2,10 +2,11 @@
 
 What the next frame will be is a linear function of the policy's last hidden layer, the newest frame and the action,
 fitted to healthy trials. What comes instead, channel by channel in units of its usual deviation in the same part of a
-hop, says how far the robot is from what the policy's own state leads to. Three scores are taken of it, over a fifth of
-a second and over a second: the *surprise* of all channels, the *energy* of the one that deviates most, and the *drift*
-of the one whose deviations add up. How rare the rarest of them is among healthy trials, over a limit, is the doubt: at
-1 it is a trip, and ``advice`` comes earlier.
+hop, says how far the robot is from what the policy's own state leads to. Scores are quartiles of a second, so that a
+rock, which is felt while a foot is on it, does not count, and what is wrong in flight too does: the *drift* of the
+channel that is off to one side for three quarters of it; the *spread* of the one that varies most, over that of the
+fifth, because a stumble shakes all; and the *surprise* of all channels for three quarters of it. The largest of them,
+each in units of its largest in health, over a limit, is the doubt: at 1 it is a trip, and ``advice`` comes earlier.
 
 ``monitor.json`` and ``monitor.safetensors`` beside a policy belong to its weights, by digest. docs/monitor.md says how
 often it trips for nothing, what it catches, and what it is not.
@@ -20,11 +21,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from policy.runtime.card import Card
-from policy.runtime.monitor_file import BLOCK, BLOCKS, Fitted, channel_names, load
+from policy.runtime.monitor_file import WINDOW, Fitted, channel_names, load
 from sim.errors import LunarError
 
 CLIP = 8.0
 """Deviations beyond which a channel counts no more: a rock is not ten faults."""
+_QUARTILES = (WINDOW // 4, WINDOW // 2, 3 * WINDOW // 4)
+_FEW = 5  # channels that what is wrong with one joint can shake, besides which a stumble shakes others
+_USUAL_WIDTH = 1.349  # deviations between the quartiles of a normal distribution
 
 
 class Verdict(NamedTuple):
@@ -39,7 +43,8 @@ class Verdict(NamedTuple):
     channel: str
     """The channel that is farthest off, such as ``RR_calf velocity``."""
     deviations: float
-    """How far it is off, root mean square over the last second, in its usual deviations."""
+    """How far it is off over the last second, in its usual deviations: middle and width of its residuals, squared and
+    added."""
 
     @property
     def sentence(self) -> str:
@@ -61,42 +66,44 @@ class Watch:
 
     def __init__(self, fitted: Fitted, count: int = 1) -> None:
         self.fitted = fitted
-        self._channels = fitted.weights.shape[1]
-        self._ring = np.zeros((BLOCKS * BLOCK, count, 2 * self._channels + 1))
-        self._energy = np.zeros((count, self._channels))
+        self._channels = n = fitted.weights.shape[1]
+        self._ring = np.zeros((count, n + 1, WINDOW))
+        self._off = np.zeros((count, n))
         self._step = 0
         self._expected: tuple[np.ndarray, np.ndarray] | None = None
 
     def step(self, frame: np.ndarray, hidden: np.ndarray, action: np.ndarray, latent: np.ndarray) -> np.ndarray:
-        """(scores, spans, N), not negative; arguments (N, ...) as in ``PolicyOutput`` and the newest frame."""
+        """(scores, N), not negative; arguments (N, ...) as in ``PolicyOutput`` and the newest frame."""
         fitted, n, ring = self.fitted, self._channels, self._ring
-        new = np.zeros(ring.shape[1:])
+        r, broken = np.zeros((len(ring), n)), None
         if self._expected is not None:
-            expected, cluster = self._expected
-            r = np.clip((frame[:, :n] - expected) / fitted.deviation[cluster], -CLIP, CLIP)
-            new[:, :n], new[:, n : 2 * n] = r, r * r
-            new[:, -1] = fitted.surprise(new[:, n : 2 * n].mean(1), cluster)
-        broken = ~np.isfinite(new).all(1)
-        new[broken] = CLIP
-        self._expected = fitted.predict(hidden, frame, action), fitted.cluster(latent if latent.size else frame)
-        ring[self._step % len(ring)] = new
+            expected, deviation = self._expected
+            r = np.minimum(np.maximum((frame[:, :n] - expected) / deviation, -CLIP), CLIP)
+            square = np.einsum("nc,nc->n", r, r)
+            if not np.isfinite(square).all():
+                broken = ~np.isfinite(square)
+                r[broken], square[broken] = CLIP, n * CLIP**2
+            ring[:, n, self._step % WINDOW] = square / n
+        ring[:, :n, self._step % WINDOW] = r
+        self._expected = (
+            fitted.predict(hidden, frame, action),
+            fitted.deviation[fitted.cluster(latent if latent.size else frame)],
+        )
         self._step += 1
-        newest = (self._step - 1 - np.arange(BLOCK)) % len(ring)
-        blocks = ring.reshape(BLOCKS, BLOCK, *new.shape).mean(1)
-        spans = (ring[newest].mean(0), blocks.mean(0), np.sort(blocks, axis=0)[BLOCKS // 2])
-        self._energy = spans[1][:, n : 2 * n]
-        scores = np.array([
-            [mean[:, -1] for mean in spans],
-            [mean[:, n : 2 * n].max(1) for mean in spans],
-            [np.abs(mean[:, :n]).max(1) for mean in spans],
-        ])  # fmt: skip
-        scores[..., broken] = np.inf
+        quartiles = np.partition(ring, _QUARTILES, axis=2)
+        low, middle, high = (quartiles[:, :n, k] for k in _QUARTILES)
+        drift, wide = np.maximum(low, -high).max(1), high - low
+        self._off = middle * middle + (wide / _USUAL_WIDTH) ** 2
+        ranked = np.partition(wide, (n - _FEW, n - 1), axis=1)
+        scores = np.array([np.maximum(drift, 0.0), ranked[:, -1] - ranked[:, -_FEW], quartiles[:, n, _QUARTILES[0]]])
+        if broken is not None:
+            scores[:, broken] = np.inf
         return scores
 
     def worst(self) -> tuple[np.ndarray, np.ndarray]:
-        """(N,) the channel that is farthest off over the longest span, and by how many deviations."""
-        worst = self._energy.argmax(1)
-        return worst, np.sqrt(self._energy[np.arange(len(worst)), worst])
+        """(N,) the channel that is farthest off over the window, and by how many deviations."""
+        worst = self._off.argmax(1)
+        return worst, np.sqrt(self._off[np.arange(len(worst)), worst])
 
 
 class Monitor:

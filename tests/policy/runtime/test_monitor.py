@@ -39,7 +39,8 @@ def feed(seed: int) -> Feed:
         frame[t, :, :30] = frame[t - 1] @ law + 0.2 * hidden[t - 1, :, :30] + 0.1 * rng.normal(size=(ROBOTS, 30))
         frame[t, :, 30:] = action[t - 1]
     whole = np.ones((STEPS, ROBOTS), bool)
-    return Feed(frame, hidden, action, action[..., :0], action, whole, whole.astype(np.int8), np.full(ROBOTS, STEPS))
+    none, fell = action[..., :0], np.full(ROBOTS, STEPS)
+    return Feed(frame, hidden, action, none, action, action[..., :5], whole, whole.astype(np.int8), fell)
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +89,7 @@ def test_it_is_quiet_on_healthy_trials_and_the_same_after_a_reset(folder: Path) 
 def test_what_robots_run_says_what_was_calibrated(folder: Path, fitted: Fitted) -> None:
     healthy = feed(3)
     alone = [v.doubt for v in verdicts(Monitor(folder, CARD, HIDDEN), healthy)]
-    assert alone == pytest.approx(fitted.doubt(trace(fitted, healthy)[0]).max((1, 2))[:, 0], rel=1e-3, abs=1e-3)
+    assert alone == pytest.approx(fitted.doubt(trace(fitted, healthy)[0]).max(1)[:, 0], rel=1e-3, abs=1e-3)
 
 
 @pytest.mark.parametrize("channel", [1, 5, 13, 27])
@@ -123,7 +124,7 @@ def test_another_policys_monitor_is_refused(folder: Path) -> None:
 
 def test_files_that_do_not_belong_together_are_refused(folder: Path, fitted: Fitted) -> None:
     kept = (folder / FILES[1]).read_bytes()
-    write(folder, CARD, replace(fitted, rare=2.0 * fitted.rare), {})
+    write(folder, CARD, replace(fitted, top=2.0 * fitted.top), {})
     (folder / FILES[1]).write_bytes(kept)
     with pytest.raises(LunarError, match="is not the file that"):
         Monitor(folder, CARD, HIDDEN)
@@ -141,7 +142,7 @@ def test_a_damaged_file_is_refused_in_one_sentence(folder: Path, text: str) -> N
         Monitor(folder, CARD, HIDDEN)
 
 
-@pytest.mark.parametrize(("name", "value"), [("rare", 0.0), ("slope", math.nan), ("deviation", 0.0)])
+@pytest.mark.parametrize(("name", "value"), [("top", 0.0), ("top", math.nan), ("deviation", 0.0)])
 def test_limits_that_protect_nothing_are_refused(folder: Path, fitted: Fitted, name: str, value: float) -> None:
     write(folder, CARD, replace(fitted, **{name: np.full_like(getattr(fitted, name), value)}), {})
     with pytest.raises(LunarError, match="no number, or a limit"):
