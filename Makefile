@@ -1,6 +1,8 @@
 # Two commands: `make demo` trains a policy and runs it on the virtual rig, `make test` checks everything.
 PYTHON ?= python3
-VENV ?= .venv
+# Whose wheels are used for ROS 2: DISTRO=jazzy has an environment of its own, and builds ros2_ws anew.
+DISTRO ?= kilted
+VENV ?= .venv$(if $(filter-out kilted,$(DISTRO)),-$(DISTRO))
 OUT ?= runs/demo
 BIN = $(VENV)/bin
 LUNAR = $(BIN)/lunar
@@ -51,7 +53,7 @@ lint: setup
 setup: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml constraints.txt .ci/setup
-	PYTHON=$(PYTHON) VENV=$(VENV) sh .ci/setup
+	PYTHON=$(PYTHON) VENV=$(VENV) DISTRO=$(DISTRO) sh .ci/setup
 	touch $@
 
 ros: setup

@@ -1,7 +1,7 @@
 """``lunar bench NAME``: measurements as ratios against a named peer run in the same call.
 
 A benchmark is a module with a ``Config``, ``run(cfg) -> results`` and ``show(results)``; ``DEFAULT`` names its
-file below configs/, if it has one.
+file below configs/, if it has one, and ``VERSION`` (1) goes up whenever a change makes older results incomparable.
 """
 
 from __future__ import annotations
@@ -40,6 +40,9 @@ def main(argv: Sequence[str]) -> None:
     if name in ("-h", "--help"):
         lines = "".join(f"\n  {name:9} {text}" for name, text in BENCHES.items())
         print(f"usage: lunar bench NAME [--quick] [--json FILE]\n{lines}")
+        print("\nlunar bench report writes the figures of README and docs from the files in benchmarks/measured")
+    elif name == "report":
+        importlib.import_module("benchmarks.report").main(argv[1:])
     elif name in ("faults", "attacks"):
         importlib.import_module(f"benchmarks.{name}.cli").main(argv[1:])
     elif name in BENCHES:
@@ -47,7 +50,9 @@ def main(argv: Sequence[str]) -> None:
         cfg = parse(bench.Config, argv[1:], f"lunar bench {name}", default=getattr(bench, "DEFAULT", None))
         results = bench.run(cfg)
         if cfg.json:
-            write_results(cfg.json, f"bench {name}", getattr(cfg, "seed", 0), results)
+            policies = [cfg.policy] if getattr(cfg, "policy", "") else []
+            version = getattr(bench, "VERSION", 1)
+            write_results(cfg.json, f"bench {name}", getattr(cfg, "seed", 0), results, policies, version)
         bench.show(results)
     else:
         raise LunarError(f"name a benchmark: {', '.join(BENCHES)}")

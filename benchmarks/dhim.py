@@ -154,6 +154,13 @@ def run(cfg: Config) -> dict[str, Any]:
     panels = (("hops/pronks_per_20s", "pronks per 20 s, exploring"), ("hops/ends_per_20s", "ended trials per 20 s"))
     for axis, (column, words) in zip(axes, panels, strict=True):
         draw_curves(axis, files, "time/steps", column, ("million environment steps", words), unit=1e6, smooth=15)
+    first = [r for r in rows if r["suite"] == cfg.suites[0]]
+    pronks = {
+        v: statistics.fmean(r["pronks"] for r in first if r["variant"] == v) for v in {r["variant"] for r in first}
+    }
+    if pronks:
+        said = f"{min(pronks.values()):.0f} to {max(pronks.values()):.0f} pronks per 20 s on {cfg.suites[0]}"
+        figure.suptitle(f"Trained, they make {said}; {max(pronks, key=lambda v: pronks[v])} most", x=0.01, ha="left")
     save(figure, out / "curves.png")
     estimating = [r for r in finished if Card.load(r.folder / "card.json").estimates]
     if estimating:

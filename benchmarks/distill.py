@@ -141,5 +141,9 @@ def show(results: dict[str, Any]) -> None:
         console.print(Path(results["table"]).read_text(encoding="utf-8"), markup=False)
         for name, claim in results["claims"].items():
             verdict = {True: "holds", False: "does not hold", None: "not measured"}[claim["holds"]]
-            console.print(f"{name}: {claim['claim']}: {verdict}; {claim['measured']}", highlight=False)
+            figures = ", ".join(
+                f"{key} not run" if value is None else f"{key} {value:.3g} ± {claim['spread'][key]:.2g}"
+                for key, value in claim["measured"].items()
+            )
+            console.print(f"{name}: {claim['claim']}: {verdict}; {figures}", highlight=False)
         console.print(f"shipped student: {results['student']}", highlight=False)

@@ -8,22 +8,29 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.distill_adversarial import Adversarial
 from policy.distill.config import DistillConfig
 from policy.distill.distill import distill
+from policy.distill.job import Job
 from policy.evaluation.evaluate import evaluate
 from sim.config import ROOT, parse
 
 STEPS = 150_000
 """Environment steps of a run: 25 updates, where students still differ."""
 SHORT = 24_000
-"""Of SODA, which takes no more from its teacher."""
-LONG = 300_000
-"""Of OPSDC: a third of it measures the success rate before, and the teacher is renewed three times."""
+"""Of SODA's log: ten minutes of one robot are 30 000."""
+HOUR = 180_000
+"""Of a longer log."""
+LONG = 600_000
+"""Of OPSDC, whose first sixth measures the success rate before and whose teacher is renewed once; and of PACED, whose
+cells take 40 updates to have their trials."""
+NOISE = 0.3
+"""Of a log whose teacher is disturbed: 0.1 rad of a joint's target."""
 ROUGH = ("mare", "craters", "blocky")
 """Mixed ground, on which PACED is judged."""
 
@@ -42,6 +49,8 @@ class Variant:
     """File in configs/distill/."""
     seeds: int = 3
     """At most: controls that fail plainly are run once."""
+    rival: Callable[[Job], None] | None = None
+    """A method that ``lunar distill`` does not offer."""
 
 
 def _tip(name: str, score: str, rho: float) -> Variant:
@@ -49,7 +58,12 @@ def _tip(name: str, score: str, rho: float) -> Variant:
 
 
 def _paced(name: str, **cells: Any) -> Variant:
-    return Variant("paced", name, {f"cells.{k}": v for k, v in cells.items()}, ROUGH, "paced")
+    return Variant("paced", name, {"steps": LONG, **{f"cells.{k}": v for k, v in cells.items()}}, ROUGH, "paced")
+
+
+def _tokens(name: str, **options: Any) -> Variant:
+    head = {"student.head": "tokens", "student.bins": 32, "positions.score": "all"}
+    return Variant("tip", f"tokens, {name}", {**head, **options}, config="tip")
 
 
 VARIANTS: tuple[Variant, ...] = (
@@ -59,14 +73,24 @@ VARIANTS: tuple[Variant, ...] = (
     Variant("baselines", "bc", {}, config="bc"),
     Variant("baselines", "dagger", {}, config="dagger"),
     _tip("all", "all", 1.0),
+    _tip("entropy 0.5", "entropy", 0.5),
     _tip("soft_or 0.5", "soft_or", 0.5),
+    _tip("soft_or 0.2", "soft_or", 0.2),
+    _tip("random 0.2", "random", 0.2),
     _tip("divergence 0.5", "divergence", 0.5),
     _tip("random 0.5", "random", 0.5),
     _tip("q3 0.1", "q3", 0.1),
     _tip("divergence 0.1", "divergence", 0.1),
     _tip("random 0.1", "random", 0.1),
-    Variant(
-        "tip", "tokens, all", {"positions.score": "all", "student.head": "tokens", "student.bins": 32}, config="tip"
+    _tokens("all"),
+    _tokens("neighbours", **{"divergence.neighbours": 1.0}),
+    _tokens(
+        "neighbours, single 0.5",
+        **{
+            "divergence.neighbours": 1.0,
+            "positions.score": "soft_or",
+            "positions.unit": "token",
+        },
     ),
     _paced("paced", rule="paced"),
     _paced("paced sampler", rule="paced", use="sampler"),
@@ -74,7 +98,12 @@ VARIANTS: tuple[Variant, ...] = (
     _paced("uniform", rule="uniform"),
     Variant("soda", "soda", {"steps": SHORT}, config="soda"),
     Variant("soda", "soda, own late", {"steps": SHORT, "soda.snapshot": 1.0}, config="soda"),
+    Variant("soda", "soda, noise", {"steps": SHORT, "noise": NOISE, "soda.snapshot": 1.0}, config="soda"),
+    Variant("soda", "soda, long and noise", {"steps": HOUR, "noise": NOISE, "soda.snapshot": 1.0}, config="soda"),
     Variant("soda", "bc, as few steps", {"steps": SHORT, "learning.epochs": 40}, config="bc"),
+    Variant("soda", "bc, noise", {"steps": SHORT, "learning.epochs": 40, "noise": NOISE}, config="bc"),
+    Variant("soda", "bc, long and noise", {"steps": HOUR, "learning.epochs": 40, "noise": NOISE}, config="bc"),
+    Variant("soda", "adversarial", {"steps": SHORT + STEPS}, config="soda", rival=Adversarial()),
     Variant("opsdc", "opsdc", {"steps": LONG}, config="opsdc"),
     Variant("opsdc", "opsdc M=1", {"steps": LONG, "opsdc.refresh": 1}, config="opsdc", seeds=1),
     Variant("opsdc", "opsdc forward KL", {"steps": LONG, "divergence.kind": "forward_kl"}, config="opsdc", seeds=1),
@@ -134,7 +163,7 @@ def work(place: str, seed: str, robots: str, folder: str) -> None:
     variant = next(v for v in VARIANTS if f"{v.suite}/{v.name}" == place)
     run = BenchRun(variant, int(seed), int(robots), Path(folder))
     cfg = parse(DistillConfig, run.argv, "lunar bench distill")
-    trained = distill(cfg, f"lunar bench distill --suite {variant.suite}")
+    trained = distill(cfg, f"lunar bench distill --suite {variant.suite}", method=variant.rival)
     measured = evaluate(run.folder, variant.suites, run.robots)
     row = {
         "suite": variant.suite, "variant": variant.name, "method": cfg.method, "divergence": cfg.divergence.kind,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -73,6 +75,13 @@ def seconds(call: Callable[[], Any]) -> float:
     return timed(call)[0]
 
 
+def cpu_seconds(call: Callable[[], Any]) -> float:
+    """s of this process's CPU time that a call takes, whatever else runs beside it."""
+    start = time.process_time()
+    call()
+    return time.process_time() - start
+
+
 def medians(samples: Samples) -> dict[str, float]:
     """Of every subject."""
     return {name: statistics.median(values) for name, values in samples.items()}
@@ -83,8 +92,34 @@ def ratio(samples: Samples, of: str, to: str) -> float:
     return statistics.median(a / b for a, b in zip(samples[of], samples[to], strict=True))
 
 
+@dataclass(frozen=True)
+class Shown:
+    """A table as it was shown."""
+
+    title: str
+    columns: list[str]
+    rows: list[list[str]]
+    caption: str
+
+
+_catchers: list[list[Shown]] = []
+
+
+@contextlib.contextmanager
+def shown() -> Iterator[list[Shown]]:
+    """The tables that are shown meanwhile, which are not printed."""
+    _catchers.append([])
+    try:
+        yield _catchers[-1]
+    finally:
+        _catchers.pop()
+
+
 def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], caption: str = "") -> None:
     """Print a table whose first column holds names and the others numbers."""
+    if _catchers:
+        _catchers[-1].append(Shown(title, list(columns), [list(row) for row in rows], caption))
+        return
     table = Table(title=title, caption=caption or None, title_justify="left")
     for k, column in enumerate(columns):
         table.add_column(column, justify="right" if k else "left", no_wrap=not k)

@@ -155,12 +155,13 @@ def _score(cfg: Config, kept: Path, actor: Actor | Student, card: Card, fitted: 
         hours, trips, advised = (sum(s[part] for s in suites.values()) for part in ("hours", "trips", "advised"))
         alpha = max(share_of_trials(1.0, cfg.seconds), 1.0 / (cfg.robots * len(ALLOWED)))
         limits = {name: threshold(np.concatenate(rows), alpha) for name, rows in peaks.items()} | {"monitor": 1.0}
-        calm_feed, onset = _both(kept, CALM)
+        calm_feed, _ = _both(kept, CALM)
+        calm, calm_contrasts = scores.of(calm_feed, "control"), scores.contrasts(calm_feed)
         progress.advance(task)
         rows: dict[str, Any] = {}
         for name, fault in {**FAULTS, **CONTROLS}.items():
             feed, onset = _both(kept, name)
-            case, calm = (scores.of(f, fault.family) for f in (feed, calm_feed))
+            case, calm["contrast vector"] = scores.of(feed, fault.family), calm_contrasts[fault.family]
             limit = limits | {"contrast vector": limits[f"contrast vector {fault.family}"]}
             doubt, fell = case["monitor"], feed.fell < feed.steps
             row: dict[str, Any] = {"family": fault.family, "held_out": fault.family not in LOOKED_AT}

@@ -63,7 +63,7 @@ def outcomes(
         chosen, upright, count = best(rows, dt, k)
         force = {n: [o.force[(o.tripped >= 0) & (o.phase == k)] for o in of] for n, of in rows.items()}
         table[phase] = {
-            "best": chosen, "trips": count, "upright": upright,
+            "best": chosen if count else None, "trips": count, "upright": upright if count else None,
             "force": {n: float(np.concatenate(v).mean()) if count else None for n, v in force.items()},
         }  # fmt: skip
     gains: dict[str, list[float]] = {}
@@ -124,13 +124,13 @@ def show_outcomes(found: dict[str, Any]) -> None:
     """Print them."""
     rows = []
     for phase, row in found["reactions"].items():
-        shares = ("–" if np.isnan(row["upright"][n]) else f"{100 * row['upright'][n]:.0f}%" for n in TRIED)
-        rows.append((phase, str(row["trips"]), *shares, row["best"]))
+        shares = (f"{100 * row['upright'][n]:.0f}%" if row["trips"] else "–" for n in TRIED)
+        rows.append((phase, str(row["trips"]), *shares, row["best"] or "–"))
     show_table(f"upright {LATER:g} s after a trip, in faults that bring robots down",
                ("phase", "trips", *TRIED, "best"), rows)  # fmt: skip
     title = (
-        f"upright {LATER:g} s after the onset with '{found['reaction']}' on a trip, {found['upright_trials']} trials per "
-        "fault on mare ground"
+        f"upright {LATER:g} s after the onset with '{found['reaction']}' on a trip, {found['upright_trials']} trials "
+        "of each fault on mare ground"
     )
     gains = found["upright_gain_points"].items()
     show_table(title, ("family", "gain, points"), [(family, f"{gain:+.1f}") for family, gain in gains])

@@ -77,11 +77,6 @@ class Scores:
         found["turn rate"] = np.linalg.norm(feed.frame[:, :, :3], axis=2)
         return {name: values.astype(np.float32) for name, values in found.items()}
 
-    @property
-    def families(self) -> tuple[str, ...]:
-        """That there is a contrast vector without."""
-        return tuple(self._contrast)
-
     def contrasts(self, feed: Feed) -> dict[str, np.ndarray]:
         """(T, N) the contrast vector's score by the family that it was made without."""
         return {family: mean(feed.hidden @ vector) for family, vector in self._contrast.items()}
@@ -114,8 +109,7 @@ class Scores:
         not depend on its state has no other doubt."""
         generator = torch.Generator().manual_seed(0)
         spec, frame = self._card.observation, torch.from_numpy(feed.frame)
-        noise = torch.zeros(spec.frame_size)
-        noise[:30] = torch.tensor([s.noise * s.scale for s in SENSORS for _ in range(s.size)][:30])
+        noise = torch.tensor([(s.noise or 0.0) * s.scale for s in SENSORS for _ in range(s.size)])
         values = np.zeros(feed.frame.shape[:2])
         for k in range(0, feed.steps, _DOUBT_EVERY):
             seen = torch.cat([*(frame[max(k - age, 0)] for age in spec.ages), torch.from_numpy(feed.command[k])], dim=1)
@@ -133,14 +127,19 @@ class Scores:
 
 
 class _Distance:
-    """Mahalanobis distance from what is usual in the same part of a hop."""
+    """Mahalanobis distance from what is usual in the same part of a hop, whose covariance leans on that of all parts as
+    if it had seen it as often as it has dimensions."""
 
     def __init__(self, usual: np.ndarray, cluster: np.ndarray, count: int) -> None:
+        size = usual.shape[1]
+        whole = np.cov(usual.astype(float), rowvar=False)
+        whole += 1e-6 * np.trace(whole) / size * np.eye(size)
         self._usual = []
         for k in range(count):
             own = usual[cluster == k].astype(float)
-            factor = np.linalg.cholesky(np.linalg.pinv(np.cov(own, rowvar=False) + 1e-9 * np.eye(own.shape[1])))
-            self._usual.append((own.mean(0), factor))
+            middle = own.mean(0) if len(own) else usual.mean(0)
+            covariance = ((own - middle).T @ (own - middle) + size * whole) / (len(own) + size)
+            self._usual.append((middle, np.linalg.cholesky(np.linalg.inv(covariance))))
 
     def of(self, values: np.ndarray, cluster: np.ndarray) -> np.ndarray:
         """(T, N) of ``values`` (T, N, d) in clusters (T, N)."""

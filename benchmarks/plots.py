@@ -14,9 +14,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
-
-MARKERS = "osD"
 
 
 def draw_curves(
@@ -48,24 +45,34 @@ def draw_curves(
 
 
 def draw_costs(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Pronks of every variant against environment steps, wall time and memory, mean and range over the seeds."""
-    figure, axes = plt.subplots(1, 3, figsize=(14, 5), layout="constrained", sharey=True)
-    variants = list(dict.fromkeys((r["suite"], r["variant"]) for r in rows))
-    panels = (("steps", "environment steps"), ("wall_s", "wall time, s"), ("peak_mb", "memory above start, MB"))
-    for axis, (name, words) in zip(axes, panels, strict=True):
-        for k, key in enumerate(variants):
-            own = [r for r in rows if (r["suite"], r["variant"]) == key]
-            x, y = np.mean([r[name] for r in own]), np.array([r["pronks"] for r in own])
-            error = [[y.mean() - y.min()], [y.max() - y.mean()]]
-            style = {"color": plt.get_cmap("tab10")(k % 10), "marker": MARKERS[k // 10], "ls": ""}
-            axis.errorbar(x, y.mean(), error, ms=7, alpha=0.8, label=f"{key[0]}: {key[1]}", **style)
-        axis.set(xlabel=words, xscale="log")
-        axis.grid(alpha=0.3, which="both")
-        axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        axis.xaxis.set_major_formatter(EngFormatter(sep=""))
-        axis.xaxis.set_minor_formatter(NullFormatter())
-    axes[0].set_ylabel("pronks per 20 s on mare")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=8)
+    """Pronks of every variant with what it costs, best first: a line each, mean and deviation over the seeds."""
+    variants: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        variants.setdefault((row["suite"], row["variant"]), []).append(row)
+
+    def mean(key: tuple[str, str], name: str) -> float:
+        return float(np.mean([row[name] for row in variants[key]]))
+
+    order = sorted(variants, key=lambda key: mean(key, "pronks"))
+    best, suites = mean(order[-1], "pronks"), list(dict.fromkeys(suite for suite, _ in variants))
+    panels = (("pronks", "pronks per 20 s on mare", 1.0), ("steps", "environment steps, k", 1e3),
+              ("wall_s", "wall time, s", 1.0), ("peak_mb", "memory above start, MB", 1.0))  # fmt: skip
+    figure, axes = plt.subplots(1, 4, figsize=(12, 1.6 + 0.27 * len(order)), layout="constrained", sharey=True)
+    colors = [plt.get_cmap("tab10")(suites.index(suite)) for suite, _ in order]
+    for axis, (name, words, unit) in zip(axes, panels, strict=True):
+        values = [mean(key, name) / unit for key in order]
+        spread = [float(np.std([row[name] for row in variants[key]], ddof=1)) / unit if len(variants[key]) > 1 else 0.0
+                  for key in order]  # fmt: skip
+        axis.barh(range(len(order)), values, xerr=spread, color=colors, error_kw={"lw": 1.0, "ecolor": "#30343b"})
+        axis.set(xlabel=words, xlim=(0.0, None))
+        axis.grid(alpha=0.3, axis="x")
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0].set_yticks(range(len(order)), [f"{variant}  ({suite})" for suite, variant in order])
+    axes[0].set_ylim(-0.6, len(order) - 0.4)
+    good = [key for key in order if mean(key, "pronks") >= best - 1.0]
+    said = [f"{min(v):.0f} to {max(v):.0f}" for v in ([mean(k, name) for k in good] for name in ("wall_s", "peak_mb"))]
+    title = f"{len(good)} of {len(order)} ways to teach a student come within a pronk of the best"
+    figure.suptitle(f"{title}, in {said[0]} s with {said[1]} MB", fontsize=12, x=0.01, ha="left")
     save(figure, path)
 
 

@@ -7,7 +7,6 @@ plan that differs, in closed loop. Runs are kept below ``cache``, traverse by tr
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,10 +16,11 @@ import numpy as np
 
 from benchmarks.baselines import BASELINES
 from benchmarks.harness import bar, show_table
-from policy.traverse.assign import Assignment, Carry, Problem, Row, assign
+from benchmarks.traverse_trials import HELD_GROUND, by_trials, calibration, speed
+from policy.traverse.assign import Assignment, Carry, Problem, assign
 from policy.traverse.config import PlanConfig
 from policy.traverse.drive import Crew, drive, world_on
-from policy.traverse.estimate import estimate, fit_hazard
+from policy.traverse.estimate import estimate
 from policy.traverse.make import Ways, ways_of
 from policy.traverse.options import Computers, Gait, load_computers, options_of, weights_of
 from policy.traverse.table import Table, load, packed
@@ -30,7 +30,6 @@ from sim.terrain.generators import TerrainConfig, make_terrain
 from sim.terrain.height_field import HeightField, stack
 from sim.terrain.segments import features, split, survey
 
-HELD_GROUND = "polar-rough"
 BUDGETS = (0.6, 0.75, 0.9, 1.1)
 """Of what the teacher on the board takes, hopping fast and high."""
 BLOCKS, BLOCK, BLEND = 6, 12.0, 3.0
@@ -41,8 +40,9 @@ EASY = (("mare", 6), ("highland", 6), ("mare", 9))
 HARD = (("crater-field", 9), ("blocky", 9), ("polar-rough", 9))
 TEACHER, STUDENT = "dual", "student_small"
 PLANNERS = ("routed, robust", "routed", *BASELINES)
-PRICE, RESERVE = PlanConfig.energy, PlanConfig.reserve
-"""Expected falls that a joule counts as, and share of the battery that every planner leaves."""
+CHANGE, PRICE, RESERVE = PlanConfig.change, PlanConfig.energy, PlanConfig.reserve
+"""Expected falls that a change and a joule count as, and share of the battery that every planner leaves."""
+_SLOW = 1.3  # times the fastest plan's time, from which on robots do not wait for those of others
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Config:
     """Plans of a traverse against one option for all."""
 
     traverses: int = 24
-    """Of 60 m each."""
+    """Of 60 m each; 0 runs none, and only scores the table's trials."""
     robots: int = 64
     """That run each plan."""
     train: int = 4
@@ -85,6 +85,12 @@ def run(cfg: Config) -> dict[str, Any]:
         LunarError: ``quick`` and nothing in the cache.
     """
     table, computers = load(), load_computers()
+    trials = {
+        "trials": by_trials(table, computers), "calibration": calibration(table, cfg.train),
+        "milp_p95_s": speed(4 if cfg.quick else 20),
+    }  # fmt: skip
+    if not cfg.traverses:
+        return trials
     fitted = table.on(lambda c: c.seed <= cfg.train and c.ground != HELD_GROUND)
     options = options_of(table.gaits, computers)
     kept = Path(cfg.cache, f"{table.digests[0][:8]}-{cfg.robots}-{cfg.train}-{cfg.seed}")
@@ -95,16 +101,21 @@ def run(cfg: Config) -> dict[str, Any]:
             path = kept / f"{k}.npz"
             if path.is_file() or not cfg.quick:
                 traverse = _traverse(cfg, k, fitted, computers, options)
-                if not path.is_file():
-                    write_whole({path: packed(_run(traverse, table.gaits, computers, cfg.robots, cfg.seed + k))})
-                with np.load(path) as data:
-                    found.append(dict(data))
+                known = dict(np.load(path)) if path.is_file() else {}
+                lacking = _lacking(traverse, known)
+                if len(lacking) and cfg.quick:
+                    raise LunarError(f"{path} lacks plans of now: run 'lunar bench traverse' without --quick")
+                if len(lacking):
+                    more = _run(traverse, lacking, table.gaits, computers, cfg.robots, cfg.seed + k)
+                    known = {w: np.concatenate([known[w], more[w]]) if known else more[w] for w in more}
+                    write_whole({path: packed(known)})
+                found.append(known)
                 traverses.append(traverse)
             progress.advance(task)
         if not found:
             raise LunarError(f"{kept} holds no runs: run 'lunar bench traverse' without --quick first")
         switch = _switching(table, kept / "switch.npz", cfg)
-    return _score(cfg, table, traverses, found) | {"switch_loss_points": switch}
+    return _score(cfg, table, traverses, found) | {"switch_loss_points": switch} | trials
 
 
 def _ground(rng: np.random.Generator, bunched: bool) -> HeightField:
@@ -151,11 +162,11 @@ def _traverse(cfg: Config, k: int, fitted: Table, computers: Computers, options:
     choices = {"teacher on board": best(TEACHER, "board"), "student on mcu": best(STUDENT, "mcu")}
     for share, budget in zip(BUDGETS, budgets, strict=True):
         for name in PLANNERS:
-            problem = ways.problem(budget, None, name != "routed", 0.01, PRICE, RESERVE)
+            problem = ways.problem(budget, None, name != "routed", CHANGE, PRICE, RESERVE)
             choice = _choice(name, problem)
             if choice is not None:
                 choices[f"{name} {share:g}"] = choice
-    choices["routed, robust"] = _choice("routed, robust", ways.problem(None, None, True, 0.01, PRICE))  # type: ignore[assignment]
+    choices["routed, robust"] = _choice("routed, robust", ways.problem(None, None, True, CHANGE, PRICE))  # type: ignore[assignment]
     return Traverse(ground, ends, ways, budgets, bunched, choices)
 
 
@@ -166,23 +177,40 @@ def _choice(name: str, problem: Problem) -> np.ndarray | None:
     return found.choice if isinstance(found, Assignment) else None
 
 
-def _run(traverse: Traverse, gaits: tuple[Gait, ...], computers: Computers, robots: int, seed: int) -> dict[str, Any]:
-    """Arrivals, joules and expected sums of every plan that differs: U plans by R robots."""
+def _lacking(traverse: Traverse, known: dict[str, Any]) -> np.ndarray:
+    """(U, S) plans that differ and were not run yet."""
     unique = np.unique(np.array(list(traverse.choices.values())), axis=0)
+    if not known:
+        return unique
+    return unique[~(unique[:, None] == known["plans"]).all(2).any(1)]
+
+
+def _run(
+    traverse: Traverse, plans: np.ndarray, gaits: tuple[Gait, ...], computers: Computers, robots: int, seed: int
+) -> dict[str, np.ndarray]:  # fmt: skip
+    """Arrivals, joules, falls and metres (U, R) of ``plans`` (U, S), by R robots each; slow ones by themselves."""
     gait = np.array([o.gait for o in traverse.ways.options])
     watts = np.array([computers.computers[o.computer].watts for o in traverse.ways.options])
+    seconds = traverse.ways.seconds[np.arange(plans.shape[1]), plans].sum(1)
     crew = Crew(gaits)
-    world = world_on(crew, stack([traverse.ground]), robots * len(unique), seed)
-    choice = np.repeat(unique, robots, axis=0)
-    points = np.repeat(traverse.ends[None], len(choice), axis=0)
-    longest = traverse.ways.seconds[np.arange(unique.shape[1]), unique].sum(1).max()
-    seen, _ = drive(crew, world, points, gait[choice], 1.5 * float(longest))
-    joules = (seen.joules / computers.joint_efficiency + watts[choice] * seen.seconds).sum(1)
-    shape = (len(unique), robots)
-    return {
-        "plans": unique, "arrived": seen.arrived.reshape(shape), "joules": joules.reshape(shape),
-        "fell": (seen.fell >= 0).reshape(shape), "metres": seen.metres.sum(1).reshape(shape),
-    }  # fmt: skip
+    found = {"plans": plans, "arrived": np.zeros((len(plans), robots), dtype=bool)}
+    found |= {"fell": found["arrived"].copy(), "joules": np.zeros((len(plans), robots))}
+    found |= {"metres": found["joules"].copy()}
+    slow = seconds > _SLOW * seconds.min()
+    for group in (np.flatnonzero(~slow), np.flatnonzero(slow)):
+        if not len(group):
+            continue
+        world = world_on(crew, stack([traverse.ground]), robots * len(group), seed)
+        choice = np.repeat(plans[group], robots, axis=0)
+        points = np.repeat(traverse.ends[None], len(choice), axis=0)
+        seen, _ = drive(crew, world, points, gait[choice], 1.5 * float(seconds[group].max()))
+        joules = (seen.joules / computers.joint_efficiency + watts[choice] * seen.seconds).sum(1)
+        rows = (
+            ("arrived", seen.arrived), ("joules", joules), ("fell", seen.fell >= 0), ("metres", seen.metres.sum(1)),
+        )  # fmt: skip
+        for name, values in rows:
+            found[name][group] = values.reshape(len(group), robots)
+    return found
 
 
 def _switching(table: Table, path: Path, cfg: Config) -> float | None:
@@ -254,7 +282,6 @@ def _score(cfg: Config, table: Table, traverses: list[Traverse], runs: list[dict
         "energy_prediction_error": float(np.mean(np.abs(errors))),
         "within_battery": float(np.mean(kept_within)) if kept_within else None,
         "falls_expected_over_seen": expected / max(seen, 0.5), "falls_seen": seen,
-        "calibration": _calibration(cfg, table), "milp_p95_s": _speed(4 if cfg.quick else 20),
     }  # fmt: skip
     return found | {"claims": _claims(cfg, shares, bunched, traverses, table, found)}
 
@@ -273,52 +300,6 @@ def _special(of: Callable[[int, str, str], np.ndarray | None], name: str, chosen
         np.concatenate([of(t, name, w) for t in chosen]) for w in ("arrived", "joules", "metres")
     )  # type: ignore[arg-type]
     return {"arrived": float(arrived.mean()), "joules_per_metre": float(joules[arrived].sum() / metres[arrived].sum())}
-
-
-def _calibration(cfg: Config, table: Table) -> dict[str, list[float]]:
-    """Expected over seen falls on held-out maps, in thirds of expected difficulty, by way of estimating."""
-    fitted = table.on(lambda c: c.seed <= cfg.train and c.ground != HELD_GROUND)
-    held = table.on(lambda c: c.seed > cfg.train or c.ground == HELD_GROUND)
-    own = np.arange(len(held.gait)), held.gait
-    falls, metres = (np.bincount(fitted.gait, v, len(table.gaits)) for v in (fitted.fell, fitted.metres))
-    means = (falls + 0.5) / metres
-    rates = {
-        "hazard": fit_hazard(fitted, bootstraps=1)(held.features.astype(float))[own], "mean": means[held.gait],
-        "neighbours": _neighbours(fitted, held, means),
-    }  # fmt: skip
-    found = {}
-    for name, rate in rates.items():
-        thirds = np.array_split(np.argsort(rate, kind="stable"), 3)
-        found[name] = [float((rate * held.metres)[i].sum() / max(held.fell[i].sum(), 0.5)) for i in thirds]
-    return found
-
-
-def _neighbours(fitted: Table, held: Table, means: np.ndarray, count: int = 150) -> np.ndarray:
-    """Falls per metre of the rows of the same gait that are most alike, with half a fall of its mean rate beside."""
-    deviation = np.maximum(fitted.features.astype(float).std(0), 1e-6)
-    rate = np.zeros(len(held.gait))
-    for g in range(len(means)):
-        mine, asked = fitted.rows(fitted.gait == g), held.gait == g
-        known, wanted = mine.features / deviation, held.features[asked] / deviation
-        far = (known**2).sum(1) - 2.0 * wanted @ known.T
-        near = np.argpartition(far, count, axis=1)[:, :count]
-        rate[asked] = (mine.fell[near].sum(1) + 0.5) / (mine.metres[near].sum(1) + 0.5 / means[g])
-    return rate
-
-
-def _speed(times: int) -> float:
-    """s of computing time, 95th percentile over random batches of 200 segments and 20 options with two budgets."""
-    rng, taken = np.random.default_rng(0), []
-    for _ in range(times):
-        falls, use = rng.exponential(0.02, (200, 20)), rng.uniform(20.0, 60.0, (200, 20))
-        rows = (
-            Row("battery", "J", use, 200 * 30.0),
-            Row("time", "s", (spent := 100.0 / use), 0.6 * float(spent.max(1).sum())),
-        )
-        begin = time.process_time()
-        assign(Problem(-falls, rows))
-        taken.append(time.process_time() - begin)
-    return float(np.percentile(taken, 95))
 
 
 def _claims(
@@ -373,6 +354,20 @@ def _allocation(traverses: list[Traverse], table: Table) -> tuple[float, float]:
 
 def show(found: dict[str, Any]) -> None:
     """Print it."""
+    if "arrivals" in found:
+        _show_runs(found)
+    rows = [
+        (f"{r['choice']}, a joule counts {r['price']:g} falls", f"{r['metres']:.0f}", str(r["falls"]),
+         f"{r['per_100_m']:.2f}", f"{r['expected']:.1f}", f"{r['joules_per_metre']:.1f}") for r in found["trials"]
+    ]  # fmt: skip
+    title = "trials on maps left out, of the options that would be chosen"
+    show_table(title, ("choice", "m", "falls", "per 100 m", "expected", "J/m"), rows)
+    rows = [(name, *(f"{v:.2f}" for v in values)) for name, values in found["calibration"].items()]
+    show_table("expected over seen falls, held-out maps", ("estimate", "easy", "middle", "hard"), rows)
+    show_table("", ("", ""), [("200 segments x 20 options, p95", f"{found['milp_p95_s']:.2f} s")])
+
+
+def _show_runs(found: dict[str, Any]) -> None:
     rows = [(name, *(f"{v:.1f}" for v in values)) for name, values in found["arrivals"].items()]
     title = (
         f"arrivals within the battery, %: {found['traverses']} traverses, {found['robots']} robots each; gain over the "
@@ -381,14 +376,11 @@ def show(found: dict[str, Any]) -> None:
     show_table(title, ("planner", *(f"battery {b:g}" for b in found["budgets"])), rows)
     rows = [(n, f"{100 * v['arrived']:.1f}", f"{v['joules_per_metre']:.1f}") for n, v in found["unbudgeted"].items()]
     show_table("without a battery's limit", ("plan", "arrived %", "J/m"), rows)
-    rows = [(name, *(f"{v:.2f}" for v in values)) for name, values in found["calibration"].items()]
-    show_table("expected over seen falls, held-out maps", ("estimate", "easy", "middle", "hard"), rows)
     switch, lasted = found["switch_loss_points"], found["within_battery"]
     rows = [
         ("energy, mean error of prediction", f"{100 * found['energy_prediction_error']:.1f}%"),
         ("arrivals whose battery lasted", "–" if lasted is None else f"{100 * lasted:.1f}%"),
         ("energy saved against the teacher on the board", f"{100 * found['energy_saved_mcu']:.1f}%"),
-        ("200 segments x 20 options, p95", f"{found['milp_p95_s']:.2f} s"),
         ("changing policies on flat ground costs", "–" if switch is None else f"{switch:.1f} points"),
     ]  # fmt: skip
     show_table("", ("", ""), rows)

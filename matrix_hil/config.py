@@ -12,6 +12,7 @@ from matrix_hil.control.counterweight import TrimConfig
 from matrix_hil.control.stewart import PlatformLimits
 from matrix_hil.control.sync import SyncConfig
 from matrix_hil.link import BAUD, DEVICES
+from matrix_hil.link.go2 import Go2Config
 from matrix_hil.link.modbus import ModbusConfig
 from matrix_hil.link.protocol import HOST_SILENCE
 from matrix_hil.safety.limits import SafetyConfig
@@ -135,7 +136,7 @@ class Tracker:
 class Robot:
     """The robot's own controller: PD to the last targets, and a way down when the host falls silent.
 
-    Figures other than the port are those of its emulator.
+    Figures other than port, protocol and those of a Go2 are those of its emulator.
     """
 
     hold_time: float = 0.03
@@ -152,7 +153,11 @@ class Robot:
     """s from the last bit of a command until the servos have it."""
     line: LineConfig = field(default_factory=LineConfig)
     port: str = EMULATED
-    """``emulated``, or what pyserial opens."""
+    """``emulated``, or what pyserial opens; for a Go2 ``dds://`` and the network interface, such as dds://eth0."""
+    protocol: Literal["lunar", "go2"] = "lunar"
+    """``lunar``: docs/protocol.md. ``go2``: a Unitree Go2 by its LowState and LowCmd, docs/deploy.md."""
+    go2: Go2Config = field(default_factory=Go2Config)
+    """Its foot forces, and how it gets up."""
 
 
 # ---- the rig and a run on it ----------------------------------------------------------------------------------------
@@ -192,6 +197,10 @@ class RunPlan:
     """s within which the rig must agree to be armed."""
     down: float = 0.5
     """s of safe commands at the end, also after Ctrl-C or a trip."""
+    traverse: str = ""
+    """Plan of 'lunar traverse plan' to follow: its policies, gaits, ground, start and heading in place of ``policy``,
+    ``command``, ``terrain``, ``seed``, ``sync.start_x``, ``sync.start_y`` and ``sync.heading``; the run ends at the
+    goal, or after ``sync.ramp`` and twice the expected time in place of ``duration``."""
 
 
 @dataclass(frozen=True)

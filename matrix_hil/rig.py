@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from matrix_hil.link.calibration import (
     identity,
     load,
 )
+from matrix_hil.link.go2 import Go2Robot
 from matrix_hil.link.modbus import ModbusTreadmill
 from matrix_hil.link.threads import real_time
 from matrix_hil.log import Recorder
@@ -36,13 +38,16 @@ from matrix_hil.run.calibration import PERIOD, SlowMotion, measure
 from matrix_hil.run.clocks import Clock, GroundSource, SimulatedClock, WallClock
 from matrix_hil.run.ground import virtual_ground
 from matrix_hil.run.loop import Cycle, Loop
-from matrix_hil.run.robot import card_on_rig, fitted
+from matrix_hil.run.robot import fitted
 from matrix_hil.run.run_log import Background, RunLog, at_once, attachments
-from matrix_hil.run.start_check import check, check_policy
+from matrix_hil.run.start_check import check
+from matrix_hil.run.traverse import FILE as PLAN_FILE
+from matrix_hil.run.traverse import Guide, along, check_policies, policies_of
 from matrix_hil.safety.supervisor import Supervisor
 from matrix_hil.virtual.calibration_stand import CalibrationStand
 from matrix_hil.virtual.process import RigProcess
 from matrix_hil.virtual.rig import EmulatedMachines, VirtualMachines
+from policy.runtime.card import Card
 from policy.runtime.onnx_policy import OnnxPolicy
 from sim.errors import LunarError
 
@@ -69,6 +74,8 @@ class Rig:
     """What physics knows, of a rig that is emulated as a whole here."""
     takers: list[Callable[[Cycle], None]] = field(default_factory=list)
     """Who gets the record of every cycle."""
+    guide: Guide | None = None
+    """Who follows the plan that ``cfg`` names; asked before every cycle."""
     log: RunLog | None = None
     recorder: Any = None
 
@@ -114,18 +121,20 @@ def open_rig(
     Raises:
         LunarError: policy missing or unfit, port absent, Unreal silent, or no calibration that fits; nothing has moved.
     """
-    cfg = fitted(cfg)
+    cfg = along(fitted(cfg))
     check(cfg)
     wall = cfg.clock == "wall"
     real = [name for name, port in cfg.ports.items() if port != EMULATED]
     if real and not wall:
         raise LunarError(f"{real[0]}.port is a real port, which needs real time; set clock to 'wall'")
-    policy = OnnxPolicy(cfg.policy, monitor=cfg.monitor)
-    trained, policy.card = policy.card, card_on_rig(cfg, policy.card)
-    check_policy(cfg, policy.card)
+    policy, guide = policies_of(cfg)
+    policies = [policy] if isinstance(policy, OnnxPolicy) else policy.policies
+    watched = any(each.monitor is not None for each in policies)
+    check_policies(cfg, policy, guide)
     sync = Sync(cfg.sync, policy, cfg.platform, cfg.monitor == "trip")
     if wall:
-        policy.infer(np.zeros((1, policy.card.observation.size)))  # the first call is slow
+        for each in policies:
+            each.infer(np.zeros((1, each.card.observation.size)))  # the first call is slow
     objection: str | Callable[[], str] = ""
     if calibration is None or real:
         try:
@@ -160,14 +169,16 @@ def open_rig(
         elif real:
             loop.objection = arming_objection(calibration, cfg, devices)
         truth = machines.truth if machines is not None and not real else None
-        rig = Rig(cfg, loop, devices, drivers, machines, clock, ground, truth, takers)
+        rig = Rig(cfg, loop, devices, drivers, machines, clock, ground, truth, takers, guide)
         if record is not None:
             kept = attachments(cfg, cfg.policy) | {"calibration.json": calibration.document().encode()}
-            if policy.card != trained:
+            if policy.card != Card.load(policy.folder / "card.json"):
                 kept["card.json"] = policy.card.text().encode()
+            if guide is not None:
+                kept[PLAN_FILE] = Path(cfg.plan.traverse).read_bytes()
             rig.recorder = afterwards.enter_context(record(kept))
             do = afterwards.enter_context(Background(backlog)) if wall else at_once
-            rig.log = RunLog(rig.recorder, cfg.sync.heading, truth, do, policy.monitor is not None)
+            rig.log = RunLog(rig.recorder, cfg.sync.heading, truth, do, watched)
             takers.append(rig.log.add)
             if isinstance(rig.recorder, Recorder):
                 for name, device in drivers.items():
@@ -179,6 +190,8 @@ def driver(cfg: HilConfig, name: str, port: str) -> SerialDevice[Any, Any]:
     """Driver of the device ``name`` on ``port``, in the protocol that its config says; not connected yet."""
     if name == "treadmill" and cfg.treadmill.protocol == "modbus":
         return ModbusTreadmill(port, cfg.treadmill.modbus)
+    if name == "robot" and cfg.robot.protocol == "go2":
+        return Go2Robot(port, cfg.robot.go2)
     return SerialDevice(DEVICES[name], port)
 
 

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import platform
+import re
 import subprocess
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sim.files import ROOT
+from sim.files import ROOT, find_policy
 from sim.output import write_whole
 
 
@@ -26,9 +31,49 @@ def revision() -> str:
     return head.stdout.strip()
 
 
-def write_results(path: str | Path, command: str, seed: int, results: dict[str, Any]) -> None:
-    """Write ``{"command", "revision", "seed", "results"}``. NaN and infinity become null, as JSON has neither."""
-    document = {"command": command, "revision": revision(), "seed": seed, "results": _finite(results)}
+def machine() -> str:
+    """Cores that this process may use, and what they are."""
+    try:
+        names = re.findall(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.M)
+    except OSError:
+        names = []
+    return f"{len(os.sched_getaffinity(0))} cores, {names[0] if names else platform.machine()}"
+
+
+def policy_digests(policies: Sequence[str]) -> dict[str, str]:
+    """Digest of the weights of each policy by its folder, a shipped one's from the checkout's root on; '' when its
+    card has none."""
+    found = {}
+    for policy in policies:
+        folder = Path(find_policy(policy)).resolve()
+        name = str(folder.relative_to(ROOT)) if folder.is_relative_to(ROOT) else folder.name
+        found[name] = str(json.loads((folder / "card.json").read_text(encoding="utf-8")).get("weights", ""))
+    return found
+
+
+def write_results(
+    path: str | Path,
+    command: str,
+    seed: int,
+    results: dict[str, Any],
+    policies: Sequence[str] = (),
+    version: int = 1,
+) -> None:
+    """Write ``{"command", "version", "revision", "date", "machine", "policies", "seed", "results"}``.
+
+    Args:
+        path: of the JSON file; missing folders are made.
+        command: that measured.
+        seed: of its random numbers.
+        results: NaN and infinity become null, as JSON has neither.
+        policies: that were measured, by folder or name; their digests are written.
+        version: of the measurement; another one gives figures that cannot be compared.
+    """
+    document = {
+        "command": command, "version": version, "revision": revision(),
+        "date": time.strftime("%Y-%m-%d", time.gmtime()), "machine": machine(),
+        "policies": policy_digests(policies), "seed": seed, "results": _finite(results),
+    }  # fmt: skip
     write_whole({Path(path): json.dumps(document, indent=2) + "\n"})
 
 

@@ -119,7 +119,7 @@ def _needs(extra: str) -> set[str]:
 @pytest.mark.parametrize(
     ("package", "extras"),
     [
-        ("sim", ("sim", "gpu", "robots")), ("policy", ("train", "rsl")), ("matrix_hil", ("hil",)),
+        ("sim", ("sim", "gpu", "robots")), ("policy", ("train", "rsl")), ("matrix_hil", ("go2",)),
         ("benchmarks", ("train", "hil", "dev")),
         ("sim/spec", ("deploy",)), ("policy/runtime", ("deploy",)), ("examples", ("train",)),
         ("ros2_ws/src", ("hil", "ros", "dev")), ("tests", ("train", "hil", "gpu", "ros", "dev")),

@@ -108,7 +108,7 @@ def main(argv: Sequence[str]) -> None:
     for text in results["left_out"]:
         console.print(f"not tried: {text}", markup=False, style="yellow")
     if cfg.json:
-        write_results(cfg.json, "bench attacks", cfg.seed, results)
+        write_results(cfg.json, "bench attacks", cfg.seed, results, [cfg.policy])
     if results["undocumented"]:
         raise LunarError(
             f"{len(results['undocumented'])} attacks moved a machine beyond what docs/safety.md owns up to"

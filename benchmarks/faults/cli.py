@@ -200,6 +200,6 @@ def main(argv: Sequence[str]) -> None:
     console.print(table)
     console.print(f"{results['injected']} injected, {results['safe']} safe, {results['wall_seconds']:.0f} s")
     if cfg.json:
-        write_results(cfg.json, "bench faults", cfg.seed, results)
+        write_results(cfg.json, "bench faults", cfg.seed, results, [cfg.policy])
     if results["failures"]:
         raise LunarError(f"{len(results['failures'])} faults did not end safe; the table says which")

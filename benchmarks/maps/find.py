@@ -40,16 +40,23 @@ def rocks(heights: np.ndarray, resolution: float) -> np.ndarray:
     for width in WIDTHS:
         inner, outer = (ndimage.gaussian_filter(z, f * width / resolution, mode="nearest") for f in (0.8, 1.6))
         scores.append((inner - outer) / width)
+    found = peaks(np.array(scores), np.array(WIDTHS) / resolution, LEAST)
+    return found[:, [1, 0, 2]] * [resolution, resolution, 1.0]
+
+
+def peaks(scores: np.ndarray, widths: np.ndarray, least: float) -> np.ndarray:
+    """Peaks over place and width, rows (row, column, score): of scores (K, R, C) for ``widths`` (K,) in samples, above
+    ``least``, none within 1.2 of its width from a better one."""
     best, which = np.max(scores, axis=0), np.argmax(scores, axis=0)
-    row, col = np.nonzero((best == ndimage.maximum_filter(best, 5)) & (best > LEAST))
+    row, col = np.nonzero((best == ndimage.maximum_filter(best, 5)) & (best > least))
     order = np.argsort(-best[row, col], kind="stable")
-    found, taken = [], np.zeros(z.shape, bool)
+    found, taken = [], np.zeros(best.shape, bool)
     for r, c in zip(row[order], col[order], strict=True):
         if not taken[r, c]:
-            found.append((c * resolution, r * resolution, best[r, c]))
-            reach = max(1, round(1.2 * WIDTHS[which[r, c]] / resolution))
+            found.append((r, c, best[r, c]))
+            reach = max(1, round(1.2 * widths[which[r, c]]))
             taken[max(0, r - reach) : r + reach + 1, max(0, c - reach) : c + reach + 1] = True
-    return np.array(found).reshape(-1, 3)
+    return np.array(found, float).reshape(-1, 3)
 
 
 def match_rocks(

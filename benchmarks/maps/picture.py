@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from scipy.ndimage import distance_transform_edt
 
-from benchmarks.maps import ground, rows, tasks
+from benchmarks.maps import find, ground, images, rows, tasks
 from sim.output import writing
 from sim.terrain.cards import load_card
 from sim.terrain.danger import NOMINAL, danger, steepness
@@ -45,13 +45,44 @@ def draw(path: Path) -> None:
     for ax, title in zip(grid[0], ("measured", "restored", "true ground", "unsafe ground"), strict=True):
         ax.set_title(title)
     key = [
-        Line2D([], [], marker="s", ls="", mfc="none", color=INVENTED, label="rock invented"),
-        Line2D([], [], marker="o", ls="", mfc="none", color=LOST, label="rock lost (12 cm and more)"),
+        *_key("12 cm"),
         *(Patch(color=c, label=text) for c, text in zip(COLOURS[1:], (
             "unsafe, called so at the nominal limits", "called so only at the card's limits", "called safe at both"),
             strict=True)),
     ]  # fmt: skip
     figure.legend(handles=key, loc="outside lower center", ncols=3, frameon=False)
+    with writing(path):
+        figure.savefig(path, dpi=75)
+
+
+def draw_pictures(path: Path) -> None:
+    """Write the picture of ``images``: a scene without noise and in little light, and what some methods make of it."""
+    seen = images.picture(PRESET, SEED)
+    methods = ("gamma", "columns-nlm", images.INVENTS)
+    lights = ("photons-20", "photons-4", "columns-4")
+    truth = seen.terrain.rocks
+    asked = (truth.diameter >= images.SMALLEST) & ~find.hidden(truth)
+    score = images.threshold([images.scored(seen, images.METHODS["gamma"](images.measured(seen, images.CLEAN, SEED)))])
+    figure = Figure(figsize=(12.0, 9.6), layout="constrained")
+    for axes, light in zip(figure.subplots(len(lights), 4), lights, strict=True):
+        noisy = images.measured(seen, light, SEED)
+        for ax, name in zip(axes, ("clean", *methods), strict=True):
+            image = seen.light**0.5 if name == "clean" else images.METHODS[name](noisy)
+            low, high = np.percentile(image, (1.0, 99.0))
+            ax.imshow(image, cmap="gray", vmin=low, vmax=high)
+            ax.set(xticks=[], yticks=[], title=f"{light}: {name}" if name != "clean" else "without noise")
+            found = images.rocks_in(image, seen.sun)
+            found = found[found[:, 2] >= score].astype(int)
+            places = seen.places[found[:, 0], found[:, 1]]
+            apart = np.hypot(places[:, :1] - truth.x, places[:, 1:] - truth.y)
+            near = apart < np.maximum(find.NEAR, 0.7 * truth.diameter)
+            made, lost = found[~near.any(1)], asked & ~near.any(0)
+            ax.plot(made[:, 1], made[:, 0], "s", ms=7, mfc="none", mec=INVENTED, mew=1.4)
+            missing = np.column_stack([truth.x, truth.y])[lost & (np.hypot(truth.x, truth.y) < images.HALF)]
+            away = (np.hypot(*(seen.places - place).transpose(2, 0, 1)) for place in missing)
+            at = [np.unravel_index(d.argmin(), d.shape) for d in away]
+            ax.plot([c for _, c in at], [r for r, _ in at], "o", ms=9, mfc="none", mec=LOST, mew=1.4)
+    figure.legend(handles=_key("15 cm"), loc="outside lower center", ncols=2, frameon=False)
     with writing(path):
         figure.savefig(path, dpi=75)
 
@@ -72,6 +103,13 @@ def _shade(ax: Axes, z: np.ndarray, truth: tasks.Truth) -> None:
     x0, x1, y0, y1 = field.extent
     ax.imshow(light, cmap="gray", origin="lower", extent=(x0, x1, y0, y1), vmin=0, vmax=1, interpolation="nearest")
     ax.set(xlim=(-REACH, REACH), ylim=(-REACH, REACH), xticks=[], yticks=[], facecolor="#5a4a6a")
+
+
+def _key(smallest: str) -> list[Line2D]:
+    return [
+        Line2D([], [], marker="s", ls="", mfc="none", color=INVENTED, label="rock invented"),
+        Line2D([], [], marker="o", ls="", mfc="none", color=LOST, label=f"rock lost ({smallest} and more)"),
+    ]
 
 
 def _mark(ax: Axes, places: np.ndarray, marker: str, colour: str) -> None:

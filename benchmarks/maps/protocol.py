@@ -11,13 +11,13 @@ from typing import Any, Literal
 import numpy as np
 
 from benchmarks.harness import show_table
-from benchmarks.maps import ground, networks, picture, policy_task, real, rows, sheet
+from benchmarks.maps import ground, images, networks, picture, policy_task, real, rows, sheet
 from benchmarks.maps.calibrate import cards as cards_from
 from benchmarks.maps.degrade import HELD_OUT, NOISE
-from benchmarks.maps.summary import summarise
+from benchmarks.maps.summary import show_claims, summarise
 from sim.errors import LunarError
 from sim.output import write_whole
-from sim.terrain.cards import SHELF, FilterCard, card_json, load_card, weights_digest
+from sim.terrain.cards import SHELF, FilterCard, card_json, file_digest, load_card
 from sim.terrain.filters import filter_names, named_filter
 from sim.terrain.restore import FILTERS
 
@@ -32,13 +32,13 @@ class Config:
     """Filters for height maps, judged by what robots do with the maps: rocks lost and invented, unsafe ground called
     safe, the platform's command, a path."""
 
-    suite: Literal["heights", "super"] = "heights"
-    """Noise of all kinds, or only maps that are coarser than the ground is looked at."""
+    suite: Literal["heights", "images", "super"] = "heights"
+    """Noise of all kinds, pictures in little light, or only maps that are coarser than the ground is looked at."""
     method: str = ""
     """Also judge this: file.py:function, called with heights (R, C) in m, NaN where unknown, and m per sample; or
     file.onnx. Its limits are found first, and its card is written to ``out``."""
     patches: int = 48
-    """Patches of 12.8 m that filters are judged on."""
+    """Patches of 12.8 m, or scenes of pictures, that filters are judged on."""
     calibration: int = 40
     """Other patches, on which limits are found."""
     train: int = 0
@@ -59,7 +59,7 @@ class Config:
     policy: str = ""
     """Also run this policy, which must look at the ground, on the true ground with heights ahead from restored maps."""
     picture: str = ""
-    """Instead, draw what some filters do to one patch, to this file."""
+    """Instead, draw what some filters do to one patch, or to one scene of pictures, to this file."""
     sheet: str = ""
     """Instead, write a blinded sheet for experts to this folder."""
     tally: str = ""
@@ -78,7 +78,7 @@ def run(cfg: Config) -> dict[str, Any]:
     """
     out, jobs = Path(cfg.out), cfg.jobs or os.cpu_count() or 1
     if cfg.picture:
-        picture.draw(Path(cfg.picture))
+        (picture.draw_pictures if cfg.suite == "images" else picture.draw)(Path(cfg.picture))
         return {"picture": cfg.picture}
     if cfg.sheet:
         return {"sheet": str(sheet.write(Path(cfg.sheet), cfg.seed))}
@@ -88,6 +88,11 @@ def run(cfg: Config) -> dict[str, Any]:
         raise LunarError(f"--patches and --calibration must be at least {len(ground.PRESETS)}, one per preset")
     if cfg.quick and (cfg.calibrate or cfg.train):
         raise LunarError("--quick looks at too few patches for the limits of a card; leave it out")
+    if cfg.suite == "images":
+        for name in ("method", "train", "calibrate", "dem", "policy"):
+            if getattr(cfg, name):
+                raise LunarError(f"--suite images judges its own methods for pictures: leave out --{name}")
+        return images.run(4 if cfg.quick else cfg.patches, jobs, cfg.seed)
     if cfg.train:
         networks.train(SHELF, cfg.train, cfg.seed)
     noises, names = SUITES[cfg.suite], filter_names()
@@ -132,6 +137,9 @@ def show(found: dict[str, Any]) -> None:
     if "tally" in found:
         sheet.show(found["tally"])
         return
+    if found["suite"] == "images":
+        images.show(found)
+        return
     elsewhere = {n: e for n, e in found["held_out"].items() if n.endswith(ground.HELD_OUT_PRESET)}
     lines = [
         (n, e["recommended"], f"{e['unsafe_called_safe_nominal']:.2f}",
@@ -170,15 +178,14 @@ def show(found: dict[str, Any]) -> None:
         told = "sensitive" if seen["sensitive"] else "not sensitive: left out of rankings"
         runs = [(n, f"{e['survival']:.3f}", f"{e['low']:.3f}–{e['high']:.3f}") for n, e in seen["survival"].items()]
         show_table(f"{seen['policy']} is {told}", ("map", "survives", "95%"), runs)
-    show_table("claims", ("holds", "measured", "claim"),
-               [("yes" if c["holds"] else "no", c["measured"], c["claim"]) for c in found["claims"]])  # fmt: skip
+    show_claims(found["claims"])
 
 
 def _found(cfg: Config, methods: Any, out: Path, jobs: int) -> dict[str, FilterCard]:
     """Cards of methods, from patches of their own."""
     patches = ground.patches(4 if cfg.quick else cfg.calibration, ground.CALIBRATION)
     nets = {n: (Path(n) if n.endswith(".onnx") else SHELF / f"{n}.onnx") for n in methods if n not in FILTERS}
-    digests = {n: weights_digest(p) for n, p in nets.items() if p.is_file()}
+    digests = {n: file_digest(p) for n, p in nets.items() if p.is_file()}
     kept = rows.collect(rows.calibrated, patches, tuple(NOISE), tuple(methods), {}, out, jobs, "limits")
     about = (
         f"{len(patches)} patches of {', '.join(ground.PRESETS)}, seeds from {ground.CALIBRATION}, {ground.SIZE:g} m, "

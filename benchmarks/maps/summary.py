@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from scipy.stats import rankdata
 
+from benchmarks.harness import show_table
 from benchmarks.maps.calibrate import FALSE_ALARMS, missed_at, recommended, rock_threshold, rocks_found
 from benchmarks.maps.degrade import NOISE, UNSEEN
 from benchmarks.maps.rows import CLEAN, INVENTS, Row
@@ -112,8 +113,13 @@ def claims(
 ) -> list[dict[str, Any]]:  # fmt: skip
     """What papers on restoration take for granted, with what was measured."""
     out = []
-    for (look, task), (middle, low, high) in _rank_agreement(table, cards, clean, seed).items():
-        out.append(_claim(f"{look.upper()} ranks filters as {task} does (Spearman, matched, mean over noises)",
+
+    def resampled(task: str, rows: Sequence[Row], weights: np.ndarray) -> np.ndarray:
+        return _resampled(task, rows, weights, clean)
+
+    agree = rank_agreement(table, cards, TASKS, resampled, seed)
+    for (look, task), (middle, low, high) in agree.items():
+        out.append(claim(f"{look.upper()} ranks filters as {task} does (Spearman, matched, mean over noises)",
                           f"{middle:.2f} ({low:.2f} to {high:.2f})", low > 0.7))  # fmt: skip
     chosen = recommended(cards)
     pairs = [
@@ -128,17 +134,17 @@ def claims(
         more = sum(a["rocks_found_12cm"] >= b["rocks_found_12cm"] + 0.10 for a, b in pairs)
         made = max(a["invented_per_100m2"] for a, _ in pairs)
         out += [
-            _claim("calibrated limits bring unsafe ground called safe to 0.6 of what the PSNR-best filter has at the "
+            claim("calibrated limits bring unsafe ground called safe to 0.6 of what the PSNR-best filter has at the "
                    "nominal limits, in every class", f"at most {max(ratios):.2f}", max(ratios) <= 0.6),
-            _claim("false alarms stay within 12% on other seeds", f"at most {100 * alarms:.1f}%", alarms <= 0.12),
-            _claim("the recommended filter misses no more than the PSNR-best one, in any class",
+            claim("false alarms stay within 12% on other seeds", f"at most {100 * alarms:.1f}%", alarms <= 0.12),
+            claim("the recommended filter misses no more than the PSNR-best one, in any class",
                    f"at most {excess:+.1f} points", excess <= 0.5),
-            _claim("it finds 10 points more rocks than the PSNR-best one in two classes", f"in {more}", more > 1),
-            _claim("recommended filters invent at most 2 rocks per 100 m2 beyond the finder's own on true maps",
+            claim("it finds 10 points more rocks than the PSNR-best one in two classes", f"in {more}", more > 1),
+            claim("recommended filters invent at most 2 rocks per 100 m2 beyond the finder's own on true maps",
                    f"at most {made:.1f}", made <= 2.0),
         ]  # fmt: skip
     if inventing := [by[INVENTS]["invented_per_100m2"] for by in scores.values() if INVENTS in by]:
-        out.append(_claim("a method that invents relief on purpose is found out in every class",
+        out.append(claim("a method that invents relief on purpose is found out in every class",
                           f"at least {min(inventing):.0f} rocks per 100 m2", min(inventing) > 2.0))  # fmt: skip
     return out + learned_claims(scores, [m for m in cards if m not in FILTERS])
 
@@ -155,36 +161,49 @@ def learned_claims(
     out = []
     if {"paired", "unpaired"} <= set(trained):
         a, b = (missed([m], list(scores)) for m in ("paired", "unpaired"))
-        out.append(_claim("training on pairs beats training without", f"{a:.3f} / {b:.3f} missed", a < b))
+        out.append(claim("training on pairs beats training without", f"{a:.3f} / {b:.3f} missed", a < b))
     if trained and set(UNSEEN) & set(scores):
         a, b = missed(trained, UNSEEN), missed([m for m in FILTERS if m in next(iter(scores.values()))], UNSEEN)
         out.append(
-            _claim("learned filters beat the others on noise that they never saw", f"{a:.3f} / {b:.3f} missed", a < b)
+            claim("learned filters beat the others on noise that they never saw", f"{a:.3f} / {b:.3f} missed", a < b)
         )
     return out
 
 
-def _claim(claim: str, measured: str, holds: bool) -> dict[str, Any]:
-    return {"claim": claim, "measured": measured, "holds": bool(holds)}
+def claim(what: str, measured: str, holds: bool) -> dict[str, Any]:
+    """A claim, and whether it holds."""
+    return {"claim": what, "measured": measured, "holds": bool(holds)}
 
 
-def _rank_agreement(
-    table: Mapping[str, Mapping[str, Sequence[Row]]],
-    cards: Mapping[str, FilterCard],
-    clean: Mapping[str, Any],
-    seed: int,
-) -> dict[tuple[str, str], tuple[float, float, float]]:
+def show_claims(claims_: Sequence[Mapping[str, Any]]) -> None:
+    """Print them."""
+    show_table("claims", ("holds", "measured", "claim"),
+               [("yes" if c["holds"] else "no", c["measured"], c["claim"]) for c in claims_])  # fmt: skip
+
+
+def rank_agreement(
+    table: Mapping[str, Mapping[str, Sequence[Row]]], methods: Collection[str], tasks: Mapping[str, int],
+    resampled: Callable[[str, Sequence[Row], np.ndarray], np.ndarray], seed: int,
+) -> dict[tuple[str, str], tuple[float, float, float]]:  # fmt: skip
     """For each look and task Spearman's correlation over methods, mean over noises, with a bootstrap's 95% over
-    patches."""
+    patches.
+
+    Args:
+        table: rows of all patches, by noise and method.
+        methods: those that are ranked.
+        tasks: and whether more is better.
+        resampled: a task's score (K,) over patches that count weights (K, P) times, of a method's rows.
+        seed: of the bootstrap.
+    """
     rng = np.random.default_rng(seed)
     patches = len(next(iter(next(iter(table.values())).values())))
     weights = np.concatenate([np.ones((1, patches)), rng.multinomial(patches, [1 / patches] * patches, RESAMPLES)])
     found: dict[tuple[str, str], list[np.ndarray]] = {}
     for by in table.values():
-        shipped = [rows for m, rows in by.items() if m in cards]
+        shipped = [rows for m, rows in by.items() if m in methods]
         looks = {k: _ranks([weights @ [r[k] for r in rows] for rows in shipped]) for k in ("psnr", "ssim")}
-        for task, sign in TASKS.items():
-            does = _ranks([sign * _resampled(task, rows, weights, clean) for rows in shipped])
+        for task, sign in tasks.items():
+            does = _ranks([sign * resampled(task, rows, weights) for rows in shipped])
             for look, ranks in looks.items():
                 found.setdefault((look, task), []).append(_correlation(ranks, does))
     out = {}

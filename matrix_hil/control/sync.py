@@ -37,6 +37,7 @@ from matrix_hil.messages import (
 )
 from policy.runtime.monitor import NOTHING, Verdict
 from policy.runtime.onnx_policy import OnnxPolicy, Proprioception
+from policy.runtime.switch import SwitchPolicy
 from sim.spec.command import HopCommand
 from sim.spec.gravity import lunar_weight
 from sim.spec.hops import HopDetector
@@ -145,8 +146,9 @@ class Sync:
     """
 
     def __init__(
-        self, cfg: SyncConfig, policy: OnnxPolicy, platform: PlatformLimits | None = None, trips: bool = False
-    ) -> None:
+        self, cfg: SyncConfig, policy: OnnxPolicy | SwitchPolicy, platform: PlatformLimits | None = None,
+        trips: bool = False,
+    ) -> None:  # fmt: skip
         self.cfg = cfg
         self.policy = policy
         self._trips = trips

@@ -19,6 +19,7 @@ from matrix_hil.fidelity.measures import HEADINGS, Outcome, find_hops, measure, 
 from matrix_hil.fidelity.open_loop import throw
 from matrix_hil.fidelity.schemes import SCHEMES, Scheme, chosen
 from sim.config import parse
+from sim.errors import LunarError
 from sim.results import write_results
 from sim.spec.command import HopCommand
 from sim.terminal import Terminal
@@ -60,6 +61,8 @@ def compare(cfg: FidelityConfig, console: Console) -> list[Outcome]:
         LunarError: policy, robot or scheme missing or unfit, or a rig that cannot be armed.
     """
     schemes = chosen(cfg.schemes)
+    if cfg.plan.traverse:
+        raise LunarError("plan.traverse: schemes are compared with one policy and one command; leave it out")
     plan = replace(cfg.plan, duration=min(_QUICK, cfg.plan.duration)) if cfg.quick else cfg.plan
     ground = make_terrain(cfg.terrain, cfg.seed)
     outcomes: list[Outcome] = []
@@ -101,7 +104,7 @@ def main(argv: Sequence[str]) -> None:
         path.write_text(fidelity_page(intro, outcomes), encoding="utf-8")
         console.print(f"report: {path}")
     if cfg.json:
-        write_results(cfg.json, "fidelity", cfg.seed, results)
+        write_results(cfg.json, "fidelity", cfg.seed, results, [cfg.policy])
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -156,7 +157,7 @@ def scheme_rows(results: dict[str, dict[str, Any]]) -> list[list[str]]:
     return [[name, *(_cell(figures, *column) for column in _CHIEF.values())] for name, figures in results.items()]
 
 
-def figure_rows(results: dict[str, dict[str, Any]]) -> list[list[str]]:
+def figure_rows(results: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
     """One row per figure: name and unit, then each scheme's value with its error against the Moon, if it has one."""
     return [[title, *(_cell(figures, key, digits) for figures in results.values())] for title, key, digits in _ROWS]
 
@@ -234,7 +235,7 @@ def _rms(values: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.square(values)))) if len(values) else math.nan
 
 
-def _cell(figures: dict[str, Any], key: str, digits: int) -> str:
+def _cell(figures: Mapping[str, Any], key: str, digits: int) -> str:
     value: Any = figures
     for part in key.split("."):
         value = value[part]

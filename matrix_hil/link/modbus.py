@@ -126,14 +126,8 @@ class ModbusTreadmill(SerialDevice[TreadmillState, TreadmillCommand]):
         return replace(super().stats, frames=self._frames, crc_errors=self._crc_errors, garbage_bytes=self._garbage)
 
     def _receive(self, now: float) -> int:
-        assert self._serial is not None
-        while data := self._serial.read(4096):
-            self.bytes_received += len(data)
-            if self.tap is not None:
-                self.tap("rx", data, now)
+        for data, _ in self._arrived(now):
             self._buffer += data
-            if len(data) < 4096:
-                break
         if not self._buffer:
             return 0
         if self._asked is None:
@@ -219,18 +213,8 @@ class ModbusTreadmill(SerialDevice[TreadmillState, TreadmillCommand]):
         )
 
     def _ask(self, request: ModbusPDU, now: float) -> None:
-        assert self._serial is not None
-        data = self._framer.buildFrame(request)
         self._asked, self._asked_at = request, now  # also if it times out: all of it may have left
-        try:
-            self._serial.write(data)
-        except serial.SerialTimeoutException:
-            self._write_timeouts += 1
-            return
-        self._sent += 1
-        self.bytes_sent += len(data)
-        if self.tap is not None:
-            self.tap("tx", data, now)
+        self._put(self._framer.buildFrame(request))
 
     def _write(self, message: Message) -> None:
         """Used on the way out only: says it, and leaves the line in peace for as long as an answer may take."""

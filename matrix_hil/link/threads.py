@@ -12,6 +12,7 @@ from typing import Self
 from matrix_hil.link.clock import HOST, HostClock
 
 _PRIORITY = 20  # of 1 to 99; above everything of an ordinary desktop, below the kernel's own threads
+_NICE = -10
 _CLASS = os.SCHED_RR  # takes turns of 100 ms: one thread that is busy for long does not stop all others of the class
 
 
@@ -109,3 +110,12 @@ def ordinary_time() -> Iterator[None]:
     finally:
         with contextlib.suppress(PermissionError):
             os.sched_setscheduler(0, scheduler, parameters)
+
+
+def before_others() -> None:
+    """This thread, and what it starts, before ordinary programs where that is allowed.
+
+    For what must keep up, but computes for stretches that are too long for the real-time class.
+    """
+    with contextlib.suppress(PermissionError):
+        os.setpriority(os.PRIO_PROCESS, 0, _NICE)

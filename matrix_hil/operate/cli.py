@@ -32,6 +32,7 @@ from matrix_hil.run.loop import Loop
 from matrix_hil.run.metrics import RunMetrics
 from matrix_hil.run.robot import fitted
 from matrix_hil.run.run_log import log_folder
+from matrix_hil.run.traverse import along, names_of
 from sim.config import parse
 from sim.errors import LunarError
 from sim.results import write_results
@@ -51,10 +52,10 @@ def run(cfg: HilConfig, console: Console | None = None) -> dict[str, Any]:
         LunarError: policy missing or unfit, port absent, Unreal silent, or the rig cannot be armed; nothing has moved.
         KeyboardInterrupt: after Ctrl-C, once the rig is safe and the log closed.
     """
-    cfg = fitted(cfg)
-    console = console or Terminal()
     if cfg.quick:
         cfg = replace(cfg, plan=replace(cfg.plan, duration=min(5.0, cfg.plan.duration)))
+    cfg = along(fitted(cfg))
+    console = console or Terminal()
     wall = cfg.clock == "wall"
     began = time.monotonic()
     clock = HostClock(cfg.pace, began)
@@ -97,6 +98,10 @@ def run(cfg: HilConfig, console: Console | None = None) -> dict[str, Any]:
         keep_pace = pace(rig.time) if cfg.panel and not wall else None
 
         def before(now: float) -> None:
+            if rig.guide is not None:
+                loop.command = rig.guide.command(loop)
+                if rig.guide.pilot.arrived and not cfg.panel:
+                    loop.stop(now)
             if interrupted():
                 loop.stop(now)
 
@@ -125,7 +130,10 @@ def run(cfg: HilConfig, console: Console | None = None) -> dict[str, Any]:
             raise KeyboardInterrupt
     assert loop.last is not None
     stats = [device.stats for device in devices.values()]
-    return metrics.results(cfg.clock) | {
+    found = metrics.results(cfg.clock)
+    if rig.guide is not None:
+        found["traverse"] = rig.guide.results(found["run_seconds"])
+    return found | {
         "reason": loop.last.supervisor.reason,
         "crc_errors": sum(s.crc_errors for s in stats),
         "sequence_gaps": sum(s.sequence_gaps for s in stats),
@@ -147,7 +155,7 @@ def main(argv: Sequence[str]) -> None:
     results = run(cfg, console)
     _print(console, results)
     if cfg.json:
-        write_results(cfg.json, "hil", cfg.seed, results)
+        write_results(cfg.json, "hil", along(cfg).seed, results, names_of(cfg))
     if results["log_warning"]:
         raise LunarError(f"the log of this run is not whole: {results['log_warning']}")
 
@@ -242,6 +250,11 @@ def _print(console: Console, results: dict[str, Any]) -> None:
         f"lateness, {results['lateness_kind']}": " / ".join(f"{late[k]:.0f}" for k in late) + " us (p50/p99/p99.9)",
         "log": results["log"],
     }
+    if (way := results.get("traverse")) is not None:
+        rows["traverse"] = (
+            f"{'arrived' if way['arrived'] else 'not at the goal'}: {way['metres']:.1f} of {way['metres_planned']:.1f}"
+            f" m, {way['changes']} changes of option; {way['seconds_expected']:.0f} s expected"
+        )
     if results["log_warning"]:
         rows["log"] += f"\nINCOMPLETE after {results['log_seconds']:.1f} s: {results['log_warning']}"
     for name, value in rows.items():

@@ -11,14 +11,11 @@ from urllib.parse import quote
 import mujoco
 import numpy as np
 
-from matrix_hil.log.hops import AFTER, FEATURES, POINTS
+from matrix_hil.log.hops import FEATURES
 from matrix_hil.log.keep import Choice, DayLog
+from matrix_hil.replay.hop_drawing import curves_svg, scales_of, stills_svg
 from sim import html_page
-from sim.spec.joints import JOINT_NAMES, LEGS
 
-_WIDTH, _STILLS, _CURVE = 210.0, 62.0, 46.0  # px of a cell, and of its parts' heights
-_FORCES = ("#2f6fb3", "#5ec8f2", "#d97a1f", "#f0b35b")
-_HEIGHT, _TILT = "#30343b", "#c0392b"
 _STYLE = """<style>
 .hops { display: grid; grid-template-columns: repeat(auto-fill, minmax(218px, 1fr)); gap: 10px; margin-top: 8px; }
 .hops a { display: block; border: 1px solid #e3e5e8; border-radius: 8px; padding: 6px 8px; color: inherit;
@@ -43,19 +40,23 @@ def keep_page(days: Sequence[DayLog], results: dict[str, Any], choice: Choice, m
     poses = np.concatenate([day.hops.poses for day in days])
     spans = np.concatenate([day.hops.end - day.hops.start for day in days])
     rows = [kept.row for kept in choice.kept]
-    scales = [max(float(curves[rows][:, :, part].max()), 1e-3) for part in (slice(1), slice(1, 2), slice(2, 6))]
+    scales = scales_of(curves[rows])
     cells = []
     for hop, kept in zip(results["kept"], choice.kept, strict=True):
         day = days[int(np.searchsorted(first, kept.row, side="right")) - 1]
         row = kept.row - int(first[days.index(day)])
         lift = float(day.hops.liftoff[row] - day.hops.start[row])
-        drawn = _stills(model, poses[kept.row]) + _curves(curves[kept.row], spans[kept.row], lift, scales)
+        drawn = stills_svg(model, poses[kept.row]) + curves_svg(curves[kept.row], spans[kept.row], lift, scales)
         cells.append(_cell(hop, drawn))
     odd = sum(kept.differs for kept in choice.kept)
     sections = [_STYLE]
     if odd:
-        caption = "Hops that the others do not show, the most different first. Different is not faulty."
-        sections.append(html_page.section("What differs", _grid(cells[:odd]), f"{caption} {_legend(scales)}"))
+        caption = (
+            "Hops that the others do not show: of each log the most different first, then of each the second, and so "
+            "on. Different is not faulty."
+        )
+        shown = [cells[k] for k in by_turns([hop["log"] for hop in results["kept"][:odd]])]
+        sections.append(html_page.section("What differs", _grid(shown), f"{caption} {_legend(scales)}"))
     caption = "Hops that stand for all, by the share of hops that are nearest to each."
     sections.append(html_page.section("What is usual", _grid(cells[odd:]), f"{caption} {_legend(scales)}"))
     if results["trips"]:
@@ -67,6 +68,12 @@ def keep_page(days: Sequence[DayLog], results: dict[str, Any], choice: Choice, m
     title = f"{len(cells)} of {results['hops']} hops"
     intro = f"{len(days)} logs, {sum(day.duration for day in days):.0f} s. A click opens the report at that second."
     return html_page.page(title, intro, results["notes"], sections)
+
+
+def by_turns(logs: Sequence[str]) -> list[int]:
+    """Places in ``logs``, so that no log comes a second time before every log has come once; else in their order."""
+    ranks = [logs[:k].count(log) for k, log in enumerate(logs)]
+    return sorted(range(len(logs)), key=ranks.__getitem__)
 
 
 def _grid(cells: Sequence[str]) -> str:
@@ -109,52 +116,3 @@ def _number(why: dict[str, Any], name: str) -> str:
     """As exact as means anything of that feature."""
     value, digits = why[name], max(0, -math.floor(math.log10(FEATURES[why["feature"]][2])))
     return f"{round(value, digits) + 0.0:.{digits}f}" if np.isfinite(value) else "–"
-
-
-def _curves(curves: np.ndarray, span: float, lift: float, scales: Sequence[float]) -> str:
-    """Height and tilt, and the forces below them, with lines at lift-off and touch-down."""
-    x = np.linspace(0.0, _WIDTH, POINTS)
-    parts = []
-    for at in (lift, span - AFTER):
-        parts.append(f'<path d="M{at / span * _WIDTH:.1f} 0V{2 * _CURVE + 4:.0f}" stroke="#d5d8dc"/>')
-    for column, color in enumerate((_HEIGHT, _TILT, *_FORCES)):
-        below = column >= 2
-        top = _CURVE + 4.0 if below else 0.0
-        y = top + _CURVE * (1.0 - np.clip(curves[:, column] / scales[min(column, 2)], 0.0, 1.0))
-        points = "L".join(f"{a:.0f} {b:.1f}" for a, b in zip(x, y, strict=True))
-        parts.append(f'<path d="M{points}" stroke="{color}"/>')
-    size = f'width="{_WIDTH:.0f}" height="{2 * _CURVE + 4:.0f}"'
-    return f'<svg {size} fill="none" stroke-width="1.2">{"".join(parts)}</svg>'
-
-
-def _stills(model: mujoco.MjModel, poses: np.ndarray) -> str:
-    """The robot from its right side at three moments, on level ground below the lowest foot; nothing without joints."""
-    if not np.isfinite(poses).all():
-        return ""
-    scale, parts = _WIDTH / 3.0 / 0.62, []
-    for k, pose in enumerate(poses):
-        chains = _chains(model, pose[:12])
-        down = pose[12:] / max(float(np.linalg.norm(pose[[12, 14]])), 1e-9)
-        turned = np.stack([
-            -down[2] * chains[..., 0] + down[0] * chains[..., 2], -down[0] * chains[..., 0] - down[2] * chains[..., 2]
-        ], axis=-1)  # fmt: skip
-        turned = turned * [scale, -scale]
-        turned[..., 0] += (k + 0.5) * _WIDTH / 3.0 - 0.5 * (turned[..., 0].min() + turned[..., 0].max())
-        turned[..., 1] += _STILLS - 4.0 - turned[..., 1].max()
-        trunk = "L".join(f"{x:.0f} {y:.0f}" for x, y in (turned[0, 0], turned[2, 0]))
-        parts.append(f'<path d="M{trunk}" stroke="#30343b" stroke-width="5" stroke-linecap="round"/>')
-        for leg, color in zip(turned, _FORCES, strict=True):
-            points = "L".join(f"{x:.0f} {y:.0f}" for x, y in leg)
-            parts.append(f'<path d="M{points}" stroke="{color}" stroke-width="2"/>')
-    return f'<svg width="{_WIDTH:.0f}" height="{_STILLS:.0f}" fill="none">{"".join(parts)}</svg>'
-
-
-def _chains(model: mujoco.MjModel, joints: np.ndarray) -> np.ndarray:
-    """(4, 4, 3) m in the base frame: abduction, hip, knee and foot of each leg, for joints (12,) in rad."""
-    data = mujoco.MjData(model)
-    data.qpos[:7] = [0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0]
-    data.qpos[[model.jnt_qposadr[model.joint(name).id] for name in JOINT_NAMES]] = joints
-    mujoco.mj_kinematics(model, data)
-    anchors = np.array([data.xanchor[model.joint(name).id] for name in JOINT_NAMES]).reshape(4, 3, 3)
-    feet = np.array([data.geom_xpos[model.geom(leg).id] for leg in LEGS])
-    return np.concatenate([anchors, feet[:, None]], axis=1)

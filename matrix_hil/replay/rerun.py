@@ -11,7 +11,7 @@ import argparse
 import functools
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Column, Table
 
+from matrix_hil.config import RunPlan
 from matrix_hil.control.sync import Sync
 from matrix_hil.link.calibration import SOUND, from_document
 from matrix_hil.log import Log, read_log
@@ -30,10 +31,10 @@ from matrix_hil.replay.logged import logged_config
 from matrix_hil.replay.look.page import table_page
 from matrix_hil.replay.look.plots import Plot, curves
 from matrix_hil.run.loop import ORDERS, Wish, give_order, wish
-from matrix_hil.run.robot import card_on_rig
+from matrix_hil.run.traverse import FILE as PLAN_FILE
+from matrix_hil.run.traverse import Guide, attached, policies_of
 from matrix_hil.safety.supervisor import Supervisor, SupervisorState
 from policy.runtime.monitor import Verdict
-from policy.runtime.onnx_policy import OnnxPolicy
 from sim.errors import LunarError
 from sim.results import write_results
 from sim.spec.command import HopCommand
@@ -96,8 +97,8 @@ class Rerun:
     """s that it took."""
 
 
-def rerun(log: Log, sync: Sync, supervisor: Supervisor) -> Rerun:
-    """Give a log's inputs to ``sync`` and ``supervisor``, both new.
+def rerun(log: Log, sync: Sync, supervisor: Supervisor, guide: Guide | None = None) -> Rerun:
+    """Give a log's inputs to ``sync`` and ``supervisor``, both new, and to who followed a plan with it.
 
     Raises:
         LunarError: the log holds no inputs, or an order that this version does not know.
@@ -120,6 +121,8 @@ def rerun(log: Log, sync: Sync, supervisor: Supervisor) -> Rerun:
             give_order(order, sync, supervisor, now[k])
         states = machine_states(inputs, k)
         patch = patches(patch_time[k])
+        if guide is not None and newest is not None:
+            guide.step(sync, newest[1], newest[2])  # for the policy in use; what it asked for was logged
         newest, failure = wish(sync, states, patch, HopCommand(*commands[k]), now[k], newest)
         proposed, world, info = newest
         sent, judged = supervisor.step(states, proposed, now[k], patch, failure, info.doubt)
@@ -208,13 +211,16 @@ def run(
     notes = sentences(log.lost, log.skipped, log.notes)
     kept = log.attachments.get("calibration.json")
     calibration = from_document(kept.decode(), f"calibration.json of {log.path.name}") if kept else SOUND
-    policy = OnnxPolicy(cfg.policy, monitor=cfg.monitor)
-    policy.card = card_on_rig(cfg, policy.card)
+    plan = log.attachments.get(PLAN_FILE)
+    if plan is not None and not any(word.partition("=")[0] == "--policy" for word in argv):
+        policy, guide = policies_of(cfg, attached(plan, log.path.name))
+    else:
+        policy, guide = policies_of(replace(cfg, plan=RunPlan()))
     supervisor = Supervisor(cfg.safety, calibration, cfg.platform, policy.card.joints)
     sync = Sync(cfg.sync, policy, cfg.platform, cfg.monitor == "trip")
     if log.attachments.get("policy.sha256", b"").decode() != policy.card.weights:
         notes.append(f"{policy.folder} does not hold the weights that were logged")
-    again = rerun(log, sync, supervisor)
+    again = rerun(log, sync, supervisor, guide)
     found = differences(log, again)
     if missing := int((np.diff(log["/sync/input"].cycle.astype(int)) - 1).sum()):
         notes.append(f"{missing} cycles are missing in the log; what came after them need not be the same")

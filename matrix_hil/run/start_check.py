@@ -7,6 +7,7 @@ import numpy as np
 from matrix_hil.config import EMULATED, HilConfig
 from matrix_hil.control.stewart import reachable
 from matrix_hil.link import DEVICES
+from matrix_hil.link.go2 import DDS
 from matrix_hil.link.modbus import MODBUS_TREADMILL
 from matrix_hil.safety.outer import HARNESS, outside
 from policy.runtime.card import Card
@@ -32,6 +33,13 @@ def check(cfg: HilConfig) -> None:
             f"safety.treadmill_stale is {cfg.safety.treadmill_stale:g} s, but a Modbus treadmill reports every"
             f" {MODBUS_TREADMILL.period:g} s; set it to {MODBUS_TREADMILL.stale_limit:g} (docs/modbus.md)"
         )
+    if (cfg.robot.protocol == "go2") != cfg.robot.port.startswith(DDS) and cfg.robot.port != EMULATED:
+        raise LunarError(
+            f"robot.port is {cfg.robot.port} and robot.protocol '{cfg.robot.protocol}', but a Go2, and nothing else, is"
+            f" reached by {DDS} and a network interface, such as {DDS}eth0, with protocol 'go2'"
+        )
+    if cfg.robot.protocol == "go2" and cfg.rig.robot != "go2":
+        raise LunarError(f"robot.protocol is 'go2', but rig.robot is '{cfg.rig.robot}'; set one of them")
     if why := outside(cfg.safety, bounded=len(emulated) < len(DEVICES)) or misfit(cfg):
         raise LunarError(why)
 

@@ -37,7 +37,6 @@ from matrix_hil.link.protocol import (
 from matrix_hil.messages import is_finite
 
 BITS_PER_BYTE = 10  # start bit, eight data bits, stop bit
-TRANSMIT_BUFFER = 1024  # bytes; a frame that does not fit is not sent
 COMMAND_AGE = 0.05
 """s that a command may have taken longer than the fastest frame of late; an older one is dropped."""
 
@@ -59,6 +58,8 @@ class Emulator:
 
     spec: ClassVar[DeviceSpec]
     dead_time = 0.0
+    transmit_buffer = 1024
+    """bytes; a frame that does not fit is not sent."""
 
     def __init__(self, line: LineConfig, seed: int) -> None:
         self.line = line
@@ -253,7 +254,7 @@ class Emulator:
         self._queue_out(data)
 
     def _queue_out(self, data: bytes) -> None:
-        if len(self._out) + len(data) > TRANSMIT_BUFFER:
+        if len(self._out) + len(data) > self.transmit_buffer:
             self.overruns += 1
         else:
             self._out += data

@@ -20,7 +20,7 @@ import numpy as np
 
 from matrix_hil.config import RigSetup
 from matrix_hil.link import HostClock
-from matrix_hil.link.threads import real_time
+from matrix_hil.link.threads import before_others, real_time
 from matrix_hil.messages import RigTruth
 from matrix_hil.virtual.rig import VirtualMachines
 from matrix_hil.virtual.unreal import ServerConfig, TwinServer
@@ -28,7 +28,6 @@ from sim.errors import LunarError
 from sim.terrain.generators import TerrainConfig, make_terrain
 
 _START = 120.0  # s that a process may take to import, build what it serves and say where
-_NICE = -10
 _TRUTH = 8  # position, quaternion, vertical speed
 
 
@@ -146,8 +145,7 @@ def _serve_rig(line: Connection, setup: RigSetup, seed: int, clock: HostClock, c
 def _serve_twin(line: Connection, terrain: TerrainConfig, seed: int) -> None:
     """It renders for long stretches, so that it must not be of the real-time class."""
     os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
-    with contextlib.suppress(PermissionError):
-        os.setpriority(os.PRIO_PROCESS, 0, _NICE)
+    before_others()
     with TwinServer(make_terrain(terrain, seed), ServerConfig(port=0)) as server:
         line.send((server.port,))
         line.poll(None)

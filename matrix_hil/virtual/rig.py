@@ -7,11 +7,12 @@ from typing import Self
 
 import numpy as np
 
-from matrix_hil.config import RigSetup, Treadmill
+from matrix_hil.config import RigSetup, Robot, Treadmill
 from matrix_hil.control.counterweight import WinchTrim
 from matrix_hil.link import SerialDevice
 from matrix_hil.messages import RigTruth
 from matrix_hil.virtual.emulator import Emulator, Lockstep
+from matrix_hil.virtual.go2 import Go2Emulator
 from matrix_hil.virtual.machines import (
     CounterweightEmulator,
     PlatformEmulator,
@@ -33,6 +34,11 @@ def treadmill_emulator(cfg: Treadmill, seed: int) -> TreadmillEmulator:
     return TreadmillEmulator(cfg, seed)
 
 
+def robot_emulator(cfg: Robot, seed: int, stance: np.ndarray) -> RobotEmulator:
+    """The emulated robot in the protocol that its config says; ``stance`` (12,) rad is where it stands."""
+    return (Go2Emulator if cfg.protocol == "go2" else RobotEmulator)(cfg, seed, stance)
+
+
 class EmulatedMachines:
     """Five emulators and the world that they act on, which subclasses add. ``poll(now)`` moves all of it.
 
@@ -47,7 +53,7 @@ class EmulatedMachines:
         self.treadmill = treadmill_emulator(setup.treadmill, seed + 2)
         self.counterweight = CounterweightEmulator(setup.counterweight, seed + 3, drive)
         self.tracker = TrackerEmulator(setup.tracker, seed + 4)
-        self.robot = RobotEmulator(setup.robot, seed + 5, load_robot(setup.rig.robot).nominal_pose)
+        self.robot = robot_emulator(setup.robot, seed + 5, load_robot(setup.rig.robot).nominal_pose)
         self.tick = setup.robot.line.tick
         self.watch: Callable[[float], None] | None = None
         """Told the time, s, after every tick."""

@@ -107,16 +107,16 @@ class SuccessRates:
         return success_rate(torch.minimum(self.successes, self.tried), self.tried, self.cfg.smoothing)
 
     def weights(self) -> Tensor:
-        """(C,) by the config's rule. A hard filter that leaves nothing lets everything pass.
+        """(C,) by the config's rule, their mean 1 over cells with enough trials; 1 for the others. A hard filter that
+        leaves nothing lets everything pass.
 
         Raises:
             LunarError: all are zero.
         """
         cfg, rates = self.cfg, self.rates()
+        weights, known = torch.ones_like(rates), self.tried >= cfg.least
         if cfg.rule == "paced":
-            return normalised(cell_weights(rates, cfg.alpha, cfg.beta, cfg.floor))
-        if cfg.rule == "hard_filter":
-            kept = hard_filter(rates, cfg.low, cfg.high)
-            if bool(kept.any()):
-                return kept
-        return torch.ones_like(rates)
+            weights[known] = normalised(cell_weights(rates[known], cfg.alpha, cfg.beta, cfg.floor))
+        elif cfg.rule == "hard_filter":
+            weights[known] = hard_filter(rates[known], cfg.low, cfg.high)
+        return weights if bool((weights > 0).any()) else torch.ones_like(weights)

@@ -20,12 +20,16 @@ class DivergenceConfig:
     """How far a student is from its teacher at one position."""
 
     kind: Kind = "reverse_kl"
-    """``reverse_kl`` is KL(student‖teacher), ``forward_kl`` KL(teacher‖student), ``jsd`` the Jensen-Shannon divergence
-    of tokens, ``mse`` the mean squared difference of Gaussian means."""
+    """``reverse_kl`` is KL(student‖teacher), ``forward_kl`` KL(teacher‖student), ``jsd`` the Jensen-Shannon divergence,
+    of Gaussians from their geometric mean instead of their mixture, ``mse`` the mean squared difference of Gaussian
+    means."""
     beta: float = 0.5
-    """Share of the teacher in the mixture of ``jsd``, between 0 and 1."""
+    """Share of the teacher in the middle of ``jsd``, between 0 and 1."""
     std_floor: float = 0.01
     """Smallest standard deviation believed of a Gaussian teacher, in units of the action."""
+    neighbours: float = 0.0
+    """Bins. Standard deviation by which a Gaussian teacher's tokens are widened for a student with tokens: what else
+    tells it that neighbouring bins are neighbours?"""
     chunk: int | None = None
     """Logits worked on at a time; what suits the device when absent. Changes time and memory, no result."""
 
@@ -36,14 +40,15 @@ class DivergenceConfig:
             raise LunarError(f"divergence.beta is {self.beta}; it must lie between 0 and 1, both excluded")
         if not (self.std_floor > 0 and math.isfinite(self.std_floor)):
             raise LunarError(f"divergence.std_floor is {self.std_floor}; it must be a number above 0")
+        if not 0 <= self.neighbours <= 10:
+            raise LunarError(f"divergence.neighbours is {self.neighbours}; it must lie between 0 and 10 bins")
         if self.chunk is not None and self.chunk < 1:
             raise LunarError("divergence.chunk must be at least 1")
 
 
 @dataclass(frozen=True)
 class PositionsConfig:
-    """Which positions of a rollout to learn from (policy/distill/positions.py). A position is one control step: the
-    twelve tokens of a step are one forward pass, so that only whole steps save time."""
+    """Which positions of a rollout to learn from (policy/distill/positions.py)."""
 
     score: Literal["all"] | Score = "all"
     """``all``, or what positions are ranked by: ``entropy``, ``divergence``, ``product``, ``soft_or``, ``q3``,
@@ -56,6 +61,9 @@ class PositionsConfig:
     """Draw positions with chances proportional to their scores, instead of keeping the highest."""
     direction: Literal["reverse_kl", "forward_kl"] = "reverse_kl"
     """Of the divergence that positions are ranked by."""
+    unit: Literal["step", "token"] = "step"
+    """What a position is: a control step, all twelve tokens of which come out of one forward pass, so that only whole
+    steps save time; or, of a student with tokens, one joint's token at one step, as in language models."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +88,9 @@ class CellsConfig:
     """1. ... or a larger one."""
     memory: float = 0.98
     """1. Weight that a trial keeps from one update to the next."""
+    least: float = 8.0
+    """Trials, old ones weighing less, that a cell needs before the rule speaks of it; until then it weighs as much as
+    an average cell."""
 
 
 @dataclass(frozen=True)
@@ -103,9 +114,13 @@ class SodaConfig:
     beta: float = 0.1
     """How far the student may go from its warmed-up self: less is further."""
     warm_up: float = 0.7
-    """1. Share of the gradient steps that are supervised, on the teacher's actions."""
+    """1. Share of the gradient steps that are supervised, on the teacher's actions; at most, with ``patience``."""
+    patience: int = 4
+    """Passes without a better likelihood on a tenth of the log, held out, after which the warm-up ends and the best of
+    its students goes on; 0 does not look."""
     snapshot: float = 0.0
-    """1. Share of the warm-up after which the student's own actions are taken down; at 0 it has learnt nothing."""
+    """1. Share of the warm-up after which the student's own actions are taken down; at 0 it has learnt nothing, at 1 it
+    is as good as the warm-up makes it."""
     passes: int = 40
     """Passes over the log, warm-up included."""
 
@@ -114,10 +129,13 @@ class SodaConfig:
 class OpsdcConfig:
     """Of the method ``opsdc``."""
 
-    refresh: int = 10
+    refresh: int = 50
     """M: updates between renewals of the teacher."""
+    look: int = 5
+    """Updates between looks at the gate."""
     tolerance: float = 0.02
-    """1. Training ends when trials succeed less often than before by more than this; a policy that passed is kept."""
+    """1. Training ends when trials succeed less often than before by more than this. Kept is the policy of as many
+    updates before as a trial counts for on average (``cells.memory``): what came later is not yet judged."""
     before: int = 16
     """Updates' worth of rollouts in which the success rate before training is measured."""
 
@@ -149,6 +167,9 @@ class DistillConfig:
     learning: LearningConfig = field(default_factory=LearningConfig)
     soda: SodaConfig = field(default_factory=SodaConfig)
     opsdc: OpsdcConfig = field(default_factory=OpsdcConfig)
+    noise: float = 0.0
+    """In units of the action. Standard deviation of noise in what the teacher does where it alone acts (``bc``,
+    ``soda``); its mean stays the lesson, so that this tells how to come back (DART)."""
     world: WorldConfig = field(default_factory=WorldConfig)
     """Where student or teacher act; ``ages`` are those that they see, and one command lasts for a trial."""
     seed: int = 1
@@ -177,14 +198,20 @@ class DistillConfig:
             raise LunarError("learning.epochs and minibatch must be at least 1, rate and max_grad_norm above 0")
         if not 0 < self.positions.rho <= 1:
             raise LunarError(f"positions.rho is {self.positions.rho}; it must lie above 0 and be at most 1")
+        if self.positions.unit == "token" and (self.positions.score == "all" or self.student.head != "tokens"):
+            raise LunarError("positions.unit 'token' needs a score and a student with --student.head tokens")
+        if self.divergence.neighbours and self.student.head != "tokens":
+            raise LunarError("divergence.neighbours are bins: they need a student with --student.head tokens")
         if not 0 <= self.cells.memory <= 1:
             raise LunarError(f"cells.memory is {self.cells.memory}; it must lie between 0 and 1")
+        if not 0 <= self.noise < math.inf or (self.noise and self.method not in ("bc", "soda")):
+            raise LunarError(f"noise is {self.noise}; it must not be negative, and 0 but for the methods bc and soda")
+        if self.cells.least < 0:
+            raise LunarError(f"cells.least is {self.cells.least}; it must not be negative")
         if not 0 <= self.forward_until <= 1:
             raise LunarError(f"forward_until is {self.forward_until}; it must lie between 0 and 1")
         if self.student.head == "tokens" and self.divergence.kind == "mse":
             raise LunarError("divergence.kind 'mse' compares means and a token head has none; use a KL or jsd")
-        if self.student.head == "gaussian" and self.divergence.kind == "jsd":
-            raise LunarError("divergence.kind 'jsd' is of tokens: use a KL, or a student with --student.head tokens")
         weighted = self.cells.rule != "uniform"
         if self.method in ("bc", "soda") and (self.positions.score != "all" or weighted):
             raise LunarError(f"method '{self.method}' learns from a teacher's states: leave out positions and cells")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import time
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -24,13 +25,19 @@ from sim.output import locked, writing
 from sim.results import revision
 
 
-def distill(cfg: DistillConfig, command: str, teacher: Teacher | Demonstrations | None = None) -> dict[str, Any]:
+def distill(
+    cfg: DistillConfig,
+    command: str,
+    teacher: Teacher | Demonstrations | None = None,
+    method: Callable[[Job], None] | None = None,
+) -> dict[str, Any]:
     """Train a student, save it, return ``{policy, steps, wall_s, peak_mb, parameters, params_ratio, ...}``.
 
     Args:
         cfg: the training.
         command: that started it, for the card.
         teacher: instead of what ``cfg.teacher`` names.
+        method: instead of what ``cfg.method`` names, whose settings it is checked by.
 
     Raises:
         LunarError: settings, teacher and world do not go together, or ``cfg.out`` holds a policy.
@@ -38,10 +45,15 @@ def distill(cfg: DistillConfig, command: str, teacher: Teacher | Demonstrations 
     cfg.check()
     refuse_used(Path(cfg.out), cfg.overwrite, "choose another --out")
     with locked(Path(cfg.out)), writing(cfg.out):
-        return _distill(cfg, command, teacher)
+        return _distill(cfg, command, teacher, method)
 
 
-def _distill(cfg: DistillConfig, command: str, teacher: Teacher | Demonstrations | None) -> dict[str, Any]:
+def _distill(
+    cfg: DistillConfig,
+    command: str,
+    teacher: Teacher | Demonstrations | None,
+    method: Callable[[Job], None] | None,
+) -> dict[str, Any]:
     start, before = time.monotonic(), peak_megabytes()
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
@@ -55,7 +67,7 @@ def _distill(cfg: DistillConfig, command: str, teacher: Teacher | Demonstrations
         drop_run(Path(cfg.out))
     with Job(cfg, teacher, student.to(cfg.device), card.observation.ages) as job:
         try:
-            METHODS[cfg.method](job)
+            (method or METHODS[cfg.method])(job)
         except KeyboardInterrupt:
             interrupted = True
     results: dict[str, Any] = {
@@ -77,6 +89,8 @@ def _settle(cfg: DistillConfig, teacher: Teacher | Demonstrations) -> DistillCon
         raise LunarError(
             f"method '{cfg.method}' asks its teacher at every state, and {teacher.name} is a log: use bc or soda"
         )
+    if isinstance(teacher, Demonstrations) and cfg.noise:
+        raise LunarError(f"noise is what a teacher acts with, and {teacher.name} is a log: leave out noise")
     if cfg.method == "opsdc":
         commands = replace(cfg.world.commands, economy=(0.0, 0.0))
         student = replace(cfg.student, head="gaussian", ages=teacher.card.observation.ages)
@@ -85,7 +99,7 @@ def _settle(cfg: DistillConfig, teacher: Teacher | Demonstrations) -> DistillCon
         robots = min(cfg.world.num_envs, 64)
         cfg = replace(
             cfg, world=replace(cfg.world, num_envs=robots), steps=4 * cfg.rollout * robots,
-            soda=replace(cfg.soda, passes=4), opsdc=replace(cfg.opsdc, before=1, refresh=1),
+            soda=replace(cfg.soda, passes=4), opsdc=replace(cfg.opsdc, before=1, refresh=1, look=1),
         )  # fmt: skip
     return cfg
 

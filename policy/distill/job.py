@@ -19,7 +19,7 @@ from policy.distill.config import DistillConfig
 from policy.distill.positions import sample_cells
 from policy.distill.teachers import Demonstrations, Teacher, columns
 from policy.networks.actor import Actor
-from policy.networks.distributions import Gaussian, Output
+from policy.networks.distributions import Gaussian, Output, join
 from policy.networks.student import ActionBins, Student, tokenise
 from sim.physics.threads import physics_first
 from sim.terminal import Terminal
@@ -39,6 +39,8 @@ class Samples:
     """(P, 12) that was taken there."""
     cell: Tensor
     """(P,)."""
+    output: Output | None = None
+    """What the student said there while it acted, where positions are chosen by that."""
 
 
 class Job:
@@ -122,25 +124,36 @@ class Job:
     @torch.no_grad()
     @physics_first()
     def collect(self, teacher_acts: bool = False) -> Samples:
-        """A rollout in which the student acts by its mean, as it will on a robot, or the teacher does."""
+        """A rollout in which the student acts by its mean, as it will on a robot, or the teacher does, perhaps with
+        noise that its recorded actions are without."""
         assert isinstance(self.teacher, Teacher)
         parts: dict[str, list[Tensor]] = {name: [] for name in ("observation", "asked", "action", "cell")}
+        outputs: list[Output] = []
         for _ in range(self.cfg.rollout):
             seen = self.now["policy"][:, self.view]
             asked = self.now["policy"][:, self.asked]
-            action = self.teacher(asked).mean if teacher_acts else self.student(seen).action
+            if teacher_acts:
+                action = self.teacher(asked).mean
+            else:
+                output = self.student.output(seen)
+                action = output.mean if isinstance(output, Gaussian) else self.bins.mean(output)  # type: ignore[union-attr]
+                if self.cfg.positions.score != "all":
+                    outputs.append(output)
             for name, value in zip(parts, (seen, asked, action, self.world.cell.clone()), strict=True):
                 parts[name].append(value)
+            if teacher_acts and self.cfg.noise:
+                noise = torch.randn(action.shape, generator=self.generator, device=self.device)
+                action = action + self.cfg.noise * noise
             self.now = self.world.step(action).observations
-        self.steps += self.cfg.rollout * self.world.num_envs
-        self._note()
-        return Samples(**{name: torch.cat(values) for name, values in parts.items()})
+        self.counted()
+        together = {name: torch.cat(values) for name, values in parts.items()}
+        return Samples(**together, output=join(outputs) if outputs else None)
 
     def ask(self, asked: Tensor) -> Output:
         """What the teacher says, in the words of the student's head."""
         assert isinstance(self.teacher, Teacher)
         said = self.teacher(asked)
-        return said if self.bins is None else tokenise(said, self.bins)
+        return said if self.bins is None else tokenise(said, self.bins, neighbours=self.cfg.divergence.neighbours)
 
     def gradient_step(self, loss: Tensor, progress: float) -> None:
         """One step of the optimizer, whose learning rate falls along a line to a tenth."""
@@ -167,6 +180,11 @@ class Job:
     def _by_weight(self, count: int) -> Tensor:
         """Cells of new trials."""
         return sample_cells(self.rates.weights(), count, self.generator)
+
+    def counted(self) -> None:
+        """Count a rollout's steps and note the skill in it."""
+        self.steps += self.cfg.rollout * self.world.num_envs
+        self._note()
 
     def _note(self) -> None:
         """Skill in the last rollout."""

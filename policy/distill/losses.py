@@ -4,7 +4,9 @@
     loss = average(values, weights, kept)
 
 Sources: on-policy distillation as in Agarwal et al., "On-policy distillation of language models" (GKD, ICLR 2024,
-arXiv 2306.13649); reverse KL per position of the student's own rollout; MSE on means as in rsl_rl's distillation.
+arXiv 2306.13649); reverse KL per position of the student's own rollout; MSE on means as in rsl_rl's distillation. The
+Jensen-Shannon divergence of Gaussians is the geometric one of Nielsen, "On the Jensen-Shannon symmetrization of
+distances relying on abstract means", Entropy 21(5), 2019.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ def divergence(student: Output, teacher: Output, cfg: DivergenceConfig = PLAIN) 
         teacher: taken as constant, on the same device.
 
     Raises:
-        LunarError: heads or shapes differ, a std is zero or not a number, ``mse`` of tokens or ``jsd`` of Gaussians.
+        LunarError: heads or shapes differ, a std is zero or not a number, or ``mse`` of tokens.
     """
     check_pair(student, teacher)
     if isinstance(student, Categorical):
@@ -46,8 +48,16 @@ def divergence(student: Output, teacher: Output, cfg: DivergenceConfig = PLAIN) 
     check_std(student, "student")
     check_std(teacher, "teacher")
     if cfg.kind == "jsd":
-        raise LunarError("divergence.kind 'jsd' is of tokens: a mixture of Gaussians has no closed form; use a KL")
+        middle = between(theirs, ours, cfg.beta)
+        return cfg.beta * theirs.kl(middle) + (1 - cfg.beta) * ours.kl(middle)
     return ours.kl(theirs) if cfg.kind == "reverse_kl" else theirs.kl(ours)
+
+
+def between(first: Gaussian, second: Gaussian, share: float) -> Gaussian:
+    """The normalised geometric mean p₁^share · p₂^(1−share), which of Gaussians is one, unlike their mixture."""
+    precisions = share * torch.exp(-2 * first.log_std), (1 - share) * torch.exp(-2 * second.log_std)
+    both = precisions[0] + precisions[1]
+    return Gaussian((precisions[0] * first.mean + precisions[1] * second.mean) / both, -0.5 * both.log())
 
 
 def average(values: Tensor, weights: Tensor | None = None, kept: Tensor | None = None) -> Tensor:

@@ -17,12 +17,16 @@
   for Compression", arXiv 2603.05433, in which a model told to be concise does so. Here the words are the command's
   fifth number: the teacher is the policy with economy = 1 at the states that the student visits with economy = 0;
   reverse KL; renewed every M updates; ended by a gate on the success rate.
+
+Logs for ``bc`` and ``soda`` may come from a teacher whose actions are disturbed and whose means are the labels: Laskey
+et al., "DART: Noise Injection for Robust Imitation Learning", CoRL 2017, arXiv 1703.09327.
 """
 
 from __future__ import annotations
 
 import copy
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -40,7 +44,6 @@ from policy.networks.distributions import Gaussian, Output, cache, join
 from sim.errors import LunarError
 from sim.terminal import Terminal
 
-_SCORED = 1024  # positions scored at a time: scoring all shall not need more memory than learning from a few
 _ASKED = 8192  # positions at a time, without gradient
 
 
@@ -67,7 +70,8 @@ def dagger(job: Job) -> None:
         total = 0.0
         for _ in range(count):
             rows = torch.randint(job.steps, (cfg.minibatch,), generator=job.generator, device=job.device)
-            loss = average(_distances(job, memory[rows], lesson.take(rows), _divergence_now(job)))
+            output = job.student.output(memory[rows])
+            loss = average(_by_step(divergence(output, lesson.take(rows), _divergence_now(job))))
             job.gradient_step(loss, job.progress)
             total += loss.item()
         job.record(total / count, job.steps)
@@ -76,23 +80,25 @@ def dagger(job: Job) -> None:
 def bc(job: Job) -> None:
     """As many gradient steps as on-policy distillation takes for as many environment steps."""
     observation, action = _demonstrated(job)
-    _imitate(job, observation, action, job.cfg.learning.epochs, (0.0, 1.0))
+    imitate(job, observation, action, job.cfg.learning.epochs, (0.0, 1.0))
 
 
 def soda(job: Job) -> None:
     """Teacher's rollouts or log; a snapshot of the student's own actions there; warm-up; then preference. The student
     never acts."""
     cfg = job.cfg.soda
-    if not (0 < cfg.warm_up < 1 and 0 <= cfg.snapshot <= 1 and cfg.passes >= 2):
-        raise LunarError("soda.warm_up must lie between 0 and 1, soda.snapshot in [0, 1], and passes be at least 2")
+    if not (0 < cfg.warm_up < 1 and 0 <= cfg.snapshot <= 1 and cfg.passes >= 2 and cfg.patience >= 0):
+        raise LunarError(
+            "soda.warm_up must lie between 0 and 1, soda.snapshot in [0, 1], passes be at least 2, patience 0 or more"
+        )
     observation, preferred = _demonstrated(job)
     warm = min(max(1, round(cfg.warm_up * cfg.passes)), cfg.passes - 1)
     early = round(cfg.snapshot * warm)
     if early:
-        _imitate(job, observation, preferred, early, (0.0, cfg.warm_up * cfg.snapshot))
+        imitate(job, observation, preferred, early, (0.0, cfg.warm_up * cfg.snapshot), cfg.patience)
     rejected = _own_actions(job, observation)
     if warm > early:
-        _imitate(job, observation, preferred, warm - early, (cfg.warm_up * cfg.snapshot, cfg.warm_up))
+        imitate(job, observation, preferred, warm - early, (cfg.warm_up * cfg.snapshot, cfg.warm_up), cfg.patience)
     reference = [_log_probs(job, observation, action) for action in (preferred, rejected)]
 
     def prefer(rows: Tensor) -> Tensor:
@@ -109,10 +115,12 @@ def opsdc(job: Job) -> None:
     gate is kept, also after an interruption."""
     cfg, student = job.cfg.opsdc, job.student
     assert isinstance(student, Actor)
-    if cfg.refresh < 1 or cfg.before < 1 or not 0 <= cfg.tolerance < 1:
-        raise LunarError("opsdc.refresh and opsdc.before must be at least 1 and opsdc.tolerance lie in [0, 1)")
+    if min(cfg.refresh, cfg.look, cfg.before) < 1 or not 0 <= cfg.tolerance < 1:
+        raise LunarError("opsdc.refresh, look and before must be at least 1 and opsdc.tolerance lie in [0, 1)")
+    memory = job.cfg.cells.memory
+    lag = math.ceil(memory / (1 - memory) / cfg.look) if memory < 1 else sys.maxsize  # looks, by a trial's mean age
     thrift = job.world.spec.command[-1].scale  # of economy, the last command
-    teacher, good = copy.deepcopy(student), copy.deepcopy(student.state_dict())
+    teacher, passed = copy.deepcopy(student), [copy.deepcopy(student.state_dict())]
     least, learnt = math.nan, 0
     try:
         for update in job.updates():
@@ -123,11 +131,13 @@ def opsdc(job: Job) -> None:
             if update < cfg.before:
                 job.record(0.0, 0)
                 continue
-            if learnt and learnt % cfg.refresh == 0:
+            if learnt and learnt % cfg.look == 0:
                 if success < least:
                     Terminal(stderr=True).print(f"success fell to {success:.3f}, below {least:.3f}: training ends here")
                     break
-                teacher, good = copy.deepcopy(student), copy.deepcopy(student.state_dict())  # just acted, and passed
+                passed = [*passed, copy.deepcopy(student.state_dict())][-1 - lag :]
+            if learnt and learnt % cfg.refresh == 0:
+                teacher = copy.deepcopy(student)
             told = samples.observation.clone()
             told[:, -1] = thrift
             said = teacher.output(told)
@@ -137,9 +147,9 @@ def opsdc(job: Job) -> None:
             learnt += 1
         else:
             if not job.skill["success"] < least:
-                good = copy.deepcopy(student.state_dict())
+                passed = [copy.deepcopy(student.state_dict())]
     finally:
-        student.load_state_dict(good)
+        student.load_state_dict(passed[0])
 
 
 METHODS: dict[str, Callable[[Job], None]] = {f.__name__: f for f in (on_policy, dagger, bc, soda, opsdc)}
@@ -153,14 +163,19 @@ def learn(job: Job, samples: Samples, said: Output, cfg: DivergenceConfig) -> tu
         weights = job.rates.weights()[samples.cell]
         if not bool((weights > 0).any()):
             return 0.0, 0  # a hard filter left out every cell that was visited
-    kept = _select(job, samples.observation, said)
+    kept, tokens = select(job, samples, said)
     total = count = 0.0
     for rows in job.minibatches(kept, job.cfg.learning.epochs, len(samples.observation)):
-        values = _distances(job, samples.observation[rows], said.take(rows), cfg)
-        loss = average(values, weights, rows)
+        values = divergence(job.student.output(samples.observation[rows]), said.take(rows), cfg)
+        if tokens is None:
+            loss = average(_by_step(values), weights, rows)
+        else:  # a step's loss is the sum over its tokens, hence the factor
+            share = None if weights is None else weights[:, None].expand_as(tokens)
+            places = torch.arange(tokens.numel(), device=rows.device).reshape(tokens.shape)[rows]
+            loss = tokens.shape[1] * average(values[tokens[rows]], share, places[tokens[rows]])
         job.gradient_step(loss, job.progress)
         total, count = total + loss.item(), count + 1
-    return total / max(count, 1), len(kept)
+    return total / max(count, 1), len(kept) if tokens is None else int(tokens.sum())
 
 
 def dpo(
@@ -189,25 +204,23 @@ def _divergence_now(job: Job) -> DivergenceConfig:
     return replace(cfg.divergence, kind="forward_kl") if job.progress < cfg.forward_until else cfg.divergence
 
 
-def _select(job: Job, observation: Tensor, said: Output) -> Tensor:
-    """Indices of the positions to learn from, by the student before this rollout's steps."""
+@torch.no_grad()
+def select(job: Job, samples: Samples, said: Output) -> tuple[Tensor, Tensor | None]:
+    """Indices of the control steps to learn from, by what the student said as it acted; and where single tokens are
+    the positions, which of the steps' tokens (P, J) those are."""
     cfg = job.cfg.positions
-    everything = torch.arange(len(observation), device=observation.device)
-    if cfg.score == "all":
-        return everything
-    entropy, distance = [], []
-    with torch.no_grad():
-        for rows in everything.split(_SCORED):
-            output = job.student.output(observation[rows])
-            entropy.append(_by_step(output.entropy()))
-            distance.append(_by_step(divergence(output, said.take(rows), DivergenceConfig(cfg.direction))))
-    score = scores(torch.cat(entropy), torch.cat(distance), cfg.score, cfg.quantile, job.generator)
-    return sample(score, cfg.rho, job.generator) if cfg.draw else top(score, cfg.rho)
-
-
-def _distances(job: Job, observation: Tensor, said: Output, cfg: DivergenceConfig) -> Tensor:
-    """(b,) divergences at positions whose observations are given and where the teacher said ``said``."""
-    return _by_step(divergence(job.student.output(observation), said, cfg))
+    if cfg.score == "all" or samples.output is None:
+        return torch.arange(len(samples.observation), device=samples.observation.device), None
+    output = samples.output
+    entropy, distance = output.entropy(), divergence(output, said, DivergenceConfig(cfg.direction))
+    shape = distance.shape
+    entropy, distance = (_by_step(x) if cfg.unit == "step" else x.flatten() for x in (entropy, distance))
+    score = scores(entropy, distance, cfg.score, cfg.quantile, job.generator)
+    kept = sample(score, cfg.rho, job.generator) if cfg.draw else top(score, cfg.rho)
+    if cfg.unit == "step":
+        return kept, None
+    tokens = torch.zeros(shape.numel(), dtype=torch.bool, device=kept.device).index_fill_(0, kept, True).reshape(shape)
+    return tokens.any(-1).nonzero()[:, 0], tokens
 
 
 def _by_step(values: Tensor) -> Tensor:
@@ -231,23 +244,50 @@ def _demonstrated(job: Job) -> tuple[Tensor, Tensor]:
     return torch.cat(seen), torch.cat(actions)
 
 
-def _imitate(job: Job, observation: Tensor, action: Tensor, passes: int, share: tuple[float, float]) -> None:
-    """Supervised passes over demonstrations; ``share`` of the whole training is done at their beginning and end."""
+def imitate(
+    job: Job, observation: Tensor, action: Tensor, passes: int, share: tuple[float, float], patience: int = 0
+) -> None:
+    """Supervised passes over demonstrations; ``share`` of the whole training is done at their beginning and end. With
+    ``patience`` their last tenth is held out, and after so many passes without a better likelihood there they end with
+    the best student."""
+    begin = max(1, len(observation) * 9 // 10) if patience else len(observation)
+    held = torch.arange(begin, len(observation), device=job.device)
 
     def surprise(rows: Tensor) -> Tensor:
         return -log_prob(job.student.output(observation[rows]), action[rows], job.bins)
 
-    last = _passes(job, "imitate", len(observation), passes, share, surprise)[-20:]
-    job.record(sum(last) / max(len(last), 1), len(observation))
+    best, weights, waited = math.inf, copy.deepcopy(job.student.state_dict()), 0
+
+    def enough() -> bool:
+        nonlocal best, weights, waited
+        loss = float(-_log_probs(job, observation[held], action[held]).mean())
+        if loss < best:
+            best, weights, waited = loss, copy.deepcopy(job.student.state_dict()), 0
+        else:
+            waited += 1
+        return waited >= patience
+
+    count = len(observation) - len(held)
+    last = _passes(job, "imitate", count, passes, share, surprise, enough if len(held) else None)[-20:]
+    if len(held):
+        job.student.load_state_dict(weights)
+    job.record(sum(last) / max(len(last), 1), count)
 
 
 def _passes(
-    job: Job, name: str, count: int, passes: int, share: tuple[float, float], values: Callable[[Tensor], Tensor]
+    job: Job,
+    name: str,
+    count: int,
+    passes: int,
+    share: tuple[float, float],
+    values: Callable[[Tensor], Tensor],
+    enough: Callable[[], bool] | None = None,
 ) -> list[float]:
-    """Passes over ``count`` positions with a line of the bar; ``values`` gives the losses at rows. Returns the steps'
-    losses; ``share`` as of ``_imitate``."""
+    """Passes over the first ``count`` positions with a line of the bar; ``values`` gives the losses at rows, ``enough``
+    is asked after each pass. Returns the steps' losses; ``share`` as of ``imitate``."""
     everything = torch.arange(count, device=job.device)
-    steps = passes * -(-count // job.cfg.learning.minibatch)
+    each = -(-count // job.cfg.learning.minibatch)
+    steps = passes * each
     losses: list[float] = []
     show = job.task(name, steps)
     for k, rows in enumerate(job.minibatches(everything, passes, count)):
@@ -256,6 +296,8 @@ def _passes(
         losses.append(loss.item())
         if k % 20 == 0:
             show(k, f"loss {losses[-1]:.3f}")
+        if enough and (k + 1) % each == 0 and enough():
+            break
     show(steps, "")
     return losses
 

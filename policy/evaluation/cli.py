@@ -68,4 +68,5 @@ def main(argv: Sequence[str]) -> None:
     if cfg.save:
         save_metrics(Path(cfg.policy), results)
     if cfg.json:
-        write_results(cfg.json, "eval", load_suite(names[0]).seed if cfg.seed is None else cfg.seed, results)
+        seed = load_suite(names[0]).seed if cfg.seed is None else cfg.seed
+        write_results(cfg.json, "eval", seed, results, [cfg.policy])

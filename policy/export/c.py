@@ -41,8 +41,9 @@ def write_header(folder: Path, out: Path, int8: bool = False, card: Card | None 
         card: of the policy on another robot; the folder's by default.
 
     Returns:
-        ``path``; ``flash_bytes`` of constants; ``ram_bytes`` of a robot's state and the stack; ``difference`` from
-        torch's actions and estimates on random observations, None without a compiler.
+        ``path``; ``name``, with which all that it defines begins; ``flash_bytes`` of constants; ``ram_bytes`` of a
+        robot's state and the stack; ``difference`` from torch's actions and estimates on random observations, None
+        without a compiler.
 
     Raises:
         LunarError: the policy cannot be read, does what C has no words for here, or the float header differs.
@@ -62,8 +63,10 @@ def write_header(folder: Path, out: Path, int8: bool = False, card: Card | None 
     spec, joints = card.observation, card.action_size
     floats = 2 * joints + 3 * len(spec.command) + len(spec.ages)
     stack = program.size + spec.size + spec.frame_size + joints + max(1, len(card.estimates))
+    stack += program.widest // 2 if int8 else 0
     return {
         "path": str(out),
+        "name": name,
         "flash_bytes": sum(values.nbytes for values in program.arrays.values()) + 4 * floats,
         "ram_bytes": 4 * (_history(card) * spec.frame_size + joints + 2 + stack),
         "difference": difference,
@@ -100,7 +103,7 @@ def header(name: str, card: Card, program: Program) -> str:
         "POSE": _floats(card.default_pose),
         "OFFSET": _floats(card.default_pose),
         "ACTION_SCALE": number(card.action_scale),
-        "LAYERS": (LAYERS + used).replace("NAME", name),
+        "LAYERS": (LAYERS + used).replace("WIDEST", str(program.widest)).replace("NAME", name),
         "LOOP": "    int i;\n" if "for (i" in body else "",
         "BODY": body,
         "ACTION_AT": program.action,

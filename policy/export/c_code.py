@@ -26,6 +26,8 @@ class Program:
     statements: list[str] = field(default_factory=list)
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     """float32 or int8, one axis, by name."""
+    widest: int = 0
+    """Inputs of the layer that has most."""
     action: int = 0
     """Where in ``x`` the action lies at the end ..."""
     estimate: int = 0
@@ -43,7 +45,7 @@ def translate(network: Actor | Student, int8: bool = False) -> Program:
     """C for the action and the estimates of a network that sees the group ``policy``.
 
     Args:
-        int8: store the weights of layers as ``quantise`` does; biases and arithmetic stay float.
+        int8: store the weights of layers as ``quantise`` does; sums are of whole numbers, biases stay float.
 
     Raises:
         LunarError: weights are no numbers, or a layer is none that C has words for here.
@@ -115,6 +117,7 @@ class _Writer:
         source = self._together(places)
         out = self._allocate((*places.shape[:-1], len(weight)))
         k, self.layer_count = self.layer_count, self.layer_count + 1
+        self.program.widest = max(self.program.widest, weight.shape[1])
         names = {f"w{k}": weight}
         if self.int8:
             names = dict(zip((f"w{k}", f"s{k}"), quantise(weight), strict=True))

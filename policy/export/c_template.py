@@ -7,35 +7,62 @@ static inline float NAME_elu_(float v) { return v > 0.0f ? v : expm1f(v); }
 """
 FUNCTIONS = {
     "dense": """\
-/* out = elu(w in + b), for each of `times` rows of `in`; w is rows by columns */
+/* out = elu(w in + b), for each of `times` rows of `in`; w is rows by columns; four rows share a load of `in` */
 static inline void NAME_dense_(const float *in, float *out, const float *w, const float *b, int rows, int columns,
                                int times, int elu)
 {
-    int t, r, c;
+    int t, r, c, k;
     for (t = 0; t < times; ++t, in += columns)
-        for (r = 0; r < rows; ++r) {
-            const float *row = w + (long)r * columns;
-            float sum = 0.0f;
-            for (c = 0; c < columns; ++c) sum += row[c] * in[c];
-            sum += b[r];
-            *out++ = elu ? NAME_elu_(sum) : sum;
+        for (r = 0; r < rows; r += 4) {
+            const int some = rows - r < 4 ? rows - r : 4;
+            const float *w0 = w + (long)r * columns, *w1 = some > 1 ? w0 + columns : w0;
+            const float *w2 = some > 2 ? w1 + columns : w1, *w3 = some > 3 ? w2 + columns : w2;
+            float sum[4], s0 = 0.0f, s1 = 0.0f, s2 = 0.0f, s3 = 0.0f;
+            for (c = 0; c < columns; ++c) {
+                const float v = in[c];
+                s0 += w0[c] * v, s1 += w1[c] * v, s2 += w2[c] * v, s3 += w3[c] * v;
+            }
+            sum[0] = s0, sum[1] = s1, sum[2] = s2, sum[3] = s3;
+            for (k = 0; k < some; ++k) *out++ = elu ? NAME_elu_(sum[k] + b[r + k]) : sum[k] + b[r + k];
         }
 }
 """,
     "dense_int8": """\
-/* the same with a scale for each row of w */
+/* the same in whole numbers: w has a scale for each row, `in` is rounded to as many steps as no sum overflows at */
 static inline void NAME_dense_int8_(const float *in, float *out, const signed char *w, const float *scale,
                                     const float *b, int rows, int columns, int times, int elu)
 {
-    int t, r, c;
-    for (t = 0; t < times; ++t, in += columns)
-        for (r = 0; r < rows; ++r) {
-            const signed char *row = w + (long)r * columns;
-            float sum = 0.0f;
-            for (c = 0; c < columns; ++c) sum += (float)row[c] * in[c];
-            sum = sum * scale[r] + b[r];
-            *out++ = elu ? NAME_elu_(sum) : sum;
+    const int32_t most = columns > 516 ? 0x7fffffff / 127 / columns : 32767;
+    int16_t v[WIDEST];
+    int t, r, c, k;
+    for (t = 0; t < times; ++t, in += columns) {
+        float largest = 0.0f, steps;
+        for (c = 0; c < columns; ++c) {
+            const float size = fabsf(in[c]);
+            if (!(size <= largest) && largest == largest) largest = size; /* what is no number stays, and is refused */
         }
+        steps = largest > 0.0f ? (float)most / largest : 0.0f;
+        for (c = 0; c < columns; ++c) {
+            const float x = in[c] * steps;
+            const float near = x < 0.0f ? x - 0.5f : x + 0.5f;
+            v[c] = (int16_t)(near >= (float)most ? most : near > -(float)most ? (int32_t)near : -most);
+        }
+        for (r = 0; r < rows; r += 4) {
+            const int some = rows - r < 4 ? rows - r : 4;
+            const signed char *w0 = w + (long)r * columns, *w1 = some > 1 ? w0 + columns : w0;
+            const signed char *w2 = some > 2 ? w1 + columns : w1, *w3 = some > 3 ? w2 + columns : w2;
+            int32_t sum[4], s0 = 0, s1 = 0, s2 = 0, s3 = 0;
+            for (c = 0; c < columns; ++c) {
+                const int32_t x = v[c];
+                s0 += w0[c] * x, s1 += w1[c] * x, s2 += w2[c] * x, s3 += w3[c] * x;
+            }
+            sum[0] = s0, sum[1] = s1, sum[2] = s2, sum[3] = s3;
+            for (k = 0; k < some; ++k) {
+                const float y = (float)sum[k] * (largest / (float)most * scale[r + k]) + b[r + k];
+                *out++ = elu ? NAME_elu_(y) : y;
+            }
+        }
+    }
 }
 """,
     "unit": """\
@@ -81,6 +108,7 @@ HEADER = """\
 #define $GUARD$
 
 #include <math.h>
+#include <stdint.h>
 #include <string.h>
 
 #ifdef __FAST_MATH__

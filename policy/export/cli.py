@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from policy.export.chip import check_tools, describe, on_chip
 from policy.runtime import onnx_policy, weights
 from policy.runtime.card import Card
 from policy.runtime.weights import read_digest
@@ -33,6 +34,8 @@ class ExportConfig:
     """Of the observations that ONNX and torch are compared on."""
     c: bool = False
     """Write policy.h and policy_int8.h as well, for a microcontroller."""
+    target: Literal["none", "cortex-m4f", "cortex-m7"] = "none"
+    """Write them, and run them on that microcontroller's instruction set under QEMU: size, instructions, outputs."""
     json: str = ""
     """File for the results as data."""
 
@@ -42,14 +45,17 @@ def export(cfg: ExportConfig) -> dict[str, Any]:
     gets them.
 
     Raises:
-        LunarError: ONNX and torch differ by more than 1e-5, no robot can run the policy, or ``out`` holds another.
+        LunarError: ONNX and torch differ by more than 1e-5, no robot can run the policy, ``out`` holds another, or the
+            tools of ``target`` are missing.
     """
     # these bring torch, which takes seconds: only for a command that makes sense
-    from policy.export.c import write_header
+    from policy.export.c import TOLERANCE, write_header
     from policy.networks.onnx_file import write_onnx
     from policy.networks.policy_file import HEADERS, drop_stale, read_actor, robot_files
     from policy.networks.robot import on_robot
 
+    if cfg.target != "none":
+        check_tools()
     folder = Path(find_policy(cfg.policy))
     out = Path(cfg.out) if cfg.out else folder
     actor, card = read_actor(folder)
@@ -73,9 +79,14 @@ def export(cfg: ExportConfig) -> dict[str, Any]:
         write_whole({path: data, **robot_files(out, robot), out / "card.json": card.text()})
         drop_stale(out, card)
         results = {"path": str(path), "bytes": len(data), "max_difference": difference, "weights": digest}
-        if cfg.c:
-            for key, name in zip(("c", "c_int8"), HEADERS, strict=True):
-                results[key] = write_header(folder, out / name, key == "c_int8", card)
+        for key, name in zip(("c", "c_int8"), HEADERS, strict=True) if cfg.c or cfg.target != "none" else ():
+            results[key] = written = write_header(folder, out / name, key == "c_int8", card)
+            if cfg.target != "none":
+                policy = onnx_policy.OnnxPolicy(out, card.observation)
+                found = on_chip(out / name, written["name"], policy, cfg.target, cfg.seed)
+                if key == "c" and found.get("difference", 0.0) > TOLERANCE:
+                    raise LunarError(f"{out / name} on {cfg.target} differs from ONNX by {found['difference']:.2g}")
+                written[cfg.target] = found
     return results
 
 
@@ -93,5 +104,7 @@ def main(argv: Sequence[str]) -> None:
             f"{header['path']}: {header['flash_bytes'] / 1024:.0f} kB flash, {header['ram_bytes'] / 1024:.1f} kB RAM, "
             + ("not checked, no C compiler found" if difference is None else f"difference from torch {difference:.1e}")
         )
+        if cfg.target in header:
+            Terminal().print(describe(header[cfg.target], cfg.target))
     if cfg.json:
         write_results(cfg.json, "export", cfg.seed, results)

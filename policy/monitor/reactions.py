@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,7 +81,7 @@ class Outcome:
     """Of a trial."""
 
 
-def best(outcomes: dict[str, Sequence[Outcome]], dt: float, phase: int) -> tuple[str, dict[str, float], int]:
+def best(outcomes: Mapping[str, Sequence[Outcome]], dt: float, phase: int) -> tuple[str, dict[str, float], int]:
     """The reaction after which most robots that tripped in a phase have not fallen ``LATER`` s on, of equals that which
     moves least; the share upright by reaction; and how many robots tripped.
 

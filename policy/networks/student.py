@@ -57,6 +57,12 @@ class ActionBins:
         """Actions (..., J) in the middle of the bins: within half a width of what was encoded, if it was in range."""
         return self.low + (token + 0.5) * self.width
 
+    def mean(self, output: Categorical) -> Tensor:
+        """Actions (..., J) that a robot with these tokens (..., J) moves to: the mean over the bins."""
+        return (
+            softmax(output.logits, -1) * self.decode(torch.arange(self.count, device=self.low.device)[:, None]).T
+        ).sum(-1)
+
 
 def joint_bins(card: Card, count: int) -> ActionBins:
     """Bins over the joints' whole range, in the actions of this policy."""
@@ -64,11 +70,13 @@ def joint_bins(card: Card, count: int) -> ActionBins:
     return ActionBins(low.float(), high.float(), count)
 
 
-def tokenise(teacher: Gaussian, bins: ActionBins, floor: float = 1e-6) -> Categorical:
+def tokenise(teacher: Gaussian, bins: ActionBins, floor: float = 1e-6, neighbours: float = 0.0) -> Categorical:
     """A Gaussian teacher as the tokens (..., J) that its actions fall into, for a student with tokens.
 
     Args:
         floor: probability that every bin has at least: without it a far bin costs a student thousands of nats.
+        neighbours: bins, the standard deviation of a normal distribution added to the teacher's: a target so soft that
+            near bins share it tells a student which bins are near. The mean stays.
 
     Raises:
         LunarError: a std is zero or not a number, or the floor leaves nothing.
@@ -77,6 +85,8 @@ def tokenise(teacher: Gaussian, bins: ActionBins, floor: float = 1e-6) -> Catego
         raise LunarError(f"floor is {floor}; over {bins.count} bins it must leave probability for the teacher")
     check_std(teacher, "teacher")
     mean, std = wide(teacher.mean)[..., None], wide(teacher.log_std).exp()[..., None]
+    if neighbours:
+        std = torch.hypot(std, neighbours * bins.width[:, None])
     inner = bins.low[:, None] + bins.width[:, None] * torch.arange(1, bins.count, device=bins.low.device)
     z = (inner - mean) / std
     ends = torch.full_like(z[..., :1], math.inf)

@@ -20,7 +20,7 @@ def main(argv: Sequence[str]) -> None:
     console = Terminal()
     with Session(cfg) as session, contextlib.suppress(KeyboardInterrupt):
         url = session.page.url
-        console.print(f"{url} shows {cfg.policy}; Ctrl-C ends it", soft_wrap=True)
+        console.print(f"{url} shows {session.shows}; Ctrl-C ends it", soft_wrap=True)
         if cfg.browser and (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
             webbrowser.open(url)
         session.run()

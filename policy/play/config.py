@@ -11,8 +11,9 @@ from sim.mdp.config import NoiseConfig
 class PlayConfig:
     """Watch a policy hop in a browser, live: steer it, push it, change gravity and ground. Ctrl-C ends it."""
 
-    policy: str = "policy/zoo/dual"
-    """Folder with policy.onnx and card.json."""
+    policy: str = ""
+    """Folder with policy.onnx and card.json, or the name of a shipped policy; the shipped one that does best on the
+    terrain when empty."""
     robot: str = ""
     """Name, folder or MJCF of another robot (docs/robots.md), instead of the policy's own."""
     traverse: str = ""

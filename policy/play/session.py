@@ -10,6 +10,7 @@ import time
 import numpy as np
 
 from policy.networks.robot import on_robot
+from policy.play.choose import best_policy
 from policy.play.config import PlayConfig
 from policy.play.controls import Ground, Push, Restart
 from policy.play.live_robot import LiveRobot
@@ -39,14 +40,19 @@ class Session:
             raise LunarError("traverse and robot: a plan is for its policies' own robot; leave one out")
         self.pilot = Pilot(load_plan(cfg.traverse), "warn") if cfg.traverse else None
         """What steers the robot along a plan, while it does."""
+        self.shows: str
+        """What is shown, in words for the user."""
         policy: OnnxPolicy | SwitchPolicy
         kind, level, place = cfg.terrain, cfg.level, None
         if self.pilot is None:
-            policy = OnnxPolicy(cfg.policy, monitor="warn")
+            chosen, why = (cfg.policy, "") if cfg.policy else best_policy(kind)
+            policy = OnnxPolicy(chosen, monitor="warn")
+            self.shows = f"{chosen}, {why}" if why else chosen
             policy.card = on_robot(policy.card, cfg.robot)
             terrain = make_terrain(TerrainConfig(kind=kind, level=level), cfg.seed)
         else:
             plan, policy = self.pilot.plan, self.pilot.policy
+            self.shows = f"the plan {cfg.traverse}"
             kind, level, terrain = plan.terrain, plan.level, plan.ground()
             way = plan.points[1] - plan.points[0]
             place = (*plan.points[0].tolist(), math.atan2(way[1], way[0]))

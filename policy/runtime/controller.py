@@ -8,7 +8,8 @@ Modes, as in ``matrix_msgs/RobotCommand``: ``stand`` leads the joints from where
 stiffness, only damping. It does not go on from ``stand`` before the sensors have shown that they belong to this robot:
 joints that answer, an IMU that agrees with the legs, states as often as the policy acts. It does not come back from a
 state that the policy's monitor does not know: what it does then is latched. Damp after old state, state that keeps
-getting old, a fall, a collapse, a second master or a policy that yields no numbers is latched until the next activation.
+getting old, a fall, a collapse, a second master or a policy that yields no numbers is latched until it is activated
+again.
 
 Which measurements no robot can make, and within what range and rate targets stay, are the rig's supervisor's rules too
 (``policy.runtime.robot_rules``).

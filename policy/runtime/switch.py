@@ -76,11 +76,6 @@ class SwitchPolicy:
         return self.active.card
 
     @property
-    def output(self) -> PolicyOutput | None:
-        """What the active one said last."""
-        return self.active.output
-
-    @property
     def verdict(self) -> Verdict:
         """Of the active one's monitor."""
         return self.active.verdict
@@ -97,6 +92,8 @@ class SwitchPolicy:
         self._stack.reset()
         self._gate = Gate(np.zeros(1, dtype=int))
         self.last_action = np.zeros(self.policies[0].card.action_size)
+        self.output: PolicyOutput | None = None
+        """What was said last, by whoever acted."""
 
     def choose(self, index: int, loaded: bool) -> None:
         """Let ``policies[index]`` act from the next touch-down on. Call once per control period, before ``act``;
@@ -113,7 +110,7 @@ class SwitchPolicy:
         frame = make_frame({**vars(sensors), "last_action": self.last_action}, policy.card.sensors)
         everything = self._stack.push(frame, policy.card.clip_command(command))
         targets = policy.answer(frame, everything[self._columns[int(self._gate.active[0])]])
-        self.last_action = policy.last_action
+        self.last_action, self.output = policy.last_action, policy.output
         return targets
 
 

@@ -47,6 +47,37 @@ LOW_CMD = np.dtype(
     ],
     align=True,
 )  # fmt: skip
+IMU_STATE = np.dtype(
+    [
+        ("quaternion", "<f4", 4), ("gyroscope", "<f4", 3), ("accelerometer", "<f4", 3), ("rpy", "<f4", 3),
+        ("temperature", "i1"),
+    ],
+    align=True,
+)  # fmt: skip
+MOTOR_STATE = np.dtype(
+    [
+        ("mode", "u1"), ("q", "<f4"), ("dq", "<f4"), ("ddq", "<f4"), ("tau_est", "<f4"), ("q_raw", "<f4"),
+        ("dq_raw", "<f4"), ("ddq_raw", "<f4"), ("temperature", "i1"), ("lost", "<u4"), ("reserve", "<u4", 2),
+    ],
+    align=True,
+)  # fmt: skip
+BMS_STATE = np.dtype(
+    [
+        ("version_high", "u1"), ("version_low", "u1"), ("status", "u1"), ("soc", "u1"), ("current", "<i4"),
+        ("cycle", "<u2"), ("bq_ntc", "i1", 2), ("mcu_ntc", "i1", 2), ("cell_vol", "<u2", 15),
+    ],
+    align=True,
+)  # fmt: skip
+LOW_STATE = np.dtype(
+    [
+        ("head", "u1", 2), ("level_flag", "u1"), ("frame_reserve", "u1"), ("sn", "<u4", 2), ("version", "<u4", 2),
+        ("bandwidth", "<u2"), ("imu_state", IMU_STATE), ("motor_state", MOTOR_STATE, 20), ("bms_state", BMS_STATE),
+        ("foot_force", "<i2", 4), ("foot_force_est", "<i2", 4), ("tick", "<u4"), ("wireless_remote", "u1", 40),
+        ("bit_flag", "u1"), ("adc_reel", "<f4"), ("temperature_ntc1", "i1"), ("temperature_ntc2", "i1"),
+        ("power_v", "<f4"), ("power_a", "<f4"), ("fan_frequency", "<u2", 4), ("reserve", "<u4"), ("crc", "<u4"),
+    ],
+    align=True,
+)  # fmt: skip
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
@@ -61,9 +92,16 @@ def crc32(words: bytes) -> int:
     return int.from_bytes(reflected.to_bytes(4, "little").translate(_REVERSED), "big")
 
 
-def low_cmd_crc(record: np.ndarray) -> int:
-    """What ``crc`` of a LOW_CMD record must be."""
+def record_crc(record: np.ndarray) -> int:
+    """What ``crc`` of a LOW_CMD or LOW_STATE record must be."""
     return crc32(record.tobytes()[:-4])
+
+
+def seal(record: np.ndarray) -> np.ndarray:
+    """The same record, of either type, with head, level flag and CRC as the maker's C structures have them."""
+    record["head"], record["level_flag"] = HEAD, LOW_LEVEL
+    record["crc"] = record_crc(record)
+    return record
 
 
 def low_cmd(
@@ -90,22 +128,20 @@ def low_cmd(
         "kd": np.clip(kd, 0.0, MAX_KD),
     }
     record = np.zeros((), LOW_CMD)
-    record["head"], record["level_flag"] = HEAD, LOW_LEVEL
     motors = record["motor_cmd"]
     motors["mode"] = DRIVEN
     for name, value in values.items():
         if not np.isfinite(value).all():
             raise ValueError(f"'{name}' of a motor command is not a number")
         motors[name][:12] = np.broadcast_to(value, 12)[MOTORS]
-    record["crc"] = low_cmd_crc(record)
-    return record
+    return seal(record)
 
 
 def why_refused(record: np.ndarray) -> str:
     """Empty for a LowCmd that the robot obeys, else one sentence; for a simulated robot."""
     motors = record["motor_cmd"][:12]
-    if int(record["crc"]) != low_cmd_crc(record):
-        return f"the CRC is 0x{int(record['crc']):08X}, not 0x{low_cmd_crc(record):08X}"
+    if int(record["crc"]) != record_crc(record):
+        return f"the CRC is 0x{int(record['crc']):08X}, not 0x{record_crc(record):08X}"
     if tuple(record["head"]) != HEAD or record["level_flag"] != LOW_LEVEL:
         return "head and level flag are not those of a low-level command"
     if (motors["mode"] != DRIVEN).any():
@@ -164,18 +200,23 @@ class Reading:
 
 
 def read_low_state(message: Any) -> Reading:
-    """Read a ``unitree_go/LowState`` message."""
-    motors, imu = message.motor_state[:12], message.imu_state
-    w, x, y, z = (float(v) for v in imu.quaternion)
+    """Read a ``unitree_go/LowState`` message or a LOW_STATE record."""
+    get: Any = np.ndarray.__getitem__ if isinstance(message, np.ndarray) else getattr
+    motors, imu = get(message, "motor_state")[:12], get(message, "imu_state")
+    position, velocity, torque = (
+        np.array(motors[name] if isinstance(motors, np.ndarray) else [getattr(m, name) for m in motors], dtype=float)
+        for name in ("q", "dq", "tau_est")
+    )
+    w, x, y, z = (float(v) for v in get(imu, "quaternion"))
     return Reading(
-        joint_position=np.array([m.q for m in motors])[MOTORS],
-        joint_velocity=np.array([m.dq for m in motors])[MOTORS],
-        joint_torque=np.array([m.tau_est for m in motors])[MOTORS],
+        joint_position=position[MOTORS],
+        joint_velocity=velocity[MOTORS],
+        joint_torque=torque[MOTORS],
         orientation=np.array([x, y, z, w]),
-        angular_velocity=np.array(imu.gyroscope, dtype=float),
-        acceleration=np.array(imu.accelerometer, dtype=float),
-        foot_force=np.array(message.foot_force)[FEET],
-        tick=int(message.tick),
+        angular_velocity=np.array(get(imu, "gyroscope"), dtype=float),
+        acceleration=np.array(get(imu, "accelerometer"), dtype=float),
+        foot_force=np.array(get(message, "foot_force"))[FEET],
+        tick=int(get(message, "tick")),
     )
 
 
@@ -188,20 +229,29 @@ def fill_low_state(
     foot_force: np.ndarray,
     tick: int,
 ) -> Any:
-    """What a simulated Go2 says, written into a ``unitree_go/LowState``; units and order as in ``Reading``.
+    """What a simulated Go2 says, written into a ``unitree_go/LowState`` or a LOW_STATE record; units and order as in
+    ``Reading``.
 
     Args:
         joints: position, velocity and torque, each (12,).
         orientation: (4,) w, x, y, z.
     """
-    for motor, q, dq, tau in zip(message.motor_state, *(j[MOTORS].tolist() for j in joints), strict=False):
+    given = {name: values[MOTORS] for name, values in zip(("q", "dq", "tau_est"), joints, strict=True)}
+    trunk = {"quaternion": orientation, "gyroscope": angular_velocity, "accelerometer": acceleration}
+    feet = np.clip(foot_force, -32768, 32767).round().astype(np.int16)[FEET]
+    if isinstance(message, np.ndarray):
+        motors, imu = message["motor_state"][:12], message["imu_state"]
+        motors["mode"] = DRIVEN
+        for part, named in ((motors, given), (imu, trunk)):
+            for name, values in named.items():
+                part[name] = values
+        message["foot_force"], message["tick"] = feet, tick % 2**32
+        return message
+    for motor, q, dq, tau in zip(message.motor_state, *(v.tolist() for v in given.values()), strict=False):
         motor.mode, motor.q, motor.dq, motor.tau_est = DRIVEN, q, dq, tau
-    imu = message.imu_state
-    imu.quaternion, imu.gyroscope, imu.accelerometer = (
-        v.astype(np.float32) for v in (orientation, angular_velocity, acceleration)
-    )
-    message.foot_force = np.clip(foot_force, -32768, 32767).round().astype(np.int16)[FEET]
-    message.tick = tick % 2**32
+    for name, values in trunk.items():
+        setattr(message.imu_state, name, values.astype(np.float32))
+    message.foot_force, message.tick = feet, tick % 2**32
     return message
 
 

@@ -22,7 +22,7 @@ from sim.errors import LunarError
 PUBLISHED_GAMMA = 0.01
 """OTPrune's, for the squared kernel of ``squared``."""
 SHARPNESS = 100.0
-"""gamma times the mean squared length of the features, as measured for hops (docs/keep.md)."""
+"""gamma times the mean squared length of the features, as measured for hops (docs/measured/keep.md)."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 A new row joins, and of the k + 1 the one leaves whose loss lowers ln det (I + gamma Phi Phi^T) least, which may be the
 new one: the value never falls. Sieves with thresholds (Badanidiyuru and others 2014) guarantee one half of the best
-choice in hindsight, in log(k) / epsilon times the memory; this guarantees nothing and is nearer to it (docs/keep.md).
+choice in hindsight, in log(k) / epsilon times the memory; this guarantees nothing and is nearer to it
+(docs/measured/keep.md).
 """
 
 from __future__ import annotations

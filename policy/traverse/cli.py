@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.progress import Progress, TimeElapsedColumn
 from rich.table import Table
@@ -15,6 +16,9 @@ from sim.config import parse
 from sim.errors import LunarError
 from sim.results import write_results
 from sim.terminal import Terminal
+
+if TYPE_CHECKING:
+    from policy.traverse.plan import Plan
 
 _USAGE = """usage: lunar traverse table|plan|run [--key value ...]
 
@@ -67,37 +71,66 @@ def _table(argv: Sequence[str]) -> None:
 def _plan(argv: Sequence[str]) -> None:
     cfg = parse(PlanConfig, argv, "lunar traverse plan")
     from policy.traverse.assign import Shortfall
-    from policy.traverse.make import make_plan
+    from policy.traverse.make import make_plans, restored_ground
     from policy.traverse.picture import draw_plan
 
-    plan = make_plan(cfg)
-    if isinstance(plan, Shortfall):
-        raise LunarError(f"no plan meets the limits, {cfg.reserve:.0%} of them kept in reserve: {plan}")
-    path = Path(cfg.out)
-    plan.save(path)
-    picture = path.with_suffix(".png")
-    draw_plan(plan, picture)
-    shown = Table("option", title=f"{plan.sum('length'):.1f} m in {len(plan.segments)} segments", title_justify="left")
+    plans = make_plans(cfg)
+    if isinstance(plans, Shortfall):
+        raise LunarError(f"no plan meets the limits, {cfg.reserve:.0%} of them kept in reserve: {plans}")
+    console, out = Terminal(), Path(cfg.out)
+    for k, plan in enumerate(plans):
+        path = out.with_stem(f"{out.stem}-{k + 1}") if cfg.paths else out
+        plan.save(path)
+        picture = path.with_suffix(".png")
+        draw_plan(plan, picture)
+        _show_plan(console, plan, f"robot {k + 1}: " if cfg.paths else "")
+        console.print(f"wrote {path} and {picture}", soft_wrap=True)
+    if plans[0].limits is None and (known := restored_ground(cfg)):
+        console.print(
+            f"the limits of filter {known.method}, which made this map, do not hold at {known.resolution:g} m per "
+            "sample: how much of the way is unsafe is not known; 'lunar terrain restore --finer' makes maps that they "
+            "hold for"
+        )
+    if len(plans) > 1:
+        (worst, low), joules = min(plan.arrival for plan in plans), sum(plan.sum("joules") for plan in plans)
+        console.print(f"all: {joules:.0f} J; the one worst off arrives with {worst:.1%}, at least {low:.1%}")
+    if plans[0].gap:
+        gap = plans[0].gap
+        console.print(f"the time to search was over: another plan may be better by {gap:.1%} of the objective")
+    if cfg.json:
+        found = [_figures(plan) for plan in plans]
+        write_results(cfg.json, "traverse plan", cfg.seed, {"robots": found} if cfg.paths else found[0])
+
+
+def _figures(plan: Plan) -> dict[str, Any]:
+    expected, low = plan.arrival
+    found: dict[str, Any] = {
+        name: plan.sum(name) for name in ("length", "joules", "seconds", "falls", "falls_high")
+    }  # fmt: skip
+    found |= {"arrival": expected, "arrival_low": low, "options": [o.title for o in plan.options]}
+    return found | {"choice": plan.choice.tolist(), "limits": plan.limits and asdict(plan.limits)}
+
+
+def _show_plan(console: Terminal, plan: Plan, whose: str) -> None:
+    title = f"{whose}{plan.sum('length'):.1f} m in {len(plan.segments)} segments"
+    shown = Table("option", title=title, title_justify="left")
     for column in ("m", "J", "s", "falls", "falls, 90th"):
         shown.add_column(column, justify="right")
     for k, option in enumerate(plan.options):
         own = [s for s in plan.segments if s.option == k]
         sums = [sum(getattr(s, what) for s in own) for what in ("length", "joules", "seconds", "falls", "falls_high")]
         shown.add_row(option.title, *(f"{v:.0f}" for v in sums[:3]), *(f"{v:.3f}" for v in sums[3:]))
-    console = Terminal()
     console.print(shown)
     expected, low = plan.arrival
     console.print(
         f"{plan.sum('joules'):.0f} J, {plan.sum('seconds'):.0f} s, arrives with {expected:.1%}, at least {low:.1%}"
     )
-    if plan.gap:
-        console.print(f"the time to search was over: another plan may be better by {plan.gap:.1%} of the objective")
-    console.print(f"wrote {path} and {picture}", soft_wrap=True)
-    if cfg.json:
-        names = ("length", "joules", "seconds", "falls", "falls_high")
-        found: dict[str, Any] = {name: plan.sum(name) for name in names}
-        found |= {"arrival": expected, "arrival_low": low, "options": [o.title for o in plan.options]}
-        write_results(cfg.json, "traverse plan", cfg.seed, found | {"choice": plan.choice.tolist()})
+    if used := plan.limits:
+        console.print(
+            f"by the limits of filter {used.method}, which made this map, for {used.noise} noise (unsafe from "
+            f"{used.slope:.1f}° and {100 * used.step:.1f} cm) {used.unsafe:.1%} of the way is unsafe; by those of true "
+            f"ground {used.unsafe_nominal:.1%}"
+        )
 
 
 def _run(argv: Sequence[str]) -> None:
@@ -109,6 +142,8 @@ def _run(argv: Sequence[str]) -> None:
     if cfg.robots < 1 or not cfg.patience >= 1.0:
         raise LunarError("a run needs one robot or more, and a patience of 1 or more")
     plan = load_plan(cfg.plan)
+    if cfg.terrain:
+        plan = replace(plan, terrain=cfg.terrain)
     with _progress(steps_of(plan, cfg.patience)) as tick:
         seen = see(plan, cfg.robots, cfg.seed, cfg.patience, lambda: tick("run"))
     found = results(plan, seen)

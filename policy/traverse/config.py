@@ -31,10 +31,13 @@ class PlanConfig:
 
     path: list[tuple[float, float]] = field(default_factory=lambda: [(-18.0, -18.0), (18.0, 18.0)])
     """m. Points of the way on the map: two or more."""
+    paths: list[list[tuple[float, float]]] = field(default_factory=list)
+    """m. Ways of a fleet's robots, in place of ``path``: a list of points each. They set out together."""
     safe: bool = True
     """Lead around steep slopes and rocks from point to point; false goes straight."""
     terrain: str = "crater-field"
-    """A preset in configs/terrain/ or such a file, which may name an elevation model."""
+    """A preset in configs/terrain/ or such a file, which may name an elevation model; one of 'lunar terrain restore'
+    is judged by the limits beside it."""
     level: int = 9
     """0 to 9, its difficulty."""
     seed: int = 0
@@ -42,14 +45,19 @@ class PlanConfig:
     size: float = 48.0
     """m. Edge of the map, centred on (0, 0)."""
     battery: float | None = None
-    """J that the traverse may take; null: no limit."""
+    """J that a robot may take; null: no limit."""
     time: float | None = None
-    """s; null: no limit."""
+    """s that it may take; null: no limit."""
+    store: float | None = None
+    """J that all robots of a fleet may take together, such as what a lander has to give; null: no limit."""
+    worst: bool = False
+    """Make the robot of a fleet that is worst off as safe as can be, instead of most of all robots together."""
     reserve: float = 0.1
     """1. Share of battery and time that is kept for what the estimates are off by."""
     robust: bool = True
-    """Plan by the 90th percentile of each fall rate instead of by its expectation."""
-    change: float = 0.01
+    """Leave the best option for all only where nine of ten estimates find another one better; false plans by what is
+    expected."""
+    change: float = 0.002
     """Expected falls that a change of option counts as."""
     energy: float = 1e-5
     """Expected falls that a joule counts as, so that of equals the thriftiest is taken."""
@@ -60,7 +68,7 @@ class PlanConfig:
     table: str = ""
     """A table.npz of 'lunar traverse table'; the zoo's by default."""
     out: str = "runs/traverse/plan.yaml"
-    """File of the plan; its picture lies beside it."""
+    """File of the plan; its picture lies beside it. Plans of a fleet are numbered: plan-1.yaml, plan-2.yaml, …"""
     json: str = ""
     """File for the results as data."""
 
@@ -71,6 +79,8 @@ class RunConfig:
 
     plan: str = "runs/traverse/plan.yaml"
     """File of the plan."""
+    terrain: str = ""
+    """Another ground than the plan's, such as the true one where the plan was made on a measured map."""
     robots: int = 32
     """All start at its beginning; sensors and starts differ."""
     seed: int = 0

@@ -28,8 +28,8 @@ class Estimate:
 
     falls: np.ndarray
     """(N, G) per metre."""
-    falls_high: np.ndarray
-    """(N, G) per metre, the 90th percentile over bootstraps."""
+    again: np.ndarray
+    """(B, N, G) per metre, by every bootstrap."""
     joules: np.ndarray
     """(N, G) per metre, positive work of the joints."""
     seconds: np.ndarray
@@ -48,8 +48,12 @@ def estimate(table: Table, features: np.ndarray, seed: int = 0) -> Estimate:
             raise LunarError(f"the table has no trial of {gait.title}: run 'lunar traverse table' to its end")
     hazard = fit_hazard(table, seed)
     falls, again = hazard(features), hazard.again(features)
-    high = np.maximum(np.quantile(again, QUANTILE, axis=0), falls)
-    return Estimate(falls, high, rates(table, table.joules, features), rates(table, table.seconds, features))
+    return Estimate(falls, again, rates(table, table.joules, features), rates(table, table.seconds, features))
+
+
+def upper(falls: np.ndarray, again: np.ndarray) -> np.ndarray:
+    """The 90th percentile of ``again`` (B, ...) over the bootstraps, and no less than ``falls`` (...)."""
+    return np.maximum(np.quantile(again, QUANTILE, axis=0), falls)
 
 
 @dataclass(frozen=True)

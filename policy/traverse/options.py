@@ -60,6 +60,10 @@ class Computer:
     """1e6 cycles per second."""
     cycles_per_weight: float = 1.0
     """1, of one weight in one control step."""
+    serves: int = 0
+    """Robots of a fleet that one at the lander runs a policy for at once; 0: every robot carries its own."""
+    count: int = 1
+    """How many are at the lander."""
     source: str = ""
     """Where the figures come from."""
 
@@ -131,6 +135,10 @@ def load_computers(path: str | Path = COMPUTERS) -> Computers:
     for name, c in found.computers.items():
         if not (c.watts >= 0.0 and c.mhz > 0.0 and c.cycles_per_weight > 0.0):
             raise LunarError(f"{path}: computer '{name}' needs watts of 0 or more, mhz and cycles_per_weight above 0")
+        if c.serves < 0 or c.count < 1:
+            raise LunarError(f"{path}: computer '{name}' needs serves of 0 or more and a count of 1 or more")
+    if len(shared := [name for name, c in found.computers.items() if c.serves]) > 1:
+        raise LunarError(f"{path}: {', '.join(shared)} would all be at the lander; give one of them a 'serves'")
     return found
 
 

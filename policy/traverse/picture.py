@@ -11,6 +11,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
 from policy.traverse.plan import Plan
 from sim.errors import LunarError
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 COLOURS = [colormaps["tab10"](k) for k in (1, 0, 2, 6, 4, 8, 9, 3, 5, 7)]
 """Of options, in their order."""
 _MARGIN = 4.0  # m of ground around the way
+_STEEP, _OVER = 15.0, 0.7  # degrees, and m over which they are measured
+_MARK = 5.0  # m between marks along the way
 _SEEN = "black"
 
 
@@ -67,7 +70,8 @@ def _draw_map(axes: Axes, plan: Plan, field: HeightField, seen: Seen | None) -> 
     if field.is_flat:
         field = HeightField(np.zeros((2, 2)), field.resolution, field.origin)
     x0, x1, y0, y1 = field.extent
-    axes.imshow(hillshade(field) ** 0.7, cmap="gray", origin="lower", extent=(x0, x1, y0, y1), vmin=0.0, vmax=1.0)
+    axes.imshow(hillshade(field) ** 0.5, cmap="gray", origin="lower", extent=(x0, x1, y0, y1), vmin=0.0, vmax=1.05)
+    _draw_steep(axes, field)
     if seen is not None:
         for track in seen.driven.track.transpose(1, 0, 2):
             axes.plot(*track.T, color="white", lw=0.5, alpha=0.35)
@@ -76,6 +80,12 @@ def _draw_map(axes: Axes, plan: Plan, field: HeightField, seen: Seen | None) -> 
     for k, option in enumerate(plan.options):
         metres = sum(s.length for s in plan.segments if s.option == k)
         axes.plot([], [], color=_colour(k), lw=3.5, label=f"{option.title}: {metres:.0f} m")
+    way = np.concatenate([[0.0], np.cumsum([s.length for s in plan.segments])])
+    for metres in np.arange(_MARK, way[-1] - 0.5 * _MARK, _MARK):
+        x, y = (float(np.interp(metres, way, values)) for values in points.T)
+        axes.plot(x, y, "o", color="white", mec="black", ms=4.5)
+        axes.annotate(f"{metres:g} m", (x, y), (6, -10), textcoords="offset points", fontsize=8, color="white",
+                      path_effects=[withStroke(linewidth=2.0, foreground="black")])  # fmt: skip
     axes.plot(*points[0], "o", color="white", mec="black", ms=9, label="start")
     axes.plot(*points[-1], "*", color="gold", mec="black", ms=15, label="goal")
     if seen is not None and (down := seen.driven.fell >= 0).any():
@@ -86,6 +96,18 @@ def _draw_map(axes: Axes, plan: Plan, field: HeightField, seen: Seen | None) -> 
     axes.set(xlim=(middle[0] - half, middle[0] + half), ylim=(middle[1] - half, middle[1] + half))
     axes.set(xlabel="x (m)", ylabel="y (m)", facecolor="0.15")
     axes.legend(loc="best", fontsize=8, framealpha=0.85)
+
+
+def _draw_steep(axes: Axes, field: HeightField) -> None:
+    """Tint ground that rises by more than a robot should be led over."""
+    step = max(1, round(_OVER / field.resolution))
+    heights = np.asarray(field.heights, dtype=float)[::step, ::step]
+    if min(heights.shape) < 3:
+        return
+    slope = np.degrees(np.arctan(np.hypot(*np.gradient(heights, step * field.resolution))))
+    x, y = (field.origin[k] + step * field.resolution * np.arange(heights.shape[1 - k]) for k in (0, 1))
+    axes.contourf(x, y, slope, levels=(_STEEP, 90.0), colors=["tab:red"], alpha=0.28)
+    axes.fill([np.nan], [np.nan], color="tab:red", alpha=0.28, lw=0, label=f"over {_STEEP:g}°")
 
 
 def _draw_energy(axes: Axes, plan: Plan, way: np.ndarray, seen: Seen | None) -> None:

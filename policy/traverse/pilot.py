@@ -45,17 +45,22 @@ class Pilot:
         return bool(self._follower.arrived[0])
 
     @property
+    def progress(self) -> float:
+        """m along the way."""
+        return float(self._follower.progress[0])
+
+    @property
     def text(self) -> str:
         """For people: where it is and what it does."""
         place = "at the goal" if self.arrived else f"segment {self.segment + 1} of {len(self.plan.segments)}"
         return f"{place} · {self.option.title}"
 
-    def command(self, position: np.ndarray, yaw: float, loaded: bool) -> np.ndarray:
-        """(5,) as ``HopCommand``. Call once per control period, before ``policy.act``.
+    def command(self, position: np.ndarray, yaw: float | None, loaded: bool) -> np.ndarray:
+        """(5,) as ``HopCommand``. Call once per control period or more often, before ``policy.act``.
 
         Args:
             position: (2,) m on the plan's map.
-            yaw: rad.
+            yaw: rad; None where something else keeps the robot on the way, which is then told to go straight ahead.
             loaded: whether a foot bears load.
         """
         if self.policy.output is None:
@@ -65,7 +70,8 @@ class Pilot:
         self.policy.choose(self._policies[active], loaded)
         command = self.plan.options[active].gait.command
         speed = 0.0 if self.arrived else command[0]
-        command[:3] = self._follower.step(np.asarray(position)[None], np.array([yaw]), np.array([speed]))[0]
+        steered = self._follower.step(np.asarray(position)[None], np.array([yaw or 0.0]), np.array([speed]))[0]
+        command[:3] = steered if yaw is not None else (speed, 0.0, 0.0)
         return command
 
     def _begin(self) -> None:

@@ -71,6 +71,24 @@ class PlannedSegment:
 
 
 @dataclass(frozen=True)
+class PlannedLimits:
+    """From where on the ground of a filtered map counted as unsafe."""
+
+    method: str = ""
+    """The filter."""
+    noise: str = ""
+    """What it took out; ``unknown`` has the lowest limits."""
+    slope: float = 0.0
+    """deg, over 10 cm."""
+    step: float = 0.0
+    """m."""
+    unsafe: float = 0.0
+    """Share of the way's corridor that is unsafe by them."""
+    unsafe_nominal: float = 0.0
+    """The same by the limits of true ground."""
+
+
+@dataclass(frozen=True)
 class Plan:
     """``plan.yaml``."""
 
@@ -90,6 +108,8 @@ class Plan:
     """1. Assumed when energies were reckoned."""
     gap: float = 0.0
     """1. How much better another plan could be at most; 0: none is."""
+    limits: PlannedLimits | None = None
+    """Of the elevation model, if a filter restored it."""
     options: list[PlannedOption] = field(default_factory=list)
     segments: list[PlannedSegment] = field(default_factory=list)
 

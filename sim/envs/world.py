@@ -30,8 +30,8 @@ FEW = 32
 """Robots up to which a world on the CPU computes with NumPy (``sim.rows``): PyTorch's dispatch would cost more."""
 _STEPPED = (
     "command", "last_action", "action_before", "steps", "travelled", "air_time", "stance_time", "liftoff_com_height",
-    "sensor_bias", "friction", "weight", "contact", "limb_contact", "trunk_load", "lying_time", "frames", "nominal",
-    "size",
+    "sensor_bias", "friction", "joint_rub", "weight", "contact", "limb_contact", "trunk_load", "lying_time", "frames",
+    "nominal", "size",
 )  # fmt: skip
 """What of a world changes, or is read, in every step."""
 _SENSED = (
@@ -133,11 +133,11 @@ class PronkWorld:
         self.frames = torch.zeros(self._depth, n, self.spec.frame_size, device=self.device)
         self._newest = 0
         self.travelled = torch.zeros(n, 2, device=self.device)  # m along the command, and as commanded
-        self.air_time = torch.zeros(n, device=self.device)
-        self.stance_time = torch.zeros(n, device=self.device)
+        self.air_time, self.stance_time = torch.zeros(2, n, device=self.device)
         self.liftoff_com_height = torch.zeros(n, device=self.device)
         self.sensor_bias = torch.zeros(n, self.spec.frame_size, device=self.device)
         self.friction = torch.zeros(n, device=self.device)
+        self.joint_rub = torch.zeros(n, 2, device=self.device)
         self._scan = torch.tensor(observations.scanned(self.spec).points, device=self.device)
         self.contact, self.limb_contact = torch.zeros(2, n, 4, dtype=torch.bool, device=self.device)
         self.trunk_load, self.lying_time = torch.zeros(2, n, device=self.device)
@@ -253,7 +253,8 @@ class PronkWorld:
         """New trials for robots ``ids``: state, randomisation, command; timers and action history zero."""
         level, places = self.physics.level[ids], None if self.places is None else self.places[ids]
         self.physics.reset(ids, *events.reset_states(self.cfg.resets, self.physics, level, self.generator, places))
-        self.friction[ids] = events.randomise(self.cfg.randomisation, self.physics, ids, self.generator)
+        drawn = events.randomise(self.cfg.randomisation, self.physics, ids, self.generator)
+        self.friction[ids], self.joint_rub[ids] = drawn
         self.sensor_bias[ids] = observations.sensor_bias(self.cfg.noise, len(ids), self.generator)
         if self.pushes.enabled:
             self.pushes.start(ids, self.generator)
@@ -331,6 +332,7 @@ class PronkWorld:
             weight=pick(own.weight),
             gravity=pick(sensed.effective_gravity),
             friction=pick(own.friction),
+            joint_rub=pick(own.joint_rub),
             ground_ahead=self._ground_ahead(qpos, sensed.level if ids is None else sensed.level[ids]),
             sensor_bias=pick(own.sensor_bias),
             nominal_pose=own.nominal,

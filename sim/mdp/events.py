@@ -154,9 +154,13 @@ def check_randomisation(cfg: RandomisationConfig, physics: PhysicsConfig) -> Non
             raise LunarError(f"{where}: [{low}, {high}] does not hold physics.{name} {usual}: change one of them")
 
 
-def randomise(cfg: RandomisationConfig, physics: Physics, ids: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw what ``cfg`` lets differ, and soil, for robots ``ids`` (n,) just reset; return their friction (n,)."""
+def randomise(
+    cfg: RandomisationConfig, physics: Physics, ids: Tensor, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Draw what ``cfg`` lets differ, and soil, for robots ``ids`` (n,) just reset; return their friction (n,) and
+    ``State.joint_rub`` (n, 2)."""
     count = (len(ids),)
+    rub = torch.zeros(len(ids), 2, device=generator.device)
     if _varies(cfg.added_mass, 0.0) or any(cfg.com_offset):
         load = physics.robot.mass_ratio * _uniform(cfg.added_mass, count, generator)
         physics.set_payload(ids, load, *(_in_box(b, count, generator) for b in (cfg.added_mass_place, cfg.com_offset)))
@@ -174,15 +178,16 @@ def randomise(cfg: RandomisationConfig, physics: Physics, ids: Tensor, generator
     if _varies(cfg.joint_friction, 0.0) or _varies(cfg.joint_damping, 0.0):
         rubs = _uniform((0.0, 1.0), count, generator) < cfg.joint_friction_share
         coulomb, viscous = (_uniform(limits, count, generator) for limits in (cfg.joint_friction, cfg.joint_damping))
+        rub = torch.stack([rubs * coulomb, viscous], dim=1)
         size = physics.robot.torque_ratio
-        physics.set_joints(ids, size * rubs * coulomb, size * physics.robot.time_ratio * viscous)
+        physics.set_joints(ids, size * rub[:, 0], size * physics.robot.time_ratio * rub[:, 1])
     soil = physics.cfg.soil
     if soil.kind == "regolith":
         soft = torch.ones(count, device=generator.device)
         if soil.share < 1.0:
             soft = (_uniform((0.0, 1.0), count, generator) < soil.share).float()
         physics.set_soil(ids, soft * soil.spread ** _uniform((-1.0, 1.0), count, generator))
-    return friction
+    return friction, rub
 
 
 def _varies(limits: tuple[float, float], usual: float) -> bool:

@@ -103,6 +103,8 @@ CRITIC: tuple[tuple[Channel, Callable[[State], Tensor]], ...] = (
     ),
     (Channel("gravity", 1, "m/s^2", 1.0), lambda s: s.gravity[:, None]),
     (Channel("friction", 1, "1", 1.0), lambda s: s.friction[:, None]),
+    (Channel("joint_friction", 1, "N*m", 4.0), lambda s: s.joint_rub[:, :1]),
+    (Channel("joint_damping", 1, "N*m*s/rad", 0.5), lambda s: s.joint_rub[:, 1:]),
 )
 
 
@@ -117,7 +119,7 @@ def scanned(spec: ObservationSpec) -> ScanGrid:
 
 
 def critic(s: State, spec: ObservationSpec) -> Tensor:
-    """(N, 77 + K) ``CRITIC``'s channels, the scan, then the command."""
+    """(N, 79 + K) ``CRITIC``'s channels, the scan, then the command."""
     state = torch.cat([read(s) for _, read in CRITIC], dim=1)
     channels = [channel for channel, _ in CRITIC]
     scale = _per_value([channel.scale for channel in channels], channels, state)

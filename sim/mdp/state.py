@@ -73,6 +73,9 @@ class State:
     """(N,) m/s^2, at which the robot falls."""
     friction: Tensor
     """(N,) 1, feet against ground."""
+    joint_rub: Tensor
+    """(N, 2) Coulomb N*m and viscous N*m*s/rad friction of every joint of a robot of the Go2's size, besides what the
+    robot's file has."""
     ground_ahead: Tensor
     """(N, K) m, base above the ground at the points of ``observations.scanned``'s grid."""
     sensor_bias: Tensor

@@ -47,6 +47,11 @@ class SingleRobot:
         mujoco.mj_step(self._model, self._data)
 
     @property
+    def mass(self) -> float:
+        """kg."""
+        return float(self._model.body_subtreemass[self._model.dof_bodyid[0]])
+
+    @property
     def joint_position(self) -> np.ndarray:
         """(12,) rad, project joint order."""
         return self._data.qpos[7:].copy()
@@ -60,6 +65,11 @@ class SingleRobot:
     def position(self) -> np.ndarray:
         """(3,) m, of the base in the world."""
         return self._data.qpos[:3].copy()
+
+    @property
+    def velocity(self) -> np.ndarray:
+        """(3,) m/s, of the base in the world."""
+        return self._data.qvel[:3].copy()
 
     @property
     def orientation(self) -> np.ndarray:

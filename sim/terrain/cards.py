@@ -16,6 +16,10 @@ from sim.terrain.danger import Limits
 FORMAT = 1
 SHELF = Path(__file__).with_name("filter_cards")
 """The shipped filters' cards, and the networks that belong to some."""
+MEASURED_AT = 0.05
+"""m between samples of the maps that limits were found on."""
+RESTORE = "terrain restore"
+"""The command whose results lie beside a restored map."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,61 @@ def lowest(entries: Iterable[Limit]) -> Limit:
     return replace(least, limits=replace(least.limits, step=min(entry.limits.step for entry in known)))
 
 
+@dataclass(frozen=True)
+class Restored:
+    """What ``lunar terrain restore`` wrote beside a map."""
+
+    method: str
+    noise: str
+    """The class that was named; ``unknown`` where none was."""
+    resolution: float
+    """m between samples."""
+    limits: Limits
+    """Of that class; the lowest of all where none was named."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether the limits hold for maps as fine as this one."""
+        return limits_hold(self.resolution)
+
+
+def limits_hold(resolution: float) -> bool:
+    """Whether limits hold for maps with ``resolution`` m between samples."""
+    return 0.8 * MEASURED_AT <= resolution <= 1.25 * MEASURED_AT
+
+
+def restored_map(path: str | Path) -> Restored | None:
+    """What is known of a map that went through a filter; None of one that did not.
+
+    Raises:
+        LunarError: the record beside it cannot be read, belongs to another map, or knows no limits.
+    """
+    map_, record = Path(path), Path(path).with_suffix(".json")
+    if not record.is_file() or not map_.is_file():
+        return None
+    try:
+        data = json.loads(record.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None  # of somebody else
+    if not isinstance(data, dict) or data.get("command") != RESTORE:
+        return None
+    try:
+        found = data["results"]
+        known = [Limits(float(e["slope_deg"]), float(e["step_m"])) for e in found["limits"].values()]
+        method, noise, digest = (str(found[k]) for k in ("method", "noise", "digest"))
+        resolution = float(found["resolution"])
+        for limits in known:
+            _check(limits)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise LunarError(f"{record} does not say how {map_} was restored ({error!r}): restore it again") from None
+    if digest != file_digest(map_):
+        raise LunarError(f"{record} belongs to another map than {map_}: restore it again, or take that file away")
+    if not known:
+        raise LunarError(f"no limits are known for '{method}', which made {map_}; 'lunar bench maps' finds them")
+    limits = Limits(min(e.slope for e in known), min(e.step for e in known))
+    return Restored(method, noise or "unknown", resolution, limits)
+
+
 def card_path(name: str) -> Path:
     """Of a shipped filter's card, or of that beside a network's file."""
     return Path(name).with_suffix(".json") if name.endswith(".onnx") else SHELF / f"{name}.json"
@@ -103,7 +162,7 @@ def load_card(name: str) -> FilterCard:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise LunarError(f"{path} is no filter's card ({error!r}); {remedy}") from None
     net = path.with_suffix(".onnx")
-    if (card.weights or net.is_file()) and (not net.is_file() or card.weights != weights_digest(net)):
+    if (card.weights or net.is_file()) and (not net.is_file() or card.weights != file_digest(net)):
         raise LunarError(f"{path} belongs to another network than {net}; {remedy}")
     return card
 
@@ -116,8 +175,8 @@ def card_json(card: FilterCard) -> str:
     return json.dumps(document, indent=1) + "\n"
 
 
-def weights_digest(path: Path) -> str:
-    """SHA-256 of a network's file."""
+def file_digest(path: Path) -> str:
+    """SHA-256 of a network's or a map's file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
@@ -131,9 +190,13 @@ def _plain(entry: Limit) -> dict[str, float]:
 
 def _limit(data: Mapping[str, Any]) -> Limit:
     limits = Limits(float(data["slope_deg"]), float(data["step_m"]))
-    if not (0.0 < limits.slope < 90.0 and 0.0 < limits.step < 10.0):
-        raise ValueError(f"limits of {limits.slope:g} deg and {limits.step:g} m are none")
+    _check(limits)
     numbers = {name: float(data[name]) for name in _NUMBERS}
     if not all(map(math.isfinite, numbers.values())):
         raise ValueError(f"a number is not finite: {numbers}")
     return Limit(limits, **numbers)
+
+
+def _check(limits: Limits) -> None:
+    if not (0.0 < limits.slope < 90.0 and 0.0 < limits.step < 10.0):
+        raise ValueError(f"limits of {limits.slope:g} deg and {limits.step:g} m are none")

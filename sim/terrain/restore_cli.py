@@ -14,14 +14,12 @@ from sim.config import parse
 from sim.errors import LunarError
 from sim.results import write_results
 from sim.terminal import Terminal
-from sim.terrain.cards import FilterCard, load_card
+from sim.terrain.cards import MEASURED_AT, RESTORE, FilterCard, file_digest, limits_hold, load_card
 from sim.terrain.danger import NOMINAL, danger, steepness
 from sim.terrain.filters import apply, named_filter
 from sim.terrain.map_file import read_map, write_map
 from sim.terrain.restore import FILTERS
 
-MEASURED_AT = 0.05
-"""m between samples of the maps that the cards' limits were found on."""
 HOPELESS = 0.30
 """Share of unsafe ground still called safe from which on a map is not for choosing footholds."""
 
@@ -78,14 +76,14 @@ def main(argv: Sequence[str]) -> None:
         "shape": list(restored.shape), "holes": float(np.mean(~np.isfinite(given.heights))),
         "mean_shift_m": float(np.mean((restored - heights)[known])),
         "rms_change_m": float(np.sqrt(np.mean((restored - heights)[known] ** 2))),
-        "limits": _limits(card, cfg.noise), "card": "" if card is None else card.about,
+        "limits": _limits(card, cfg.noise), "card": "" if card is None else card.about, "digest": file_digest(out),
     }  # fmt: skip
     if cfg.noise and card is not None:
         steep = steepness(restored, resolution)
         limits = card.limit(cfg.noise).limits
         about["unsafe"] = float(np.mean(danger(*steep, limits) > 1.0))
         about["unsafe_nominal"] = float(np.mean(danger(*steep) > 1.0))
-    write_results(out.with_suffix(".json"), "terrain restore", 0, about)
+    write_results(out.with_suffix(".json"), RESTORE, 0, about)
     _show(cfg, about, given.notes, card)
 
 
@@ -135,7 +133,7 @@ def _show(cfg: RestoreConfig, about: dict[str, Any], notes: Sequence[str], card:
         print("* of the shipped filters this one misses least there")
     if hopeless := [n for n, e in about["limits"].items() if e["unsafe_called_safe"] > HOPELESS]:
         print(f"not for choosing footholds, with any limits: {', '.join(hopeless)}")
-    if not 0.8 * MEASURED_AT <= about["resolution"] <= 1.25 * MEASURED_AT:
+    if not limits_hold(about["resolution"]):
         print(
             f"these limits were found at {MEASURED_AT:g} m per sample and do not hold at {about['resolution']:g}: use "
             "them for a map resampled to that, such as with --finer"

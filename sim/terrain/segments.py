@@ -12,6 +12,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import dijkstra
 
 from sim.errors import LunarError
+from sim.terrain.danger import Limits, danger, steepness
 from sim.terrain.height_field import HeightField
 
 FEATURES = ("climb", "along", "across", "along_2m", "across_2m", "roughness", "bumps_5cm", "bumps_10cm")
@@ -149,6 +150,21 @@ def safe_path(surface: Surface, start: Sequence[float], end: Sequence[float]) ->
     path = np.stack([x[np.array(nodes) % len(x)], y[np.array(nodes) // len(x)]], axis=1)
     path[0], path[-1] = ends
     return _straightened(path, far[nodes], HeightField(cost, _CELL, (float(x[0]), float(y[0]))))
+
+
+def unsafe_along(field: HeightField, ends: np.ndarray, limits: Limits) -> float:
+    """Share of the corridor of a way through ``ends`` (S + 1, 2) m that is unsafe by ``limits``."""
+    if field.is_flat:
+        return 0.0
+    called = danger(*steepness(field.heights, field.resolution), limits) > 1.0
+    start, end = ends[:-1, None, None], ends[1:, None, None]
+    length = np.hypot(*(ends[1:] - ends[:-1]).T)
+    left = ((end - start)[..., ::-1] * (-1.0, 1.0)) / np.maximum(length, 1e-6)[:, None, None, None]
+    along = np.linspace(0.0, 1.0, _ALONG)[:, None, None]
+    across = np.linspace(-_HALF_WIDTH, _HALF_WIDTH, _ACROSS)[:, None]
+    points = start + along * (end - start) + across * left
+    shares = _height(HeightField(called.astype(float), field.resolution, field.origin), points)
+    return float(np.average(shares.mean((1, 2)), weights=length))
 
 
 def cost_map(surface: Surface) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.distill_claims import claims, markdown, mean
+from benchmarks.distill_claims import Figure, beyond, claims, figure, markdown
 from benchmarks.distill_runs import VARIANTS
 
 TEACHER = {"pronks": 13.0, "survival": 0.95, "power_w": 10.0, "peak_force_lunar_bw": 9.0}
@@ -36,7 +36,10 @@ def test_names_are_unique_and_every_claim_finds_its_runs():
         ("paced", {"paced": {"survival": 0.9}}, {"uniform": {"survival": 0.91}}),
         ("opsdc", {"opsdc": {"power_w": 6.9, "peak_force_lunar_bw": 6.2, "survival": 0.931}},
          {"opsdc": {"power_w": 6.9, "peak_force_lunar_bw": 6.2, "survival": 0.929}}),
-        ("soda", {"soda": {"wall_s": 10.0, "peak_mb": 299.0, "pronks": 11.41}}, {"soda": {"wall_s": 10.1}}),
+        ("tip_union", {"soft_or 0.2": {"pronks": 12.0}}, {"soft_or 0.2": {"pronks": 11.9}}),
+        ("tokens", {"tokens, neighbours": {"pronks": 12.1}}, {"tokens, neighbours": {"pronks": 12.0}}),
+        ("soda", {"soda, noise": {"wall_s": 99.0, "peak_mb": 299.0}}, {"soda, noise": {"wall_s": 100.0}}),
+        ("dart", {"bc, noise": {"pronks": 12.1}}, {"bc, noise": {"pronks": 12.0}}),
         ("kl_over_mse", {"forward_kl": {"survival": 0.91}}, {"mse": {"survival": 0.91}}),
     ],
 )  # fmt: skip
@@ -60,8 +63,19 @@ def test_a_missing_run_leaves_its_claim_open():
 
 def test_means_are_over_seeds_and_over_mixed_ground():
     rows = [row("paced", "paced", 1, survival=0.8), row("paced", "paced", 2, survival=1.0)]
-    assert mean(rows, "paced", "paced", "survival") == pytest.approx(0.9)
-    assert mean(rows, "paced", "paced", "survival_mixed") == pytest.approx(0.8)
+    assert figure(rows, "paced", "paced", "survival") == pytest.approx(Figure(0.9, 0.02**0.5))
+    assert figure(rows, "paced", "paced", "survival_mixed").mean == pytest.approx(0.8)
+    assert figure(rows[:1], "paced", "paced", "survival").spread == 0 and figure(rows, "tip", "all", "pronks") is None
     nobody_hopped = [row("soda", "soda", seed, peak_force_lunar_bw=float("nan")) for seed in (1, 2)]
     assert markdown(nobody_hopped, ["soda"]).rstrip().endswith("| – |")
     assert "| paced | paced | 240 k |" in markdown(rows, ["paced"]) and "0.9 ± 0.14" in markdown(rows, ["paced"])
+
+
+def test_a_difference_within_the_spread_of_the_seeds_decides_nothing():
+    assert beyond(Figure(12.0, 0.3), Figure(11.4, 0.4)) and not beyond(Figure(12.0, 0.3), Figure(11.6, 0.4))
+    rows = [r for r in everything() if r["variant"] not in ("entropy 0.5", "tokens, neighbours")]
+    for name, low, high in (("entropy 0.5", 10.0, 13.0), ("tokens, neighbours", 11.5, 14.5)):
+        rows += [row("tip", name, 1, pronks=low), row("tip", name, 2, pronks=high)]
+    found = claims(rows, TEACHER, UPDATE)
+    assert found["tip_entropy"]["holds"] and not found["tokens"]["holds"]
+    assert found["tokens"]["spread"]["neighbours"] == pytest.approx(4.5**0.5)

@@ -65,3 +65,16 @@ def test_figures_follow_from_the_runs(kept):
 def test_without_runs_there_is_nothing_to_score(tmp_path):
     with pytest.raises(LunarError, match="without --quick first"):
         traverse.run(Config(traverses=1, cache=str(tmp_path), quick=True))
+
+
+def test_trials_of_maps_left_out_are_scored_without_runs():
+    found = traverse.run(Config(traverses=0, quick=True))
+    rows = found["trials"]
+    assert {r["choice"] for r in rows} == {"constant", "per segment", "per segment, robust"}
+    table = load()
+    for row in rows:
+        assert 0 < row["falls"] < table.fell.sum() and 0.0 < row["metres"] < table.metres.sum()
+        assert row["per_100_m"] == pytest.approx(100.0 * row["falls"] / row["metres"])
+    dear = [r["joules_per_metre"] for r in rows if r["choice"] == "per segment"]
+    assert dear[-1] < dear[0], "where joules count, fewer are taken"
+    traverse.show(found)

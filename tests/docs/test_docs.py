@@ -33,7 +33,7 @@ PAGES = [*(ROOT / name for name in TOP_PAGES), *sorted((ROOT / "docs").rglob("*.
 TOPS = ("sim", "policy", "matrix_hil", "ros2_ws", "configs", "docs", "tests", "benchmarks", "examples")
 PACKAGES = ("sim", "policy", "matrix_hil", "benchmarks")
 FILES = r"\.(py|md|yaml|json|onnx|safetensors|h|pt|csv|png|html|mcap|msg|xml|cfg|toml|urdf|bin|glb)$"
-READERS = ("runs/", "my-rig", "lab.yaml", "site.yaml", "LOG", "FOLDER")
+READERS = ("runs/", "my-rig", "my_", "lab.yaml", "site.yaml", "LOG", "FOLDER")
 """Beginnings of what a reader of the docs has and a checkout has not."""
 
 
@@ -43,7 +43,7 @@ class Parsed(BaseException):
 
 def blocks(page: Path) -> list[tuple[str, str]]:
     """(language, text) of a page's fenced blocks."""
-    return re.findall(r"^```(\w*)\n(.*?)^```", page.read_text(), re.S | re.M)
+    return re.findall(r"^```(\w*)[^\n]*\n(.*?)^```", page.read_text(), re.S | re.M)
 
 
 def prose(page: Path) -> str:

@@ -56,7 +56,7 @@ STUDENT = StudentConfig(hidden=(8,), frame=(4,), ages=(0, 1, 2), bins=8)
 TOKENS = replace(STUDENT, head="tokens")
 DISTILL = DistillConfig(
     rollout=4, steps=3 * 4 * 8, student=STUDENT, learning=LearningConfig(minibatch=16), soda=SodaConfig(passes=4),
-    overwrite=True, opsdc=OpsdcConfig(refresh=1, before=1), threads=1,
+    overwrite=True, opsdc=OpsdcConfig(refresh=1, look=1, before=1), threads=1,
     world=WorldConfig(num_envs=8, episode_length=0.2),
 )  # fmt: skip
 
@@ -67,7 +67,7 @@ CHANGES: dict[str, Any] = {
     "stages.0.rewards": {"apex": 1.0}, "stages.1.rewards": {"apex": 3.0}, "until": (0.1, 1.0),
     "device": "tpu", "teacher": "nowhere", "divergence.chunk": 8, "divergence.std_floor": 3.0,
     "learning.max_grad_norm": 0.01, "positions.quantile": 0.6, "cells.low": 0.5, "cells.high": 0.6,
-    "cells.floor": 0.9, "opsdc.tolerance": 0.9, "soda.snapshot": 1.0,
+    "cells.floor": 0.9, "cells.least": 0.0, "opsdc.tolerance": 0.9, "soda.snapshot": 1.0, "soda.patience": 0,
 }  # fmt: skip
 """Where half of a number, one more, or another choice would not do."""
 
@@ -77,11 +77,15 @@ WHERE: dict[str, dict[str, Any]] = {
     "student.bins": {"student": TOKENS},
     "divergence.beta": {"student": TOKENS, "divergence": DivergenceConfig("jsd")},
     "divergence.chunk": {"student": TOKENS},
+    "divergence.neighbours": {"student": TOKENS},
+    "positions.unit": {"student": TOKENS, "positions": PositionsConfig("product")},
     "positions": {"positions": PositionsConfig("product", draw=True)},
     "positions.direction": {"positions": PositionsConfig("product", draw=True), "steps": 8 * 4 * 8},
-    "cells": {"cells": CellsConfig("paced")},
-    "cells.low": {"cells": CellsConfig("hard_filter")},
-    "cells.high": {"cells": CellsConfig("hard_filter")},
+    "noise": {"method": "bc"},
+    "cells": {"cells": CellsConfig("paced", least=0.0)},
+    "cells.least": {"cells": CellsConfig("paced")},
+    "cells.low": {"cells": CellsConfig("hard_filter", least=0.0)},
+    "cells.high": {"cells": CellsConfig("hard_filter", least=0.0)},
 }
 """What else is set for options that belong to a method or to a rule."""
 
@@ -248,7 +252,10 @@ def test_the_tables_name_options_that_exist():
     [
         {"method": "bc", "divergence": DivergenceConfig("forward_kl")}, {"method": "soda", "forward_until": 0.5},
         {"method": "dagger", "positions": PositionsConfig("q3")}, {"method": "dagger", "cells": CellsConfig("paced")},
-        {"method": "opsdc", "student": TOKENS}, {"divergence": DivergenceConfig("jsd")},
+        {"method": "opsdc", "student": TOKENS},
+        {"positions": PositionsConfig("q3", unit="token")},
+        {"student": TOKENS, "positions": PositionsConfig(unit="token")},
+        {"divergence": DivergenceConfig(neighbours=1.0)},
     ],
 )  # fmt: skip
 def test_what_a_method_does_not_use_is_refused(change, teacher):

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -75,17 +76,24 @@ def test_the_last_word_is_damp(
         with starter:
             assert starter.stdout is not None
             node = int(starter.stdout.readline())
-            playing = pool.submit(
-                probe,
-                [{"name": "start", "seconds": 120, "until": "run"}, {"name": "end", "seconds": 120, "until": "damp"}],
-            )
-            wait(lambda: "]: run" in log.read_text() or playing.done())
-            if how == "killed starter":
-                starter.kill()
-            else:
-                os.kill(node, signal.Signals[how])
-            wait(lambda: not alive(node))
-            record = playing.result()
+            try:
+                playing = pool.submit(
+                    probe,
+                    [
+                        {"name": "start", "seconds": 120, "until": "run"},
+                        {"name": "end", "seconds": 120, "until": "damp"},
+                    ],
+                )
+                wait(lambda: "]: run" in log.read_text() or playing.done())
+                if how == "killed starter":
+                    starter.kill()
+                else:
+                    os.kill(node, signal.Signals[how])
+                wait(lambda: not alive(node))
+                record = playing.result()
+            finally:
+                with suppress(ProcessLookupError):
+                    os.kill(node, signal.SIGKILL)
     assert record["start"]["commands"][-1]["mode"] == "run"
     last = record["end"]["commands"][-1]
     assert (last["mode"], last["kp"]) == ("damp", 0.0) and last["kd"] > 0.0

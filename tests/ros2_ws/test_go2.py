@@ -15,7 +15,10 @@ import pytest
 
 from matrix_hil.bringup.runner import command_line
 from matrix_hil.bringup.tables import TABLES, Process
+from matrix_hil.link.go2 import Go2Robot
+from matrix_hil.messages import RobotCommand
 from sim.config import ROOT
+from sim.spec.joints import NOMINAL_POSE
 
 pytestmark = pytest.mark.wall_clock
 
@@ -28,6 +31,13 @@ PATIENT = {
     "unitree_adapter": ("command_timeout:=1.0", "state_timeout:=1.0"),
     "sim_go2": (),
 }
+
+
+# Fast DDS of Kilted describes its types in a way that Cyclone DDS, a Go2's own, cannot read; without, names do.
+WITHOUT_TYPES = """<dds xmlns="http://www.eprosima.com"><profiles>
+<participant profile_name="go2" is_default_profile="true"><rtps><propertiesPolicy><properties><property>
+<name>fastdds.type_propagation</name><value>disabled</value>
+</property></properties></propertiesPolicy></rtps></participant></profiles></dds>"""
 
 
 class Robot:
@@ -114,6 +124,7 @@ def test_the_policy_hops_through_the_robots_own_messages_and_leaves_it_damped(ro
     robot.start("policy_node", ROOT / "policy/zoo/pronk")
     robot.wait_for("ready")
     robot.wait_for("hopped")
+    robot.wait_for_log("sim_go2", "hop 2: 0.")  # and the terminal shows it
     # kill -9: the policy has no last word, the adapter has
     robot.end("policy_node", signal.SIGKILL)
     robot.wait_for_log("unitree_adapter", "motors limp: no command for")
@@ -168,3 +179,41 @@ def test_two_masters_are_refused(robot: Robot, standing_policy_folder: Path) -> 
     robot.wait_for_log("unitree_adapter", "motors limp: another node publishes LowCmd")
     time.sleep(0.5)
     assert "engaged" not in robot.log("unitree_adapter").partition("another node publishes LowCmd")[2]
+
+
+def test_the_rigs_driver_and_the_robot_understand_each_other_over_dds(
+    robot: Robot, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The driver has Cyclone DDS and knows no ROS, the simulated Go2 has ROS and Fast DDS."""
+    profile = tmp_path / "fast.xml"
+    profile.write_text(WITHOUT_TYPES)
+    robot.env = robot.env | {"FASTDDS_DEFAULT_PROFILES_FILE": str(profile)}
+    monkeypatch.setenv("ROS_DOMAIN_ID", robot.env["ROS_DOMAIN_ID"])
+    robot.start("sim_go2")
+    with Go2Robot("dds://lo") as driver:
+        begin = time.monotonic()
+
+        def until(mode: str, done: object) -> None:
+            while not done():  # type: ignore[operator]
+                now = time.monotonic()
+                assert now - begin < 240.0, f"{driver.stats} {driver.state} {robot.log('sim_go2')}"
+                if mode and driver.state.fault and driver._serial.masters == 1:
+                    driver.reset()  # a busy machine has held this process up
+                if mode:
+                    driver.send(RobotCommand(now, NOMINAL_POSE, 40.0, 1.0, mode))
+                driver.poll(now)
+                time.sleep(0.002)
+
+        def off() -> float:
+            return float(np.abs(driver.state.joint_position - NOMINAL_POSE).max())
+
+        until("", lambda: driver.state is not None)
+        assert driver.stats.sent == 0, "it is silent until it is told something"
+        until("", lambda: off() > 0.2)  # limp, it sinks
+        until("stand", lambda: off() < 0.05)
+        assert abs(np.linalg.norm(driver.state.projected_gravity) - 1.0) < 1e-3
+        forge = robot.probe("forge", "5.0")
+        until("stand", lambda: driver._serial.masters == 2)
+        until("stand", lambda: driver.state.fault != 0)  # a second master: damped
+        forge.wait(timeout=120)
+    assert "command refused: the CRC" in robot.log("sim_go2"), "the probe's"

@@ -254,6 +254,11 @@ def test_a_modbus_treadmill_is_driven(
     operate(UP, {"see": {"robot mode": "run", "treadmill fault": "0"}})
 
 
+def test_a_go2_is_driven(start: Callable, operate: Callable, patient: Path, tmp_path: Path) -> None:
+    nodes = start("inline", "virtual_rig", "sync", config=changed(patient, tmp_path, robot={"protocol": "go2"}))
+    operate(UP, {"see": {"robot mode": "run"}}, {"kill": nodes["sync"].pid}, {"see": {"robot mode": "damp"}})
+
+
 def test_a_stop_is_pressed_until_everybody_has_let_go(start: Callable, operate: Callable) -> None:
     """Panels of every quality of service stop the rig, and none lets go for another."""
     start("inline", "virtual_rig", "sync")

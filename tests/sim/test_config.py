@@ -10,6 +10,7 @@ import pytest
 
 from sim.config import parse
 from sim.errors import LunarError
+from sim.files import ROOT
 from sim.results import write_results
 
 
@@ -78,7 +79,9 @@ def test_help_shows_units(capsys):
 
 def test_results_are_plain_json(tmp_path):
     path = tmp_path / "deep" / "r.json"
-    write_results(path, "eval", 7, {"a": np.float32(0.5), "b": float("nan"), "c": np.arange(2)})
+    write_results(path, "eval", 7, {"a": np.float32(0.5), "b": float("nan"), "c": np.arange(2)}, ["pronk"])
     data = json.loads(path.read_text())
-    assert set(data) == {"command", "revision", "seed", "results"}
+    assert set(data) == {"command", "version", "revision", "date", "machine", "policies", "seed", "results"}
+    card = json.loads((ROOT / "policy/zoo/pronk/card.json").read_text())
+    assert data["policies"] == {"policy/zoo/pronk": card["weights"]} and "core" in data["machine"]
     assert data["results"] == {"a": 0.5, "b": None, "c": [0, 1]}

@@ -9,6 +9,7 @@ from typing import Any
 
 from matrix_hil.log import Log, read_log
 from matrix_hil.log.notes import end_of, refuse_unknown
+from matrix_hil.replay.look.about import made_with, one_hop
 from matrix_hil.replay.look.measure import measure
 from matrix_hil.replay.look.page import run_page
 from matrix_hil.replay.look.plots import plots
@@ -65,7 +66,8 @@ def write_report(cfg: ReplayConfig) -> tuple[Path, Log, dict[str, Any]]:
     report = measure(log, float(model.body_mass.sum()))
     results = report.results()
     rate = min(cfg.frame_rate, 8.0) if cfg.quick else cfg.frame_rate
-    document = run_page(report, results, plots(report), replay_html(report, model, cfg.rig, rate))
+    replay, about = replay_html(report, model, cfg.rig, rate), (made_with(report), one_hop(report, model))
+    document = run_page(report, results, plots(report), replay, about)
     out = Path(cfg.out) if cfg.out else log.path.parent / "report.html"
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,16 @@
 "use strict";
 // Draws the plots, keeps their time axes together, and ties a cursor in each to the replay's clock.
-(() => {
-  const data = JSON.parse(document.getElementById("data").textContent);
+(async () => {
+  // Text of an element that holds gzip in base64.
+  async function unpack(id) {
+    const bytes = Uint8Array.from(atob(document.getElementById(id).textContent), (letter) => letter.charCodeAt(0));
+    return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
+  }
+
+  const plotly = document.createElement("script");
+  plotly.textContent = await unpack("plotly");
+  document.head.appendChild(plotly);
+  const data = JSON.parse(await unpack("data"));
   const config = { responsive: true, displaylogo: false, displayModeBar: false };
   const timed = [];
   let relaying = false;

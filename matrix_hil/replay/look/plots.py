@@ -112,7 +112,7 @@ def add_line(
     steps: bool = False,
 ) -> None:
     """Add a curve."""
-    x, y = thin(time, values)
+    x, y = (array.astype(np.float32) for array in thin(time, values))  # half the page's bytes; 7 digits
     shape = "hv" if steps else "linear"
     line = {"color": color, "width": 1.4, "dash": dash, "shape": shape}
     figure.add_scatter(x=x, y=y, name=name, mode="lines", line=line, showlegend=dash == "solid")

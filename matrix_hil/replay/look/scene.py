@@ -20,6 +20,7 @@ from sim.view.server import close_server, open_server
 
 _GAP = 0.5  # s without joints from which nothing is drawn
 _MAX_FRAMES = 1500  # a longer run is drawn with fewer frames per second
+_GRAIN = 2.0**-12  # m and quaternion: what poses are rounded to, so that the recording packs to half its size
 _MAX_VERTICES = 40_000  # of the Moon's ground
 _MOON = np.array([0.0, 1.7, 0.0])  # m, where the Moon's scene stands in the rig's frame
 _STRIP = 0.75  # m of ground to each side of the robot's path
@@ -125,7 +126,7 @@ def _record(server: viser.ViserServer, run: Run, model: mujoco.MjModel, shape: R
     away = np.minimum(np.abs(joints.log_time[after] - time), np.abs(joints.log_time[after - (after > 0)] - time))
     time = time[away <= _GAP]
     pauses = np.diff(time, append=run.start + duration)
-    links = link_poses(model, interpolated(time, joints.log_time, joints.position))
+    links = _coarse(link_poses(model, interpolated(time, joints.log_time, joints.position)))
     position, quaternion = _poses(time, base.log_time, base.position, base.quaternion)
     platform = np.zeros((len(time), 6))
     if "/platform/state" in log:
@@ -152,7 +153,11 @@ def _record(server: viser.ViserServer, run: Run, model: mujoco.MjModel, shape: R
 def _poses(
     time: np.ndarray, known: np.ndarray, position: np.ndarray, quaternion: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    return interpolated(time, known, position), rotations(time, known, quaternion)
+    return _coarse(interpolated(time, known, position)), _coarse(rotations(time, known, quaternion))
+
+
+def _coarse(values: np.ndarray) -> np.ndarray:
+    return np.round(values / _GRAIN) * _GRAIN
 
 
 def _add_rig(server: viser.ViserServer, shape: RigShape) -> tuple[viser.FrameHandle, viser.FrameHandle]:

@@ -14,7 +14,19 @@ import numpy as np
 from PIL import Image
 
 from matrix_hil.twin.camera import Camera
-from matrix_hil.virtual.unreal.render import FAR, GROUND_COLOR, Hits, Scene, encode_normals, mask, shade
+from matrix_hil.virtual.unreal.render import (
+    AMBIENT,
+    FAR,
+    GROUND_COLOR,
+    SUN,
+    Hits,
+    Scene,
+    encode_normals,
+    mask,
+    radiance,
+    towards,
+)
+from matrix_hil.virtual.unreal.sensor import Sensor, expose
 from sim.terrain.height_field import HeightField
 
 VERSION = "1.1.0"
@@ -47,6 +59,12 @@ class ServerConfig:
     """The ground is a Landscape, which UnrealCV's depth camera does not draw: depth shows the sky alone."""
     origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
     """cm, Unreal location of the height field's origin."""
+    sun: tuple[float, float] = SUN
+    """deg, azimuth from ahead to the left, and height above the horizon, of the light of ``lit``."""
+    ambient: float = AMBIENT
+    """Light that shadows get, over the sun's."""
+    sensor: Sensor | None = None
+    """Detector of the cameras that take ``lit``; null: one without noise."""
 
 
 @dataclass
@@ -80,7 +98,10 @@ class SceneCommands:
         self.cfg = cfg
         self.lift = 0.0
         """m by which the ground is shown too high."""
-        self._scene = Scene(terrain)
+        self._scene, self._sun = Scene(terrain), towards(*cfg.sun)
+        self._noise = np.random.default_rng(0)
+        if cfg.sensor is not None:
+            cfg.sensor.check()
         ground = float(terrain.height(np.array(0.0), np.array(0.0)))
         start = (cfg.origin[0], cfg.origin[1], cfg.origin[2] + 100.0 * (ground + 3.0))
         self._cameras = [CameraState(start, (0.0,) * 3, cfg.fov, (cfg.width, cfg.height)) for _ in range(2)]
@@ -268,9 +289,10 @@ class SceneCommands:
         location, rotation = state.shown if self.cfg.image_lag else pose
         state.shown = pose
         camera = Camera.from_unreal(location, rotation, state.fov, (state.size[1], state.size[0]), self.cfg.origin)
-        hits = self._scene.trace(replace(camera, position=camera.position - [0.0, 0.0, self.lift]))
+        camera = replace(camera, position=camera.position - [0.0, 0.0, self.lift])
+        hits = self._scene.trace(camera, self._sun if view == "lit" else None)
         if view != "depth":
-            return _encode(_picture(view, hits, self._objects["ground"].color), form)
+            return _encode(self._picture(view, hits), form)
         if self.cfg.landscape:
             hits = replace(hits, depth=np.full_like(hits.depth, FAR), hit=np.zeros_like(hits.hit))
         depth = hits.depth * camera.stretch() if self.cfg.depth_kind == "ray" else hits.depth
@@ -281,9 +303,15 @@ class SceneCommands:
         grey = np.where(hits.hit, depth / (seen.max() if seen.size else 1.0), 1.0)
         return _encode(np.round(grey * 255).astype(np.uint8), form)
 
-
-def _picture(view: str, hits: Hits, color: tuple[int, ...]) -> np.ndarray:
-    return shade(hits) if view == "lit" else encode_normals(hits) if view == "normal" else mask(hits, color)
+    def _picture(self, view: str, hits: Hits) -> np.ndarray:
+        """(rows, cols, 3) uint8."""
+        if view != "lit":
+            return encode_normals(hits) if view == "normal" else mask(hits, self._objects["ground"].color)
+        light, sensor = radiance(hits, self._sun, self.cfg.ambient), self.cfg.sensor
+        if sensor is not None:
+            light = expose(light, sensor, self._noise) / sensor.highest
+        grey = np.round(np.clip(light, 0.0, 1.0) * 255).astype(np.uint8)
+        return np.repeat(grey[..., None], 3, axis=-1)
 
 
 def _encode(image: np.ndarray, form: str) -> bytes:

@@ -17,7 +17,14 @@ STRIDE = 0.004
 """Share of its length by which such a ray goes on at least: less than a pixel."""
 BISECTIONS = 24
 GROUND_COLOR = (64, 128, 192)
-SUN = np.array([0.6, 0.3, 0.742])  # unit vector towards the sun, ROS world: 42 degrees high
+SUN = (26.6, 42.1)
+"""deg, azimuth from +x towards +y, and height above the horizon."""
+AMBIENT = 0.05
+"""Light from everywhere, over the sun's on ground that faces it: what shadows show."""
+SURGE, SURGE_WIDTH = 1.0, 0.06
+"""Opposition surge: how much brighter ground is seen with the sun behind the eye, and the tangent of half the phase
+angle at which half of that is left; regolith's order of size (Hapke, Theory of Reflectance and Emittance Spectroscopy,
+2012)."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +37,11 @@ class Hits:
     """(rows, cols, 3) upward unit normal of the ground, ROS world; zero for a miss."""
     hit: np.ndarray
     """(rows, cols) bool."""
+    to_eye: np.ndarray
+    """(rows, cols, 3) unit vector from the ground to the camera."""
+    sunlit: np.ndarray
+    """(rows, cols) bool, whether nothing stands between the ground and the sun; false for a miss. True everywhere where
+    no sun was asked for."""
 
 
 class Scene:
@@ -44,8 +56,9 @@ class Scene:
         self._steepest = float(self._slope.max())
         self._top = float(heights.max())
 
-    def trace(self, camera: Camera) -> Hits:
-        """First intersection of every pixel's ray with the ground.
+    def trace(self, camera: Camera, sun: np.ndarray | None = None) -> Hits:
+        """First intersection of every pixel's ray with the ground; and from there one ray each to the ``sun`` (3,), a
+        unit vector towards it, if one is given.
 
         A ray at height g above the ground cannot meet it before g / (descent + steepest slope * horizontal run), so
         steps of that length never jump over a ridge and close in geometrically. A ray that stays almost parallel to the
@@ -79,8 +92,36 @@ class Scene:
         normal = np.zeros((len(t), 3))
         on = np.flatnonzero(reached)
         depth[on], normal[on] = self._land(camera, rays[on], t[on])
+        sunlit = np.ones(len(t), bool)
+        if sun is not None:
+            sunlit[:] = False
+            sunlit[on] = self._reaches(camera.position + rays[on] * depth[on, None], sun)
+        to_eye = -rays / np.linalg.norm(rays, axis=1, keepdims=True)
         shape = (camera.height, camera.width)
-        return Hits(depth.reshape(shape), normal.reshape(*shape, 3), reached.reshape(shape))
+        return Hits(
+            depth.reshape(shape), normal.reshape(*shape, 3), reached.reshape(shape), to_eye.reshape(*shape, 3),
+            sunlit.reshape(shape),
+        )  # fmt: skip
+
+    def _reaches(self, points: np.ndarray, sun: np.ndarray) -> np.ndarray:
+        """(n,) whether a ray from each of ``points`` (n, 3) on the ground comes to the sun: by steps that jump over
+        nothing but what is narrower than half a cell."""
+        run, rise = float(np.hypot(sun[0], sun[1])), float(sun[2])
+        if rise <= 0.0:
+            return np.zeros(len(points), bool)
+        cell = 0.5 * self.field.resolution / max(run, 1e-9)
+        closing = max(self._steepest * run - rise, 1e-9)
+        x0, x1, y0, y1 = self.field.extent
+        free, active, t = np.zeros(len(points), bool), np.arange(len(points)), np.full(len(points), cell)
+        while len(active):
+            x, y, z = (points[active] + t[active, None] * sun).T
+            gap = z - self.field.height(x, y)
+            out = (z > self._top) | (x < x0) | (x > x1) | (y < y0) | (y > y1)
+            free[active[out]] = True
+            goes_on = ~out & (gap > 0.0)
+            active, gap = active[goes_on], gap[goes_on]
+            t[active] += np.maximum(gap / closing, cell)
+        return free
 
     def _walk(self, camera: Camera, rays: np.ndarray, t: np.ndarray) -> np.ndarray:
         """Where rays that are at ``t`` (n,) go under the ground, to within ``TOLERANCE``; ``FAR`` where they do not."""
@@ -131,11 +172,26 @@ class Scene:
         return float(ground.max()), float(self._slope[j[0] : j[1] + 1, i[0] : i[1] + 1].max())
 
 
-def shade(hits: Hits, ambient: float = 0.05) -> np.ndarray:
-    """Lambertian light of a low sun on grey ground, (rows, cols, 3) uint8; black sky."""
-    light = np.clip(hits.normal @ SUN, 0.0, 1.0) * (1 - ambient) + ambient
-    grey = np.round(np.where(hits.hit, light, 0.0) * 255).astype(np.uint8)
-    return np.repeat(grey[..., None], 3, axis=-1)
+def towards(azimuth: float, height: float) -> np.ndarray:
+    """(3,) unit vector, ROS world, of an azimuth from +x towards +y and a height above the horizon, deg."""
+    a, h = np.radians([azimuth, height])
+    return np.array([np.cos(h) * np.cos(a), np.cos(h) * np.sin(a), np.sin(h)])
+
+
+def radiance(hits: Hits, sun: np.ndarray, ambient: float = AMBIENT) -> np.ndarray:
+    """Light that comes from the ground, (rows, cols): 1 of flat ground under the sun overhead that is seen at a large
+    phase angle; 0 of the sky.
+
+    Lommel and Seeliger's law, with which the full Moon is as bright at its rim as in its middle, times an opposition
+    surge that falls off with the phase angle (Hapke's B), where the ``sun`` reaches; and ``ambient`` light, which is
+    spread.
+    """
+    incidence = np.clip(hits.normal @ sun, 0.0, 1.0)
+    emission = np.clip(np.einsum("ijk,ijk->ij", hits.normal, hits.to_eye), 1e-3, 1.0)
+    half = np.arccos(np.clip(hits.to_eye @ sun, -1.0, 1.0)) / 2.0
+    surge = 1.0 + SURGE / (1.0 + np.tan(np.minimum(half, 1.55)) / SURGE_WIDTH)
+    direct = 2.0 * incidence / (incidence + emission) * surge * hits.sunlit
+    return np.where(hits.hit, (1.0 - ambient) * direct + ambient, 0.0)
 
 
 def encode_normals(hits: Hits) -> np.ndarray:

@@ -10,7 +10,7 @@ from benchmarks.maps import networks
 from benchmarks.maps.degrade import NOISE, UNSEEN
 from sim.errors import LunarError
 from sim.files import ROOT
-from sim.terrain.cards import FilterCard, card_json, load_card, weights_digest
+from sim.terrain.cards import FilterCard, card_json, file_digest, load_card
 from sim.terrain.filters import named_filter, network, network_input
 
 
@@ -28,7 +28,7 @@ def test_a_file_does_what_the_network_did(tmp_path):
     np.testing.assert_allclose(restored, whole + unit * added, atol=1e-5)
     with pytest.raises(LunarError, match="no card"):
         named_filter(str(tmp_path / "net.onnx"))
-    digest = weights_digest(tmp_path / "net.onnx")
+    digest = file_digest(tmp_path / "net.onnx")
     (tmp_path / "net.json").write_text(card_json(FilterCard("net", "", digest, load_card("wiener").noise, ())))
     np.testing.assert_array_equal(named_filter(str(tmp_path / "net.onnx"))(z, 0.05), restored)
 

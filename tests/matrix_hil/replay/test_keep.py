@@ -17,6 +17,7 @@ from rosbags.rosbag2 import Writer as BagWriter
 from matrix_hil.log import TOPICS, read_log
 from matrix_hil.log.scan import Scan
 from matrix_hil.log.topics import typestore
+from matrix_hil.replay.keep_page import by_turns
 from matrix_hil.replay.look.measure import measure
 from tests.browser import needs_chromium, open_tab, until
 from tests.matrix_hil.made_bags import STRING, said, text
@@ -180,3 +181,8 @@ def test_logs_without_a_hop_say_so(tmp_path: Path, capsys) -> None:
     standing = write_log(tmp_path / "standing", seconds=1.0)
     code, words = said(["log", "keep", str(standing), "--out", str(tmp_path / "kept")], capsys)
     assert code == 2 and "no hop in 1 logs" in words
+
+
+def test_every_log_is_shown_once_before_any_is_shown_again() -> None:
+    assert by_turns(["mon", "mon", "tue", "mon", "wed", "tue"]) == [0, 2, 4, 1, 5, 3]
+    assert by_turns([]) == []

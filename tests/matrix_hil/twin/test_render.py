@@ -13,10 +13,12 @@ from matrix_hil.twin.height_map import height_at, patch_from_depth, to_height_fi
 from matrix_hil.virtual.unreal.render import (
     FAR,
     SUN,
+    SURGE,
     Scene,
     encode_normals,
     mask,
-    shade,
+    radiance,
+    towards,
 )
 from sim.terrain.height_field import HeightField
 
@@ -116,18 +118,63 @@ def test_no_ray_is_lost_towards_the_horizon(grounds: dict[str, HeightField], hei
 
 def test_pictures_follow_the_ground() -> None:
     tilt = np.tan(np.radians(20.0))
-    towards, away = (
+    sun = towards(*SUN)
+    facing, away = (
         Scene(HeightField(np.array([[0.0, s * 100 * tilt]] * 2), 100.0, (-50.0, -50.0))).trace(camera(0, 0, 60.0))
         for s in (-1.0, 1.0)
     )
-    assert shade(towards).mean() > shade(away).mean()  # the sun stands over +x
-    np.testing.assert_allclose(towards.normal[5, 5], [np.sin(np.radians(20)), 0, np.cos(np.radians(20))], atol=1e-9)
-    assert np.linalg.norm(SUN) == pytest.approx(1.0, abs=1e-3)
-    red, green, blue = encode_normals(towards)[5, 5]
+    assert radiance(facing, sun).mean() > radiance(away, sun).mean()  # the sun stands over +x
+    np.testing.assert_allclose(facing.normal[5, 5], [np.sin(np.radians(20)), 0, np.cos(np.radians(20))], atol=1e-9)
+    red, green, blue = encode_normals(facing)[5, 5]
     assert red > 160 and abs(int(green) - 127) <= 1 and blue > 240
     sky = Scene(HeightField(np.zeros((2, 2)), 1.0, (0.0, 0.0))).trace(camera(0, 0, 1.0, (60.0, 0.0, 0.0)))
-    for picture in (shade(sky), encode_normals(sky), mask(sky)):
+    assert not radiance(sky, sun).any()
+    for picture in (encode_normals(sky), mask(sky)):
         assert picture.shape == (96, 96, 3) and not picture.any()
+
+
+@pytest.mark.parametrize("height", [8.0, 20.0, 45.0])
+@pytest.mark.parametrize("azimuth", [0.0, 90.0, 200.0])
+def test_a_ridge_casts_a_shadow_as_long_as_geometry_says(azimuth: float, height: float) -> None:
+    """A wall of 0.5 m across the sun's way, seen from above: dark from its foot to 0.5 m / tan(height) behind it."""
+    axis = np.arange(-6.0, 6.01, 0.02)
+    x, y = np.meshgrid(axis, axis)
+    sun = towards(azimuth, height)
+    flat = sun[:2] / np.hypot(*sun[:2])
+    ground = HeightField(np.where(np.abs(x * flat[0] + y * flat[1] - 1.0) < 0.1, 0.5, 0.0), 0.02, (-6.0, -6.0))
+    view = camera(0.0, 0.0, 4.0, size=128, fov=60.0)
+    hits = Scene(ground).trace(view, sun)
+    points = view.position + view.rays() * hits.depth[..., None]
+    behind = 0.9 - points[..., :2] @ flat
+    low = points[..., 2] < 0.01
+    length = 0.5 / np.tan(np.radians(height))
+    assert not hits.sunlit[low & (behind > 0.03) & (behind < length - 0.06)].any()
+    assert hits.sunlit[low & (behind > length + 0.06)].all() and hits.sunlit[low & (behind < -0.3)].all()
+    light = radiance(hits, sun, ambient=0.02)
+    np.testing.assert_allclose(light[~hits.sunlit], 0.02)
+    below = Scene(ground).trace(view, towards(azimuth, -1.0))
+    assert not below.sunlit.any()
+
+
+def test_ground_that_faces_a_low_sun_lights_itself_and_a_hill_of_the_same_slope_too() -> None:
+    """Nothing shades itself: flat ground, and a bowl whose walls are less steep than the sun is high."""
+    axis = np.arange(-4.0, 4.01, 0.05)
+    bowl = 0.02 * (axis[None, :] ** 2 + axis[:, None] ** 2)  # 0.226 at the corners: 12.7 degrees
+    for heights, height in ((0.0 * bowl, 2.0), (bowl, 14.0), (-bowl, 14.0)):
+        hits = Scene(HeightField(heights, 0.05, (-4.0, -4.0))).trace(camera(0, 0, 4.0), towards(33.0, height))
+        assert hits.sunlit[hits.hit].all()
+
+
+def test_ground_is_brightest_with_the_sun_behind_the_eye_and_no_darker_at_the_rim() -> None:
+    flat = Scene(HeightField(np.zeros((2, 2)), 200.0, (-100.0, -100.0)))
+    sun = towards(0.0, 90.0)
+    light = radiance(flat.trace(camera(0, 0, 5.0, fov=90.0, size=97), sun), sun, ambient=0.0)
+    assert light[48, 48] == pytest.approx(1.0 + SURGE, rel=1e-3)
+    phase = np.degrees(np.arctan(np.hypot(48, 48) / 48.5))
+    emission = np.cos(np.radians(phase))
+    expected = 2.0 / (1.0 + emission) * (1.0 + SURGE / (1.0 + np.tan(np.radians(phase / 2)) / 0.06))
+    assert light[0, 0] == pytest.approx(expected, rel=1e-6)
+    assert light[48, 48] > light[48, 60] > light[48, 72]
 
 
 @pytest.mark.parametrize(("name", "rms", "worst"), [

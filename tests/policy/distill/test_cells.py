@@ -109,6 +109,15 @@ def test_paced_weighs_what_sometimes_succeeds_most():
     assert known(CellsConfig(rule="uniform"), 0.0, 1.0).weights().tolist() == [1.0, 1.0]
 
 
+@pytest.mark.parametrize("rule", ["paced", "hard_filter"])
+def test_a_rule_says_nothing_of_cells_with_too_few_trials(rule):
+    rates = known(CellsConfig(rule=rule, least=8.0), 0.0, 0.5, 1.0, 0.0, 1.0)
+    rates.tried[3:] = 7.9
+    rates.successes[3:] = torch.tensor([0.0, 7.9])
+    weights = rates.weights()
+    assert weights[3:].tolist() == [1.0, 1.0] and weights[1] >= 1.0 > max(weights[0], weights[2])
+
+
 def test_a_hard_filter_that_leaves_nothing_lets_everything_pass():
     cfg = CellsConfig(rule="hard_filter", low=0.1, high=0.9)
     assert known(cfg, 0.0, 0.5, 1.0).weights().tolist() == [0.0, 1.0, 0.0]

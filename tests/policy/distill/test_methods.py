@@ -24,11 +24,12 @@ from policy.distill.config import (
 )
 from policy.distill.distill import distill
 from policy.distill.job import Job
+from policy.distill.losses import divergence
 from policy.distill.teachers import load_teacher
 from policy.networks.actor import Actor
 from policy.networks.config import EncoderConfig, ModelConfig, StudentConfig
 from policy.networks.policy_file import ZOO, load_actor, load_weights, save_policy
-from policy.networks.student import Student
+from policy.networks.student import Student, joint_bins
 from policy.runtime.card import Card
 from policy.runtime.onnx_policy import OnnxPolicy
 from sim.spec.observation import PRONK_OBSERVATION
@@ -119,6 +120,50 @@ def test_tip_learns_from_exactly_the_share_asked_for(score, rho, draw, config):
     assert {row["kept"] for row in progress(results)} == {math.ceil(rho * POSITIONS)}
 
 
+def test_single_tokens_are_positions_too(config):
+    chosen = PositionsConfig("soft_or", 0.3, unit="token")
+    rows = progress(distill(config(updates=2, student=TOKENS, positions=chosen, cells=CellsConfig("paced")), "test"))
+    assert {row["kept"] for row in rows} == {math.ceil(0.3 * 12 * POSITIONS)}
+    assert all(math.isfinite(row["loss"]) and row["loss"] > 0 for row in rows)
+
+
+def test_all_tokens_weigh_as_much_as_all_steps(config):
+    """What is learnt is the same to rounding, whatever the order in which its terms are added."""
+    steps, tokens = (
+        weights(distill(config(updates=1, student=TOKENS, positions=chosen, out=chosen.unit), "test"))
+        for chosen in (PositionsConfig("divergence", 1.0), PositionsConfig("divergence", 1.0, unit="token"))
+    )
+    for name, value in steps.items():
+        torch.testing.assert_close(value, tokens[name], atol=1e-5, rtol=1e-3)
+
+
+def test_a_token_left_out_moves_no_logit_of_its_own(config):
+    cfg = config(student=TOKENS, positions=PositionsConfig("divergence", 0.25, unit="token"))
+    teacher = load_teacher(cfg.teacher)
+    spec = replace(PRONK_OBSERVATION, ages=TOKENS.ages)
+    with Job(cfg, teacher, Student(TOKENS, spec, bins=joint_bins(teacher.card, 16)), TOKENS.ages) as job:
+        samples = job.collect()
+        said = job.ask(samples.asked)
+        steps, tokens = methods.select(job, samples, said)
+    distance = divergence(samples.output, said)
+    assert tokens.sum() == math.ceil(0.25 * 12 * POSITIONS) and distance[tokens].min() >= distance[~tokens].max()
+    assert torch.equal(steps, tokens.any(-1).nonzero()[:, 0])
+
+
+def test_positions_are_chosen_by_what_the_student_said_as_it_acted(config, monkeypatch):
+    """That costs no pass of its own: no rows but those of the rollout and of minibatches go through the student."""
+    seen: list[int] = []
+    output = Student.output
+
+    def spy(self, observation):
+        seen.append(len(observation))
+        return output(self, observation)
+
+    monkeypatch.setattr(Student, "output", spy)
+    distill(config(updates=1, positions=PositionsConfig("soft_or", 0.5)), "test")
+    assert seen == [16] * 8 + [32] * 8  # half of each minibatch of 64, two of them in four passes
+
+
 @pytest.mark.parametrize("kind", ["reverse_kl", "jsd"])
 def test_positions_cells_and_divergences_compose(kind, config):
     cfg = config(
@@ -187,13 +232,63 @@ def test_soda_always_comes_to_preferring(config, monkeypatch):
     assert passes == [2, 1, 1]  # half of the warm-up, the snapshot, the rest, and preference
 
 
+@pytest.mark.parametrize("patience", [0, 1])
+def test_the_warm_up_ends_where_a_held_out_part_is_met_no_better_and_its_best_goes_on(patience, config, monkeypatch):
+    """The likelihood there falls from the third pass on."""
+    held = iter([-3.0, -2.0, -4.0, *[-9.0] * 90])
+    after: list[dict[str, torch.Tensor]] = []
+    log_probs = methods._log_probs
+
+    def scripted(job, observation, action):
+        if len(observation) == 4 * POSITIONS:
+            return log_probs(job, observation, action)  # of the reference, over everything
+        after.append(copy.deepcopy(job.student.state_dict()))
+        return torch.full((len(observation),), next(held))
+
+    starts: list[dict[str, torch.Tensor]] = []
+    monkeypatch.setattr(methods, "_log_probs", scripted)
+    monkeypatch.setattr(methods, "_own_actions", lambda job, x: torch.zeros(len(x), 12))
+    passes = methods._passes
+
+    def spy(job, name, *given):
+        if name == "prefer":
+            starts.append(copy.deepcopy(job.student.state_dict()))
+        return passes(job, name, *given)
+
+    monkeypatch.setattr(methods, "_passes", spy)
+    distill(config(method="soda", soda=SodaConfig(passes=10, warm_up=0.6, patience=patience)), "test")
+    assert len(after) == (3 if patience else 0)
+    assert not patience or same(starts[0], after[1])
+
+
+def test_of_a_log_of_one_state_nothing_is_held_out(config):
+    cfg = config(method="soda")
+    student = Student(cfg.student, replace(PRONK_OBSERVATION, ages=cfg.student.ages))
+    with Job(cfg, load_teacher(cfg.teacher), student, cfg.student.ages) as job:
+        samples = job.collect(teacher_acts=True)
+        methods.imitate(job, samples.observation[:1], samples.action[:1], 2, (0.0, 1.0), patience=1)
+    assert job.rows[-1]["kept"] == 1 and math.isfinite(job.rows[-1]["loss"])
+
+
+def test_a_disturbed_teacher_goes_elsewhere_and_its_mean_is_the_lesson(config):
+    seen = []
+    for noise in (0.0, 0.5):
+        cfg = config(method="bc", noise=noise)
+        student = Student(cfg.student, replace(PRONK_OBSERVATION, ages=cfg.student.ages))
+        with Job(cfg, load_teacher(cfg.teacher), student, cfg.student.ages) as job:
+            samples = job.collect(teacher_acts=True)
+        torch.testing.assert_close(samples.action, job.teacher(samples.asked).mean)
+        seen.append(samples.observation)
+    assert torch.equal(seen[0][:16], seen[1][:16]) and not torch.allclose(seen[0][16:], seen[1][16:], atol=0.05)
+
+
 def test_cloning_raises_the_likelihood_of_what_the_teacher_did(config):
     cfg = config(ZOO / "mlp", method="bc", learning=LearningConfig(5e-3, epochs=16, minibatch=64))
     student = Student(cfg.student, replace(PRONK_OBSERVATION, ages=cfg.student.ages))
     with Job(cfg, load_teacher(cfg.teacher), student, cfg.student.ages) as job:
         observation, action = methods._demonstrated(job)
         before = job.student.output(observation).log_prob(action).mean()
-        methods._imitate(job, observation, action, cfg.learning.epochs, (0.0, 1.0))
+        methods.imitate(job, observation, action, cfg.learning.epochs, (0.0, 1.0))
         assert job.student.output(observation).log_prob(action).mean() > before + 3.0
 
 
@@ -237,9 +332,14 @@ def test_opsdc_is_told_nothing_while_it_acts(dual, config, monkeypatch):
     distill(config(dual, method="opsdc", updates=2), "test")
 
 
-@pytest.mark.parametrize(("tolerance", "updates"), [(0.04, 4), (0.06, 6)])
-def test_a_violated_gate_ends_opsdc_with_the_last_policy_that_passed_it(tolerance, updates, dual, config, monkeypatch):
-    """Success is 1 before training and in its first two updates, 0.95 from then on."""
+@pytest.mark.parametrize(
+    ("tolerance", "memory", "updates", "kept"), [(0.04, 0.0, 4, 2), (0.04, 0.5, 4, 1), (0.06, 0.0, 6, None)]
+)
+def test_a_violated_gate_ends_opsdc_with_the_last_policy_that_passed_it(
+    tolerance, memory, updates, kept, dual, config, monkeypatch
+):
+    """Success is 1 before training and in its first two updates, 0.95 from then on; where trials of an update before
+    count as much, what is kept is one update older."""
     states: list[dict[str, torch.Tensor]] = []
     note = Job._note
 
@@ -249,11 +349,12 @@ def test_a_violated_gate_ends_opsdc_with_the_last_policy_that_passed_it(toleranc
         self.skill["success"] = 1.0 if len(states) <= 3 else 0.95
 
     monkeypatch.setattr(Job, "_note", scripted)
-    cfg = config(dual, method="opsdc", updates=6, opsdc=OpsdcConfig(refresh=1, before=1, tolerance=tolerance))
+    gate = OpsdcConfig(refresh=3, look=1, before=1, tolerance=tolerance)
+    cfg = config(dual, method="opsdc", updates=6, opsdc=gate, cells=CellsConfig(memory=memory))
     results = distill(cfg, "test")
     assert len(states) == updates and results["steps"] == updates * POSITIONS
     if updates == 4:
-        assert same(weights(results), states[2]), "what acted last before the violation"
+        assert same(weights(results), states[kept]), "what acted last before the violation"
     else:
         assert not any(same(weights(results), state) for state in states), "the last update counts"
 

@@ -147,7 +147,10 @@ def arrays(log: Path, **changes: np.ndarray | None) -> Path:
         (["{robot}"], "drives the robot 'spot', the world's is 'go2'"),
         (["{policy}", "--student.head", "tokens", "--divergence.kind", "mse"], "'mse' compares means"),
         (["{policy}", "--positions.rho", "0"], "positions.rho is 0.0; it must lie above 0"),
-        (["{policy}", "--cells.rule", "paced", "--cells.alpha", "1000", "--cells.floor", "0"], "all weights are zero"),
+        (
+            ["{policy}", "--cells.rule", "paced", "--cells.alpha", "1000", "--cells.floor", "0", "--cells.least", "0"],
+            "all weights are zero",
+        ),
         (
             ["{log}", "--method", "bc", "--student.ages", "[0, 1, 5]"],
             "has no frame 5 steps back; choose from [0, 1, 2]",
@@ -189,7 +192,7 @@ def test_what_cannot_teach_is_refused_in_one_sentence(args, message, trained, se
         ({"device": "tpu"}, "device 'tpu': it must be cpu, or cuda"),
         ({"out": __file__}, "cannot be written: File exists"),
         ({"method": "soda", "soda": SodaConfig(warm_up=1.0)}, "soda.warm_up must lie between 0 and 1"),
-        ({"method": "opsdc", "opsdc": OpsdcConfig(refresh=0)}, "opsdc.refresh and opsdc.before must be at least 1"),
+        ({"method": "opsdc", "opsdc": OpsdcConfig(refresh=0)}, "opsdc.refresh, look and before must be at least 1"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused_in_one_sentence(changes, message, config):

@@ -194,6 +194,17 @@ def test_float_and_int8_headers_of_one_policy_live_in_one_program(policies, tmp_
     assert fast.returncode and "fast math" in fast.stderr
 
 
+def test_no_number_goes_in_and_none_comes_out_of_whole_numbers_either(policies, tmp_path):
+    """The largest input sets the steps of the others: one that is no number must not vanish there."""
+    folder = policies["small"].folder
+    write_header(folder, tmp_path / "policy_int8.h", int8=True)
+    library = compiled(tmp_path / "policy_int8.h", "small_int8", tmp_path)
+    x = np.random.default_rng(4).standard_normal((3, load_actor(folder)[0].size)).astype(np.float32)
+    x[0, 5], x[1, 5] = np.nan, np.inf
+    action, _ = infer(library, x, 12, 0)
+    assert not np.isfinite(action[:2]).any() and np.isfinite(action[2]).all()
+
+
 def test_each_weight_is_rounded_by_at_most_half_a_step_of_its_row():
     w = np.random.default_rng(0).normal(0, 1, (9, 40)) * np.logspace(-3, 3, 9)[:, None]
     w[4] = 0

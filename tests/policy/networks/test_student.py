@@ -159,3 +159,12 @@ def test_a_student_in_c_is_the_student(tmp_path, head, int8):
 def test_what_makes_no_sense_is_refused_in_one_sentence(mistake, message):
     with pytest.raises(LunarError, match=message):
         mistake()
+
+
+def test_softer_targets_share_a_bin_with_its_neighbours_and_keep_the_mean():
+    teacher = gaussian(torch.rand(5, 12) - 0.5, torch.tensor(1e-3))
+    hard, soft = tokenise(teacher, BINS), tokenise(teacher, BINS, neighbours=1.0)
+    assert (hard.logits.softmax(-1).max(-1).values > 0.9).float().mean() > 0.9
+    most = soft.logits.softmax(-1).max(-1)
+    assert (most.values < 0.5).all()
+    torch.testing.assert_close(BINS.mean(soft), teacher.mean, atol=0.02 * float(BINS.width.max()), rtol=0)

@@ -20,8 +20,8 @@ from policy.runtime.unitree import (
     from_message,
     joint_values,
     low_cmd,
-    low_cmd_crc,
     read_low_state,
+    record_crc,
     to_message,
     why_refused,
 )
@@ -167,7 +167,7 @@ def test_a_robot_refuses_a_wrong_command(change, word: str) -> None:  # type: ig
     record = low_cmd(NOMINAL_POSE, 30.0, 0.75)
     change(record)
     if word != "CRC":
-        record["crc"] = low_cmd_crc(record)
+        record["crc"] = record_crc(record)
     assert word in why_refused(record)
 
 

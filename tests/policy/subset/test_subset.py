@@ -12,6 +12,7 @@ from benchmarks import rivals
 from benchmarks.transport import cover_radius, exact_w2, gaussian_w2
 from policy.subset.greedy import (
     PUBLISHED_GAMMA,
+    distances,
     effective_dimension,
     greedy,
     nearest,
@@ -240,3 +241,15 @@ def test_a_stream_of_nothing_keeps_nothing() -> None:
     for k, gamma in ((0, 1.0), (3, 0.0), (3, math.nan)):
         with pytest.raises(LunarError):
             Running(k, gamma)
+
+
+def test_no_single_swap_makes_medoids_better() -> None:
+    rng = np.random.default_rng(4)
+    features = rng.standard_t(3.0, (60, 5))
+    chosen = k_medoids(features, 6, np.random.default_rng(0))
+    everywhere = distances(features, features)
+    cost = everywhere[:, chosen].min(1).sum()
+    for place in range(6):
+        others = np.delete(chosen, place)
+        for row in range(60):
+            assert everywhere[:, [*others, row]].min(1).sum() >= 0.97 * cost

@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from policy.traverse.estimate import estimate, fit_hazard
+from policy.traverse.estimate import estimate, fit_hazard, upper
+from policy.traverse.make import Ways
 from policy.traverse.options import Gait, gaits_of, load_computers, options_of
 from policy.traverse.table import SHIPPED, Cell, Table, load, packed, save
 from sim.errors import LunarError
@@ -37,7 +38,7 @@ def test_rates_that_were_put_in_come_out():
     table, rate = made(0)
     found = estimate(table, table.features)
     rows = np.arange(len(rate))
-    guess, high = found.falls[rows, table.gait], found.falls_high[rows, table.gait]
+    guess, high = found.falls[rows, table.gait], upper(found.falls, found.again)[rows, table.gait]
     assert np.corrcoef(np.log(guess), np.log(rate))[0, 1] > 0.8
     for part in np.array_split(np.argsort(guess), 3):
         assert guess[part].mean() == pytest.approx(rate[part].mean(), rel=0.3)
@@ -66,7 +67,7 @@ def test_rows_of_one_map_that_repeat_add_no_certainty():
 def test_the_same_seed_gives_the_same_estimate():
     table, _ = made(3, maps=6)
     first, second = (estimate(table, table.features[:9], seed=5) for _ in range(2))
-    assert np.array_equal(first.falls_high, second.falls_high)
+    assert np.array_equal(first.again, second.again)
 
 
 def test_a_gait_without_trials_is_named():
@@ -109,3 +110,18 @@ def test_a_large_policy_does_not_fit_a_small_computer():
         options_of(GAITS, computers, ["pc"])
     with pytest.raises(LunarError, match="no policy of the table fits mcu"):
         options_of([Gait("dual", 0.3, 0.2)], computers, ["mcu"])
+
+
+def test_doubt_that_options_share_does_not_count_against_the_usual_one():
+    """The second falls half as often by every bootstrap, however much these differ; the third by the mean alone."""
+    rng = np.random.default_rng(0)
+    common = rng.lognormal(0.0, 0.8, (50, 4, 1))
+    again = common * np.concatenate([[1.0, 0.5], [0.5]]) * 0.02
+    again[:, :, 2] = 0.01 * rng.lognormal(0.0, 1.5, (50, 4))
+    ways = Ways((), np.ones(4), again.mean(0), again, np.ones((4, 3)), np.ones((4, 3)))
+    usual = np.zeros(4, dtype=int)
+    falls = ways.against(usual)
+    assert np.allclose(falls[:, 0], ways.falls[:, 0]) and np.all(falls[:, 1] < falls[:, 0])
+    assert np.all(falls[:, 2] > falls[:, 0]), "not in nine of ten"
+    plain = ways.problem(None, None, robust=False).quality
+    assert np.array_equal(plain, -ways.falls)

@@ -11,7 +11,7 @@ import rasterio
 from rasterio.transform import Affine
 
 from sim.errors import LunarError
-from sim.terrain.cards import load_card
+from sim.terrain.cards import load_card, restored_map
 from sim.terrain.cli import main
 
 PLACE = Affine(0.05, 0.0, 1000.0, 0.0, -0.05, 2000.0)
@@ -116,3 +116,41 @@ def test_what_cannot_be_used_is_refused_with_the_remedy(tmp_path, monkeypatch, a
     with pytest.raises(LunarError, match=said):
         main(["restore", *argv(tmp_path)])
     assert not (tmp_path / "restored.npy").exists()
+
+
+def test_a_restored_map_tells_the_lowest_of_its_limits(tmp_path, noisy):
+    out = tmp_path / "r.tif"
+    assert restored_map(tmp_path / "map.tif") is None
+    main(["restore", str(tmp_path / "map.tif"), "--method", "adaptive", "--out", str(out)])
+    assert restored_map(out).limits == load_card("adaptive").limit("unknown").limits
+    main(["restore", str(tmp_path / "map.tif"), "--method", "adaptive", "--noise", "stereo", "--out", str(out)])
+    known = restored_map(out)
+    assert known.limits == load_card("adaptive").limit("stereo").limits
+    assert (known.method, known.noise, known.holds) == ("adaptive", "stereo", True)
+    coarse = tmp_path / "coarse.npy"
+    np.save(coarse, np.random.default_rng(1).normal(size=(20, 20)))
+    main(["restore", str(coarse), "--resolution", "0.5", "--out", str(tmp_path / "c.npy")])
+    assert not restored_map(tmp_path / "c.npy").holds
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [(lambda d: d["results"].update(digest="0"), "another map"),
+     (lambda d: d["results"].pop("limits"), "restore it again"),
+     (lambda d: d["results"].update(limits={}), "no limits are known"),
+     (lambda d: d["results"]["limits"]["stereo"].update(slope_deg=-3), "restore it again")],
+)  # fmt: skip
+def test_a_record_that_does_not_belong_to_its_map_is_refused(tmp_path, noisy, change, message):
+    out = tmp_path / "r.tif"
+    main(["restore", str(tmp_path / "map.tif"), "--noise", "stereo", "--out", str(out)])
+    record = out.with_suffix(".json")
+    data = json.loads(record.read_text())
+    change(data)
+    record.write_text(json.dumps(data))
+    with pytest.raises(LunarError, match=message):
+        restored_map(out)
+
+
+def test_a_file_of_something_else_beside_a_map_is_left_alone(tmp_path, noisy):
+    (tmp_path / "map.json").write_text('{"type": "FeatureCollection"}')
+    assert restored_map(tmp_path / "map.tif") is None

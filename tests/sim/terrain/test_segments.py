@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from sim.errors import LunarError
+from sim.terrain.danger import NOMINAL, Limits
 from sim.terrain.generators import TerrainConfig, make_terrain
 from sim.terrain.height_field import HeightField
-from sim.terrain.segments import FEATURES, LONGEST, features, safe_path, split, survey
+from sim.terrain.segments import FEATURES, LONGEST, features, safe_path, split, survey, unsafe_along
 
 AXIS = np.arange(-8.0, 8.01, 0.05)
 
@@ -124,3 +125,14 @@ def test_paths_over_shipped_ground_avoid_rocks_that_a_straight_line_meets():
         features(surface, path[:-1], path[1:])[:, tall].sum()
         < features(surface, straight[:-1], straight[1:])[:, tall].sum()
     )
+
+
+def test_what_is_unsafe_along_a_way_is_its_share_of_the_corridor_by_the_limits_given():
+    """A slope of 15 degrees across the middle two metres: none of a way by nominal limits, a quarter by lower ones."""
+    field = ground(lambda x, y: np.tan(np.radians(15.0)) * np.clip(x, -1.0, 1.0))
+    way = np.array([[-4.0, 0.0], [1.0, 0.5], [4.0, 0.0]])
+    low = Limits(slope=12.0, step=0.05)
+    assert unsafe_along(field, way, NOMINAL) == 0.0
+    assert unsafe_along(field, way, low) == pytest.approx(2.0 / 8.0, abs=0.03)
+    assert unsafe_along(field, way[::-1], low) == pytest.approx(unsafe_along(field, way, low), abs=0.005)
+    assert unsafe_along(field, np.array([[-3.0, 2.0], [-1.5, 2.0]]), low) == 0.0

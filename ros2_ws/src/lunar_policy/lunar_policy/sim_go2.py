@@ -24,6 +24,7 @@ class SimGo2(SimulatedRobot):
         self._state = self.create_publisher(LowState, "lowstate", STREAM)
         self.create_subscription(LowCmd, "lowcmd", self._on_command, 10)
         self._refused = ""
+        self._obeyed = b""
         self.limp()
 
     def publish(self) -> None:
@@ -47,8 +48,9 @@ class SimGo2(SimulatedRobot):
             self.get_logger().warning(f"command refused: {refused}")
         self._refused = refused
         if not refused:
-            v = joint_values(record)
-            self.command(v["q"], v["kp"], v["kd"], v["tau"] + v["kd"] * v["dq"])
+            v, before, self._obeyed = joint_values(record), self._obeyed, record.tobytes()
+            repeated = self._obeyed == before
+            self.command(v["q"], v["kp"], v["kd"], v["tau"] + v["kd"] * v["dq"], repeated=repeated)
 
 
 def main(args: list[str] | None = None) -> int:

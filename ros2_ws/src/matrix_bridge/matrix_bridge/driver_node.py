@@ -130,7 +130,8 @@ class DriverNode(BridgeNode):
         if not stats.connected:
             return Health(ERROR, f"the line is dead: {stats.error}", values)
         if self._fault:
-            return Health(ERROR, f"the machine reports fault bits {self._fault:#x}", values)
+            why = f": {stats.error}" if stats.error else ""
+            return Health(ERROR, f"the machine reports fault bits {self._fault:#x}{why}", values)
         if others:
             return Health(WARN, f"also commanded by {', '.join(others)}, which is not obeyed", values)
         if watched.tripped:

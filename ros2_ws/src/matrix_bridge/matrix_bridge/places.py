@@ -26,8 +26,15 @@ PORT_TIMEOUT = 20.0  # s that a driver waits for the virtual rig to have made it
 
 
 def rig_config(file: str) -> HilConfig:
-    """The rig as ``lunar hil --config`` reads it; an empty name is configs/hil/virtual.yaml."""
-    return parse(HilConfig, ["--config", file] if file else [], prog="config", default="hil/virtual.yaml")
+    """The rig as ``lunar hil --config`` reads it; an empty name is configs/hil/virtual.yaml.
+
+    Raises:
+        LunarError: it cannot be read, or names a plan.
+    """
+    cfg = parse(HilConfig, ["--config", file] if file else [], prog="config", default="hil/virtual.yaml")
+    if cfg.plan.traverse:
+        raise LunarError(f"{file}: plan.traverse is {cfg.plan.traverse}, but nodes follow no plan; 'lunar hil' does")
+    return cfg
 
 
 def rig_setup(file: str, rig: str) -> HilConfig:

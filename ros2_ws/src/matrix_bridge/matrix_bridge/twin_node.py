@@ -11,6 +11,7 @@ import numpy as np
 from matrix_bridge.node import OK, WARN, BridgeNode, Health, Parameter, run
 from matrix_bridge.places import rig_config
 from matrix_hil.link import HostClock
+from matrix_hil.link.threads import before_others
 from matrix_hil.run.ground import reachable
 from matrix_hil.twin import TwinClient
 
@@ -82,6 +83,7 @@ class TwinNode(BridgeNode):
 
 def main(args: list[str] | None = None) -> int:
     """Entry of ``twin_node``."""
+    before_others()
     return run(TwinNode, args)
 
 
