@@ -84,7 +84,8 @@ def run(cfg: Config) -> dict[str, Any]:
             progress.advance(task)
     found = _score(cfg, kept, actor, card, fitted)
     half = cfg.faulty // len(GROUNDS)
-    found |= outcomes(kept, actor, card, fitted, str(about["tensors"]), half, cfg.seed, cfg.quick)
+    monitor = f"{about['tensors'][:12]}-{fitted.limit:.6g}"
+    found |= outcomes(kept, actor, card, fitted, monitor, half, cfg.seed, cfg.quick)
     return found | {"step_us_p99": step_time(folder, card, hidden)}
 
 

@@ -25,14 +25,14 @@ _MANY = 0.2  # share of robots that fall, from which on every reaction is tried
 
 
 def outcomes(
-    kept: Path, actor: Actor | Student, card: Card, fitted: Fitted, digest: str, trials: int, seed: int, quick: bool
+    kept: Path, actor: Actor | Student, card: Card, fitted: Fitted, monitor: str, trials: int, seed: int, quick: bool
 ) -> dict[str, Any]:
     """``reactions``, share upright ``LATER`` s after a trip by phase and reaction, with the best; and what the reaction
     that is shipped gains by family, in points of robots upright ``LATER`` s after the onset.
 
     Args:
         kept: folder of what was run before.
-        digest: of the monitor.
+        monitor: name of it and its limit, in which no other has a part.
         trials: of each fault and reaction.
         seed: of the trials.
         quick: run nothing; what is missing is left out.
@@ -49,7 +49,7 @@ def outcomes(
                 few = base is not None and (base[0].fell < base[0].steps).mean() < _MANY
                 if reaction in runs[name] or (few and reaction != fitted.reaction):
                     continue
-                path = kept / f"outcome {digest[:12]} {reaction} {name.replace('/', 'per')}.npz"
+                path = kept / f"outcome {monitor} {reaction} {name.replace('/', 'per')}.npz"
                 if not path.is_file() and not quick:
                     _run(path, actor, card, fitted, fault, reaction, trials, seed)
                 if path.is_file():
@@ -101,7 +101,7 @@ def _run(
     part.rename(path)
 
 
-def step_time(folder: Path, card: Card, hidden: int, rounds: int = 7, steps: int = 1000) -> float:
+def step_time(folder: Path, card: Card, hidden: int, rounds: int = 25, steps: int = 1000) -> float:
     """us, 99th percentile over steps of one robot's monitor; of each step the shortest of some rounds, in which nobody
     else had the core."""
     monitor, rng = Monitor(folder, card, hidden), np.random.default_rng(0)

@@ -47,7 +47,7 @@ class Guard:
     def act(self, frame: Tensor, out: ActorOutput) -> Tensor:
         """The action (N, 12) that is sent, of the frame (N, 42) and what the policy says of it."""
         parts = (frame, out.hidden, out.action, out.latent)
-        doubt = self._fitted.doubt(self._watch.step(*(p.double().numpy() for p in parts))).max(0)
+        doubt = self._fitted.doubt(self._watch.step(*(p.numpy() for p in parts))).max(0)
         self.tripped = np.where((self.tripped < 0) & (doubt >= 1.0), self._step, self.tripped)
         self._step += 1
         due = torch.from_numpy(self.tripped >= 0) & ~self._acts

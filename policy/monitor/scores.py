@@ -73,7 +73,7 @@ def trace(fitted: Fitted, feed: Feed) -> tuple[np.ndarray, np.ndarray]:
     watch = Watch(fitted, feed.frame.shape[1])
     scores, worst = [], []
     for row in zip(feed.frame, feed.hidden, feed.action, feed.latent, strict=True):
-        scores.append(watch.step(*(part.astype(float) for part in row)).astype(np.float32))
+        scores.append(watch.step(*row))
         worst.append(watch.worst()[0])
     return np.array(scores), np.array(worst)
 

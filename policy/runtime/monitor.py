@@ -7,6 +7,8 @@ rock, which is felt while a foot is on it, does not count, and what is wrong in 
 channel that is off to one side for three quarters of it; the *spread* of the one that varies most, over that of the
 fifth, because a stumble shakes all; and the *surprise* of all channels for three quarters of it. The largest of them,
 each in units of its largest in health, over a limit, is the doubt: at 1 it is a trip, and ``advice`` comes earlier.
+A robot that leans by more than ``LEAN`` counts as one that is as predicted: it stumbles, healthy or not, and whether it
+falls is the business of the limit on its tilt.
 
 ``monitor.json`` and ``monitor.safetensors`` beside a policy belong to its weights, by digest. docs/monitor.md says how
 often it trips for nothing, what it catches, and what it is not.
@@ -23,10 +25,15 @@ import numpy as np
 from policy.runtime.card import Card
 from policy.runtime.monitor_file import WINDOW, Fitted, channel_names, load
 from sim.errors import LunarError
+from sim.spec.observation import PRONK_OBSERVATION
 
 CLIP = 8.0
 """Deviations beyond which a channel counts no more: a rock is not ten faults."""
-_QUARTILES = (WINDOW // 4, WINDOW // 2, 3 * WINDOW // 4)
+LEAN = 0.7
+"""rad."""
+_UP = channel_names(PRONK_OBSERVATION).index("projected_gravity z")
+_UPRIGHT = -math.cos(LEAN)  # of that channel, from which on it leans
+_LOW, _MIDDLE, _HIGH = WINDOW // 4, WINDOW // 2, 3 * WINDOW // 4
 _FEW = 5  # channels that what is wrong with one joint can shake, besides which a stumble shakes others
 _USUAL_WIDTH = 1.349  # deviations between the quartiles of a normal distribution
 
@@ -66,44 +73,52 @@ class Watch:
 
     def __init__(self, fitted: Fitted, count: int = 1) -> None:
         self.fitted = fitted
-        self._channels = n = fitted.weights.shape[1]
-        self._ring = np.zeros((count, n + 1, WINDOW))
-        self._off = np.zeros((count, n))
+        inputs, self._channels = fitted.weights.shape
+        self._weights = fitted.weights.astype(np.float32)
+        self._per_deviation = (1.0 / fitted.deviation).astype(np.float32)
+        self._ring = np.zeros((count, self._channels + 1, WINDOW), np.float32)
+        self._inputs = np.ones((count, inputs), np.float32)
+        self._ordered = self._ring
         self._step = 0
         self._expected: tuple[np.ndarray, np.ndarray] | None = None
 
     def step(self, frame: np.ndarray, hidden: np.ndarray, action: np.ndarray, latent: np.ndarray) -> np.ndarray:
         """(scores, N), not negative; arguments (N, ...) as in ``PolicyOutput`` and the newest frame."""
-        fitted, n, ring = self.fitted, self._channels, self._ring
-        r, broken = np.zeros((len(ring), n)), None
+        n, ring, inputs, now = self._channels, self._ring, self._inputs, self._step % WINDOW
+        broken = None
         if self._expected is not None:
-            expected, deviation = self._expected
-            r = np.minimum(np.maximum((frame[:, :n] - expected) / deviation, -CLIP), CLIP)
-            square = np.einsum("nc,nc->n", r, r)
-            if not np.isfinite(square).all():
+            expected, per_deviation = self._expected
+            r = (frame[:, :n] - expected) * per_deviation
+            np.minimum(np.maximum(r, -CLIP, out=r), CLIP, out=r)
+            r *= (frame[:, _UP] <= _UPRIGHT)[:, None]
+            square = np.einsum("nc,nc->n", r, r) / n
+            if not math.isfinite(square.dot(square)):
                 broken = ~np.isfinite(square)
-                r[broken], square[broken] = CLIP, n * CLIP**2
-            ring[:, n, self._step % WINDOW] = square / n
-        ring[:, :n, self._step % WINDOW] = r
-        self._expected = (
-            fitted.predict(hidden, frame, action),
-            fitted.deviation[fitted.cluster(latent if latent.size else frame)],
-        )
+                r[broken], square[broken] = CLIP, CLIP**2
+            ring[:, :n, now], ring[:, n, now] = r, square
+        size = hidden.shape[1]
+        inputs[:, :size] = hidden
+        inputs[:, size : size + frame.shape[1]] = frame
+        inputs[:, size + frame.shape[1] : -1] = action
+        part_of_hop = self.fitted.cluster(latent if latent.size else frame)
+        self._expected = inputs @ self._weights, self._per_deviation[part_of_hop]
         self._step += 1
-        quartiles = np.partition(ring, _QUARTILES, axis=2)
-        low, middle, high = (quartiles[:, :n, k] for k in _QUARTILES)
-        drift, wide = np.maximum(low, -high).max(1), high - low
-        self._off = middle * middle + (wide / _USUAL_WIDTH) ** 2
-        ranked = np.partition(wide, (n - _FEW, n - 1), axis=1)
-        scores = np.array([np.maximum(drift, 0.0), ranked[:, -1] - ranked[:, -_FEW], quartiles[:, n, _QUARTILES[0]]])
+        self._ordered = ordered = np.sort(ring, axis=2)
+        low, high = ordered[:, :n, _LOW], ordered[:, :n, _HIGH]
+        wide = np.sort(high - low, axis=1)
+        scores = np.empty((3, len(ring)), np.float32)
+        np.maximum(low, -high).max(1, initial=0.0, out=scores[0])
+        np.subtract(wide[:, -1], wide[:, -_FEW], out=scores[1])
+        scores[2] = ordered[:, n, _LOW]
         if broken is not None:
             scores[:, broken] = np.inf
         return scores
 
     def worst(self) -> tuple[np.ndarray, np.ndarray]:
         """(N,) the channel that is farthest off over the window, and by how many deviations."""
-        worst = self._off.argmax(1)
-        return worst, np.sqrt(self._off[np.arange(len(worst)), worst])
+        low, middle, high = (self._ordered[:, : self._channels, k] for k in (_LOW, _MIDDLE, _HIGH))
+        off = np.hypot(middle, (high - low) * (1.0 / _USUAL_WIDTH))
+        return off.argmax(1), off.max(1)
 
 
 class Monitor:
@@ -139,7 +154,7 @@ class Monitor:
         """
         watch = self._watch
         parts = (frame, output.hidden, output.action, output.latent)
-        scores = watch.step(*(np.asarray(part, dtype=float)[None] for part in parts))
+        scores = watch.step(*(np.asarray(part, dtype=np.float32)[None] for part in parts))
         doubt = float(self.fitted.doubt(scores).max())
         worst, deviations = (v[0] for v in watch.worst())
         if not math.isfinite(doubt):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -48,15 +49,19 @@ class Fitted:
 
     def cluster(self, seen: np.ndarray) -> np.ndarray:
         """(N,) nearest centre of ``seen`` (N, L)."""
-        return np.argmin((self.centres**2).sum(1) - 2.0 * seen @ self.centres.T, axis=1)
-
-    def predict(self, hidden: np.ndarray, frame: np.ndarray, action: np.ndarray) -> np.ndarray:
-        """(N, C) the next frame's measured channels."""
-        return np.concatenate([hidden, frame, action], axis=1) @ self.weights[:-1] + self.weights[-1]
+        return np.argmax(seen @ self.centres.T - self._half, axis=1)
 
     def doubt(self, scores: np.ndarray) -> np.ndarray:
         """(scores, N) of ``Watch``'s scores, each over its largest in health and over the limit."""
-        return scores / (self.limit * self.top[:, None])
+        return scores / self._trips
+
+    @cached_property
+    def _half(self) -> np.ndarray:
+        return 0.5 * (self.centres**2).sum(1)
+
+    @cached_property
+    def _trips(self) -> np.ndarray:
+        return self.limit * self.top[:, None]
 
 
 def channel_names(spec: ObservationSpec) -> tuple[str, ...]:
