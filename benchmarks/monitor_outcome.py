@@ -49,6 +49,9 @@ def outcomes(
                 few = base is not None and (base[0].fell < base[0].steps).mean() < _MANY
                 if reaction in runs[name] or (few and reaction != fitted.reaction):
                     continue
+                if base is not None and (base[0].tripped < 0).all():
+                    runs[name][reaction] = base  # nobody reacts
+                    continue
                 path = kept / f"outcome {monitor} {reaction} {name.replace('/', 'per')}.npz"
                 if not path.is_file() and not quick:
                     _run(path, actor, card, fitted, fault, reaction, trials, seed)
