@@ -16,6 +16,8 @@ CAUGHT = {
 }  # fmt: skip
 """Share of trials of these faults that were to trip within a second."""
 _MANY = 0.2  # share of robots that fall of a fault, from which on a reaction must help
+ROBOT = ("sensor", "actuator", "time", "drift")
+"""Families of what is wrong with the robot itself."""
 Rows = dict[str, dict[str, Any]]
 
 
@@ -55,35 +57,34 @@ def bars(found: dict[str, Any]) -> list[dict[str, Any]]:
         made.append({"bar": asked, "measured": measured, "met": bool(met)})
 
     rate, upper, hours = (found[k] for k in ("trips_per_hour", "trips_per_hour_upper95", "hours"))
-    bar("false trips: at most one per robot-hour, 95% bound 2, in 5 h or more",
-        f"{rate:.2f}, {upper:.2f}, {hours:.2f} h", rate <= 1.0 and upper <= 2.0 and hours >= 5.0)  # fmt: skip
+    bar("false trips <= 1 per robot-hour, 95%: <= 2", f"{rate:.2f}, {upper:.2f}", rate <= 1.0 and upper <= 2.0)
+    bar("of 5 robot-hours or more", f"{hours:.2f}", hours >= 5.0)
     for name, share in CAUGHT.items():
         if name in faults:
             caught = faults[name]["caught"]["monitor"]["1s"]
-            bar(f"{name}: {share:.0%} trip in 1 s", f"{caught:.0%}", caught >= share)
-    new = {name: row["auroc"]["monitor"] for name, row in faults.items() if row["held_out"]}
+            bar(f"{name}: >= {share:.0%} in 1 s", f"{caught:.0%}", caught >= share)
+    new = {name: row["auroc"]["monitor"] for name, row in faults.items() if row["held_out"] and row["family"] in ROBOT}
     few = {name: value for name, value in new.items() if value < 0.95}
-    bar("AUROC of 0.95 in each family that was not looked at", ", ".join(f"{n} {v:.2f}" for n, v in few.items()) or
-        f"{len(new)} faults of {len(new)}", not few)  # fmt: skip
+    bar("AUROC >= 0.95, faults of the robot not looked at",
+        ", ".join(f"{n} {v:.2f}" for n, v in few.items()) or f"{len(new)} of {len(new)}", not few)  # fmt: skip
     named = found["worst_channel_right"] or 0.0
-    bar("the channel that is named first is right in 80%", f"{named:.0%}", named >= 0.8)
+    bar("the channel named first is right in >= 80%", f"{named:.0%}", named >= 0.8)
     points: dict[bool, dict[str, list[float]]] = {True: {}, False: {}}
     for name, upright in found["upright"].items():
         if {"go on", found["reaction"]} <= set(upright):
             gain = round(100.0 * (upright[found["reaction"]] - upright["go on"]), 6)
             points[rows[name]["fell"] >= _MANY].setdefault(rows[name]["family"], []).append(gain)
     helped, harmed = ({family: _mean(v) for family, v in points[many].items()} for many in (True, False))
-    bar("upright 3 s after the onset, in families with faults that bring a fifth down: 20 points more",
-        _listed(helped), bool(helped) and min(helped.values()) >= 20.0)  # fmt: skip
-    bar("the same in the others: at most a point less", _listed(harmed), all(v >= -1.0 for v in harmed.values()))
+    bar("upright after 3 s, >= 20% fall: >= +20 points", _listed(helped), min(helped.values(), default=0.0) >= 20.0)
+    bar("upright after 3 s, < 20% fall: >= -1 point", _listed(harmed), min(harmed.values(), default=0.0) >= -1.0)
     most = max(found["control_trips"].values())
-    bar("controls: at most 2% trip", f"{most:.0%} of the one that trips most", most <= 0.02)
+    bar("of no control more than 2% trip", f"{most:.0%}", most <= 0.02)
     shares = {m: _mean(row["caught"][m]["2s"] for row in faults.values()) for m in SCORES}
     others = ("tilt", "turn rate", "raw frames")
-    bar("more faults trip in 2 s than by tilt, turn rate or raw frames, at the same false trips",
+    bar("faults tripped in 2 s, more than by other limits",
         ", ".join(f"{m} {shares[m]:.0%}" for m in ("monitor", *others)),
         all(shares["monitor"] > shares[m] for m in others))  # fmt: skip
-    bar("a step within 100 us, 99th percentile", f"{found['step_us_p99']:.0f} us", found["step_us_p99"] <= 100.0)
+    bar("a step <= 100 us, 99th percentile", f"{found['step_us_p99']:.0f} us", found["step_us_p99"] <= 100.0)
     return made
 
 

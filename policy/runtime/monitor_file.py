@@ -44,7 +44,7 @@ class Fitted:
     """Of the scores over ``top``, from which on it is a trip, at doubt 1."""
     advice: float
     """Doubt from which on there is advice."""
-    reaction: str = "damp"
+    reaction: str = "hold"
     """What a robot does on a trip, of ``REACTIONS``."""
 
     def cluster(self, seen: np.ndarray) -> np.ndarray:

@@ -98,7 +98,7 @@ def test_a_bar_is_met_at_what_was_asked_and_missed_just_beside_it() -> None:
         calm = row | {"family": "body", "fell": 0.0, "held_out": False}
         return [bar["met"] for bar in bars({
             "rows": {"actions 40 ms late": row, "load of 5 kg": calm, HIJACK: row | {"family": "control"}},
-            "trips_per_hour": 1.0 + fewer, "trips_per_hour_upper95": 2.0, "hours": 5.0,
+            "trips_per_hour": 1.0 + fewer, "trips_per_hour_upper95": 2.0, "hours": 5.0 - fewer,
             "worst_channel_right": 0.8 - fewer, "control_trips": {HIJACK: 0.02 + fewer}, "step_us_p99": 100.0 + fewer,
             "reaction": "stand", "upright": {
                 "actions 40 ms late": {"go on": 0.5, "stand": 0.7 - fewer},
@@ -106,7 +106,7 @@ def test_a_bar_is_met_at_what_was_asked_and_missed_just_beside_it() -> None:
             },
         })]  # fmt: skip
 
-    assert met(0.0) == [True] * 9 and met(0.011) == [False] * 9
+    assert met(0.0) == [True] * 10 and met(0.011) == [False] * 10
 
 
 def test_where_nobody_tripped_no_reaction_is_run(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
