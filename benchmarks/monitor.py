@@ -15,11 +15,13 @@ import numpy as np
 import torch
 
 from benchmarks.harness import bar, show_table
+from benchmarks.monitor_claims import bars, claims
 from benchmarks.monitor_outcome import outcomes, show_outcomes, step_time
 from benchmarks.monitor_scores import SCORES, Scores
+from benchmarks.plots import draw_doubt, save
 from policy.monitor.calibrate import share_of_trials, threshold, upper_rate
 from policy.monitor.evaluate import auroc, caught, disturbed, hidden_size, window_peaks
-from policy.monitor.families import CONTROLS, FAULTS, HIJACK, LOOKED_AT, Fault
+from policy.monitor.families import CONTROLS, FAULTS, LOOKED_AT, Fault
 from policy.monitor.nominal import ALLOWED, Feed, nominal
 from policy.monitor.scores import trace
 from policy.networks.actor import Actor
@@ -32,6 +34,8 @@ from sim.files import find_policy
 
 GROUNDS = ("mare", "craters")
 """Suites in which things go wrong, half of the trials in each."""
+DRAWN = "knee dead"
+"""Fault of the picture."""
 CALM = "calm"
 """The same trials, in which nothing goes wrong."""
 
@@ -54,6 +58,8 @@ class Config:
     """Folder for the trials that were run; 2 GB at the sizes by default."""
     quick: bool = False
     """Score again what is in ``cache``, and run nothing."""
+    picture: str = ""
+    """File for the doubt of one robot whose knee loses its motor, as a PNG."""
     json: str = ""
     """File for the results as data."""
 
@@ -84,8 +90,12 @@ def run(cfg: Config) -> dict[str, Any]:
             progress.advance(task)
     found = _score(cfg, kept, actor, card, fitted)
     half = cfg.faulty // len(GROUNDS)
-    found |= outcomes(kept, actor, card, fitted, str(about["tensors"]), half, cfg.seed, cfg.quick)
-    return found | {"step_us_p99": step_time(folder, card, hidden)}
+    monitor = f"{about['tensors'][:12]}-{fitted.limit:.6g}"
+    found |= outcomes(kept, actor, card, fitted, monitor, half, cfg.seed, cfg.quick)
+    if cfg.picture:
+        _draw(kept, fitted, 1.0 / card.observation.rate, Path(cfg.picture))
+    found |= {"step_us_p99": step_time(folder, card, hidden)}
+    return found | {"bars": bars(found)}
 
 
 def _wanted(
@@ -187,37 +197,19 @@ def _score(cfg: Config, kept: Path, actor: Actor | Student, card: Card, fitted: 
         "trips_per_hour_upper95": upper_rate(int(trips), hours), "advices_per_hour": advised / hours, "suites": suites,
         "caught_1s": {name: row["caught"]["monitor"]["1s"] for name, row in faults.items()},
         "control_trips": {name: rows[name]["caught"]["monitor"]["2s"] for name in CONTROLS},
-        "worst_channel_right": float(np.mean(named)) if named else None, "rows": rows, "claims": _claims(faults, rows),
+        "worst_channel_right": float(np.mean(named)) if named else None, "rows": rows, "claims": claims(rows),
     }  # fmt: skip
 
 
-def _claims(faults: dict[str, Any], rows: dict[str, Any]) -> list[dict[str, Any]]:
-    """The papers' claims with what was measured."""
-
-    def mean(of: Callable[[dict[str, Any]], float], chosen: dict[str, Any] = faults) -> float:
-        return float(np.nanmean([of(row) for row in chosen.values()]))
-
-    hidden, raw = (mean(lambda row, m=m: row["auroc"][m]) for m in ("hidden", "raw frames"))  # type: ignore[misc]
-    seen, new = (
-        mean(lambda row: row["caught"]["monitor"]["2s"], {n: r for n, r in faults.items() if r["held_out"] == out})
-        for out in (False, True)
-    )
-    shares = {m: mean(lambda row, m=m: row["caught"][m]["2s"]) for m in SCORES}  # type: ignore[misc]
-    entropy, falls = rows[HIJACK]["auroc"]["entropy"], [r for r in faults.values() if r["fell"] >= 0.2]
-    lead = [r["caught"]["monitor"]["1s"] for r in falls]
-    return [
-        {"claim": "the hidden layer tells more than raw frames (AUROC)", "measured": f"{hidden:.2f} / {raw:.2f}",
-         "holds": hidden > raw},
-        {"claim": "doubt (entropy) rises before a hijacked action (AUROC)", "measured": f"{entropy:.2f}",
-         "holds": entropy > 0.6},
-        {"claim": "faults that make robots fall are caught before they do (1 s)",
-         "measured": ", ".join(f"{v:.2f}" for v in lead) or "no fault does", "holds": bool(lead) and min(lead) >= 0.8},
-        {"claim": "families not looked at are caught as well (2 s, drop <= 5 points)",
-         "measured": f"{seen:.2f} / {new:.2f}", "holds": new >= seen - 0.05},
-        {"claim": "it beats every other score at the same trips per hour (caught in 2 s)",
-         "measured": ", ".join(f"{m} {v:.2f}" for m, v in shares.items()),
-         "holds": all(shares["monitor"] > v for m, v in shares.items() if m != "monitor")},
-    ]  # fmt: skip
+def _draw(kept: Path, fitted: Fitted, dt: float, path: Path) -> None:
+    """The first robot that does not trip before its knee is dead, and does then."""
+    feed, onset = _read(case_file(kept, DRAWN, GROUNDS[0]))
+    doubt = fitted.doubt(trace(fitted, feed)[0]).max(1)
+    tripped = np.argmax(doubt >= 1.0, axis=0)
+    one = int(np.argmax((tripped > onset) & (tripped < feed.fell)))
+    steps = slice(onset[one] - 200, min(onset[one] + 100, feed.fell[one]))
+    figure = draw_doubt(doubt[steps, one], feed.phase[steps, one] > 0, 200, fitted.advice, dt, "the knee has no motor")
+    save(figure, path)
 
 
 def show(found: dict[str, Any]) -> None:
@@ -243,5 +235,7 @@ def show(found: dict[str, Any]) -> None:
     show_table(title, heads, rows, "* no score was chosen by this family")
     show_table("AUROC in 2 s / caught in 2 s at one trip per robot-hour", ("fault", *SCORES), others)
     show_outcomes(found)
+    show_table("bars", ("asked", "measured", "met"),
+               [(b["bar"], b["measured"], "yes" if b["met"] else "no") for b in found["bars"]])  # fmt: skip
     show_table("claims", ("claim", "measured", "holds"),
                [(c["claim"], c["measured"], "yes" if c["holds"] else "no") for c in found["claims"]])  # fmt: skip

@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.harness import bar, show_table
 from policy.monitor.evaluate import disturbed
 from policy.monitor.families import FAULTS, Fault
-from policy.monitor.reactions import LATER, PHASES, SHIPPED, TRIED, Guard, Outcome, best
+from policy.monitor.reactions import LATER, PHASES, TRIED, Guard, Outcome, best
 from policy.networks.actor import Actor
 from policy.networks.student import Student
 from policy.runtime.card import Card
@@ -25,14 +25,14 @@ _MANY = 0.2  # share of robots that fall, from which on every reaction is tried
 
 
 def outcomes(
-    kept: Path, actor: Actor | Student, card: Card, fitted: Fitted, digest: str, trials: int, seed: int, quick: bool
+    kept: Path, actor: Actor | Student, card: Card, fitted: Fitted, monitor: str, trials: int, seed: int, quick: bool
 ) -> dict[str, Any]:
     """``reactions``, share upright ``LATER`` s after a trip by phase and reaction, with the best; and what the reaction
     that is shipped gains by family, in points of robots upright ``LATER`` s after the onset.
 
     Args:
         kept: folder of what was run before.
-        digest: of the monitor.
+        monitor: name of it and its limit, in which no other has a part.
         trials: of each fault and reaction.
         seed: of the trials.
         quick: run nothing; what is missing is left out.
@@ -43,13 +43,16 @@ def outcomes(
         task = progress.add_task("outcomes", total=len(FAULTS) * len(TRIED))
         for name, fault in FAULTS.items():
             runs[name] = {}
-            for reaction in ("go on", SHIPPED, *TRIED):
+            for reaction in ("go on", fitted.reaction, *TRIED):
                 progress.advance(task, 0 if reaction in runs[name] else 1)
                 base = runs[name].get("go on")
                 few = base is not None and (base[0].fell < base[0].steps).mean() < _MANY
-                if reaction in runs[name] or (few and reaction != SHIPPED):
+                if reaction in runs[name] or (few and reaction != fitted.reaction):
                     continue
-                path = kept / f"outcome {digest[:12]} {reaction} {name.replace('/', 'per')}.npz"
+                if base is not None and (base[0].tripped < 0).all():
+                    runs[name][reaction] = base  # nobody reacts
+                    continue
+                path = kept / f"outcome {monitor} {reaction} {name.replace('/', 'per')}.npz"
                 if not path.is_file() and not quick:
                     _run(path, actor, card, fitted, fault, reaction, trials, seed)
                 if path.is_file():
@@ -68,13 +71,13 @@ def outcomes(
         }  # fmt: skip
     gains: dict[str, list[float]] = {}
     for name, fault in FAULTS.items():
-        if "go on" in runs[name] and SHIPPED in runs[name]:
-            (without, onset), (reacting, _) = runs[name]["go on"], runs[name][SHIPPED]
+        if "go on" in runs[name] and fitted.reaction in runs[name]:
+            (without, onset), (reacting, _) = runs[name]["go on"], runs[name][fitted.reaction]
             end = onset + round(LATER / dt)
             gain = 100.0 * float((reacting.fell > end).mean() - (without.fell > end).mean())
             gains.setdefault(fault.family, []).append(gain)
     return {
-        "reaction": SHIPPED, "reactions": table,
+        "reaction": fitted.reaction, "reactions": table,
         "upright_gain_points": {family: float(np.mean(v)) for family, v in gains.items()},
         "upright_trials": trials,
         "upright": {
@@ -101,7 +104,7 @@ def _run(
     part.rename(path)
 
 
-def step_time(folder: Path, card: Card, hidden: int, rounds: int = 7, steps: int = 1000) -> float:
+def step_time(folder: Path, card: Card, hidden: int, rounds: int = 25, steps: int = 1000) -> float:
     """us, 99th percentile over steps of one robot's monitor; of each step the shortest of some rounds, in which nobody
     else had the core."""
     monitor, rng = Monitor(folder, card, hidden), np.random.default_rng(0)

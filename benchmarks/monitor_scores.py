@@ -64,7 +64,7 @@ class Scores:
     def of(self, feed: Feed, family: str) -> dict[str, np.ndarray]:
         """(T, N) by name; the contrast vector is of every family but this."""
         parts, found = self._parts(feed), {}
-        found["monitor"] = self._fitted.doubt(trace(self._fitted, feed)[0]).max((1, 2))
+        found["monitor"] = self._fitted.doubt(trace(self._fitted, feed)[0]).max(1)
         for name, distance in self._distance.items():
             found[name] = mean(distance.of(parts[name], parts["cluster"][..., 0]))
         found["contrast vector"] = mean(parts["hidden"] @ self._contrast[family])

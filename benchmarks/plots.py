@@ -1,4 +1,4 @@
-"""Pictures of training benchmarks: learning curves over seeds, and what variants cost."""
+"""Pictures of benchmarks: learning curves over seeds, what variants cost, and the doubt of one robot."""
 
 from __future__ import annotations
 
@@ -91,3 +91,19 @@ def _columns(file: Path, x: str, y: str) -> np.ndarray:
 def _moving_mean(values: np.ndarray, width: int) -> np.ndarray:
     padded = np.pad(values, (width // 2, width - 1 - width // 2), mode="edge")
     return np.convolve(padded, np.full(width, 1.0 / width), mode="valid")
+
+
+def draw_doubt(doubt: np.ndarray, flying: np.ndarray, onset: int, advice: float, dt: float, what: str) -> Figure:
+    """Doubt (T,) of one trial over s since the step ``onset``, at which ``what`` happened, with both limits and the
+    hops: ``flying`` (T,) bool."""
+    figure, axes = plt.subplots(figsize=(8.8, 3.0), layout="constrained")
+    time = (np.arange(len(doubt)) - onset) * dt
+    axes.fill_between(time, 0, 1, where=flying, step="post", transform=axes.get_xaxis_transform(),
+                      color="#e9eef7", label="flight")  # fmt: skip
+    axes.axhline(1.0, color="#c0392b", linestyle="--", linewidth=1.2, label="trip")
+    axes.axhline(advice, color="#e08e2b", linestyle="--", linewidth=1.2, label="advice")
+    axes.plot(time, doubt, color="#1f5fa8", linewidth=1.6, label="doubt")
+    axes.axvline(0.0, color="black", linewidth=1.2)
+    axes.set(xlabel=f"s since {what}", ylabel="of a trip", xlim=(time[0], time[-1]), ylim=(0.0, None))
+    axes.legend(loc="upper left", ncols=4, fontsize=9)
+    return figure

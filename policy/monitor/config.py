@@ -21,6 +21,8 @@ class FitConfig:
     """Trips per robot-hour that may be for nothing."""
     advice: float = 10.0
     """Advices per robot-hour that may be for nothing."""
+    reaction: str = "hold"
+    """What a robot does on a trip: damp, hold or stand; 'lunar bench monitor' says who stays upright."""
     seed: int = 5000
     """Of ground, commands, robots and sensor noise."""
     json: str = ""

@@ -64,7 +64,7 @@ class Health:
 
 def health(fitted: Fitted, feed: Feed, dt: float) -> Health:
     """Of healthy trials of one suite."""
-    highest = fitted.doubt(peaks(fitted, feed)).max((0, 1))
+    highest = fitted.doubt(peaks(fitted, feed)).max(0)
     hours = float(feed.healthy.sum()) * dt / 3600.0
     return Health(hours, int((highest >= 1.0).sum()), int((highest >= fitted.advice).sum()))
 
@@ -125,7 +125,7 @@ def judge(
     """Figures of one fault, against the same trials without it: ``auroc``, the shares caught, the share that got
     advice within 2 s, the share of verdicts at the first advice that name a right channel, and falls."""
     scores, worst = trace(fitted, feed)
-    doubt, calm = (fitted.doubt(s).max((1, 2)) for s in (scores, trace(fitted, healthy)[0]))
+    doubt, calm = (fitted.doubt(s).max(1) for s in (scores, trace(fitted, healthy)[0]))
     found: dict[str, float | None] = {"auroc": auroc(*(window_peaks(d, onset, dt) for d in (doubt, calm)))}
     found |= caught(doubt, onset, dt)
     found["advised_2s"] = caught(doubt, onset, dt, fitted.advice)["2s"]

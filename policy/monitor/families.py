@@ -257,6 +257,10 @@ def _ice(world: PronkWorld, ids: Tensor) -> None:
     world.physics.set_friction(ids, torch.full((len(ids),), 0.08))
 
 
+def _other_noise(world: PronkWorld, _: Tensor) -> None:
+    torch.rand(1, generator=world.generator)  # whatever is drawn after it is another
+
+
 def _shoved(world: PronkWorld, ids: Tensor) -> None:
     world.physics.set_push(ids, torch.tensor([[0.0, 25.0]]).repeat(len(ids), 1))
 
@@ -318,7 +322,7 @@ HIJACK = "hijacked within its range"
 CONTROLS: dict[str, Fault] = {
     HIJACK: Fault("control", lambda: Ask((1.2, 0.4, 0.4, 1.6, 0.0))),
     "operator asks for a turn": Fault("control", lambda: Ask((0.6, 0.0, -0.4, 0.8, 0.5))),
-    "noise drawn anew": Fault("control", _noise(0.0)),
+    "noise drawn anew": Fault("control", lambda: World(_other_noise)),
     "0.1 s of the hop before": Fault("control", lambda: SamePhase(5)),
     "load of 1 kg": Fault("control", _load(1.0)),
     "gravity 2.4": Fault("control", _gravity(2.4)),

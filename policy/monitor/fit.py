@@ -17,7 +17,7 @@ from policy.monitor.nominal import ALLOWED, nominal
 from policy.monitor.scores import fit, peaks
 from policy.networks.policy_file import load_actor
 from policy.runtime.card import Card
-from policy.runtime.monitor_file import FILES, FORMAT, Fitted, channel_names
+from policy.runtime.monitor_file import FILES, FORMAT, REACTIONS, Fitted, channel_names
 from policy.runtime.weights import weights_digest
 from sim.errors import LunarError
 from sim.files import find_policy
@@ -38,6 +38,8 @@ def fit_monitor(cfg: FitConfig, tick: Callable[[str], None] = lambda text: None)
     actor, card = load_actor(folder)
     if card.observation.scan:
         raise LunarError(f"policy {folder} sees the ground ahead, which no robot does: no monitor stands beside it")
+    if cfg.reaction not in REACTIONS:
+        raise LunarError(f"reaction is '{cfg.reaction}', it must be one of {', '.join(REACTIONS)}")
     count = cfg.calibration * len(ALLOWED)
     shares = [share_of_trials(budget, cfg.seconds) for budget in (cfg.budget, cfg.advice)]
     threshold(np.zeros(count), shares[0])  # too few trials: say so before minutes are spent
@@ -49,9 +51,9 @@ def fit_monitor(cfg: FitConfig, tick: Callable[[str], None] = lambda text: None)
     highest = []
     for name, feed in nominal(actor, card, cfg.calibration, cfg.seconds, cfg.seed + 500):
         tick(f"calibrate {name}")
-        highest.append(fitted.doubt(peaks(fitted, feed)).max((0, 1)))
+        highest.append(fitted.doubt(peaks(fitted, feed)).max(0))
     trip, advice = (threshold(np.concatenate(highest), share) for share in shares)
-    fitted = replace(fitted, limit=trip, advice=min(advice / trip, 1.0))
+    fitted = replace(fitted, limit=trip, advice=min(advice / trip, 1.0), reaction=cfg.reaction)
     about = {
         "budget_per_hour": cfg.budget, "advice_budget_per_hour": cfg.advice, "trials": count,
         "fitted_to": cfg.robots * len(ALLOWED), "seconds": cfg.seconds, "seed": cfg.seed, "suites": list(ALLOWED),
@@ -65,7 +67,7 @@ def write(folder: Path, card: Card, fitted: Fitted, about: dict[str, Any]) -> di
     data = save({name: np.ascontiguousarray(value, dtype=np.float32) for name, value in arrays.items()})
     document = {
         "format": FORMAT, "weights": card.weights, "tensors": weights_digest(data),
-        "limit": fitted.limit, "advice": fitted.advice, **about,
+        "limit": fitted.limit, "advice": fitted.advice, "reaction": fitted.reaction, **about,
     }  # fmt: skip
     write_whole({folder / FILES[0]: json.dumps(document, indent=2) + "\n", folder / FILES[1]: data})
     return document | {"bytes": sum((folder / name).stat().st_size for name in FILES)}

@@ -11,19 +11,16 @@ from torch import Tensor
 
 from policy.networks.actor import ActorOutput
 from policy.runtime.monitor import Watch
-from policy.runtime.monitor_file import Fitted
+from policy.runtime.monitor_file import REACTIONS, STIFFER, Fitted
 from sim.envs.world import PronkWorld
 
-TRIED = ("damp", "hold", "stand", "touch down", "go on")
-"""By how much they move, least first: no stiffness, as ``policy.runtime.controller`` does; the newest targets; the
-default pose, as the rig does; on until something touches the ground, then that; and on as if nothing were."""
-SHIPPED = "damp"
-"""What a robot does on a trip."""
+TRIED = (*REACTIONS, "touch down", "go on")
+"""By how much they move, least first: what robots can do; on until something touches the ground, which few robots feel,
+then the default pose; and on as if nothing were."""
 PHASES = ("ground", "rising", "falling")
 """As ``Feed.phase`` counts them."""
 LATER = 3.0
 """s after a trip at which it is judged."""
-_STIFFER = 2.0  # times the card's damping, of one that keeps its stiffness
 _DAMPING = 2.0  # N*m*s/rad, of a robot gone limp
 
 
@@ -50,7 +47,7 @@ class Guard:
     def act(self, frame: Tensor, out: ActorOutput) -> Tensor:
         """The action (N, 12) that is sent, of the frame (N, 42) and what the policy says of it."""
         parts = (frame, out.hidden, out.action, out.latent)
-        doubt = self._fitted.doubt(self._watch.step(*(p.double().numpy() for p in parts))).max((0, 1))
+        doubt = self._fitted.doubt(self._watch.step(*(p.numpy() for p in parts))).max(0)
         self.tripped = np.where((self.tripped < 0) & (doubt >= 1.0), self._step, self.tripped)
         self._step += 1
         due = torch.from_numpy(self.tripped >= 0) & ~self._acts
@@ -61,7 +58,7 @@ class Guard:
         self._acts |= due
         if len(ids := due.nonzero()[:, 0]):
             one, limp = torch.ones(len(ids)), self._reaction == "damp"
-            damping = _DAMPING / self._world.physics.kd if limp else _STIFFER
+            damping = _DAMPING / self._world.physics.kd if limp else STIFFER
             self._world.physics.set_motors(ids, 0.0 * one if limp else one, damping * one, one, 0.0 * one)
         self._held = torch.where(self._acts[:, None], self._held, out.action)
         still = self._held if self._reaction == "hold" else torch.zeros_like(self._held)

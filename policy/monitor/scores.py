@@ -7,16 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from policy.monitor.calibrate import threshold
 from policy.monitor.nominal import Feed
-from policy.runtime.monitor import CLIP, Watch
-from policy.runtime.monitor_file import RARE, SCORES, SPANS, Fitted
+from policy.runtime.monitor import Watch
+from policy.runtime.monitor_file import SCORES, Fitted
 
 CLUSTERS = 12
 RIDGE = 1e-4
 """Of the mean square of an input."""
-_USUAL = 0.2  # share of healthy trials, from which to RARE the weight of a tail is taken
-_LADDER = np.linspace(0.0, 8.0, 33)
 _SAMPLE = 40_000  # states that clusters are made of
 
 
@@ -38,22 +35,15 @@ def fit(feeds: Sequence[Feed], channels: int, seed: int = 0) -> Fitted:
         cross = inputs.T @ target + (0.0 if cross is None else cross)
     assert gram is not None and cross is not None
     weights = np.linalg.solve(gram + RIDGE * np.diag(np.diag(gram) + 1e-9), cross)
-    ones, one = np.ones((len(centres), channels)), np.ones((len(SCORES), len(SPANS)))
-    blank = Fitted(weights, centres, ones, ones[:, : len(_LADDER)], _LADDER, one, one, 1.0, 1.0)
+    blank = Fitted(weights, centres, np.ones((len(centres), channels)), np.ones(len(SCORES)), 1.0, 1.0)
     residual, cluster = [], []
     for feed in feeds:
         inputs, target = _pairs(feed, channels)
         residual.append(target - inputs @ weights)
         cluster.append(blank.cluster(_seen(feed)[:-1][feed.healthy[1:]].astype(float)))
     r, k = np.concatenate(residual), np.concatenate(cluster)
-    deviation = np.array([r[k == i].std(0) for i in range(len(centres))]).clip(min=1e-6)
-    square = (np.clip(r / deviation[k], -CLIP, CLIP) ** 2).mean(1)
-    shares = 1.0 - np.exp(-_LADDER)
-    levels = np.array([np.quantile(square[k == i], shares) for i in range(len(centres))])
-    fitted = replace(blank, deviation=deviation, levels=levels)
-    highest = np.concatenate([peaks(fitted, feed) for feed in feeds], axis=2)
-    rare, usual = (np.array([[threshold(v, share) for v in row] for row in highest]) for share in (RARE, _USUAL))
-    return replace(fitted, rare=rare, slope=np.log(_USUAL / RARE) / np.log(rare / usual).clip(min=1e-2))
+    fitted = replace(blank, deviation=np.array([r[k == i].std(0) for i in range(len(centres))]).clip(min=1e-6))
+    return replace(fitted, top=np.concatenate([peaks(fitted, feed) for feed in feeds], axis=1).max(1))
 
 
 def _seen(feed: Feed) -> np.ndarray:
@@ -79,19 +69,19 @@ def clusters(points: np.ndarray, count: int, rng: np.random.Generator, rounds: i
 
 
 def trace(fitted: Fitted, feed: Feed) -> tuple[np.ndarray, np.ndarray]:
-    """Scores (T, scores, spans, N), and the worst channel (T, N)."""
+    """Scores (T, scores, N), and the worst channel (T, N)."""
     watch = Watch(fitted, feed.frame.shape[1])
     scores, worst = [], []
     for row in zip(feed.frame, feed.hidden, feed.action, feed.latent, strict=True):
-        scores.append(watch.step(*(part.astype(float) for part in row)).astype(np.float32))
+        scores.append(watch.step(*row))
         worst.append(watch.worst()[0])
     return np.array(scores), np.array(worst)
 
 
 def peaks(fitted: Fitted, feed: Feed) -> np.ndarray:
-    """(scores, spans, N) the greatest of each trial while it is healthy."""
+    """(scores, N) the greatest of each trial while it is healthy."""
     scores = trace(fitted, feed)[0]
-    return np.where(feed.healthy[:, None, None], scores, 0.0).max(0)
+    return np.where(feed.healthy[:, None], scores, 0.0).max(0)
 
 
 def mahalanobis(nominal: np.ndarray, test: np.ndarray) -> np.ndarray:

@@ -6,9 +6,10 @@ come out. A ROS node, a test or another middleware stands around it.
 Modes, as in ``matrix_msgs/RobotCommand``: ``stand`` leads the joints from where they are to the policy's default pose;
 ``run`` follows the policy; ``hold`` keeps the last targets while the robot's state is too old; ``damp`` has no
 stiffness, only damping. It does not go on from ``stand`` before the sensors have shown that they belong to this robot:
-joints that answer, an IMU that agrees with the legs, states as often as the policy acts. Damp after old state, state
-that keeps getting old, a fall, a collapse, a second master or a policy that yields no numbers is latched until the next
-activation.
+joints that answer, an IMU that agrees with the legs, states as often as the policy acts. It does not come back from a
+state that the policy's monitor does not know: what it does then is latched. Damp after old state, state that keeps
+getting old, a fall, a collapse, a second master or a policy that yields no numbers is latched until it is activated
+again.
 
 Which measurements no robot can make, and within what range and rate targets stay, are the rig's supervisor's rules too
 (``policy.runtime.robot_rules``).
@@ -18,13 +19,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Protocol
 
 import numpy as np
 
 from policy.runtime.card import Card
 from policy.runtime.monitor import Verdict
+from policy.runtime.monitor_file import STIFFER
 from policy.runtime.onnx_policy import Proprioception
 from policy.runtime.robot_rules import RobotLimits, implausible_joints, implausible_turn, limit_targets, reach
 from sim.errors import LunarError
@@ -156,7 +158,8 @@ class PolicyController:
         config: limits.
         limits: of the robot.
         imu_mount: roll, pitch and yaw in rad of the IMU's frame in the base's, as in a URDF's ``rpy``.
-        trips: whether a state that the policy's monitor does not know makes the robot go limp, latched.
+        reaction: what the robot does, latched, when the policy's monitor does not know its state: one of
+            ``monitor_file.REACTIONS``, or by default nothing.
     """
 
     def __init__(
@@ -165,7 +168,7 @@ class PolicyController:
         config: ControllerConfig | None = None,
         limits: RobotLimits | None = None,
         imu_mount: Sequence[float] = (0.0, 0.0, 0.0),
-        trips: bool = False,
+        reaction: str = "",
     ) -> None:
         self.policy = policy
         self.config = config or ControllerConfig()
@@ -177,7 +180,7 @@ class PolicyController:
         self.imu = Stream("imu", lambda gravity, turn: implausible_turn(turn, limits))
         self._base_from_imu = rotation(*imu_mount)
         self._legs = GO2.legs if policy.card.robot == "go2" else None
-        self._trips = trips
+        self._reaction = reaction
         self._names: tuple[str, ...] = ()
         self._index = np.zeros(0, dtype=int)
         self._command = np.zeros(5)
@@ -191,7 +194,7 @@ class PolicyController:
 
     def activate(self) -> None:
         """Forget latches, targets and history; the joints are led in from the pose they have then."""
-        self._latched = ""
+        self._latched = self._doubted = ""
         self._targets: np.ndarray | None = None
         self._ramp: tuple[float, np.ndarray, dict[Stream, int]] | None = None  # start time, start pose, messages then
         self._running = False
@@ -281,6 +284,8 @@ class PolicyController:
         tilt = math.acos(min(1.0, max(-1.0, -gravity[2])))
         if tilt > self.config.max_tilt:
             return self._latch(f"the robot fell: its tilt is {math.degrees(tilt):.0f} degrees")
+        if self._doubted:
+            return self._react(now)
         if self._ramp is None:
             start = position if self._targets is None else self._targets
             self._ramp = (now, start, {stream: stream.count for stream in (self.joints, self.imu)})
@@ -299,9 +304,18 @@ class PolicyController:
         targets = self.policy.act(Proprioception(angular_velocity, gravity, position, velocity), self.command(now))
         if not np.isfinite(targets).all():
             return self._latch("the policy yielded a target that is not a number")
-        if self._trips and self.policy.verdict.trip:
-            return self._latch(f"the policy does not know this state: {self.policy.verdict.sentence}")
+        if self._reaction and self.policy.verdict.trip:
+            self._doubted = f"the policy does not know this state: {self.policy.verdict.sentence}"
+            return self._react(now)
         return self._send(targets, "run", now)
+
+    def _react(self, now: float) -> JointCommand:
+        if self._reaction == "damp" or self._targets is None:
+            return self._latch(self._doubted)
+        hold = self._reaction == "hold"
+        targets = self._targets if hold else np.array(self.policy.card.default_pose)
+        order = self._send(targets, "hold" if hold else "stand", now, self._doubted)
+        return replace(order, kd=STIFFER * order.kd)
 
     def _unready(self, tilt: float, now: float) -> str:
         """Why a robot that was led to its default pose must not run yet; empty when it may."""

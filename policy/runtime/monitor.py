@@ -2,10 +2,13 @@
 
 What the next frame will be is a linear function of the policy's last hidden layer, the newest frame and the action,
 fitted to healthy trials. What comes instead, channel by channel in units of its usual deviation in the same part of a
-hop, says how far the robot is from what the policy's own state leads to. Three scores are taken of it, over a fifth of
-a second and over a second: the *surprise* of all channels, the *energy* of the one that deviates most, and the *drift*
-of the one whose deviations add up. How rare the rarest of them is among healthy trials, over a limit, is the doubt: at
-1 it is a trip, and ``advice`` comes earlier.
+hop, says how far the robot is from what the policy's own state leads to. Scores are quartiles of a second, so that a
+rock, which is felt while a foot is on it, does not count, and what is wrong in flight too does: the *drift* of the
+channel that is off to one side for three quarters of it; the *spread* of the one that varies most, over that of the
+fifth, because a stumble shakes all; and the *surprise* of all channels for three quarters of it. The largest of them,
+each in units of its largest in health, over a limit, is the doubt: at 1 it is a trip, and ``advice`` comes earlier.
+A robot that leans by more than ``LEAN`` counts as one that is as predicted: it stumbles, healthy or not, and whether it
+falls is the business of the limit on its tilt.
 
 ``monitor.json`` and ``monitor.safetensors`` beside a policy belong to its weights, by digest. docs/monitor.md says how
 often it trips for nothing, what it catches, and what it is not.
@@ -20,11 +23,19 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from policy.runtime.card import Card
-from policy.runtime.monitor_file import BLOCK, BLOCKS, Fitted, channel_names, load
+from policy.runtime.monitor_file import WINDOW, Fitted, channel_names, load
 from sim.errors import LunarError
+from sim.spec.observation import PRONK_OBSERVATION
 
 CLIP = 8.0
 """Deviations beyond which a channel counts no more: a rock is not ten faults."""
+LEAN = 0.7
+"""rad."""
+_UP = channel_names(PRONK_OBSERVATION).index("projected_gravity z")
+_UPRIGHT = -math.cos(LEAN)  # of that channel, from which on it leans
+_LOW, _MIDDLE, _HIGH = WINDOW // 4, WINDOW // 2, 3 * WINDOW // 4
+_FEW = 5  # channels that what is wrong with one joint can shake, besides which a stumble shakes others
+_USUAL_WIDTH = 1.349  # deviations between the quartiles of a normal distribution
 
 
 class Verdict(NamedTuple):
@@ -39,7 +50,8 @@ class Verdict(NamedTuple):
     channel: str
     """The channel that is farthest off, such as ``RR_calf velocity``."""
     deviations: float
-    """How far it is off, root mean square over the last second, in its usual deviations."""
+    """How far it is off over the last second, in its usual deviations: middle and width of its residuals, squared and
+    added."""
 
     @property
     def sentence(self) -> str:
@@ -61,42 +73,52 @@ class Watch:
 
     def __init__(self, fitted: Fitted, count: int = 1) -> None:
         self.fitted = fitted
-        self._channels = fitted.weights.shape[1]
-        self._ring = np.zeros((BLOCKS * BLOCK, count, 2 * self._channels + 1))
-        self._energy = np.zeros((count, self._channels))
+        inputs, self._channels = fitted.weights.shape
+        self._weights = fitted.weights.astype(np.float32)
+        self._per_deviation = (1.0 / fitted.deviation).astype(np.float32)
+        self._ring = np.zeros((count, self._channels + 1, WINDOW), np.float32)
+        self._inputs = np.ones((count, inputs), np.float32)
+        self._ordered = self._ring
         self._step = 0
         self._expected: tuple[np.ndarray, np.ndarray] | None = None
 
     def step(self, frame: np.ndarray, hidden: np.ndarray, action: np.ndarray, latent: np.ndarray) -> np.ndarray:
-        """(scores, spans, N), not negative; arguments (N, ...) as in ``PolicyOutput`` and the newest frame."""
-        fitted, n, ring = self.fitted, self._channels, self._ring
-        new = np.zeros(ring.shape[1:])
+        """(scores, N), not negative; arguments (N, ...) as in ``PolicyOutput`` and the newest frame."""
+        n, ring, inputs, now = self._channels, self._ring, self._inputs, self._step % WINDOW
+        broken = None
         if self._expected is not None:
-            expected, cluster = self._expected
-            r = np.clip((frame[:, :n] - expected) / fitted.deviation[cluster], -CLIP, CLIP)
-            new[:, :n], new[:, n : 2 * n] = r, r * r
-            new[:, -1] = fitted.surprise(new[:, n : 2 * n].mean(1), cluster)
-        broken = ~np.isfinite(new).all(1)
-        new[broken] = CLIP
-        self._expected = fitted.predict(hidden, frame, action), fitted.cluster(latent if latent.size else frame)
-        ring[self._step % len(ring)] = new
+            expected, per_deviation = self._expected
+            r = (frame[:, :n] - expected) * per_deviation
+            np.minimum(np.maximum(r, -CLIP, out=r), CLIP, out=r)
+            r *= (frame[:, _UP] <= _UPRIGHT)[:, None]
+            square = np.einsum("nc,nc->n", r, r) / n
+            if not math.isfinite(square.dot(square)):
+                broken = ~np.isfinite(square)
+                r[broken], square[broken] = CLIP, CLIP**2
+            ring[:, :n, now], ring[:, n, now] = r, square
+        size = hidden.shape[1]
+        inputs[:, :size] = hidden
+        inputs[:, size : size + frame.shape[1]] = frame
+        inputs[:, size + frame.shape[1] : -1] = action
+        part_of_hop = self.fitted.cluster(latent if latent.size else frame)
+        self._expected = inputs @ self._weights, self._per_deviation[part_of_hop]
         self._step += 1
-        newest = (self._step - 1 - np.arange(BLOCK)) % len(ring)
-        blocks = ring.reshape(BLOCKS, BLOCK, *new.shape).mean(1)
-        spans = (ring[newest].mean(0), blocks.mean(0), np.sort(blocks, axis=0)[BLOCKS // 2])
-        self._energy = spans[1][:, n : 2 * n]
-        scores = np.array([
-            [mean[:, -1] for mean in spans],
-            [mean[:, n : 2 * n].max(1) for mean in spans],
-            [np.abs(mean[:, :n]).max(1) for mean in spans],
-        ])  # fmt: skip
-        scores[..., broken] = np.inf
+        self._ordered = ordered = np.sort(ring, axis=2)
+        low, high = ordered[:, :n, _LOW], ordered[:, :n, _HIGH]
+        wide = np.sort(high - low, axis=1)
+        scores = np.empty((3, len(ring)), np.float32)
+        np.maximum(low, -high).max(1, initial=0.0, out=scores[0])
+        np.subtract(wide[:, -1], wide[:, -_FEW], out=scores[1])
+        scores[2] = ordered[:, n, _LOW]
+        if broken is not None:
+            scores[:, broken] = np.inf
         return scores
 
     def worst(self) -> tuple[np.ndarray, np.ndarray]:
-        """(N,) the channel that is farthest off over the longest span, and by how many deviations."""
-        worst = self._energy.argmax(1)
-        return worst, np.sqrt(self._energy[np.arange(len(worst)), worst])
+        """(N,) the channel that is farthest off over the window, and by how many deviations."""
+        low, middle, high = (self._ordered[:, : self._channels, k] for k in (_LOW, _MIDDLE, _HIGH))
+        off = np.hypot(middle, (high - low) * (1.0 / _USUAL_WIDTH))
+        return off.argmax(1), off.max(1)
 
 
 class Monitor:
@@ -132,7 +154,7 @@ class Monitor:
         """
         watch = self._watch
         parts = (frame, output.hidden, output.action, output.latent)
-        scores = watch.step(*(np.asarray(part, dtype=float)[None] for part in parts))
+        scores = watch.step(*(np.asarray(part, dtype=np.float32)[None] for part in parts))
         doubt = float(self.fitted.doubt(scores).max())
         worst, deviations = (v[0] for v in watch.worst())
         if not math.isfinite(doubt):

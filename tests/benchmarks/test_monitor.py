@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from benchmarks import monitor, monitor_outcome
+from benchmarks.monitor_claims import bars
 from benchmarks.monitor_scores import SCORES, mean
 from policy.monitor.families import CONTROLS, FAULTS, HIJACK
 from policy.monitor.nominal import Feed
@@ -63,8 +65,10 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_what_it_says_is_what_the_trials_hold(kept: Path) -> None:
-    cfg = monitor.Config(cache=str(kept.parent), robots=ROBOTS, seconds=4.6, faulty=4, quick=True)
+    picture = kept.parent / "doubt.png"
+    cfg = monitor.Config(cache=str(kept.parent), robots=ROBOTS, seconds=4.6, faulty=4, quick=True, picture=str(picture))
     found = monitor.run(cfg)
+    assert picture.stat().st_size > 1000
     assert found["hours"] == pytest.approx(2 * ROBOTS * 4.6 / 3600.0)
     assert set(found["caught_1s"]) == set(FEW) and set(found["control_trips"]) == {HIJACK}
     assert found["trips_per_hour"] == found["trips"] / found["hours"] < found["trips_per_hour_upper95"]
@@ -83,6 +87,39 @@ def test_a_quick_look_at_trials_that_were_not_run_is_refused(kept: Path) -> None
     cfg = monitor.Config(cache=str(kept.parent), robots=ROBOTS, seconds=4.6, faulty=4, quick=True)
     with pytest.raises(LunarError, match=r"healthy mare.npz is missing: run 'lunar bench monitor' without --quick"):
         monitor.run(cfg)
+
+
+def test_a_bar_is_met_at_what_was_asked_and_missed_just_beside_it() -> None:
+    def met(fewer: float) -> list[bool]:
+        row = {
+            "family": "time", "held_out": True, "fell": 0.5, "auroc": {"monitor": 0.95 - fewer},
+            "caught": {m: {"1s": 0.95 - fewer, "2s": 0.6 if m == "monitor" else 0.5 + 10 * fewer} for m in SCORES},
+        }  # fmt: skip
+        calm = row | {"family": "body", "fell": 0.0, "held_out": False}
+        return [bar["met"] for bar in bars({
+            "rows": {"actions 40 ms late": row, "load of 5 kg": calm, HIJACK: row | {"family": "control"}},
+            "trips_per_hour": 1.0 + fewer, "trips_per_hour_upper95": 2.0, "hours": 5.0 - fewer,
+            "worst_channel_right": 0.8 - fewer, "control_trips": {HIJACK: 0.02 + fewer}, "step_us_p99": 100.0 + fewer,
+            "reaction": "stand", "upright": {
+                "actions 40 ms late": {"go on": 0.5, "stand": 0.7 - fewer},
+                "load of 5 kg": {"go on": 1.0, "stand": 0.99 - fewer},
+            },
+        })]  # fmt: skip
+
+    assert met(0.0) == [True] * 10 and met(0.011) == [False] * 10
+
+
+def test_where_nobody_tripped_no_reaction_is_run(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def ran(path: Path, actor: object, card: object, fitted: object, fault: object, reaction: str, *_: int) -> None:
+        assert reaction == "go on"
+        none, all_fell = np.full(2, -1), np.full(2, 100)
+        np.savez(path, tripped=none, fell=all_fell, phase=none, force=np.ones(2), steps=400, onset=np.full(2, 50))
+
+    monkeypatch.setattr(monitor_outcome, "_run", ran)
+    fitted = SimpleNamespace(reaction="stand")
+    found = monitor_outcome.outcomes(kept, None, CARD, fitted, "", 2, 0, False)  # type: ignore[arg-type]
+    assert set(found["upright"]["knee dead"]) == set(TRIED) and found["reactions"]["ground"]["trips"] == 0
+    assert all(points == 0.0 for points in found["upright_gain_points"].values())
 
 
 def test_a_mean_begins_with_what_there_is() -> None:

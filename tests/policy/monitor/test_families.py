@@ -46,6 +46,16 @@ def test_an_order_that_is_no_fault_lies_within_the_range_of_the_card(policy: str
     assert np.allclose(asked[1], 0.123)
 
 
+def test_noise_that_is_drawn_anew_is_another() -> None:
+    here = world(torch.zeros(2, dtype=torch.bool))
+    here.generator, other = (torch.Generator().manual_seed(1) for _ in range(2))
+    control = CONTROLS["noise drawn anew"].make()
+    control.begin(here, torch.tensor([0, NEVER]))
+    assert torch.equal(torch.rand(42, generator=here.generator), torch.rand(42, generator=other))
+    control.strike(torch.tensor([0]))
+    assert (torch.rand(42, generator=here.generator) != torch.rand(42, generator=other)).float().mean() > 0.9
+
+
 def test_a_push_lasts_one_step() -> None:
     shove, here = Shove(10.0), world(torch.zeros(2, dtype=torch.bool))
     shove.begin(here, torch.tensor([3, NEVER]))

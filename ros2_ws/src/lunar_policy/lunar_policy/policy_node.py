@@ -73,7 +73,8 @@ class PolicyNode(ManagedNode):
         mount = list(self.value("imu_rpy"))
         if len(mount) != 3 or not np.isfinite(mount).all():
             raise LunarError(f"parameter 'imu_rpy' is {mount}; it must be roll, pitch and yaw in rad")
-        controller = PolicyController(policy, self.configured(ControllerConfig), None, mount, monitor == "trip")
+        reaction = policy.monitor.fitted.reaction if policy.monitor and monitor == "trip" else ""
+        controller = PolicyController(policy, self.configured(ControllerConfig), None, mount, reaction)
         self._controller = controller
         prefix, frame = self.value("joint_prefix"), self.value("imu_frame")
 
