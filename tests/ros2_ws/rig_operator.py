@@ -8,7 +8,8 @@ arm and run until the rig has been so for 0.5 s: a machine that was held up whil
 mode": "damp", ...}, "seconds": 5}`` (until the virtual rig's diagnostics say all of it), ``{"press": PANEL, "data":
 BOOL, "qos": "default"}`` (e-stop of one panel of several; also ``sensor``, ``latched``), ``{"gone": PANEL}``,
 ``{"beat": SECONDS}`` (the operator's sign of life), ``{"intrude": SECONDS}`` (commands for the platform, 0.15 m up, by
-the book) and ``{"says": TEXT}`` (until any node's diagnostics contain it).
+the book), ``{"says": TEXT}`` (until any node's diagnostics contain it) and ``{"follow": METRES}`` (the action
+``follow_plan`` to its end, cancelled after so many metres; its message is result and feedback as JSON).
 RESULT gets ``{"steps": [{"ok": ..., "message": ..., "took": s}], "messages": {topic: [[t, value], ...]}, "reasons":
 [...]}``; the operator ends at the first step that fails.
 """
@@ -28,6 +29,7 @@ from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseStamped
 from matrix_bridge.qos import COMMAND
+from matrix_msgs.action import FollowPlan
 from matrix_msgs.msg import (
     PlatformCommand,
     PlatformState,
@@ -37,6 +39,7 @@ from matrix_msgs.msg import (
     TreadmillState,
     TwinPatch,
 )
+from rclpy.action import ActionClient
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
 from std_msgs.msg import Bool, Empty, String
 from std_srvs.srv import Trigger
@@ -160,6 +163,27 @@ class Operator:
             commands.publish(command)
             self.spin(0.01)
 
+    def follow(self, metres: float, seconds: float) -> tuple[bool, str]:
+        """The plan, until it ends or is cancelled."""
+        heard: list[Any] = []
+        client = ActionClient(self.node, FollowPlan, "follow_plan")
+        self.spin(seconds, client.server_is_ready)
+        sent = client.send_goal_async(FollowPlan.Goal(), feedback_callback=lambda m: heard.append(m.feedback))
+        if not self.spin(seconds, sent.done) or not sent.result().accepted:
+            return False, "the goal was not accepted"
+        ended = sent.result().get_result_async()
+        self.spin(seconds, lambda: ended.done() or bool(heard and heard[-1].progress > metres))
+        if not ended.done():
+            sent.result().cancel_goal_async()
+        done = self.spin(seconds, ended.done)
+        names = ("segment", "segments", "option", "progress", "length", "seconds_expected")
+        said: dict[str, Any] = {"feedback": [{name: getattr(f, name) for name in names} for f in heard]}
+        if done:
+            result = ended.result()
+            said |= {"status": result.status, "arrived": result.result.arrived, "message": result.result.message}
+        client.destroy()
+        return done, json.dumps(said)
+
     def state(self) -> str:
         """The supervisor's."""
         told = self.messages["supervisor/state"]
@@ -186,6 +210,8 @@ class Operator:
         if "says" in step:
             found = self.spin(seconds, lambda: any(step["says"] in text for text in self.said.values()))
             return found, str(self.said)
+        if "follow" in step:
+            return self.follow(step["follow"], seconds)
         if "call" in step:
             return self.call(step["call"], step.get("until", True), seconds)
         if "kill" in step:

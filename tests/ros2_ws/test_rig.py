@@ -6,6 +6,7 @@ widened; what is checked is what happens and that it happens by itself, with pat
 
 from __future__ import annotations
 
+import itertools
 import json
 import signal
 import subprocess
@@ -25,6 +26,8 @@ from matrix_hil.link import PollThread
 from matrix_hil.log import read_log
 from matrix_hil.safety.outer import OUTER
 from matrix_hil.virtual.rig import VirtualMachines
+from policy.traverse.options import weights_of
+from policy.traverse.plan import Plan, PlannedOption, PlannedSegment
 from sim.config import ROOT
 from sim.spec.gravity import lunar_weight
 from sim.spec.hops import HopDetector
@@ -39,6 +42,7 @@ PATIENCE = (
 )  # fmt: skip
 """s, limits on time."""
 SAFE = {"robot mode": "damp", "rope brake": "True", "belt moves": "False", "platform moves": "False"}
+SUCCEEDED, CANCELED = 4, 5  # action_msgs/GoalStatus
 WATCHDOG = "2"  # fault bit 1: the device heard nothing and made itself safe
 
 
@@ -159,6 +163,39 @@ def test_an_operators_day(ros: dict[str, str], operate: Callable, patient: Path,
     for f, h in zip(force, z, strict=True):
         detector.update(f[None], np.array([h]), np.zeros(1), np.zeros(1))
     assert detector.hops[0] >= 2, output
+
+
+def test_a_plan_is_followed_as_an_action(ros: dict[str, str], operate: Callable, patient: Path, tmp_path: Path) -> None:
+    """To the goal, with feedback, through both policies; and cancelled on the way, which holds the rig."""
+    corners = [(0.0, 0.0), (0.0, 0.5), (0.0, 1.2)]
+    options = [
+        PlannedOption(name, weights_of(name).digest, "board", 0.0, 0.3, 0.2) for name in ("dual", "student_small")
+    ]
+    segments = [PlannedSegment(a, b, k, 10.0, 5.0) for k, (a, b) in enumerate(itertools.pairwise(corners))]
+    Plan("flat", options=options, segments=segments).save(tmp_path / "plan.yaml")
+    config = yaml.safe_load(patient.read_text()) | {
+        "plan": {"traverse": str(tmp_path / "plan.yaml")}, "sync": {"ramp": 0.5},
+    }  # fmt: skip
+    (tmp_path / "rig.yaml").write_text(yaml.safe_dump(config))
+    command = [*LUNAR, "--policy", "dual", "--config", str(tmp_path / "rig.yaml"), "--log", str(tmp_path / "log")]
+    with subprocess.Popen(command, env=ros, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as runner:
+        try:
+            seen = operate(
+                {"up": "armed"}, {"follow": 0.1}, {"state": "hold"},
+                {"call": "reset"}, {"up": "armed"}, {"follow": 9.0, "seconds": 300.0}, {"state": "hold"},
+            )  # fmt: skip
+        finally:
+            runner.send_signal(signal.SIGINT)
+            output = runner.communicate(timeout=60)[0]
+            print(output)
+    cancelled, arrived = (json.loads(step["message"]) for step in seen["steps"] if "follow" in step)
+    assert cancelled["status"] == CANCELED and not cancelled["arrived"]
+    assert arrived["status"] == SUCCEEDED and arrived["arrived"], arrived["message"]
+    feedback = arrived["feedback"]
+    assert {f["option"] for f in feedback} == {option.title for option in options}
+    assert [f["progress"] for f in feedback] == sorted(f["progress"] for f in feedback)
+    assert feedback[-1]["segment"] == feedback[-1]["segments"] == 2 and feedback[-1]["length"] == pytest.approx(1.2)
+    assert read_log(tmp_path / "log")["/supervisor/state"].state.tolist().count("run") > 0
 
 
 def test_killed_sync_with_its_drivers_is_survived_by_the_devices(start: Callable, operate: Callable) -> None:
