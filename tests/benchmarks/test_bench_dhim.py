@@ -33,7 +33,7 @@ def test_finished_runs_are_neither_trained_nor_measured_again(trained, tmp_path,
 
     def measured(policy, suites, robots):
         calls.append(suites)
-        return {suite: {"survival": 1.0} for suite in suites}
+        return {suite: {"survival": 1.0, "pronks": 10.0} for suite in suites}
 
     monkeypatch.setattr(dhim, "evaluate", measured)
     cfg = Config(variants=("dual",), seeds=(1,), suites=("mare", "rim"), steps=256, robots=4, out=str(tmp_path))

@@ -33,6 +33,7 @@ from matrix_hil.replay import cli as replay
 from matrix_hil.replay import rerun
 from policy.networks.policy_file import ZOO
 from policy.runtime.monitor_file import FILES
+from policy.runtime.onnx_policy import OnnxPolicy
 from sim.errors import LunarError
 from sim.spec.command import HopCommand
 from sim.spec.observation import PRONK_OBSERVATION
@@ -197,7 +198,7 @@ def test_a_missing_ground_is_not_made_up(flown: Log) -> None:
     bare = replace(flown, series={t: s for t, s in flown.series.items() if t != "/twin/patch"})
     cfg = rerun.logged_config(bare, rerun.RECOMPUTED)
     with pytest.raises(LunarError, match="lacks the ground"):
-        rerun.rerun(bare, rerun.Sync(cfg.sync, rerun.OnnxPolicy(cfg.policy)), rerun.Supervisor(cfg.safety))
+        rerun.rerun(bare, rerun.Sync(cfg.sync, OnnxPolicy(cfg.policy)), rerun.Supervisor(cfg.safety))
 
 
 _number = st.floats(width=64)

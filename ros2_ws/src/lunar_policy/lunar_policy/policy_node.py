@@ -11,6 +11,7 @@ import sys
 import time
 
 import numpy as np
+import rclpy.duration
 from builtin_interfaces.msg import Duration
 from geometry_msgs.msg import Twist, TwistStamped
 from matrix_msgs.msg import HopCommand, RobotCommand
@@ -24,6 +25,7 @@ from sim.errors import LunarError
 from sim.spec.joints import JOINT_NAMES
 
 INACTIVE = JointCommand(np.zeros(12), 0.0, 0.0, "inactive")
+_LAST_WORD = 0.2  # s at most until whoever listens has it: what is still on its way goes with its publisher
 
 
 class PolicyNode(ManagedNode):
@@ -126,6 +128,7 @@ class PolicyNode(ManagedNode):
         controller, targets = self._controller, self._command.targets
         damp = JointCommand(targets, 0.0, controller.config.damp_kd, "damp", "deactivated")
         self._publish(damp, controller.period)
+        self._robot_command.wait_for_all_acked(rclpy.duration.Duration(seconds=_LAST_WORD))
         self._command = JointCommand(targets, 0.0, 0.0, "inactive")
 
     def release(self) -> None:

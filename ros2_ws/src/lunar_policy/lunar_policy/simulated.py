@@ -23,6 +23,7 @@ DAMPING = 2.0  # N*m*s/rad
 CATCH_UP = 0.02  # s, made up for at once when the machine was busy: no more than a policy's period
 SLACK = 0.005  # s that a command may be late
 FALLEN = 1.0472  # rad, tilt from which a robot is said to have fallen
+PERIODS = 3.0  # of new commands that physics waits while the last one is repeated
 PATIENCE = 3.0  # s of wall time that physics waits for the next command; then whoever sent them is taken to have ended
 
 
@@ -54,6 +55,7 @@ class SimulatedRobot(Node):
         self._hopped = 0
         self._fallen = False
         self._command_timeout = command_timeout
+        self._repeated = False
         self._commanded: float | None = None
         self._made = 0.0  # s of physics
         self._interval = 0.0  # s of physics between the last two commands
@@ -97,6 +99,7 @@ class SimulatedRobot(Node):
             repeated: whether it is the one before once more, which says that its sender lives, but not that whoever
                 made it has seen what happened since.
         """
+        self._repeated = repeated
         if not repeated:
             made = stamp if stamp is not None and 0.0 <= self.time - stamp <= self._command_timeout else self.time
             self._interval = made - self._made if self._commanded is not None else self._command_timeout
@@ -151,4 +154,6 @@ class SimulatedRobot(Node):
             return False
         if self._interval >= self._command_timeout:  # who changes his mind so seldom keeps no period
             return False
-        return self.time - self._made >= self._interval + SLACK - 1e-9 and now - self._heard < PATIENCE
+        # of one who says the same again and again nobody knows whether he is late or means it
+        patience = PERIODS * self._interval / self._pace if self._repeated else PATIENCE
+        return self.time - self._made >= self._interval + SLACK - 1e-9 and now - self._heard < patience
