@@ -6,7 +6,7 @@ import contextlib
 import math
 import termios
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Generic
@@ -23,6 +23,7 @@ from sim.errors import LunarError
 BAUD = 921600
 SAFE_REPEATS = 3
 """The safe command on exit is sent this often, so that one bad bit cannot lose it."""
+_PIECE = 4096  # bytes that are read at once
 _WRITE_TIMEOUT = 0.05  # s. A port that takes no bytes must not hold the loop; pyserial spins for ever at 0.
 _SLACK = 1e-6  # s. Rounding of a clock that counts in periods.
 _EARLY = 0.1  # of a period by which a command may come early: a loop's jitter must not hold it up until the next poll
@@ -257,17 +258,24 @@ class SerialDevice(Generic[S, C]):
             self._close(str(error))
         return fresh
 
-    def _receive(self, now: float) -> int:
+    def _arrived(self, now: float) -> Iterator[tuple[bytes, float]]:
+        """What has come since the last call, piece by piece, and when each was read; counted and tapped."""
         assert self._serial is not None
-        fresh = 0
-        while data := self._serial.read(4096):
+        while data := self._serial.read(_PIECE):
             self.bytes_received += len(data)
             if self.clock is not None:
                 now = self.clock()
             if self.tap is not None:
                 self.tap("rx", data, now)
+            yield data, now
+            if len(data) < _PIECE:
+                break
+
+    def _receive(self, now: float) -> int:
+        fresh = 0
+        for data, read in self._arrived(now):
             for frame in self._decoder.feed(data):
-                stamp = self._order.take(frame, now)
+                stamp = self._order.take(frame, read)
                 self._sequence_gaps = self._order.gaps
                 if stamp is None:
                     continue
@@ -277,8 +285,6 @@ class SerialDevice(Generic[S, C]):
                     fresh += 1
                 elif not isinstance(message, Heartbeat):
                     self._unknown_frames += 1
-            if len(data) < 4096:
-                break
         return fresh
 
     def _drop_expired(self, now: float) -> None:

@@ -145,14 +145,9 @@ class Go2Robot(SerialDevice[RobotState, RobotCommand]):
         self._muted = self._dropped = False
 
     def _receive(self, now: float) -> int:
-        assert self._serial is not None
-        while data := self._serial.read(4096):
-            self.bytes_received += len(data)
-            if self.tap is not None:
-                self.tap("rx", data, now)
+        for data, read in self._arrived(now):
             self._buffer += data
-        if self.clock is not None:
-            now = self.clock()
+            now = read
         found, garbage, broken = records(self._buffer, LOW_STATE)
         self._frames += len(found)
         self._garbage += garbage

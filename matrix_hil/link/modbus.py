@@ -126,14 +126,8 @@ class ModbusTreadmill(SerialDevice[TreadmillState, TreadmillCommand]):
         return replace(super().stats, frames=self._frames, crc_errors=self._crc_errors, garbage_bytes=self._garbage)
 
     def _receive(self, now: float) -> int:
-        assert self._serial is not None
-        while data := self._serial.read(4096):
-            self.bytes_received += len(data)
-            if self.tap is not None:
-                self.tap("rx", data, now)
+        for data, _ in self._arrived(now):
             self._buffer += data
-            if len(data) < 4096:
-                break
         if not self._buffer:
             return 0
         if self._asked is None:

@@ -28,7 +28,11 @@ PORT_TIMEOUT = 20.0  # s that a driver waits for the virtual rig to have made it
 
 def rig_config(file: str) -> HilConfig:
     """The rig as ``lunar hil --config`` reads it; an empty name is configs/hil/virtual.yaml. Where it names a plan of a
-    traverse, with the plan's ground, start and heading."""
+    traverse, with the plan's ground, start and heading.
+
+    Raises:
+        LunarError: it, or its plan, cannot be read, or the plan's way turns.
+    """
     return along(parse(HilConfig, ["--config", file] if file else [], prog="config", default="hil/virtual.yaml"))
 
 
