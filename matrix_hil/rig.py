@@ -75,7 +75,7 @@ class Rig:
     takers: list[Callable[[Cycle], None]] = field(default_factory=list)
     """Who gets the record of every cycle."""
     guide: Guide | None = None
-    """Who follows the plan that ``cfg`` names; asked before every cycle."""
+    """Who follows the plan that ``cfg`` names in ``loop``."""
     log: RunLog | None = None
     recorder: Any = None
 
@@ -164,6 +164,8 @@ def open_rig(
         devices = dict(remote or drivers)
         supervisor = Supervisor(cfg.safety, calibration, cfg.platform, policy.card.joints)
         loop = Loop(sync, supervisor, devices, cfg.command, cfg.plan, sink, operated)
+        if guide is not None:
+            loop.guide = guide.command
         if objection:
             loop.objection = lambda: str(objection)
         elif real:

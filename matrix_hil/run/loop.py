@@ -126,6 +126,8 @@ class Loop:
         self.operated = operated
         self.objection: Callable[[], str] = str
         """Why the rig must not be armed, besides what the supervisor says; an empty sentence permits it."""
+        self.guide: Callable[[Loop], HopCommand] | None = None
+        """Who says ``command`` anew for every cycle, where somebody does."""
         self.phase = "wait"
         """``wait``, ``stand``, ``run``, ``down`` or ``done``."""
         self.last: Cycle | None = None
@@ -150,6 +152,10 @@ class Loop:
     def elapsed(self, now: float) -> float:
         """s since the present phase began."""
         return 0.0 if self._since is None else now - self._since
+
+    def stand_left(self, now: float) -> float:
+        """s that an operated robot must still stand before it may run; not above zero once it has."""
+        return self.plan.stand - self.elapsed(now)
 
     # ---- orders -----------------------------------------------------------------------------------------------------
 
@@ -193,7 +199,7 @@ class Loop:
     @_alone
     def run(self, now: float) -> tuple[bool, str]:
         """From ``armed`` or ``hold``: the policy drives."""
-        if self.supervisor.state in ("armed", "hold") and (left := self.plan.stand - self.elapsed(now)) > 0.0:
+        if self.supervisor.state in ("armed", "hold") and (left := self.stand_left(now)) > 0.0:
             return False, f"the robot must stand for {left:.1f} s more"
         if self.supervisor.state in ("armed", "hold") and self._order("run", now):
             self._order("start", now)
@@ -237,6 +243,8 @@ class Loop:
             LunarError: the rig did not agree to be armed in time; nothing has moved.
         """
         patch = self._ground(patch)
+        if self.guide is not None:
+            self.command = self.guide(self)
         self._wish, failure = wish(self.sync, states, patch, self.command, now, self._wish)
         wanted, self.world, info = self._wish
         self.velocity = _turned(info.speed_over_belt, float(info.velocity[1]), self.sync.cfg.heading)

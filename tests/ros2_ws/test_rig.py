@@ -42,7 +42,7 @@ PATIENCE = (
 )  # fmt: skip
 """s, limits on time."""
 SAFE = {"robot mode": "damp", "rope brake": "True", "belt moves": "False", "platform moves": "False"}
-SUCCEEDED, CANCELED = 4, 5  # action_msgs/GoalStatus
+SUCCEEDED, CANCELED, ABORTED = 4, 5, 6  # action_msgs/GoalStatus
 WATCHDOG = "2"  # fault bit 1: the device heard nothing and made itself safe
 
 
@@ -166,7 +166,8 @@ def test_an_operators_day(ros: dict[str, str], operate: Callable, patient: Path,
 
 
 def test_a_plan_is_followed_as_an_action(ros: dict[str, str], operate: Callable, patient: Path, tmp_path: Path) -> None:
-    """To the goal, with feedback, through both policies; and cancelled on the way, which holds the rig."""
+    """To the goal, with feedback, through both policies; cancelled on the way, which holds the rig; not before it is
+    armed; and a trip ends it."""
     corners = [(0.0, 0.0), (0.0, 0.5), (0.0, 1.2)]
     options = [
         PlannedOption(name, weights_of(name).digest, "board", 0.0, 0.3, 0.2) for name in ("dual", "student_small")
@@ -181,16 +182,21 @@ def test_a_plan_is_followed_as_an_action(ros: dict[str, str], operate: Callable,
     with subprocess.Popen(command, env=ros, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as runner:
         try:
             seen = operate(
-                {"up": "armed"}, {"follow": 0.1}, {"state": "hold"},
-                {"call": "reset"}, {"up": "armed"}, {"follow": 9.0, "seconds": 300.0}, {"state": "hold"},
+                {"state": "idle"}, {"refused": "follow_plan"},
+                {"up": "armed"}, {"follow": 0.1}, {"state": "hold"},  # it waits until the robot has stood
+                {"follow": 0.3, "stop": True}, {"state": "estop"}, {"refused": "follow_plan"}, {"estop": False},
+                {"up": "armed"}, {"follow": 9.0, "seconds": 300.0}, {"state": "hold"},
             )  # fmt: skip
         finally:
             runner.send_signal(signal.SIGINT)
             output = runner.communicate(timeout=60)[0]
             print(output)
-    cancelled, arrived = (json.loads(step["message"]) for step in seen["steps"] if "follow" in step)
-    assert cancelled["status"] == CANCELED and not cancelled["arrived"]
+    cancelled, stopped, arrived = (json.loads(step["message"]) for step in seen["steps"] if "follow" in step)
+    assert cancelled["status"] == CANCELED and not cancelled["arrived"] and cancelled["message"] == "hold"
+    assert 0.1 < cancelled["feedback"][-1]["progress"] < 0.9
+    assert stopped["status"] == ABORTED and stopped["message"].startswith("estop: S00 ")
     assert arrived["status"] == SUCCEEDED and arrived["arrived"], arrived["message"]
+    assert "follow_plan is refused: the rig is in 'idle'; it must be armed or hold" in output
     feedback = arrived["feedback"]
     assert {f["option"] for f in feedback} == {option.title for option in options}
     assert [f["progress"] for f in feedback] == sorted(f["progress"] for f in feedback)

@@ -165,9 +165,7 @@ class SyncNode(BridgeNode):
         def before(now: float) -> None:
             self._read_estop(loop, now)
             self._watch_operators(loop, now)
-            if rig.guide is not None:
-                loop.command = rig.guide.command(loop)
-            elif now - self._ordered > self._timeout:
+            if now - self._ordered > self._timeout:
                 loop.command = HopCommand(0.0, 0.0, 0.0, self._default.apex_gain, self._default.economy)
 
         def after(now: float, duration: float, lateness: float) -> None:
@@ -194,8 +192,6 @@ class SyncNode(BridgeNode):
 
     def _on_hop_command(self, m: Any) -> None:
         command = HopCommand(m.vx, m.vy, m.yaw_rate, m.apex_gain, m.economy)
-        if self._rig is not None and self._rig.guide is not None:
-            return  # a plan says what the robot does
         if self._loop is not None and np.isfinite(command.array()).all():
             self._ordered = self.now()
             self._loop.command = command
