@@ -261,7 +261,7 @@ class SerialDevice(Generic[S, C]):
     def _arrived(self, now: float) -> Iterator[tuple[bytes, float]]:
         """What has come since the last call, piece by piece, and when each was read; counted and tapped."""
         assert self._serial is not None
-        while data := self._serial.read(_PIECE):
+        while data := self._serial.read(self._at_hand()):
             self.bytes_received += len(data)
             if self.clock is not None:
                 now = self.clock()
@@ -270,6 +270,13 @@ class SerialDevice(Generic[S, C]):
             yield data, now
             if len(data) < _PIECE:
                 break
+
+    def _at_hand(self) -> int:
+        """Bytes to read now. On the wall clock no more than a terminal has: asked for one more, the kernel first waits
+        for its worker that brings them, which is of the ordinary class. Other ports do not say."""
+        if self.clock is None or not isinstance(self._serial, serial.Serial):
+            return _PIECE
+        return min(self._serial.in_waiting, _PIECE)
 
     def _receive(self, now: float) -> int:
         fresh = 0

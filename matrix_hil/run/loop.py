@@ -6,6 +6,7 @@ Nothing here reads a clock or waits: ``run.clocks.drive`` calls ``cycle`` in sim
 from __future__ import annotations
 
 import functools
+import math
 import threading
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import numpy as np
 
 from matrix_hil.config import RunPlan
 from matrix_hil.control.sync import Sync, SyncInfo
+from matrix_hil.link.protocol import FAULT_WATCHDOG
 from matrix_hil.messages import MachineCommands, MachineStates, TwinPatch, malformed
 from matrix_hil.safety.supervisor import Supervisor, SupervisorState
 from sim.errors import LunarError
@@ -22,6 +24,8 @@ from sim.spec.command import HopCommand
 
 ORDERS = ("arm", "run", "hold", "reset", "estop", "start", "stop")
 """What can be asked of supervisor (the first five) and sync between two cycles."""
+
+_CLEAR_PERIOD = 1.0  # s between two tries to clear watchdogs
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -139,6 +143,8 @@ class Loop:
         self._wish: Wish | None = None
         self._patch: TwinPatch | None = None  # the newest that is ground
         self._number = 0
+        self._starting = True  # until it first leaves idle
+        self._cleared = -math.inf
         self._orders: list[str] = []
         self.held_by: set[Hashable] = set()
         """Who holds an e-stop."""
@@ -161,7 +167,7 @@ class Loop:
 
     def restart(self) -> None:
         """Wait to be armed again, after an end."""
-        self.phase, self._since = "wait", None
+        self.phase, self._since, self._starting = "wait", None, True
 
     @_alone
     def stop(self, now: float) -> None:
@@ -250,6 +256,7 @@ class Loop:
         self.velocity = _turned(info.speed_over_belt, float(info.velocity[1]), self.sync.cfg.heading)
         sent, judged = self.supervisor.step(states, wanted, now, patch, failure, info.doubt)
         send(self.devices, states, self.supervisor)
+        self._clear_watchdogs(states, now)
         orders = tuple(self._orders)
         self._orders.clear()
         self.last = Cycle(
@@ -258,6 +265,16 @@ class Loop:
         self._number += 1
         self.sink(self.last)
         self._advance(now)
+
+    def _clear_watchdogs(self, states: MachineStates, now: float) -> None:
+        """Until the rig is first armed its own start may hold it up. A device whose watchdog alone has tripped by then
+        is asked to clear that, as it was when it was connected; one that trips again keeps the rig from being armed."""
+        self._starting = self._starting and self.supervisor.state == "idle"
+        if self._starting and now - self._cleared >= _CLEAR_PERIOD:
+            for name, device in self.devices.items():
+                if getattr(getattr(states, name), "fault", 0) == FAULT_WATCHDOG:
+                    device.reset()
+                    self._cleared = now
 
     def _ground(self, patch: TwinPatch | None) -> TwinPatch | None:
         """``patch``, or the newest before that was well-formed: that one grows old, and S28 says so."""

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from matrix_hil.link.threads import real_time
 from matrix_hil.log import Pose, Recorder, SyncStamp, WireBytes
 from matrix_hil.log.cycle_input import cycle_input
 from matrix_hil.log.recorder import refuse_used
@@ -58,6 +59,9 @@ def attachments(cfg: Any, policy: str) -> dict[str, bytes]:
 class Background:
     """Does work in order in a thread of its own, so that a slow disk does not hold up the loop. Leaving it finishes.
 
+    The thread is of the loop's class whoever starts it: one that is put to sleep for others while it holds the
+    interpreter puts the loop to sleep.
+
     Args:
         limit: pieces of work that may wait; what comes while so many do is dropped. None drops nothing.
     """
@@ -81,8 +85,9 @@ class Background:
         self._thread.join()
 
     def _run(self) -> None:
-        while (work := self._queue.get()) is not None:
-            work()
+        with real_time():
+            while (work := self._queue.get()) is not None:
+                work()
 
 
 def at_once(work: Callable[[], None]) -> None:
