@@ -22,6 +22,7 @@ from matrix_hil.log.cycle_input import cycle_input
 from matrix_hil.log.recorder import refuse_used
 from matrix_hil.messages import PolicyDoubt, RigTruth
 from matrix_hil.run.loop import Cycle
+from matrix_hil.run.traverse import FILE as PLAN_FILE
 from policy.runtime.card import Card
 from sim.errors import LunarError
 from sim.files import find_policy
@@ -46,9 +47,10 @@ def log_folder(wanted: str) -> Path:
 
 
 def attachments(cfg: Any, policy: str) -> dict[str, bytes]:
-    """Config, policy card and revision, so that a log explains itself."""
+    """Config, policy card, revision and the plan that is followed, if any, so that a log explains itself."""
     card = Path(find_policy(policy)) / "card.json"
-    return {
+    plan = {PLAN_FILE: Path(cfg.plan.traverse).read_bytes()} if cfg.plan.traverse else {}
+    return plan | {
         "config.json": json.dumps(asdict(cfg), indent=2, default=str).encode(),
         "card.json": card.read_bytes(),
         "policy.sha256": Card.load(card).weights.encode(),

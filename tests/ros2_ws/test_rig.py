@@ -38,7 +38,7 @@ LUNAR = [sys.executable, "-c", "from matrix_hil.cli import main; main()", "up", 
 PACE = 0.25  # of the wall clock
 MACHINES = ("platform", "treadmill", "counterweight", "tracker", "robot")
 PATIENCE = (
-    "deadline", "command_silence", "astray_time", "rope_astray_time", *(f"{m}_stale" for m in MACHINES)
+    "deadline", "command_silence", "astray_time", "rope_astray_time", "frozen_time", *(f"{m}_stale" for m in MACHINES)
 )  # fmt: skip
 """s, limits on time."""
 SAFE = {"robot mode": "damp", "rope brake": "True", "belt moves": "False", "platform moves": "False"}
@@ -201,7 +201,8 @@ def test_a_plan_is_followed_as_an_action(ros: dict[str, str], operate: Callable,
     assert {f["option"] for f in feedback} == {option.title for option in options}
     assert [f["progress"] for f in feedback] == sorted(f["progress"] for f in feedback)
     assert feedback[-1]["segment"] == feedback[-1]["segments"] == 2 and feedback[-1]["length"] == pytest.approx(1.2)
-    assert read_log(tmp_path / "log")["/supervisor/state"].state.tolist().count("run") > 0
+    recorded = read_log(tmp_path / "log")
+    assert "run" in recorded["/supervisor/state"].state.tolist() and "plan.yaml" in recorded.attachments
 
 
 def test_killed_sync_with_its_drivers_is_survived_by_the_devices(start: Callable, operate: Callable) -> None:
