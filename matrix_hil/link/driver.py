@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import termios
 import time
 from collections.abc import Callable, Iterator
@@ -332,8 +333,13 @@ class SerialDevice(Generic[S, C]):
 
     def _put(self, data: bytes) -> None:
         assert self._serial is not None
+        rest = data
+        if isinstance(self._serial, serial.Serial):  # pyserial looks for room afterwards, and waits as in ``_at_hand``
+            with contextlib.suppress(BlockingIOError):
+                rest = data[os.write(self._serial.fileno(), data) :]
         try:
-            self._serial.write(data)
+            if rest:
+                self._serial.write(rest)
         except serial.SerialTimeoutException:
             self._write_timeouts += 1
             return

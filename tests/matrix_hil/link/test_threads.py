@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import select
 import sys
 import termios
 import threading
 import time
+from typing import Any
 
 import pytest
 
@@ -59,9 +61,16 @@ def test_the_log_is_written_in_the_loops_class_whoever_starts_its_thread() -> No
 
 
 def test_on_the_wall_clock_nobody_reads_where_nothing_has_come(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Such a read waits in the kernel for a worker of the ordinary class, for as long as other programs hold it up."""
+    """Such a read, or a look whether there is something to read or room to write, waits in the kernel for a worker of
+    the ordinary class, for as long as other programs hold it up."""
     empty: list[tuple[int, int, int]] = []
-    read = os.read
+    read, look = os.read, select.select
+
+    def looked(*arguments: Any) -> Any:
+        ports = {port for group in arguments[:3] for port in group}
+        if device._serial.fileno() in ports and not device._serial.in_waiting:  # type: ignore[union-attr]
+            empty.append((device._serial.fileno(), 0, 0))  # type: ignore[union-attr]
+        return look(*arguments)
 
     def watched(port: int, size: int) -> bytes:
         there = int.from_bytes(fcntl.ioctl(port, termios.FIONREAD, bytes(4)), sys.byteorder)
@@ -73,6 +82,7 @@ def test_on_the_wall_clock_nobody_reads_where_nothing_has_come(monkeypatch: pyte
         now = 0.0
         emulator.clock = device.clock = lambda: now
         monkeypatch.setattr(os, "read", watched)
+        monkeypatch.setattr(select, "select", looked)
         deadline = time.monotonic() + 20.0
         while time.monotonic() < deadline and emulator.actuated.speed < 0.2:
             now += 0.002
