@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -41,7 +40,6 @@ from matrix_hil.run.loop import Cycle, Loop
 from matrix_hil.run.robot import fitted
 from matrix_hil.run.run_log import Background, RunLog, at_once, attachments
 from matrix_hil.run.start_check import check
-from matrix_hil.run.traverse import FILE as PLAN_FILE
 from matrix_hil.run.traverse import Guide, along, check_policies, policies_of
 from matrix_hil.safety.supervisor import Supervisor
 from matrix_hil.virtual.calibration_stand import CalibrationStand
@@ -75,7 +73,7 @@ class Rig:
     takers: list[Callable[[Cycle], None]] = field(default_factory=list)
     """Who gets the record of every cycle."""
     guide: Guide | None = None
-    """Who follows the plan that ``cfg`` names; asked before every cycle."""
+    """Who follows the plan that ``cfg`` names in ``loop``."""
     log: RunLog | None = None
     recorder: Any = None
 
@@ -164,6 +162,8 @@ def open_rig(
         devices = dict(remote or drivers)
         supervisor = Supervisor(cfg.safety, calibration, cfg.platform, policy.card.joints)
         loop = Loop(sync, supervisor, devices, cfg.command, cfg.plan, sink, operated)
+        if guide is not None:
+            loop.guide = guide.command
         if objection:
             loop.objection = lambda: str(objection)
         elif real:
@@ -174,8 +174,6 @@ def open_rig(
             kept = attachments(cfg, cfg.policy) | {"calibration.json": calibration.document().encode()}
             if policy.card != Card.load(policy.folder / "card.json"):
                 kept["card.json"] = policy.card.text().encode()
-            if guide is not None:
-                kept[PLAN_FILE] = Path(cfg.plan.traverse).read_bytes()
             rig.recorder = afterwards.enter_context(record(kept))
             do = afterwards.enter_context(Background(backlog)) if wall else at_once
             rig.log = RunLog(rig.recorder, cfg.sync.heading, truth, do, watched)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import termios
 import time
 from collections.abc import Callable, Iterator
@@ -261,7 +262,7 @@ class SerialDevice(Generic[S, C]):
     def _arrived(self, now: float) -> Iterator[tuple[bytes, float]]:
         """What has come since the last call, piece by piece, and when each was read; counted and tapped."""
         assert self._serial is not None
-        while data := self._serial.read(_PIECE):
+        while data := self._serial.read(self._at_hand()):
             self.bytes_received += len(data)
             if self.clock is not None:
                 now = self.clock()
@@ -270,6 +271,13 @@ class SerialDevice(Generic[S, C]):
             yield data, now
             if len(data) < _PIECE:
                 break
+
+    def _at_hand(self) -> int:
+        """Bytes to read now. On the wall clock no more than a terminal has: asked for one more, the kernel first waits
+        for its worker that brings them, which is of the ordinary class. Other ports do not say."""
+        if self.clock is None or not isinstance(self._serial, serial.Serial):
+            return _PIECE
+        return min(self._serial.in_waiting, _PIECE)
 
     def _receive(self, now: float) -> int:
         fresh = 0
@@ -325,8 +333,13 @@ class SerialDevice(Generic[S, C]):
 
     def _put(self, data: bytes) -> None:
         assert self._serial is not None
+        rest = data
+        if isinstance(self._serial, serial.Serial):  # pyserial looks for room afterwards, and waits as in ``_at_hand``
+            with contextlib.suppress(BlockingIOError):
+                rest = data[os.write(self._serial.fileno(), data) :]
         try:
-            self._serial.write(data)
+            if rest:
+                self._serial.write(rest)
         except serial.SerialTimeoutException:
             self._write_timeouts += 1
             return

@@ -98,10 +98,8 @@ def run(cfg: HilConfig, console: Console | None = None) -> dict[str, Any]:
         keep_pace = pace(rig.time) if cfg.panel and not wall else None
 
         def before(now: float) -> None:
-            if rig.guide is not None:
-                loop.command = rig.guide.command(loop)
-                if rig.guide.pilot.arrived and not cfg.panel:
-                    loop.stop(now)
+            if rig.guide is not None and rig.guide.pilot.arrived and not cfg.panel:
+                loop.stop(now)
             if interrupted():
                 loop.stop(now)
 

@@ -6,6 +6,7 @@ Nothing here reads a clock or waits: ``run.clocks.drive`` calls ``cycle`` in sim
 from __future__ import annotations
 
 import functools
+import math
 import threading
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import numpy as np
 
 from matrix_hil.config import RunPlan
 from matrix_hil.control.sync import Sync, SyncInfo
+from matrix_hil.link.protocol import FAULT_WATCHDOG
 from matrix_hil.messages import MachineCommands, MachineStates, TwinPatch, malformed
 from matrix_hil.safety.supervisor import Supervisor, SupervisorState
 from sim.errors import LunarError
@@ -22,6 +24,8 @@ from sim.spec.command import HopCommand
 
 ORDERS = ("arm", "run", "hold", "reset", "estop", "start", "stop")
 """What can be asked of supervisor (the first five) and sync between two cycles."""
+
+_CLEAR_PERIOD = 1.0  # s between two tries to clear watchdogs
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -126,6 +130,8 @@ class Loop:
         self.operated = operated
         self.objection: Callable[[], str] = str
         """Why the rig must not be armed, besides what the supervisor says; an empty sentence permits it."""
+        self.guide: Callable[[Loop], HopCommand] | None = None
+        """Who says ``command`` anew for every cycle, where somebody does."""
         self.phase = "wait"
         """``wait``, ``stand``, ``run``, ``down`` or ``done``."""
         self.last: Cycle | None = None
@@ -137,6 +143,8 @@ class Loop:
         self._wish: Wish | None = None
         self._patch: TwinPatch | None = None  # the newest that is ground
         self._number = 0
+        self._starting = True  # until it first leaves idle
+        self._cleared = -math.inf
         self._orders: list[str] = []
         self.held_by: set[Hashable] = set()
         """Who holds an e-stop."""
@@ -151,11 +159,15 @@ class Loop:
         """s since the present phase began."""
         return 0.0 if self._since is None else now - self._since
 
+    def stand_left(self, now: float) -> float:
+        """s that an operated robot must still stand before it may run; not above zero once it has."""
+        return self.plan.stand - self.elapsed(now)
+
     # ---- orders -----------------------------------------------------------------------------------------------------
 
     def restart(self) -> None:
         """Wait to be armed again, after an end."""
-        self.phase, self._since = "wait", None
+        self.phase, self._since, self._starting = "wait", None, True
 
     @_alone
     def stop(self, now: float) -> None:
@@ -193,7 +205,7 @@ class Loop:
     @_alone
     def run(self, now: float) -> tuple[bool, str]:
         """From ``armed`` or ``hold``: the policy drives."""
-        if self.supervisor.state in ("armed", "hold") and (left := self.plan.stand - self.elapsed(now)) > 0.0:
+        if self.supervisor.state in ("armed", "hold") and (left := self.stand_left(now)) > 0.0:
             return False, f"the robot must stand for {left:.1f} s more"
         if self.supervisor.state in ("armed", "hold") and self._order("run", now):
             self._order("start", now)
@@ -237,11 +249,14 @@ class Loop:
             LunarError: the rig did not agree to be armed in time; nothing has moved.
         """
         patch = self._ground(patch)
+        if self.guide is not None:
+            self.command = self.guide(self)
         self._wish, failure = wish(self.sync, states, patch, self.command, now, self._wish)
         wanted, self.world, info = self._wish
         self.velocity = _turned(info.speed_over_belt, float(info.velocity[1]), self.sync.cfg.heading)
         sent, judged = self.supervisor.step(states, wanted, now, patch, failure, info.doubt)
         send(self.devices, states, self.supervisor)
+        self._clear_watchdogs(states, now)
         orders = tuple(self._orders)
         self._orders.clear()
         self.last = Cycle(
@@ -250,6 +265,16 @@ class Loop:
         self._number += 1
         self.sink(self.last)
         self._advance(now)
+
+    def _clear_watchdogs(self, states: MachineStates, now: float) -> None:
+        """Until the rig is first armed its own start may hold it up. A device whose watchdog alone has tripped by then
+        is asked to clear that, as it was when it was connected; one that trips again keeps the rig from being armed."""
+        self._starting = self._starting and self.supervisor.state == "idle"
+        if self._starting and now - self._cleared >= _CLEAR_PERIOD:
+            for name, device in self.devices.items():
+                if getattr(getattr(states, name), "fault", 0) == FAULT_WATCHDOG:
+                    device.reset()
+                    self._cleared = now
 
     def _ground(self, patch: TwinPatch | None) -> TwinPatch | None:
         """``patch``, or the newest before that was well-formed: that one grows old, and S28 says so."""

@@ -16,11 +16,13 @@ from typing import Any
 
 import numpy as np
 
+from matrix_hil.link.threads import real_time
 from matrix_hil.log import Pose, Recorder, SyncStamp, WireBytes
 from matrix_hil.log.cycle_input import cycle_input
 from matrix_hil.log.recorder import refuse_used
 from matrix_hil.messages import PolicyDoubt, RigTruth
 from matrix_hil.run.loop import Cycle
+from matrix_hil.run.traverse import FILE as PLAN_FILE
 from policy.runtime.card import Card
 from sim.errors import LunarError
 from sim.files import find_policy
@@ -45,9 +47,10 @@ def log_folder(wanted: str) -> Path:
 
 
 def attachments(cfg: Any, policy: str) -> dict[str, bytes]:
-    """Config, policy card and revision, so that a log explains itself."""
+    """Config, policy card, revision and the plan that is followed, if any, so that a log explains itself."""
     card = Path(find_policy(policy)) / "card.json"
-    return {
+    plan = {PLAN_FILE: Path(cfg.plan.traverse).read_bytes()} if cfg.plan.traverse else {}
+    return plan | {
         "config.json": json.dumps(asdict(cfg), indent=2, default=str).encode(),
         "card.json": card.read_bytes(),
         "policy.sha256": Card.load(card).weights.encode(),
@@ -57,6 +60,9 @@ def attachments(cfg: Any, policy: str) -> dict[str, bytes]:
 
 class Background:
     """Does work in order in a thread of its own, so that a slow disk does not hold up the loop. Leaving it finishes.
+
+    The thread is of the loop's class whoever starts it: one that is put to sleep for others while it holds the
+    interpreter puts the loop to sleep.
 
     Args:
         limit: pieces of work that may wait; what comes while so many do is dropped. None drops nothing.
@@ -81,8 +87,9 @@ class Background:
         self._thread.join()
 
     def _run(self) -> None:
-        while (work := self._queue.get()) is not None:
-            work()
+        with real_time():
+            while (work := self._queue.get()) is not None:
+                work()
 
 
 def at_once(work: Callable[[], None]) -> None:

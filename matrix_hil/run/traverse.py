@@ -144,7 +144,7 @@ class Guide:
         return self.pilot.policy
 
     def command(self, loop: Loop) -> HopCommand:
-        """For a loop's coming cycle; call it before the cycle."""
+        """For the cycle that a loop begins."""
         info = None if loop.last is None else loop.last.info
         return self.step(loop.sync, loop.world, info) or loop.command
 

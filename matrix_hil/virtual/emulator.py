@@ -7,8 +7,11 @@ sequence of polls give the same bytes again. The machines themselves are in ``ma
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import math
 import os
+import sys
+import termios
 import time
 import tty
 from collections import deque
@@ -224,12 +227,16 @@ class Emulator:
         deadline = time.monotonic() + wait if wait > 0.0 else 0.0
         while True:
             with contextlib.suppress(BlockingIOError):
-                while data := os.read(self._master, 4096):
+                while (self.clock is None or self._at_hand()) and (data := os.read(self._master, 4096)):
                     self.bytes_received += len(data)
                     self._feed(data)
             if received is None or self.bytes_received >= received or time.monotonic() >= deadline:
                 return
             time.sleep(50e-6)
+
+    def _at_hand(self) -> bool:
+        """Whether bytes have come. Reading none may take long, see ``SerialDevice``."""
+        return int.from_bytes(fcntl.ioctl(self._master, termios.FIONREAD, bytes(4)), sys.byteorder) > 0
 
     def _take(self, message: Message | None) -> None:
         command_type = self.spec.command_type

@@ -8,7 +8,9 @@ arm and run until the rig has been so for 0.5 s: a machine that was held up whil
 mode": "damp", ...}, "seconds": 5}`` (until the virtual rig's diagnostics say all of it), ``{"press": PANEL, "data":
 BOOL, "qos": "default"}`` (e-stop of one panel of several; also ``sensor``, ``latched``), ``{"gone": PANEL}``,
 ``{"beat": SECONDS}`` (the operator's sign of life), ``{"intrude": SECONDS}`` (commands for the platform, 0.15 m up, by
-the book) and ``{"says": TEXT}`` (until any node's diagnostics contain it).
+the book), ``{"says": TEXT}`` (until any node's diagnostics contain it), ``{"follow": METRES}`` (the action
+``follow_plan`` to its end, after so many metres cancelled or with ``"stop": true`` ended by the e-stop; its message is
+result and feedback as JSON) and ``{"refused": "follow_plan"}`` (a goal is not accepted).
 RESULT gets ``{"steps": [{"ok": ..., "message": ..., "took": s}], "messages": {topic: [[t, value], ...]}, "reasons":
 [...]}``; the operator ends at the first step that fails.
 """
@@ -28,6 +30,7 @@ from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseStamped
 from matrix_bridge.qos import COMMAND
+from matrix_msgs.action import FollowPlan
 from matrix_msgs.msg import (
     PlatformCommand,
     PlatformState,
@@ -37,6 +40,7 @@ from matrix_msgs.msg import (
     TreadmillState,
     TwinPatch,
 )
+from rclpy.action import ActionClient
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
 from std_msgs.msg import Bool, Empty, String
 from std_srvs.srv import Trigger
@@ -58,6 +62,7 @@ class Operator:
         self.messages: dict[str, list] = {}
         self.rig: dict[str, str] = {}
         self.hops = 0
+        self.plan = ActionClient(self.node, FollowPlan, "follow_plan")
         self.clients = {n: self.node.create_client(Trigger, n) for n in ("arm", "run", "hold", "reset", "estop")}
         self.button = self.node.create_publisher(Bool, "estop", LATCHED)
         self.panels: dict[str, Any] = {}
@@ -160,6 +165,32 @@ class Operator:
             commands.publish(command)
             self.spin(0.01)
 
+    def goal(self, seconds: float, heard: list[Any]) -> Any:
+        """The handle of a new goal of ``follow_plan``; None where there is no answer."""
+        self.spin(seconds, self.plan.server_is_ready)
+        sent = self.plan.send_goal_async(FollowPlan.Goal(), feedback_callback=lambda m: heard.append(m.feedback))
+        return sent.result() if self.spin(seconds, sent.done) else None
+
+    def follow(self, metres: float, stop: bool, seconds: float) -> tuple[bool, str]:
+        """The plan, until it ends or is ended."""
+        heard: list[Any] = []
+        handle = self.goal(seconds, heard)
+        if handle is None or not handle.accepted:
+            return False, "the goal was not accepted"
+        ended = handle.get_result_async()
+        self.spin(seconds, lambda: ended.done() or bool(heard and heard[-1].progress > metres))
+        if stop:
+            self.button.publish(Bool(data=True))
+        elif not ended.done():
+            handle.cancel_goal_async()
+        done = self.spin(seconds, ended.done)
+        names = ("segment", "segments", "option", "progress", "length", "seconds_expected")
+        said: dict[str, Any] = {"feedback": [{name: getattr(f, name) for name in names} for f in heard]}
+        if done:
+            result = ended.result()
+            said |= {"status": result.status, "arrived": result.result.arrived, "message": result.result.message}
+        return done, json.dumps(said)
+
     def state(self) -> str:
         """The supervisor's."""
         told = self.messages["supervisor/state"]
@@ -186,6 +217,11 @@ class Operator:
         if "says" in step:
             found = self.spin(seconds, lambda: any(step["says"] in text for text in self.said.values()))
             return found, str(self.said)
+        if "follow" in step:
+            return self.follow(step["follow"], step.get("stop", False), seconds)
+        if "refused" in step:
+            handle = self.goal(seconds, [])
+            return handle is not None and not handle.accepted, ""
         if "call" in step:
             return self.call(step["call"], step.get("until", True), seconds)
         if "kill" in step:

@@ -40,7 +40,7 @@ def test_every_logged_topic_has_one_row_and_its_nodes_exist() -> None:
 
 
 def test_the_security_policy_is_the_graph() -> None:
-    from matrix_bridge.graph import GRAPH, NODES, SERVICES
+    from matrix_bridge.graph import ACTIONS, GRAPH, NODES, SERVICES
     from matrix_bridge.security import policy_xml
 
     text = (BRINGUP / "config/sros2/policy.xml").read_text()
@@ -59,6 +59,8 @@ def test_the_security_policy_is_the_graph() -> None:
             assert mine <= allowed[node, verb]
             assert all(name.startswith(("/", "~/")) for name in beyond), beyond
         assert allowed.get((node, "request"), set()) == {s.name for s in SERVICES.values() if node in s.clients}
+        assert allowed.get((node, "execute"), set()) == {a.name for a in ACTIONS.values() if a.server == node}
+    assert {node for node, verb in allowed if verb == "call"} == {"operator"}
     # whoever is started with security on is somebody whom the policy knows, and the operator is one more
     enclaves = {e.attrib["path"] for e in ET.fromstring(text).iter("enclave")}
     assert {p.enclave for p in TABLES["matrix"] if p.enclave} | {"/matrix/operator"} == enclaves
@@ -84,8 +86,9 @@ def test_layouts_show_topics_that_exist() -> None:
 
 
 def test_the_docs_name_every_topic_and_service() -> None:
-    from matrix_bridge.graph import GRAPH, SERVICES
+    from matrix_bridge.graph import ACTIONS, GRAPH, SERVICES
 
     text = (ROOT / "docs/ros2.md").read_text()
-    assert not [name for name in GRAPH if f"`{name}`" not in text]
+    assert not [name for name in (*GRAPH, *ACTIONS) if f"`{name}`" not in text]
+    assert not [a.type for a in ACTIONS.values() if a.type not in text]
     assert not [s.name for s in SERVICES.values() if s.server == "sync" and f"`{s.name}`" not in text]

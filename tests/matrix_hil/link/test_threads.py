@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import os
+import select
+import sys
+import termios
 import threading
 import time
+from typing import Any
 
 import pytest
 
 from matrix_hil.config import Treadmill
 from matrix_hil.link import TREADMILL, PollThread, SerialDevice
+from matrix_hil.link.threads import ordinary_time, real_time
 from matrix_hil.messages import TreadmillCommand
+from matrix_hil.run.run_log import Background
 from matrix_hil.virtual.machines import TreadmillEmulator
 
 
@@ -40,3 +48,47 @@ def test_an_error_in_a_thread_is_raised_where_it_is_stopped() -> None:
         thread._thread.join(10.0)  # type: ignore[union-attr]
     with pytest.raises(ValueError, match="broken"):
         thread.stop()
+
+
+def test_the_log_is_written_in_the_loops_class_whoever_starts_its_thread() -> None:
+    """An ordinary thread would be put to sleep while it holds the interpreter that the loop waits for."""
+    seen: list[int] = []
+    with real_time():
+        wanted = os.sched_getscheduler(0)
+        with ordinary_time(), Background() as log:
+            log(lambda: seen.append(os.sched_getscheduler(0)))
+    assert seen == [wanted]
+
+
+def test_on_the_wall_clock_nobody_reads_where_nothing_has_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such a read, or a look whether there is something to read or room to write, waits in the kernel for a worker of
+    the ordinary class, for as long as other programs hold it up."""
+    empty: list[tuple[int, int, int]] = []
+    read, look = os.read, select.select
+
+    def looked(*arguments: Any) -> Any:
+        ports = {port for group in arguments[:3] for port in group}
+        if device._serial.fileno() in ports and not device._serial.in_waiting:  # type: ignore[union-attr]
+            empty.append((device._serial.fileno(), 0, 0))  # type: ignore[union-attr]
+        return look(*arguments)
+
+    def watched(port: int, size: int) -> bytes:
+        there = int.from_bytes(fcntl.ioctl(port, termios.FIONREAD, bytes(4)), sys.byteorder)
+        if not there or (port != emulator._master and size > there):
+            empty.append((port, size, there))
+        return read(port, size)
+
+    with TreadmillEmulator(Treadmill(), 0) as emulator, SerialDevice(TREADMILL, emulator.port) as device:
+        now = 0.0
+        emulator.clock = device.clock = lambda: now
+        monkeypatch.setattr(os, "read", watched)
+        monkeypatch.setattr(select, "select", looked)
+        deadline = time.monotonic() + 20.0
+        while time.monotonic() < deadline and emulator.actuated.speed < 0.2:
+            now += 0.002
+            emulator.poll(now)
+            device.poll(now)
+            device.send(TreadmillCommand(now, 0.5))
+        monkeypatch.undo()
+        assert emulator.actuated.speed >= 0.2 and device.stats.frames > 10
+    assert not empty

@@ -11,6 +11,7 @@ import pytest
 
 from matrix_hil.config import RunPlan
 from matrix_hil.control.sync import Sync, SyncConfig
+from matrix_hil.link.protocol import FAULT_ESTOP, FAULT_LIMIT, FAULT_WATCHDOG
 from matrix_hil.messages import TwinPatch
 from matrix_hil.run.loop import Cycle, Loop
 from matrix_hil.safety.supervisor import SafetyConfig, Supervisor
@@ -29,10 +30,12 @@ class Device:
         self.sent: list[Any] = []
         self.resets = 0
         self.now = 0.0
+        self.fault = 0
 
     @property
     def state(self) -> Any:
-        return getattr(noisy(good_states(self.now), 1e-6 * (round(self.now / DT) % 2)), self.name)
+        state = getattr(noisy(good_states(self.now), 1e-6 * (round(self.now / DT) % 2)), self.name)
+        return replace(state, fault=self.fault) if self.fault else state
 
     def send(self, command: Any) -> None:
         self.sent.append(command)
@@ -100,6 +103,45 @@ def test_what_an_idle_rig_refuses(rig: Rig, order: str) -> None:
 def test_arm_says_which_rule_objects(rig: Rig) -> None:
     rig.loop.supervisor.blocked = "S05 platform has sent no state"
     assert rig.loop.arm(rig.now) == (False, "the rig is in 'idle': S05 platform has sent no state")
+
+
+def test_a_watchdog_that_tripped_while_the_rig_started_is_cleared_before_it_is_first_armed(rig: Rig) -> None:
+    robot = rig.devices["robot"]
+    robot.fault = FAULT_WATCHDOG
+    rig.run(0.1)
+    assert [d.resets for d in rig.devices.values()] == [0, 0, 0, 0, 1]
+    robot.fault = 0
+    rig.run(DT)
+    assert rig.order("arm") == (True, "armed")
+
+
+def test_a_device_that_keeps_tripping_keeps_the_rig_from_being_armed(rig: Rig) -> None:
+    robot = rig.devices["robot"]
+    robot.fault = FAULT_WATCHDOG
+    rig.run(3.5)
+    assert robot.resets == 4, "once per second"
+    assert rig.order("arm") == (False, "the rig is in 'idle': S04 robot reports fault bits 0x2")
+
+
+@pytest.mark.parametrize(
+    "fault", [FAULT_ESTOP, FAULT_LIMIT, FAULT_WATCHDOG | FAULT_LIMIT, FAULT_WATCHDOG | FAULT_ESTOP]
+)
+def test_nothing_but_a_watchdog_is_cleared_unasked(rig: Rig, fault: int) -> None:
+    rig.devices["platform"].fault = fault
+    rig.run(2.5)
+    assert not any(d.resets for d in rig.devices.values())
+
+
+def test_once_armed_a_watchdog_is_the_operators_to_clear(rig: Rig) -> None:
+    rig.order("arm")
+    rig.devices["treadmill"].fault = FAULT_WATCHDOG
+    rig.run(2.5)
+    assert rig.cycles[-1].supervisor.reason.startswith("S04")
+    assert not any(d.resets for d in rig.devices.values())
+    rig.order("reset")
+    rig.run(2.5)
+    assert [d.resets for d in rig.devices.values()] == [1] * 5, "by the reset"
+    assert not rig.order("arm")[0]
 
 
 def test_an_estop_is_latched_until_the_button_is_let_go_and_reset(rig: Rig) -> None:

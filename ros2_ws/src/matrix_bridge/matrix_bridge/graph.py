@@ -103,6 +103,26 @@ SERVICES = {
     )
 }
 """By name."""
+
+
+@dataclass(frozen=True)
+class Action:
+    """One action of the operator's."""
+
+    name: str
+    server: str
+    type: str
+    help: str = ""
+
+
+ACTIONS = {
+    row.name: row
+    for row in (
+        Action("follow_plan", "sync", "matrix_msgs/action/FollowPlan",
+               "armed or hold → run, to the goal of the plan that the configuration names; then, or cancelled, hold"),
+    )
+}  # fmt: skip
+"""By name."""
 NODES = tuple(process.name for process in TABLES["matrix"] if process.package == "matrix_bridge")
 OPERATOR = "operator"
 """Whoever may publish commands and call services: a console, a panel, rqt."""

@@ -26,7 +26,8 @@ class Letter:
     content: Any
     """The message, or its bytes."""
     sender: bytes
-    """DDS's own name of the publisher, the same for as long as it lives; empty where the middleware does not say."""
+    """DDS's own name of the publisher, the same for as long as it lives. Before ROS 2 Kilted rclpy does not say: it is
+    the topic's only publisher, and empty where there are several."""
     number: int
     """Rises with every message of a publisher."""
 
@@ -77,12 +78,17 @@ class Inbox:
                 message, info = taken
                 gid = info.get("publisher_gid") or {}
                 number = info.get("publication_sequence_number") or info["source_timestamp"]
-                yield Letter(message, bytes(gid.get("data", b"")), int(number))
+                yield Letter(message, bytes(gid.get("data", b"")) or self._only(topic), int(number))
 
     def publishers(self, topic: str) -> dict[bytes, tuple[str, str]]:
         """Who publishes a topic now: name and namespace of the node by DDS's name of the publisher."""
         found = self._node.get_publishers_info_by_topic(self._owner.resolve_topic_name(topic))
         return {bytes(info.endpoint_gid): (info.node_name, info.node_namespace) for info in found}
+
+    def _only(self, topic: str) -> bytes:
+        """The topic's publisher where it has one alone."""
+        found = [*self.publishers(topic)]
+        return found[0] if len(found) == 1 else b""
 
     def close(self) -> None:
         """End the subscriptions."""

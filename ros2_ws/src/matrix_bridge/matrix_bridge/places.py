@@ -17,6 +17,7 @@ from pathlib import Path
 
 from matrix_hil.config import EMULATED, HilConfig
 from matrix_hil.run.start_check import check_pace
+from matrix_hil.run.traverse import along
 from sim.config import parse
 from sim.errors import LunarError
 
@@ -26,15 +27,13 @@ PORT_TIMEOUT = 20.0  # s that a driver waits for the virtual rig to have made it
 
 
 def rig_config(file: str) -> HilConfig:
-    """The rig as ``lunar hil --config`` reads it; an empty name is configs/hil/virtual.yaml.
+    """The rig as ``lunar hil --config`` reads it; an empty name is configs/hil/virtual.yaml. Where it names a plan of a
+    traverse, with the plan's ground, start and heading.
 
     Raises:
-        LunarError: it cannot be read, or names a plan.
+        LunarError: it, or its plan, cannot be read, or the plan's way turns.
     """
-    cfg = parse(HilConfig, ["--config", file] if file else [], prog="config", default="hil/virtual.yaml")
-    if cfg.plan.traverse:
-        raise LunarError(f"{file}: plan.traverse is {cfg.plan.traverse}, but nodes follow no plan; 'lunar hil' does")
-    return cfg
+    return along(parse(HilConfig, ["--config", file] if file else [], prog="config", default="hil/virtual.yaml"))
 
 
 def rig_setup(file: str, rig: str) -> HilConfig:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from matrix_bridge.graph import GRAPH, NODES, OPERATOR, SERVICES
+from matrix_bridge.graph import ACTIONS, GRAPH, NODES, OPERATOR, SERVICES
 
 NAMESPACE = "/matrix"
 _EVERY_TOPIC = ("/diagnostics", "/parameter_events", "/rosout", "~/transition_event")
@@ -36,6 +36,7 @@ def policy_xml() -> str:
             subscribe=["/parameter_events", *(t.name for t in GRAPH.values() if node in t.subscribers)],
             reply=[*own, *(s.name for s in SERVICES.values() if s.server == node)],
             request=[s.name for s in SERVICES.values() if node in s.clients],
+            execute=[a.name for a in ACTIONS.values() if a.server == node],
         )
     services = [s.name for s in SERVICES.values() if s.server == "sync"]
     lifecycle = [f"{node}/{name}" for node in NODES for name in _LIFECYCLE_SERVICES]
@@ -45,13 +46,15 @@ def policy_xml() -> str:
         subscribe=["/diagnostics", "/rosout", *GRAPH],
         reply=[f"~/{name}" for name in _PARAMETER_SERVICES],
         request=[*services, *lifecycle],
+        call=[*ACTIONS],
     )
     return "\n".join([*lines, "  </enclaves>", "</policy>", ""])
 
 
 def _enclave(
-    node: str, publish: Sequence[str], subscribe: Sequence[str], reply: Sequence[str], request: Sequence[str]
-) -> list[str]:
+    node: str, publish: Sequence[str], subscribe: Sequence[str], reply: Sequence[str], request: Sequence[str],
+    execute: Sequence[str] = (), call: Sequence[str] = (),
+) -> list[str]:  # fmt: skip
     lines = [
         f'    <enclave path="{NAMESPACE}/{node}">',
         "      <profiles>",
@@ -62,6 +65,8 @@ def _enclave(
         ("topic", "subscribe", subscribe),
         ("service", "reply", reply),
         ("service", "request", request),
+        ("action", "execute", execute),
+        ("action", "call", call),
     ):
         if names:
             lines.append(f'          <{kind}s {verb}="ALLOW">')

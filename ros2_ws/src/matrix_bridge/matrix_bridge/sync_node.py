@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ from matrix_hil.rig import Rig, leave_safe, open_rig
 from matrix_hil.run.clocks import drive
 from matrix_hil.run.loop import Loop
 from sim.errors import LunarError
+from sim.files import find_policy
 from sim.spec.command import HopCommand
 
 _BACKLOG = 100  # cycles and stamps that may wait to be published: on a busy computer old ones are no use to anybody
@@ -70,6 +72,8 @@ class SyncNode(BridgeNode):
         self.clock = HostClock(cfg.pace)
         if not self.value("policy"):
             raise LunarError("parameter 'policy' is empty; give a policy's folder or the name of one in the zoo")
+        if cfg.plan.traverse and _folder(cfg.policy) != _folder(self.value("policy")):
+            raise LunarError(f"plan {cfg.plan.traverse} begins with policy {cfg.policy}; give it as parameter 'policy'")
         if self.value("drivers") not in ("inline", "nodes"):
             raise LunarError(f"drivers is '{self.value('drivers')}'; it must be inline or nodes")
         inline = self.value("drivers") == "inline"
@@ -106,6 +110,10 @@ class SyncNode(BridgeNode):
         self.receive("twin/patch", self._on_patch)
         for name in ("arm", "run", "hold", "reset", "estop"):
             self.keep(self.destroy_service, self.create_service(Trigger, name, self._order(name)))
+        if self._rig.guide is not None:
+            from matrix_bridge.follow import PlanServer
+
+            self.keep(PlanServer.destroy, PlanServer(self, self._loop, self._rig.guide))
 
     def activate(self) -> None:
         """Start the loop; the rig is idle and gets safe commands until it is armed."""
@@ -219,6 +227,10 @@ class SyncNode(BridgeNode):
             self.get_logger().warning(f"twin/patch is no ground: {why}", throttle_duration_sec=1.0)
         else:
             self._patch = patch
+
+
+def _folder(policy: str) -> Path:
+    return Path(find_policy(policy)).resolve()
 
 
 def main(args: list[str] | None = None) -> int:
