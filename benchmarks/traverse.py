@@ -7,12 +7,14 @@ plan that differs, in closed loop. Runs are kept below ``cache``, traverse by tr
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from benchmarks.baselines import BASELINES
 from benchmarks.harness import bar, show_table
@@ -36,13 +38,16 @@ BLOCKS, BLOCK, BLEND = 6, 12.0, 3.0
 """Grounds along a traverse, m of each, and m over which one becomes the next."""
 WIDTH, START, LENGTH = 12.0, 6.0, 60.0
 """m."""
+ROBOTS, TOGETHER = 8, 6
+"""Of a round by plan, and traverses that are run in one world: many robots are stepped faster than few."""
 EASY = (("mare", 6), ("highland", 6), ("mare", 9))
 HARD = (("crater-field", 9), ("blocky", 9), ("polar-rough", 9))
 TEACHER, STUDENT = "dual", "student_small"
 PLANNERS = ("routed, robust", "routed", *BASELINES)
 CHANGE, PRICE, RESERVE = PlanConfig.change, PlanConfig.energy, PlanConfig.reserve
 """Expected falls that a change and a joule count as, and share of the battery that every planner leaves."""
-_SLOW = 1.3  # times the fastest plan's time, from which on robots do not wait for those of others
+SEEN = ("arrived", "fell", "joules", "metres")
+"""Of a robot: whether it arrived or fell, J from the battery, m of progress."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +56,8 @@ class Config:
 
     traverses: int = 24
     """Of 60 m each; 0 runs none, and only scores the table's trials."""
-    robots: int = 64
-    """That run each plan."""
+    rounds: int = 8
+    """Of 8 robots each, by which every plan is run; a run with fewer is added to by one with more."""
     train: int = 4
     """Seeds of the table that are fitted to; the rest, and polar-rough, are held out."""
     seed: int = 100
@@ -93,29 +98,56 @@ def run(cfg: Config) -> dict[str, Any]:
         return trials
     fitted = table.on(lambda c: c.seed <= cfg.train and c.ground != HELD_GROUND)
     options = options_of(table.gaits, computers)
-    kept = Path(cfg.cache, f"{table.digests[0][:8]}-{cfg.robots}-{cfg.train}-{cfg.seed}")
-    found, traverses = [], []
+    kept = cache(cfg, table)
+    known = [k for k in range(cfg.traverses) if not cfg.quick or (kept / f"{k}-0.npz").is_file()]
+    if not known:
+        raise LunarError(f"{kept} holds no runs: run 'lunar bench traverse' without --quick first")
     with bar() as progress:
-        task = progress.add_task("traverse", total=cfg.traverses)
-        for k in range(cfg.traverses):
-            path = kept / f"{k}.npz"
-            if path.is_file() or not cfg.quick:
-                traverse = _traverse(cfg, k, fitted, computers, options)
-                known = dict(np.load(path)) if path.is_file() else {}
-                lacking = _lacking(traverse, known)
-                if len(lacking) and cfg.quick:
-                    raise LunarError(f"{path} lacks plans of now: run 'lunar bench traverse' without --quick")
-                if len(lacking):
-                    more = _run(traverse, lacking, table.gaits, computers, cfg.robots, cfg.seed + k)
-                    known = {w: np.concatenate([known[w], more[w]]) if known else more[w] for w in more}
-                    write_whole({path: packed(known)})
-                found.append(known)
-                traverses.append(traverse)
-            progress.advance(task)
-        if not found:
-            raise LunarError(f"{kept} holds no runs: run 'lunar bench traverse' without --quick first")
+        task = progress.add_task("traverse", total=cfg.rounds * len(known))
+        traverses = [_traverse(cfg, k, fitted, computers, options) for k in known]
+        rounds: list[list[dict[str, np.ndarray]]] = [[] for _ in known]
+        for turn, first in itertools.product(range(cfg.rounds), range(0, len(known), TOGETHER)):
+            group = slice(first, first + TOGETHER)
+            paths = [kept / f"{k}-{turn}.npz" for k in known[group]]
+            _complete(traverses[group], paths, table.gaits, computers, (cfg.seed, turn, first), cfg.quick)
+            for traverse, path, found in zip(traverses[group], paths, rounds[group], strict=True):
+                found.append(_kept(traverse, path))
+                progress.advance(task)
         switch = _switching(table, kept / "switch.npz", cfg)
-    return _score(cfg, table, traverses, found) | {"switch_loss_points": switch} | trials
+    runs = [{w: np.concatenate([r[w] for r in found], axis=1) for w in SEEN} for found in rounds]
+    return _score(cfg, table, traverses, runs) | {"switch_loss_points": switch} | trials
+
+
+def cache(cfg: Config, table: Table) -> Path:
+    """Where the runs of these policies and grounds are kept, round by round."""
+    return Path(cfg.cache, f"{table.digests[0][:8]}-{cfg.train}-{cfg.seed}")
+
+
+def _complete(
+    traverses: Sequence[Traverse], paths: Sequence[Path], gaits: tuple[Gait, ...], computers: Computers,
+    seed: tuple[int, ...], quick: bool,
+) -> None:  # fmt: skip
+    """Run what the files of a round lack of the traverses' plans, and add it to them."""
+    known = [dict(np.load(path)) if path.is_file() else {} for path in paths]
+    lacking = [
+        plans[~(plans[:, None] == old["plans"]).all(2).any(1)] if old else plans
+        for plans, old in zip(map(_plans, traverses), known, strict=True)
+    ]
+    if any(map(len, lacking)):
+        if quick:
+            raise LunarError(f"{paths[0].parent} lacks plans of now: run 'lunar bench traverse' without --quick")
+        more = _run(traverses, lacking, gaits, computers, int(np.random.SeedSequence(seed).generate_state(1)[0]))
+        write_whole({
+            path: packed({w: np.concatenate([old[w], new[w]]) if old else new[w] for w in new})
+            for path, old, new in zip(paths, known, more, strict=True)
+        })  # fmt: skip
+
+
+def _kept(traverse: Traverse, path: Path) -> dict[str, np.ndarray]:
+    """``SEEN`` of the traverse's plans, in their order."""
+    with np.load(path) as known:
+        place = (_plans(traverse)[:, None] == known["plans"]).all(2).argmax(1)
+        return {w: known[w][place] for w in SEEN}
 
 
 def _ground(rng: np.random.Generator, bunched: bool) -> HeightField:
@@ -153,7 +185,7 @@ def _traverse(cfg: Config, k: int, fitted: Table, computers: Computers, options:
     def best(policy: str, computer: str) -> np.ndarray:
         """The best of that policy's gaits for all segments."""
         own = [j for j, o in enumerate(options) if gaits[o.gait].policy == policy and o.computer == computer]
-        return np.full(len(ends) - 1, min(own, key=lambda j: ways.falls_high[:, j].sum()))
+        return np.full(len(ends) - 1, min(own, key=lambda j: (ways.falls_high + PRICE * ways.joules)[:, j].sum()))
 
     reference = next(
         j for j, o in enumerate(options) if gaits[o.gait] == Gait(TEACHER, 0.55, 0.35) and o.computer == "board"
@@ -177,40 +209,32 @@ def _choice(name: str, problem: Problem) -> np.ndarray | None:
     return found.choice if isinstance(found, Assignment) else None
 
 
-def _lacking(traverse: Traverse, known: dict[str, Any]) -> np.ndarray:
-    """(U, S) plans that differ and were not run yet."""
-    unique = np.unique(np.array(list(traverse.choices.values())), axis=0)
-    if not known:
-        return unique
-    return unique[~(unique[:, None] == known["plans"]).all(2).any(1)]
+def _plans(traverse: Traverse) -> np.ndarray:
+    """(U, S) plans that differ."""
+    return np.unique(np.array(list(traverse.choices.values())), axis=0)
 
 
 def _run(
-    traverse: Traverse, plans: np.ndarray, gaits: tuple[Gait, ...], computers: Computers, robots: int, seed: int
-) -> dict[str, np.ndarray]:  # fmt: skip
-    """Arrivals, joules, falls and metres (U, R) of ``plans`` (U, S), by R robots each; slow ones by themselves."""
-    gait = np.array([o.gait for o in traverse.ways.options])
-    watts = np.array([computers.computers[o.computer].watts for o in traverse.ways.options])
-    seconds = traverse.ways.seconds[np.arange(plans.shape[1]), plans].sum(1)
+    traverses: Sequence[Traverse], plans: Sequence[np.ndarray], gaits: tuple[Gait, ...], computers: Computers, seed: int
+) -> list[dict[str, np.ndarray]]:
+    """By traverse, ``SEEN`` of its ``plans`` (U, S), (U, ROBOTS) each, and the plans."""
+    options = traverses[0].ways.options
+    gait = np.array([o.gait for o in options])
+    watts = np.array([computers.computers[o.computer].watts for o in options])
+    place = np.repeat(np.arange(len(plans)), [len(p) * ROBOTS for p in plans])
+    choice = np.repeat(np.concatenate(list(plans)), ROBOTS, axis=0)
+    seconds = [t.ways.seconds[np.arange(p.shape[1]), p].sum(1) for t, p in zip(traverses, plans, strict=True)]
     crew = Crew(gaits)
-    found = {"plans": plans, "arrived": np.zeros((len(plans), robots), dtype=bool)}
-    found |= {"fell": found["arrived"].copy(), "joules": np.zeros((len(plans), robots))}
-    found |= {"metres": found["joules"].copy()}
-    slow = seconds > _SLOW * seconds.min()
-    for group in (np.flatnonzero(~slow), np.flatnonzero(slow)):
-        if not len(group):
-            continue
-        world = world_on(crew, stack([traverse.ground]), robots * len(group), seed)
-        choice = np.repeat(plans[group], robots, axis=0)
-        points = np.repeat(traverse.ends[None], len(choice), axis=0)
-        seen, _ = drive(crew, world, points, gait[choice], 1.5 * float(seconds[group].max()))
-        joules = (seen.joules / computers.joint_efficiency + watts[choice] * seen.seconds).sum(1)
-        rows = (
-            ("arrived", seen.arrived), ("joules", joules), ("fell", seen.fell >= 0), ("metres", seen.metres.sum(1)),
-        )  # fmt: skip
-        for name, values in rows:
-            found[name][group] = values.reshape(len(group), robots)
-    return found
+    world = world_on(crew, stack([t.ground for t in traverses]), len(choice), seed)
+    world.physics.level[:] = torch.as_tensor(place)
+    points = np.array([t.ends for t in traverses])[place]
+    seen, _ = drive(crew, world, points, gait[choice], 1.5 * float(np.concatenate(seconds).max()))
+    joules = (seen.joules / computers.joint_efficiency + watts[choice] * seen.seconds).sum(1)
+    found = {"arrived": seen.arrived, "fell": seen.fell >= 0, "joules": joules, "metres": seen.metres.sum(1)}
+    return [
+        {"plans": p} | {what: values[place == k].reshape(len(p), ROBOTS) for what, values in found.items()}
+        for k, p in enumerate(plans)
+    ]
 
 
 def _switching(table: Table, path: Path, cfg: Config) -> float | None:
@@ -221,7 +245,8 @@ def _switching(table: Table, path: Path, cfg: Config) -> float | None:
         gaits = [Gait(TEACHER, 0.55, 0.35), Gait(STUDENT, 0.55, 0.35)]
         crew, ends = Crew(gaits), split([[0.0, 0.0], [20.0, 0.0]])
         alternating = np.arange(len(ends) - 1) % 2
-        choice = np.repeat([alternating, 1 - alternating, 0 * alternating, 0 * alternating + 1], cfg.robots, axis=0)
+        plans = [alternating, 1 - alternating, 0 * alternating, 0 * alternating + 1]
+        choice = np.repeat(plans, cfg.rounds * ROBOTS, axis=0)
         world = world_on(crew, stack([make_terrain(TerrainConfig(), 0)]), len(choice), cfg.seed)
         seen, _ = drive(crew, world, np.repeat(ends[None], len(choice), axis=0), choice, 90.0)
         write_whole({path: packed({"upright": (seen.fell < 0).reshape(2, -1)})})
@@ -236,7 +261,7 @@ def _score(cfg: Config, table: Table, traverses: list[Traverse], runs: list[dict
         choice = traverses[t].choices.get(name)
         if choice is None:
             return None
-        return runs[t][what][int(np.argmax((runs[t]["plans"] == choice).all(1)))]
+        return runs[t][what][int(np.argmax((_plans(traverses[t]) == choice).all(1)))]
 
     def arrivals(name: str, b: int, chosen: list[int]) -> np.ndarray:
         """(T,) share that arrives within the battery; nobody does without a plan."""
@@ -258,7 +283,7 @@ def _score(cfg: Config, table: Table, traverses: list[Traverse], runs: list[dict
     for t, traverse in enumerate(traverses):
         rows = np.arange(len(traverse.ends) - 1)
         for plan, arrived, joules, fell in zip(
-            *(runs[t][w] for w in ("plans", "arrived", "joules", "fell")), strict=True
+            _plans(traverse), *(runs[t][w] for w in ("arrived", "joules", "fell")), strict=True
         ):
             if arrived.any():
                 errors.append(float(joules[arrived].mean() / traverse.ways.joules[rows, plan].sum() - 1.0))
@@ -272,7 +297,7 @@ def _score(cfg: Config, table: Table, traverses: list[Traverse], runs: list[dict
         name: _special(of, name, everywhere) for name in ("teacher on board", "student on mcu", "routed, robust")
     }
     found: dict[str, Any] = {
-        "traverses": len(traverses), "robots": cfg.robots, "budgets": BUDGETS,
+        "traverses": len(traverses), "robots": cfg.rounds * ROBOTS, "budgets": BUDGETS,
         "arrivals": {name: (100.0 * values.mean(1)).tolist() for name, values in shares.items()},
         "gain_points": float(gain.mean()), "gain_points_low95": float(np.percentile(drawn, 2.5)),
         "gain_between_constants": float(gain[between].mean()) if between.any() else None,

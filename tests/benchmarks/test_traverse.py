@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -26,21 +24,20 @@ def test_a_strip_has_no_steps_where_its_grounds_meet():
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, traverse.Traverse]:
     """One traverse, whose robots all arrive for what was expected, but one in four by one option for all."""
-    cfg = Config(traverses=1, robots=4, cache=str(tmp_path_factory.mktemp("cache")), quick=True)
+    cfg = Config(traverses=1, rounds=1, cache=str(tmp_path_factory.mktemp("cache")), quick=True)
     table, computers = load(), load_computers()
     fitted = table.on(lambda c: c.seed <= cfg.train and c.ground != traverse.HELD_GROUND)
     made = traverse._traverse(cfg, 0, fitted, computers, options_of(table.gaits, computers))
-    plans = np.unique(np.array(list(made.choices.values())), axis=0)
+    plans = traverse._plans(made)
     constant = (plans == plans[:, :1]).all(1)
     rows = np.arange(plans.shape[1])
     joules = np.array([made.ways.joules[rows, plan].sum() for plan in plans])
     runs = {
-        "plans": plans, "arrived": np.repeat(~constant[:, None], 4, 1), "joules": np.repeat(joules[:, None], 4, 1),
-        "fell": np.repeat(constant[:, None], 4, 1), "metres": np.full((len(plans), 4), 60.0),
+        "plans": plans, "arrived": np.repeat(~constant[:, None], 8, 1), "joules": np.repeat(joules[:, None], 8, 1),
+        "fell": np.repeat(constant[:, None], 8, 1), "metres": np.full((len(plans), 8), 60.0),
     }  # fmt: skip
-    runs["arrived"][constant, 0] = True
-    folder = Path(cfg.cache, f"{table.digests[0][:8]}-{cfg.robots}-{cfg.train}-{cfg.seed}")
-    write_whole({folder / "0.npz": packed(runs)})
+    runs["arrived"][constant, :2] = True
+    write_whole({traverse.cache(cfg, table) / "0-0.npz": packed(runs)})
     return cfg, made
 
 
