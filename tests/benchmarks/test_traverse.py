@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from benchmarks import traverse
-from benchmarks.traverse import BLOCK, BLOCKS, BUDGETS, Config
+from benchmarks.traverse import Config
+from benchmarks.traverse_trials import HELD_GROUND
+from benchmarks.traverse_ways import BLOCK, BLOCKS, BUDGETS, Traverse, make_traverse, strip
 from policy.traverse.options import load_computers, options_of
 from policy.traverse.table import load, packed
 from sim.errors import LunarError
@@ -14,7 +16,7 @@ from sim.output import write_whole
 
 
 def test_a_strip_has_no_steps_where_its_grounds_meet():
-    field = traverse._ground(np.random.default_rng(3), bunched=True)
+    field = strip(np.random.default_rng(3), bunched=True)
     rises = np.abs(np.diff(field.heights, axis=1))
     seams = [round(k * BLOCK / field.resolution) for k in range(1, BLOCKS)]
     assert np.percentile(rises[:, seams], 99) <= 1.5 * np.percentile(rises, 99)
@@ -22,13 +24,13 @@ def test_a_strip_has_no_steps_where_its_grounds_meet():
 
 
 @pytest.fixture(scope="module")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, traverse.Traverse]:
+def kept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, Traverse]:
     """One traverse, whose robots all arrive for what was expected, but one in four by one option for all."""
     cfg = Config(traverses=1, rounds=1, cache=str(tmp_path_factory.mktemp("cache")), quick=True)
     table, computers = load(), load_computers()
-    fitted = table.on(lambda c: c.seed <= cfg.train and c.ground != traverse.HELD_GROUND)
-    made = traverse._traverse(cfg, 0, fitted, computers, options_of(table.gaits, computers))
-    plans = traverse._plans(made)
+    fitted = table.on(lambda c: c.seed <= cfg.train and c.ground != HELD_GROUND)
+    made = make_traverse(cfg.seed, 0, fitted, computers, options_of(table.gaits, computers))
+    plans = made.plans
     constant = (plans == plans[:, :1]).all(1)
     rows = np.arange(plans.shape[1])
     joules = np.array([made.ways.joules[rows, plan].sum() for plan in plans])
