@@ -165,27 +165,29 @@ def _allocation(traverses: list[Traverse], table: Table) -> tuple[float, float]:
 def show_runs(found: dict[str, Any]) -> None:
     """Print them."""
     rows = [(name, *(f"{v:.1f}" for v in values)) for name, values in found["arrivals"].items()]
-    title = (
-        f"arrivals within the battery, %: {found['traverses']} traverses, {found['robots']} robots each; gain over the "
-        f"best constant option {found['gain_points']:.1f} points (95%: at least {found['gain_points_low95']:.1f})"
-    )
-    show_table(title, ("planner", *(f"battery {b:g}" for b in found["budgets"])), rows)
+    low, high = (found[f"gain_points_{end}95"] for end in ("low", "high"))
+    show_table(
+        f"arrivals within the battery, %: {found['traverses']} traverses, {found['robots']} robots each",
+        ("battery", *(f"{b:g}" for b in found["budgets"])), rows,
+        f"routed, robust, less constant: {found['gain_points']:+.1f} points (95%: {low:+.1f} to {high:+.1f})",
+    )  # fmt: skip
     rows = [(n, f"{100 * v['arrived']:.1f}", f"{v['joules_per_metre']:.1f}") for n, v in found["unbudgeted"].items()]
     show_table("without a battery's limit", ("plan", "arrived %", "J/m"), rows)
     switch, lasted, promise = (found[k] for k in ("switch_loss_points", "within_battery", "promise"))
     rows = [
-        ("energy, mean error of prediction (bias)",
+        ("energy, mean error (bias)",
          f"{100 * found['energy_prediction_error']:.1f}% ({100 * found['energy_prediction_bias']:+.1f}%)"),
         ("arrivals whose battery lasted", "–" if lasted is None else f"{100 * lasted:.1f}%"),
         ("energy saved against the teacher on the board", f"{100 * found['energy_saved_mcu']:.1f}%"),
         ("falls expected / seen, by thirds of difficulty",
          ", ".join(f"{e:.0f} / {s:.0f}" for e, s in found["falls_expected_and_seen_by_thirds"])),
-        ("robots that neither fell nor arrived", f"{100 * found['neither_fell_nor_arrived']:.1f}%"),
-        ("robust plans that keep their lower bound of arrivals (that are not refuted at 95%)",
+        ("neither fell nor arrived", f"{100 * found['neither_fell_nor_arrived']:.1f}%"),
+        ("robust plans: arrivals promised / seen",
+         f"{100 * promise['promised']:.1f}% / {100 * promise['arrived']:.1f}%"),
+        ("robust plans that keep theirs (within chance)",
          f"{100 * promise['kept']:.0f}% ({100 * promise['not_refuted']:.0f}%)"),
-        ("arrivals promised by them, and seen", f"{100 * promise['promised']:.1f} / {100 * promise['arrived']:.1f}%"),
-        ("changing policies on flat ground costs", "–" if switch is None else f"{switch:.1f} points"),
+        ("points lost by changing policies on flat ground", "–" if switch is None else f"{switch:.1f}"),
     ]  # fmt: skip
     show_table("expected and seen", ("", "measured"), rows)
-    claims = [(c["claim"], c["measured"], "yes" if c["holds"] else "no") for c in found["claims"]]
-    show_table("claims", ("claim", "measured", "holds"), claims)
+    claims = [("yes" if c["holds"] else "no", c["measured"], c["claim"]) for c in found["claims"]]
+    show_table("claims", ("holds", "measured", "claim"), claims)

@@ -43,6 +43,11 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, Traverse]:
     return cfg, made
 
 
+def constant(made: Traverse) -> int:
+    """Plans of one option."""
+    return int((made.plans == made.plans[:, :1]).all(1).sum())
+
+
 def test_figures_follow_from_the_runs(kept):
     cfg, made = kept
     found = traverse.run(cfg)
@@ -56,6 +61,10 @@ def test_figures_follow_from_the_runs(kept):
     gain = np.subtract(found["arrivals"]["routed, robust"], found["arrivals"]["constant"])
     assert found["gain_points"] == pytest.approx(gain.mean()) and found["worst_loss_points"] == 0.0
     assert found["energy_prediction_error"] == pytest.approx(0.0, abs=1e-9) and found["within_battery"] == 1.0
+    assert found["neither_fell_nor_arrived"] == 0.0 and found["promise"]["arrived"] in (0.25, 1.0)
+    assert (
+        sum(seen for _, seen in found["falls_expected_and_seen_by_thirds"]) == found["falls_seen"] == 8 * constant(made)
+    )
     assert {"gain_points_low95", "gain_between_constants", "energy_saved_mcu", "milp_p95_s"} <= set(found)
     assert all({"claim", "measured", "holds"} == set(claim) for claim in found["claims"])
     traverse.show(found)
