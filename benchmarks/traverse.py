@@ -168,11 +168,11 @@ def show(found: dict[str, Any]) -> None:
     if "arrivals" in found:
         show_runs(found)
     rows = [
-        (f"{r['choice']}, a joule counts {r['price']:g} falls", f"{r['metres']:.0f}", str(r["falls"]),
+        (f"{r['choice']}, {r['price']:g}", f"{r['metres']:.0f}", str(r["falls"]),
          f"{r['per_100_m']:.2f}", f"{r['expected']:.1f}", f"{r['joules_per_metre']:.1f}") for r in found["trials"]
     ]  # fmt: skip
     title = "trials on maps left out, of the options that would be chosen"
-    show_table(title, ("choice", "m", "falls", "per 100 m", "expected", "J/m"), rows)
+    show_table(title, ("choice, falls that a joule counts as", "m", "falls", "per 100 m", "expected", "J/m"), rows)
     rows = [(name, *(f"{v:.2f}" for v in values)) for name, values in found["calibration"].items()]
     show_table("expected over seen falls, held-out maps", ("estimate", "easy", "middle", "hard"), rows)
     show_table("solver", ("", "CPU time"), [("200 segments x 20 options, p95", f"{found['milp_p95_s']:.2f} s")])
