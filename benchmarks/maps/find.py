@@ -6,8 +6,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
-from scipy import ndimage
-from scipy.signal import fftconvolve
+from scipy import fft, ndimage
 
 from sim.terrain.craters import Craters, aged_profiles
 from sim.terrain.rocks import Rocks
@@ -102,15 +101,19 @@ def craters(heights: np.ndarray, resolution: float) -> np.ndarray:
     pad = round(_WINDOW * _RADII[-1] / grid)
     z = np.pad(z - z.mean(), min(pad, min(z.shape) - 1), mode="reflect", reflect_type="odd")
     pad = min(pad, (min(z.shape) - 1) // 3)
+    reach = max(0, len(_templates(grid)[-1][0][0]) // 2 - pad)  # of a template beyond what is cut off in the end
+    shape = tuple(fft.next_fast_len(n + reach, real=True) for n in z.shape)
+    spectrum, power_spectrum = fft.rfft2(z, shape), fft.rfft2(z * z, shape)
+    inside = slice(pad, z.shape[0] - pad), slice(pad, z.shape[1] - pad)
     candidates: list[tuple[float, float, float, float]] = []
-    for radius, (moments, profiles) in zip(_RADII, _templates(grid), strict=True):
-        power = _correlate(z * z, moments[0], pad)
-        for moment in moments:
-            power = power - _correlate(z, moment, pad) ** 2 / (moment**2).sum()
+    for radius, (moments, profiles), kernels in zip(_RADII, _templates(grid), _spectra(grid, shape), strict=True):
+        found = fft.irfft2(spectrum * kernels, shape)[:, *inside]
+        power = fft.irfft2(power_spectrum * kernels[0], shape)[inside]
+        for moment, part in zip(moments, found, strict=False):
+            power = power - part**2 / (moment**2).sum()
         best = np.zeros_like(power)
-        for profile, depth in profiles:
+        for (profile, depth), match in zip(profiles, found[len(moments) :], strict=True):
             size = (profile**2).sum()
-            match = _correlate(z, profile, pad)
             share = np.clip(match / size * depth / _DEPTH, 0.0, 1.0)
             best = np.maximum(best, match / np.sqrt(size * np.maximum(power, 1e-9)) * np.sqrt(share))
         row, col = np.nonzero((best == ndimage.maximum_filter(best, 3)) & (best > 0.4))
@@ -161,10 +164,6 @@ def match_craters(
     return int(asked.sum()), np.array(hits), np.array(false)
 
 
-def _correlate(z: np.ndarray, kernel: np.ndarray, pad: int) -> np.ndarray:
-    return fftconvolve(z, kernel[::-1, ::-1], mode="same")[pad:-pad, pad:-pad]
-
-
 @lru_cache(maxsize=2)
 def _templates(grid: float) -> list[tuple[list[np.ndarray], list[tuple[np.ndarray, float]]]]:
     """For each radius: window and its two slopes, and profiles of zero mean with their depth over diameter."""
@@ -180,4 +179,17 @@ def _templates(grid: float) -> list[tuple[list[np.ndarray], list[tuple[np.ndarra
             shape = np.interp(r, rings, aged) * 2.0 * radius
             profiles.append(((shape - shape[window > 0].mean()) * window, float(np.ptp(aged))))
         out.append(([window, x * window, y * window], profiles))
+    return out
+
+
+@lru_cache(maxsize=2)
+def _spectra(grid: float, shape: tuple[int, int]) -> list[np.ndarray]:
+    """For each radius (6, ...): what a map's spectrum is multiplied by to correlate it with each template."""
+    out = []
+    for moments, profiles in _templates(grid):
+        kernels = np.array([*moments, *(profile for profile, _ in profiles)])
+        n = kernels.shape[1] // 2
+        wide = np.zeros((len(kernels), *shape))
+        wide[:, : 2 * n + 1, : 2 * n + 1] = kernels
+        out.append(np.conj(fft.rfft2(np.roll(wide, (-n, -n), (1, 2)))))
     return out

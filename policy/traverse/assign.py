@@ -1,4 +1,4 @@
-"""Which option for which segment, all segments at once: exact by scipy's HiGHS.
+"""Which option for which segment, all segments at once: exact by scipy's HiGHS, or by ``near`` where that is faster.
 
 max Σ a_ij x_ij, one option j per segment i, under rows Σ u_ij x_ij ≤ limit that segments share (battery, time); with
 what a robot can carry (flash), what a base station can serve (slots), a penalty on changes, or the worst robot's sum in
@@ -10,12 +10,13 @@ After the batch-level router of arXiv 2603.26796, whose published programs are s
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
-from scipy.optimize import Bounds, LinearConstraint, milp
-from scipy.sparse import coo_array
+from scipy.optimize import Bounds, LinearConstraint, linprog, milp
+from scipy.sparse import coo_array, csr_array
 
+from policy.traverse.near import Chain, best_near
 from sim.errors import LunarError
 
 TIME_LIMIT = 5.0
@@ -140,14 +141,32 @@ class _Program:
         self.limits.append((least, limit))
         self.elastic.append((name, unit, scale))
 
-    def solve(self, time_limit: float, gap: float = 0.0) -> object:
+    def matrix(self) -> csr_array:
         rows, columns, values = (np.array(part) for part in zip(*self.entries, strict=True))
-        matrix = coo_array((values, (rows, columns)), (len(self.limits), len(self.cost))).tocsr()
+        return coo_array((values, (rows, columns)), (len(self.limits), len(self.cost))).tocsr()
+
+    def solve(self, time_limit: float) -> object:
         low, high = np.array(self.limits).T
         return milp(
             np.array(self.cost), integrality=self.whole, bounds=Bounds(0.0, self.upper),
-            constraints=LinearConstraint(matrix, low, high), options={"mip_rel_gap": gap, "time_limit": time_limit},
+            constraints=LinearConstraint(self.matrix(), low, high),
+            options={"mip_rel_gap": 0.0, "time_limit": time_limit},
         )  # fmt: skip
+
+    def prices(self) -> np.ndarray | None:
+        """By constraint, what a unit more of its upper limit is worth to the relaxation, 0 of equations; None where
+        the relaxation has no solution."""
+        low, high = np.array(self.limits).T
+        matrix, equal = self.matrix(), low == high
+        found = linprog(
+            self.cost, matrix[~equal], high[~equal], matrix[equal], high[equal],
+            bounds=np.column_stack([np.zeros(len(self.upper)), self.upper]),
+        )  # fmt: skip
+        if found.status != 0:
+            return None
+        prices = np.zeros(len(high))
+        prices[~equal] = np.maximum(-found.ineqlin.marginals, 0.0)
+        return prices
 
 
 def assign(problem: Problem, time_limit: float = TIME_LIMIT) -> Assignment | Shortfall:
@@ -164,7 +183,12 @@ def assign(problem: Problem, time_limit: float = TIME_LIMIT) -> Assignment | Sho
     lost = [f"segment {i + 1}" for i in np.flatnonzero(~np.isfinite(quality).any(1))]
     if lost:
         return Shortfall(tuple((f"{name}: every option is closed; it", 1.0, "option") for name in lost))
+    problem = replace(problem, rows=[row for row in problem.rows if row.limit < np.inf])
     program, x, instances = _program(problem)
+    near = _near(problem, program)
+    if near is not None:
+        value = objective(problem, near)
+        return Assignment(near, value, value, np.zeros(0, dtype=int))
     found = program.solve(time_limit)
     if found.x is None:  # type: ignore[attr-defined]
         if found.status == 2:  # type: ignore[attr-defined]
@@ -227,6 +251,21 @@ def _program(problem: Problem) -> tuple[_Program, np.ndarray, np.ndarray]:
             for j in range(k):
                 program.at_most(np.array([each[i, j], each[i - 1, j], z[i, j]]), np.array([1.0, -1.0, -1.0]), 0.0)
     return program, x, instances
+
+
+def _near(problem: Problem, program: _Program) -> np.ndarray | None:
+    """The best choice (N,) where segments share rows alone; None where ``best_near`` does not tell."""
+    if problem.carry or problem.slots is not None or problem.worst is not None:
+        return None
+    n, usable = len(problem.quality), np.isfinite(problem.quality)
+    prices = program.prices() if problem.rows else np.zeros(n)
+    if prices is None:
+        return None
+    use = np.array([np.where(usable, row.use, 0.0) for row in problem.rows]).reshape(-1, *usable.shape)
+    limit = np.array([row.limit for row in problem.rows])
+    cost = np.where(usable, -problem.quality, np.inf)
+    chain = Chain(cost, problem.change * _follows(problem), use, limit)
+    return best_near(chain, prices[n : n + len(limit)])  # after one equation per segment
 
 
 def _add_worst(program: _Program, each: np.ndarray, quality: np.ndarray, worst: np.ndarray) -> None:

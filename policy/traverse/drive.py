@@ -161,6 +161,7 @@ def drive(
         fell[down] = follower.segment[down]
         moved = np.where(follower.progress > before, k * dt, moved)
         going &= ~down & ~follower.arrived & (follower.aside < ASTRAY) & (k * dt - moved < STUCK)
+        world.physics.moving = torch.as_tensor(going)
         tick()
         if not going.any():
             break

@@ -53,6 +53,8 @@ class Physics(ABC):
         self.terrain = terrain
         self.level = torch.zeros(num_envs, dtype=torch.long, device=self.device)
         """(N,) whole numbers, the map of ``terrain`` that each robot is on; write it before ``reset``."""
+        self.moving: Tensor | None = None
+        """(N,) bool, robots that matter from now on: an engine may leave the others where they are. None: all."""
         self.model = build_scene(cfg)
         self.mass = float(self.model.body_mass.sum())
         """kg."""

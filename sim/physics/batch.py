@@ -59,7 +59,7 @@ class BatchPhysics(Physics):
         self._ctrl[:] = new
         if self._has_rope:
             self._apply_rope()
-        self.batch.rollout(self.cfg.substeps, control, record=("sensordata",), out={"sensordata": self._record})
+        self._advance(control)
         if control is not None:
             self._ctrl[:] = new
         finite = np.isfinite(self._qpos.sum(axis=1) + self._qvel.sum(axis=1))
@@ -68,6 +68,16 @@ class BatchPhysics(Physics):
         self._warnings_seen = warnings
         self._read(slice(None))
         return torch.from_numpy(diverged)
+
+    def _advance(self, control: np.ndarray | None) -> None:
+        """The physics steps of a control step of all robots, or of those that are ``moving``."""
+        if self.moving is None:
+            self.batch.rollout(self.cfg.substeps, control, record=("sensordata",), out={"sensordata": self._record})
+            return
+        rows = np.flatnonzero(self.moving.numpy())
+        inputs = None if control is None else control[rows]
+        found = self.batch.rollout(self.cfg.substeps, inputs, record=("sensordata",), ids=rows)
+        self._record[rows] = found["sensordata"]
 
     def reset(self, ids: Tensor, qpos: Tensor, qvel: Tensor) -> None:
         """See ``Physics``."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from benchmarks import traverse
-from benchmarks.traverse import BLOCK, BLOCKS, BUDGETS, Config
+from benchmarks.traverse import Config
+from benchmarks.traverse_trials import HELD_GROUND
+from benchmarks.traverse_ways import BLOCK, BLOCKS, BUDGETS, Traverse, make_traverse, strip
 from policy.traverse.options import load_computers, options_of
 from policy.traverse.table import load, packed
 from sim.errors import LunarError
@@ -16,7 +16,7 @@ from sim.output import write_whole
 
 
 def test_a_strip_has_no_steps_where_its_grounds_meet():
-    field = traverse._ground(np.random.default_rng(3), bunched=True)
+    field = strip(np.random.default_rng(3), bunched=True)
     rises = np.abs(np.diff(field.heights, axis=1))
     seams = [round(k * BLOCK / field.resolution) for k in range(1, BLOCKS)]
     assert np.percentile(rises[:, seams], 99) <= 1.5 * np.percentile(rises, 99)
@@ -24,24 +24,28 @@ def test_a_strip_has_no_steps_where_its_grounds_meet():
 
 
 @pytest.fixture(scope="module")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, traverse.Traverse]:
+def kept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, Traverse]:
     """One traverse, whose robots all arrive for what was expected, but one in four by one option for all."""
-    cfg = Config(traverses=1, robots=4, cache=str(tmp_path_factory.mktemp("cache")), quick=True)
+    cfg = Config(traverses=1, rounds=1, cache=str(tmp_path_factory.mktemp("cache")), quick=True)
     table, computers = load(), load_computers()
-    fitted = table.on(lambda c: c.seed <= cfg.train and c.ground != traverse.HELD_GROUND)
-    made = traverse._traverse(cfg, 0, fitted, computers, options_of(table.gaits, computers))
-    plans = np.unique(np.array(list(made.choices.values())), axis=0)
+    fitted = table.on(lambda c: c.seed <= cfg.train and c.ground != HELD_GROUND)
+    made = make_traverse(cfg.seed, 0, fitted, computers, options_of(table.gaits, computers))
+    plans = made.plans
     constant = (plans == plans[:, :1]).all(1)
     rows = np.arange(plans.shape[1])
     joules = np.array([made.ways.joules[rows, plan].sum() for plan in plans])
     runs = {
-        "plans": plans, "arrived": np.repeat(~constant[:, None], 4, 1), "joules": np.repeat(joules[:, None], 4, 1),
-        "fell": np.repeat(constant[:, None], 4, 1), "metres": np.full((len(plans), 4), 60.0),
+        "plans": plans, "arrived": np.repeat(~constant[:, None], 8, 1), "joules": np.repeat(joules[:, None], 8, 1),
+        "fell": np.repeat(constant[:, None], 8, 1), "metres": np.full((len(plans), 8), 60.0),
     }  # fmt: skip
-    runs["arrived"][constant, 0] = True
-    folder = Path(cfg.cache, f"{table.digests[0][:8]}-{cfg.robots}-{cfg.train}-{cfg.seed}")
-    write_whole({folder / "0.npz": packed(runs)})
+    runs["arrived"][constant, :2] = True
+    write_whole({traverse.cache(cfg, table) / "0-0.npz": packed(runs)})
     return cfg, made
+
+
+def constant(made: Traverse) -> int:
+    """Plans of one option."""
+    return int((made.plans == made.plans[:, :1]).all(1).sum())
 
 
 def test_figures_follow_from_the_runs(kept):
@@ -57,6 +61,10 @@ def test_figures_follow_from_the_runs(kept):
     gain = np.subtract(found["arrivals"]["routed, robust"], found["arrivals"]["constant"])
     assert found["gain_points"] == pytest.approx(gain.mean()) and found["worst_loss_points"] == 0.0
     assert found["energy_prediction_error"] == pytest.approx(0.0, abs=1e-9) and found["within_battery"] == 1.0
+    assert found["neither_fell_nor_arrived"] == 0.0 and found["promise"]["arrived"] in (0.25, 1.0)
+    assert (
+        sum(seen for _, seen in found["falls_expected_and_seen_by_thirds"]) == found["falls_seen"] == 8 * constant(made)
+    )
     assert {"gain_points_low95", "gain_between_constants", "energy_saved_mcu", "milp_p95_s"} <= set(found)
     assert all({"claim", "measured", "holds"} == set(claim) for claim in found["claims"])
     traverse.show(found)

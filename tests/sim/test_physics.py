@@ -99,6 +99,23 @@ def test_results_do_not_depend_on_threads():
     np.testing.assert_array_equal(*finals)
 
 
+@pytest.mark.parametrize("late", [False, True])
+def test_robots_that_do_not_move_stay_and_change_nothing_for_the_others(late):
+    some, every = (robots(FLAT, [0.5, 1.0, 1.5]) for _ in range(2))
+    for physics in (some, every) if late else ():
+        ones = torch.ones(3)
+        physics.set_motors(torch.arange(3), ones, ones, ones, torch.tensor([0.005, 0.0, 0.01]))
+    some.moving = torch.tensor([True, False, True])
+    before = some.qpos[1].clone()
+    for k in range(40):
+        targets = NOMINAL + 0.1 * torch.sin(torch.tensor(0.3 * k))
+        for physics in (some, every):
+            physics.step(targets.expand(3, 12).clone())
+    assert torch.equal(some.qpos[1], before) and not torch.equal(every.qpos[1], before)
+    for name in ("qpos", "qvel", "sensors"):
+        assert torch.equal(getattr(some, name)[[0, 2]], getattr(every, name)[[0, 2]])
+
+
 def test_planes_follow_a_slope():
     slope = 0.2
     x = np.linspace(-10, 10, 201)
