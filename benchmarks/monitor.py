@@ -202,11 +202,12 @@ def _score(cfg: Config, kept: Path, actor: Actor | Student, card: Card, fitted: 
 
 
 def _draw(kept: Path, fitted: Fitted, dt: float, path: Path) -> None:
-    """The first robot that does not trip before its knee is dead, and does then."""
+    """The first robot that does not trip before its knee is dead, and does then; if none does, that of most doubt."""
     feed, onset = _read(case_file(kept, DRAWN, GROUNDS[0]))
     doubt = fitted.doubt(trace(fitted, feed)[0]).max(1)
     tripped = np.argmax(doubt >= 1.0, axis=0)
-    one = int(np.argmax((tripped > onset) & (tripped < feed.fell)))
+    shown = (tripped > onset) & (tripped < feed.fell)
+    one = int(np.argmax(shown) if shown.any() else np.argmax(doubt.max(0)))
     steps = slice(onset[one] - 200, min(onset[one] + 100, feed.fell[one]))
     figure = draw_doubt(doubt[steps, one], feed.phase[steps, one] > 0, 200, fitted.advice, dt, "the knee has no motor")
     save(figure, path)

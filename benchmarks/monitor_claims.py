@@ -64,9 +64,9 @@ def bars(found: dict[str, Any]) -> list[dict[str, Any]]:
             caught = faults[name]["caught"]["monitor"]["1s"]
             bar(f"{name}: >= {share:.0%} in 1 s", f"{caught:.0%}", caught >= share)
     new = {name: row["auroc"]["monitor"] for name, row in faults.items() if row["held_out"] and row["family"] in ROBOT}
-    few = {name: value for name, value in new.items() if value < 0.95}
+    few = {name: value for name, value in new.items() if not value >= 0.95}
     bar("AUROC >= 0.95, faults of the robot not looked at",
-        ", ".join(f"{n} {v:.2f}" for n, v in few.items()) or f"{len(new)} of {len(new)}", not few)  # fmt: skip
+        ", ".join(f"{n} {v:.2f}" for n, v in few.items()) or f"{len(new)} of {len(new)}", bool(new) and not few)  # fmt: skip
     named = found["worst_channel_right"] or 0.0
     bar("the channel named first is right in >= 80%", f"{named:.0%}", named >= 0.8)
     points: dict[bool, dict[str, list[float]]] = {True: {}, False: {}}
@@ -76,7 +76,7 @@ def bars(found: dict[str, Any]) -> list[dict[str, Any]]:
             points[rows[name]["fell"] >= _MANY].setdefault(rows[name]["family"], []).append(gain)
     helped, harmed = ({family: _mean(v) for family, v in points[many].items()} for many in (True, False))
     bar("upright after 3 s, >= 20% fall: >= +20 points", _listed(helped), min(helped.values(), default=0.0) >= 20.0)
-    bar("upright after 3 s, < 20% fall: >= -1 point", _listed(harmed), min(harmed.values(), default=0.0) >= -1.0)
+    bar("upright after 3 s, < 20% fall: >= -1 point", _listed(harmed), min(harmed.values(), default=-np.inf) >= -1.0)
     most = max(found["control_trips"].values())
     bar("of no control more than 2% trip", f"{most:.0%}", most <= 0.02)
     shares = {m: _mean(row["caught"][m]["2s"] for row in faults.values()) for m in SCORES}
@@ -93,7 +93,8 @@ def _faults(rows: Rows) -> Rows:
 
 
 def _mean(values: Iterable[float]) -> float:
-    return float(np.nanmean(list(values)))
+    found = list(values)
+    return float(np.nanmean(found)) if found else float("nan")
 
 
 def _listed(points: dict[str, float]) -> str:

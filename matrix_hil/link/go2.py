@@ -17,7 +17,7 @@ import numpy as np
 
 from matrix_hil.link.devices import ROBOT
 from matrix_hil.link.driver import LinkStats, SerialDevice
-from matrix_hil.link.protocol import FAULT_WATCHDOG, HOST_SILENCE, Message
+from matrix_hil.link.protocol import FAULT_LIMIT, FAULT_WATCHDOG, HOST_SILENCE, Message
 from matrix_hil.messages import RobotCommand, RobotState
 from policy.runtime.controller import JointCommand, gravity_direction
 from policy.runtime.go2_guard import Go2Guard, GuardConfig
@@ -107,7 +107,8 @@ class Go2Robot(SerialDevice[RobotState, RobotCommand]):
         self._buffer = bytearray()
         self._targets = NOMINAL_POSE
         self._mode, self._taken = "damp", 0.0
-        self._dropped = self._muted = False
+        self._dropped = 0  # fault bits: why the guard made the robot limp
+        self._muted = False
         self._frames = self._crc_errors = self._garbage = self._frozen = 0
 
     def _open(self) -> Any:
@@ -142,7 +143,7 @@ class Go2Robot(SerialDevice[RobotState, RobotCommand]):
     def reset(self) -> None:
         """As in ``SerialDevice``; the robot itself has nothing to clear."""
         super().reset()
-        self._muted = self._dropped = False
+        self._muted, self._dropped = False, 0
 
     def _receive(self, now: float) -> int:
         for data, read in self._arrived(now):
@@ -167,7 +168,7 @@ class Go2Robot(SerialDevice[RobotState, RobotCommand]):
             r.angular_velocity,
             gravity_direction(r.orientation) if sound else np.full(3, np.nan),
             (r.foot_force - np.array(self.cfg.foot_zero)) * np.array(self.cfg.foot_scale),
-            FAULT_WATCHDOG if self._dropped else 0,
+            self._dropped,
         )
         return 1
 
@@ -181,7 +182,8 @@ class Go2Robot(SerialDevice[RobotState, RobotCommand]):
             self._pending, self._commanded, self._vouched = None, command, command.time
             alone = getattr(self._serial, "masters", 1) <= 1
             self._guard.on_command(self._joints(command, now), now, alone)
-            self._dropped |= not alone or (self._mode in ("run", "hold") and not self._guard.engaged)
+            if not alone or (self._mode in ("run", "hold") and not self._guard.engaged):
+                self._dropped = FAULT_WATCHDOG | FAULT_LIMIT  # not silence: for the operator to clear
         if self._muted and self._guard.started:
             self._guard.on_command(self._damping("nothing it is sent makes it rest"), now)
         due = not -_SLACK < now - self._last_command < self.spec.period - _SLACK
@@ -190,7 +192,8 @@ class Go2Robot(SerialDevice[RobotState, RobotCommand]):
             self._say(self._guard.motors(now))
             if command is not None:
                 self.wired = command.time, now
-        self._dropped |= engaged and not self._guard.engaged and self._mode != "damp" and not self._muted
+        if engaged and not self._guard.engaged and self._mode != "damp" and not self._muted:
+            self._dropped |= FAULT_WATCHDOG
 
     def _joints(self, command: RobotCommand, now: float) -> JointCommand:
         """What the joints are told, as the rig's own robots work it out in their controllers."""

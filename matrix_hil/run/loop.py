@@ -249,14 +249,14 @@ class Loop:
             LunarError: the rig did not agree to be armed in time; nothing has moved.
         """
         patch = self._ground(patch)
-        if self.guide is not None:
-            self.command = self.guide(self)
+        lost = self._ask_guide()
         self._wish, failure = wish(self.sync, states, patch, self.command, now, self._wish)
+        failure = failure or lost
         wanted, self.world, info = self._wish
         self.velocity = _turned(info.speed_over_belt, float(info.velocity[1]), self.sync.cfg.heading)
         sent, judged = self.supervisor.step(states, wanted, now, patch, failure, info.doubt)
-        send(self.devices, states, self.supervisor)
         self._clear_watchdogs(states, now)
+        send(self.devices, states, self.supervisor)
         orders = tuple(self._orders)
         self._orders.clear()
         self.last = Cycle(
@@ -266,13 +266,23 @@ class Loop:
         self.sink(self.last)
         self._advance(now)
 
+    def _ask_guide(self) -> str:
+        """Let the guide say ``command`` anew; why it failed, for the supervisor to trip."""
+        if self.guide is not None:
+            try:
+                self.command = self.guide(self)
+            except Exception as error:
+                return f"{type(error).__name__}: {error}"
+        return ""
+
     def _clear_watchdogs(self, states: MachineStates, now: float) -> None:
         """Until the rig is first armed its own start may hold it up. A device whose watchdog alone has tripped by then
         is asked to clear that, as it was when it was connected; one that trips again keeps the rig from being armed."""
         self._starting = self._starting and self.supervisor.state == "idle"
         if self._starting and now - self._cleared >= _CLEAR_PERIOD:
             for name, device in self.devices.items():
-                if getattr(getattr(states, name), "fault", 0) == FAULT_WATCHDOG:
+                state = getattr(states, name)
+                if getattr(state, "fault", 0) == FAULT_WATCHDOG and now - state.time < _CLEAR_PERIOD:
                     device.reset()
                     self._cleared = now
 

@@ -284,11 +284,16 @@ class PolicyController:
         tilt = math.acos(min(1.0, max(-1.0, -gravity[2])))
         if tilt > self.config.max_tilt:
             return self._latch(f"the robot fell: its tilt is {math.degrees(tilt):.0f} degrees")
-        if self._doubted:
-            return self._react(now)
+        if self._running or self._doubted:
+            if self._legs is None or not reach(position, gravity, self._legs) < self.config.collapse_reach:
+                self._upright_at = now
+            elif (low := now - self._upright_at) > self.config.collapse_time:
+                return self._latch(f"the robot collapsed: its feet have been level with its belly for {low:.1f} s")
         if self._ramp is None:
             start = position if self._targets is None else self._targets
             self._ramp = (now, start, {stream: stream.count for stream in (self.joints, self.imu)})
+        if self._doubted:
+            return self._react(now)
         default, progress = np.array(self.policy.card.default_pose), (now - self._ramp[0]) / self.config.ramp_time
         if progress < 1.0:
             return self._send(_blend(self._ramp[1], default, progress), "stand", now)
@@ -297,10 +302,6 @@ class PolicyController:
                 return self._send(default, "stand", now, why)
             self.policy.reset()
             self._running, self._upright_at = True, now
-        if self._legs is None or not reach(position, gravity, self._legs) < self.config.collapse_reach:
-            self._upright_at = now
-        elif (low := now - self._upright_at) > self.config.collapse_time:
-            return self._latch(f"the robot collapsed: its feet have been level with its belly for {low:.1f} s")
         targets = self.policy.act(Proprioception(angular_velocity, gravity, position, velocity), self.command(now))
         if not np.isfinite(targets).all():
             return self._latch("the policy yielded a target that is not a number")

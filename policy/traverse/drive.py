@@ -165,5 +165,6 @@ def drive(
         tick()
         if not going.any():
             break
+    world.physics.moving = None
     arrived = follower.arrived & (fell < 0)
     return Driven(metres, seconds, joules, used, fell, arrived, np.array(track)), points

@@ -68,7 +68,7 @@ def best_near(chain: Chain, price: np.ndarray) -> np.ndarray | None:
     rounding, bound = _ROUND * max(1.0, abs(least)), least - float(price @ chain.limit)
     off = np.sort(through[np.isfinite(through)]) - least
     near = float(off[min(round(_FIRST * len(priced)), len(off) - 1)])
-    furthest = float((off.max() + chain.change.max()) * len(priced))
+    furthest = float((off.max() + 3.0 * chain.change.max()) * len(priced))  # no plan is farther off
     while True:
         near = min(max(near, rounding), furthest)
         most = least + near + rounding
@@ -83,8 +83,10 @@ def best_near(chain: Chain, price: np.ndarray) -> np.ndarray | None:
         if found is None:
             return None
         cost, choice = found
-        if cost - bound <= near + rounding or near == furthest:
-            return choice if np.isfinite(cost) else None
+        if cost - bound <= near + rounding:
+            return choice
+        if near == furthest:
+            return None
         near = min(cost - bound, _GROWTH * near)
 
 
@@ -104,16 +106,17 @@ def _begun(
     value, use, option = np.zeros(1), np.zeros((len(chain.limit), 1)), np.zeros(1, dtype=np.int16)
     steps = []
     for i in range(count):
-        parts = []
+        parts, size = [], 0
         for j in np.flatnonzero(options[i]):
             reached = value + priced[i, j] + (chain.change[i] * (option != j) if i else 0.0)
             kept = np.flatnonzero(reached + after[i, j] <= most).astype(np.int32)
+            size += len(kept)
+            if size > MOST:
+                return None
             parts.append(
                 (reached[kept], use[:, kept] + chain.use[:, i, j, None], np.full(len(kept), j, np.int16), kept)
             )
         value, use, option, before = (np.concatenate(columns, axis=-1) for columns in zip(*parts, strict=True))
-        if len(value) > MOST:
-            return None
         steps.append((option, before))
     return _Begun(value, use, steps)
 

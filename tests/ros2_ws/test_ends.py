@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -111,6 +112,25 @@ def test_a_simulator_and_the_adapter_end_quietly(
         node.send_signal(number)
         assert node.wait(timeout=120) == 0
     assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+@pytest.mark.parametrize("name", ["sim_robot", "sim_go2"])
+def test_the_clock_makes_no_leap_when_a_simulator_was_stopped(name: str, ros: dict[str, str], tmp_path: Path) -> None:
+    """A busy computer holds it up for 0.3 s: what it missed stays missed, and each step is published."""
+    reader = [sys.executable, str(Path(__file__).with_name("clock_reader.py")), "600"]
+    with open(tmp_path / "log", "w") as log:
+        node = subprocess.Popen(command_line(ROWS[name], {}), env=ros, stdout=log, stderr=log)
+        with subprocess.Popen(reader, env=ros, stdout=subprocess.PIPE, text=True) as reading:
+            assert reading.stdout is not None
+            assert reading.stdout.readline() == "ready\n"
+            node.send_signal(signal.SIGSTOP)
+            time.sleep(0.3)
+            node.send_signal(signal.SIGCONT)
+            seen = json.loads(reading.communicate(timeout=240)[0])
+        node.send_signal(signal.SIGINT)
+        assert node.wait(timeout=120) == 0
+    steps = [later - t for (n, t), (m, later) in itertools.pairwise(seen) if m == n + 1]
+    assert len(steps) > 100 and 0.0 < min(steps) <= max(steps) <= 0.02 + 1e-9, "s, at most a control period"
 
 
 def test_two_robots_on_one_graph_share_nothing(

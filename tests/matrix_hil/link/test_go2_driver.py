@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from matrix_hil.config import HilConfig, Robot, RunPlan, Twin
 from matrix_hil.link.go2 import Go2Config, Go2Robot, records
-from matrix_hil.link.protocol import FAULT_WATCHDOG
+from matrix_hil.link.protocol import FAULT_LIMIT, FAULT_WATCHDOG
 from matrix_hil.messages import RobotCommand
 from matrix_hil.rig import Rig, exact_calibration, open_rig
 from matrix_hil.run.clocks import drive
@@ -86,7 +86,9 @@ def test_a_state_is_what_the_robot_measures(bench: Bench) -> None:
 def test_it_is_led_to_the_stance_runs_holds_and_is_damped(bench: Bench) -> None:
     bench.step("run", 10)
     assert bench.emulator.actuated.mode == "damp", "a robot that does not stand does not run"
-    assert bench.driver.state is not None and bench.driver.state.fault == FAULT_WATCHDOG
+    assert bench.driver.state is not None and bench.driver.state.fault == FAULT_WATCHDOG | FAULT_LIMIT, (
+        "no mere silence"
+    )
     bench.driver.reset()
     bench.step("stand", 2)
     first = bench.emulator.actuated

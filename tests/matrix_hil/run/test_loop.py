@@ -219,6 +219,18 @@ def test_what_is_no_ground_is_not_run_over(rig: Rig, changes: dict[str, Any]) ->
     assert rig.cycles[-1].supervisor.reason.startswith("S28")
 
 
+def test_a_guide_that_raises_ends_safe(rig: Rig) -> None:
+    def lost(loop: Loop) -> HopCommand:
+        raise IndexError("no such segment")
+
+    rig.order("arm")
+    rig.run(1.5).order("run")
+    rig.loop.guide = lost
+    rig.run(0.2)
+    assert rig.cycles[-1].supervisor.reason == "S31 the loop failed: IndexError: no such segment"
+    assert rig.mode == "damp"
+
+
 def test_a_cycle_that_raises_ends_safe(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     rig.order("arm")
     rig.run(1.5).order("run")

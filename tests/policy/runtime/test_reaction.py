@@ -57,6 +57,26 @@ def test_a_robot_that_falls_or_hears_nothing_after_a_trip_goes_limp(reaction: st
     assert robot.live(DT).mode == "damp"
 
 
+@pytest.mark.parametrize("reaction", ["hold", "stand"])
+def test_a_robot_that_sinks_to_its_belly_after_a_trip_goes_limp(reaction: str) -> None:
+    robot = doubtful(reaction)
+    robot.live(DT)
+    robot.stuck[:], robot.position = True, np.tile([0.0, 1.4, -2.7], 4)  # a motor gave up
+    order = robot.live(CONFIG.collapse_time + 2 * DT)
+    assert order.mode == "damp" and "collapsed" in order.reason
+
+
+@pytest.mark.parametrize("reaction", ["hold", "stand"])
+def test_state_that_is_old_again_and_again_after_a_trip_ends_limp(reaction: str) -> None:
+    robot = doubtful(reaction)
+    robot.live(DT)
+    for _ in range(4):
+        assert robot.step(after=0.1).mode == "hold"
+        robot.now += 0.125
+        assert robot.live(DT).mode == reaction
+    assert robot.step(after=0.1).mode == "damp"
+
+
 def test_a_robot_that_only_warns_runs_on() -> None:
     robot = doubtful("")
     assert robot.live(DT).mode == "run"

@@ -76,9 +76,10 @@ class Inbox:
                 if taken is None:
                     break
                 message, info = taken
-                gid = info.get("publisher_gid") or {}
-                number = info.get("publication_sequence_number") or info["source_timestamp"]
-                yield Letter(message, bytes(gid.get("data", b"")) or self._only(topic), int(number))
+                named = bytes((info.get("publisher_gid") or {}).get("data", b""))
+                # the numbers of one who is not named may be another's, who has just left
+                number = info.get("publication_sequence_number") if named else None
+                yield Letter(message, named or self._only(topic), int(number or info["source_timestamp"]))
 
     def publishers(self, topic: str) -> dict[bytes, tuple[str, str]]:
         """Who publishes a topic now: name and namespace of the node by DDS's name of the publisher."""

@@ -151,6 +151,7 @@ class BridgeNode(ManagedNode):
             return super().on_configure(state)
         with ordinary_time():
             result = super().on_configure(state)
+            gc.unfreeze()  # what was configured before
             gc.collect()
             gc.freeze()  # a collection over all that was imported would stop the node's threads for 40 ms
         return result

@@ -59,6 +59,7 @@ class SyncNode(BridgeNode):
         self._rig: Rig | None = None
         self._loop: Loop | None = None
         self._patch: TwinPatch | None = None
+        self._session = ""
         self._inbox: Inbox | None = None
         self._pressed: dict[bytes, int] = {}
         self._operators: dict[bytes, float] = {}
@@ -81,8 +82,8 @@ class SyncNode(BridgeNode):
         cfg = replace(cfg, policy=self.value("policy"), plan=plan, clock="wall")
         virtual = {name: port_of(name, cfg) for name, port in cfg.ports.items() if inline and port == EMULATED}
         session = secrets.token_hex(8)
-        if not inline:
-            self.publisher("sync/session").publish(String(data=session))
+        self._session = "" if inline else session
+        self._announce()
         self._rig = self._stack.enter_context(
             open_rig(
                 cfg,
@@ -138,10 +139,16 @@ class SyncNode(BridgeNode):
         self._loop = self._rig = self._inbox = None
         self._stack.close()
 
+    def _announce(self) -> None:
+        """Say to drivers in nodes which session is this one's."""
+        if self._session:
+            self.publisher("sync/session").publish(String(data=self._session))
+
     def health(self) -> Health:
         """State, reason and timing."""
         loop = self._loop
         assert loop is not None
+        self._announce()  # again: a driver may have heard it while it could not tell whose it was
         s = loop.supervisor
         values: dict[str, object] = {"cycles per second": len(self._duration), "blocked by": s.blocked}
         late = max(self._lateness, default=0.0)
@@ -213,7 +220,10 @@ class SyncNode(BridgeNode):
         assert self._inbox is not None
         wall, timeout = time.monotonic(), self.value("operator_timeout")
         for letter in self._inbox.take("operator"):
-            self._operators[letter.sender] = wall
+            if letter.sender:
+                self._operators.pop(b"", None)
+            # one who is not named may be any of those who are known
+            self._operators |= dict.fromkeys([letter.sender] if letter.sender else [*self._operators] or [b""], wall)
         lost = [who for who, heard in self._operators.items() if wall - heard > timeout]
         for who in lost:
             del self._operators[who]
