@@ -65,8 +65,9 @@ def bars(found: dict[str, Any]) -> list[dict[str, Any]]:
             bar(f"{name}: >= {share:.0%} in 1 s", f"{caught:.0%}", caught >= share)
     new = {name: row["auroc"]["monitor"] for name, row in faults.items() if row["held_out"] and row["family"] in ROBOT}
     few = {name: value for name, value in new.items() if not value >= 0.95}
+    all_told = bool(new) and not few
     bar("AUROC >= 0.95, faults of the robot not looked at",
-        ", ".join(f"{n} {v:.2f}" for n, v in few.items()) or f"{len(new)} of {len(new)}", bool(new) and not few)  # fmt: skip
+        ", ".join(f"{n} {v:.2f}" for n, v in few.items()) or f"{len(new)} of {len(new)}", all_told)  # fmt: skip
     named = found["worst_channel_right"] or 0.0
     bar("the channel named first is right in >= 80%", f"{named:.0%}", named >= 0.8)
     points: dict[bool, dict[str, list[float]]] = {True: {}, False: {}}
