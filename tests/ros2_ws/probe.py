@@ -3,7 +3,8 @@
 Usage: ``probe.py PHASES RESULT``, PHASES a JSON list such as
 ``[{"name": "run", "seconds": 1, "joints": true, "imu": "upright", "twist": [0.4, 0, 0.1]}]``. ``imu`` is ``upright``,
 ``none`` (no message), ``no_orientation`` or ``fallen``; ``"stamped": [0.4, 0, 0.1]`` sends cmd_vel as TwistStamped. A
-phase with ``"until": MODE`` ends early at the first command in that mode, one with ``"states": N`` when so many joint
+phase with ``"until": MODE`` ends early at the first command in that mode, ``"settled": MODE`` when
+the last 100 commands, of all who send any, were in that mode, one with ``"states": N`` when so many joint
 states have come, one with ``"simulated": S`` when the stamps of the base's poses span so many seconds, one with
 ``"says": TEXT`` when a message or a command in diagnostics contains it; ``"transitions": ["configure", "activate"]``
 drives the node's lifecycle when the phase begins.
@@ -130,11 +131,12 @@ def main() -> None:
 def ended(phase: dict, seen: dict) -> bool:
     """Whether what a phase waits for has come."""
     reached = phase.get("until") and any(c["mode"] == phase["until"] for c in seen["commands"])
+    settled = "settled" in phase and [c["mode"] for c in seen["commands"][-100:]] == 100 * [phase["settled"]]
     enough = len(seen["joint_states"]) >= phase.get("states", float("inf"))
     stamps = [stamp for stamp, _ in seen["base"]]
     long = stamps and stamps[-1] - stamps[0] >= phase.get("simulated", float("inf"))
     said = "says" in phase and any(phase["says"] in f"{d['message']} {d.get('command')}" for d in seen["diagnostics"])
-    return bool(reached or enough or long or said)
+    return bool(reached or settled or enough or long or said)
 
 
 def make_imu(kind: str, stamp: object) -> Imu:

@@ -117,7 +117,9 @@ def test_two_policies_on_one_robot_both_go_limp(
 ) -> None:
     nodes = [start_node(policy_folder, *LIMITS)]
     both = {"name": "both", "seconds": 120, "says": "commands this robot too"}
-    phases = [START, both, {"name": "after", "seconds": 1.5}]
+    # the other finds out when the graph tells him
+    limp = {"name": "limp", "seconds": 120, "settled": "damp"}
+    phases = [START, both, limp, {"name": "after", "seconds": 1.5}]
     with ThreadPoolExecutor() as pool:
         playing = pool.submit(probe, phases)
         while "]: run" not in (tmp_path / "node.log").read_text() and not playing.done():
@@ -125,7 +127,8 @@ def test_two_policies_on_one_robot_both_go_limp(
         nodes.append(start_node(policy_folder, *LIMITS))
         record = playing.result()
     assert modes(record["after"]) == ["damp"]
-    assert any("commands this robot too" in d["message"] for d in record["after"]["diagnostics"])
+    told = [d for name in ("both", "limp", "after") for d in record[name]["diagnostics"]]
+    assert any("commands this robot too" in d["message"] for d in told)
     assert [stop(node) for node in nodes] == [0, 0]
 
 
