@@ -36,13 +36,10 @@ endif
 	@echo "All of it on one page:"
 	@$(BIN)/python examples/demo_page.py $(OUT) $(TRAINED) "lunar $(EVAL)" "lunar $(HIL)" "lunar $(REPLAY)"
 
-# Nodes of ROS live in slow motion and wait for states, so that two tests of them go side by side; what keeps real times
-# runs alone.
 test: setup
 	$(MAKE) -j2 --output-sync=target ros lint
 	$(BIN)/python -m pytest -n auto --dist loadfile -m "not wall_clock"
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m wall_clock tests/ros2_ws
-	$(BIN)/python -m pytest -m wall_clock --ignore tests/ros2_ws
+	$(BIN)/python -m pytest -m wall_clock
 
 # The documentation as a site in runs/docs, served on this computer alone.
 docs: setup

@@ -7,7 +7,7 @@ phase with ``"until": MODE`` ends early at the first command in that mode, ``"se
 the last 100 commands, of all who send any, were in that mode, one with ``"states": N`` when so many joint
 states have come, one with ``"simulated": S`` when the stamps of the base's poses span so many seconds, one with
 ``"says": TEXT`` when a message or a command in diagnostics contains it; ``"transitions": ["configure", "activate"]``
-drives the node's lifecycle when the phase begins.
+drives the node's lifecycle when the phase begins, and ``"touch": FILE`` makes a file then.
 RESULT gets ``{name: {"commands": [...], "trajectories": [...], "diagnostics": [...], "transitions": [true, ...],
 "joint_states": [...], "upright": [...], "base": [[s, m], ...]}}``, the last three from whoever publishes state: joints,
 cosine of the tilt, and height of the base over its stamp; each command has the newest of those stamps, ``simulated``.
@@ -91,6 +91,8 @@ def main() -> None:
     for phase in phases:
         current = record[phase["name"]] = {"commands": [], "trajectories": [], "diagnostics": [], "transitions": []}
         current |= {"joint_states": [], "upright": [], "base": []}
+        if "touch" in phase:
+            Path(phase["touch"]).touch()
         for label in phase.get("transitions", ()):
             lifecycle.wait_for_service(timeout_sec=15.0)
             future = lifecycle.call_async(ChangeState.Request(transition=Transition(label=label)))
