@@ -3,10 +3,10 @@
 What the next frame will be is a linear function of the policy's last hidden layer, the newest frame and the action,
 fitted to healthy trials. What comes instead, channel by channel in units of its usual deviation in the same part of a
 hop, says how far the robot is from what the policy's own state leads to. Scores are quartiles of a second, so that a
-rock, which is felt while a foot is on it, does not count, and what is wrong in flight too does: the *drift* of the
-channel that is off to one side for three quarters of it; the *spread* of the one that varies most, over that of the
-fifth, because a stumble shakes all; and the *surprise* of all channels for three quarters of it. The largest of them,
-each in units of its largest in health, over a limit, is the doubt: at 1 it is a trip, and ``advice`` comes earlier.
+rock, which is felt only while a foot is on it, does not count, and what is felt in flight as well does: the *drift* of
+the channel that is off to one side for three quarters of it; the *spread* of the one that varies most, minus that of
+the fifth, because a stumble shakes all; and the *surprise* of all channels for three quarters of it. The largest of
+them, each in units of its largest in health, over a limit, is the doubt: at 1 it is a trip, and ``advice`` comes earlier.
 A robot that leans by more than ``LEAN`` counts as one that is as predicted: it stumbles, healthy or not, and whether it
 falls is the business of the limit on its tilt.
 

@@ -127,8 +127,7 @@ def test_two_policies_on_one_robot_both_go_limp(
         nodes.append(start_node(policy_folder, *LIMITS))
         record = playing.result()
     assert modes(record["after"]) == ["damp"]
-    told = [d for name in ("both", "limp", "after") for d in record[name]["diagnostics"]]
-    assert any("commands this robot too" in d["message"] for d in told)
+    assert any("commands this robot too" in d["message"] for d in record["after"]["diagnostics"])
     assert [stop(node) for node in nodes] == [0, 0]
 
 
