@@ -6,7 +6,7 @@ hop, says how far the robot is from what the policy's own state leads to. Scores
 rock, which is felt only while a foot is on it, does not count, and what is felt in flight as well does: the *drift* of
 the channel that is off to one side for three quarters of it; the *spread* of the one that varies most, minus that of
 the fifth, because a stumble shakes all; and the *surprise* of all channels for three quarters of it. The largest of
-them, each in units of its largest in health, over a limit, is the doubt: at 1 it is a trip, and ``advice`` comes earlier.
+them, each in units of its largest in health, over a limit, is the doubt: at 1 it is a trip, ``advice`` comes earlier.
 A robot that leans by more than ``LEAN`` counts as one that is as predicted: it stumbles, healthy or not, and whether it
 falls is the business of the limit on its tilt.
 
