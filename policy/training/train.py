@@ -105,11 +105,12 @@ def _start(cfg: TrainConfig, model: LunarPPO) -> None:
         LunarError: it cannot be read, or has another observation or other networks than the training.
     """
     actor, _ = load_actor(cfg.start)
-    if not isinstance(actor, Actor) or actor.cfg != cfg.ppo.model:
-        raise LunarError(
-            f"start {cfg.start}: its networks are not those of ppo.model; name the config it was made with"
-        )
-    model.start_from(actor, cfg.warm_up)
+    try:
+        if not isinstance(actor, Actor):
+            raise LunarError("it was not made by 'lunar train'")
+        model.start_from(actor, cfg.warm_up)
+    except LunarError as error:
+        raise LunarError(f"start {cfg.start}: {error}") from None
 
 
 def _resume(cfg: TrainConfig, model: LunarPPO) -> dict[str, Any]:

@@ -104,6 +104,8 @@ class RandomisationConfig:
     """1. Share of robots that have it: physics of those costs half as much again."""
     joint_damping: tuple[float, float] = (0.0, 0.0)
     """N*m*s/rad. Viscous friction of every joint, likewise."""
+    joint_damping_share: float = 1.0
+    """1. Share of robots that have it."""
     delay: tuple[float, float] = (0.0, 0.0)
     """s, at most one control step, until a target reaches the servos; rounded to physics steps."""
 

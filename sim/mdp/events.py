@@ -178,7 +178,8 @@ def randomise(
     if _varies(cfg.joint_friction, 0.0) or _varies(cfg.joint_damping, 0.0):
         rubs = _uniform((0.0, 1.0), count, generator) < cfg.joint_friction_share
         coulomb, viscous = (_uniform(limits, count, generator) for limits in (cfg.joint_friction, cfg.joint_damping))
-        rub = torch.stack([rubs * coulomb, viscous], dim=1)
+        damped = _uniform((0.0, 1.0), count, generator) < cfg.joint_damping_share
+        rub = torch.stack([rubs * coulomb, damped * viscous], dim=1)
         size = physics.robot.torque_ratio
         physics.set_joints(ids, size * rub[:, 0], size * physics.robot.time_ratio * rub[:, 1])
     soil = physics.cfg.soil
