@@ -149,7 +149,7 @@ def _logger(cfg: TrainConfig, done: int) -> Logger:
 def _write_config(cfg: TrainConfig, out: Path) -> None:
     """All of the training's settings, so that a resumption needs no other file."""
     values = json.loads(json.dumps(asdict(cfg)))  # no tuples, nothing shared
-    for name in ("resume", "overwrite", "json", "quick", "robot"):
+    for name in ("resume", "start", "overwrite", "json", "quick", "robot"):
         del values[name]
     robot = identify(cfg.world.physics.robot)
     values["world"]["physics"]["robot"] = robot.name

@@ -272,6 +272,7 @@ def test_a_start_from_a_policy_that_estimates_less_acts_like_it():
 def test_a_start_from_other_networks_is_refused(trained, tmp_path):
     cfg = replace(tiny(tmp_path / "same"), start=str(trained))
     run(cfg, "test")
+    assert not _parse(["--resume", cfg.out]).start, "the checkpoint goes on with what it became"
     with pytest.raises(LunarError, match="its networks are not those of ppo"):
         run(replace(cfg, out=str(tmp_path / "other"), ppo=replace(cfg.ppo, model=MODEL)), "test")
     with pytest.raises(LunarError, match="start and resume exclude each other"):
