@@ -273,6 +273,8 @@ def test_a_start_from_other_networks_is_refused(trained, tmp_path):
     cfg = replace(tiny(tmp_path / "same"), start=str(trained))
     run(cfg, "test")
     assert not _parse(["--resume", cfg.out]).start, "the checkpoint goes on with what it became"
+    before, card = (Card.load(Path(folder) / "card.json") for folder in (trained, cfg.out))
+    assert card.training["earlier"][-1]["weights"] == before.weights and card.training["steps"] == cfg.steps
     with pytest.raises(LunarError, match="its networks are not those of ppo"):
         run(replace(cfg, out=str(tmp_path / "other"), ppo=replace(cfg.ppo, model=MODEL)), "test")
     with pytest.raises(LunarError, match="start and resume exclude each other"):
