@@ -75,6 +75,8 @@ class RandomisationConfig:
 
     gravity: tuple[float, float] | None = None
     """m/s^2, as the trunk feels it; a range that holds ``physics.gravity``, which all robots have without one."""
+    gravity_share: float = 1.0
+    """1. Share of robots whose gravity is drawn; the others have ``physics.gravity``."""
     rig_share: float = 0.0
     """1. Share of robots on an ideal MATRIX rig: Earth's gravity, and a constant upward pull at the trunk that leaves
     ``gravity``. Their legs keep their Earth weight."""
