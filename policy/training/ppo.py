@@ -2,12 +2,12 @@
 
 ``learn``, callbacks and the logger are SB3's; collecting and updating are ours. Differences from SB3's PPO: adaptive
 learning rate by the KL divergence of an update (as in rsl_rl), value targets bootstrapped through time limits with the
-critic's value of the final observation, mirrored samples, an internal model that learns beside the policy, no per-robot
-Python in the loop.
+critic's value of the final observation, mirrored samples, an internal model that learns beside the policy.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -85,6 +85,7 @@ class LunarPPO(PPO):
         self.lr = self.max_lr = config.learning_rate
         self.entropy_weight = config.entropy
         self.warm_up = 0
+        self.most_std: float | None = None
         super().__init__(
             AsymmetricPolicy,
             env,
@@ -115,8 +116,10 @@ class LunarPPO(PPO):
         take_over(self.policy.actor, actor)
         self.warm_up = warm_up
 
-    def set_stage(self, learning_rate: float, entropy: float) -> None:
-        """From the next update on multiply the configured learning rates, the encoders' too, and entropy weight."""
+    def set_stage(self, learning_rate: float, entropy: float, most_std: float | None = None) -> None:
+        """From the next update on multiply the configured learning rates, the encoders' too, and entropy weight; from
+        the next rollout on let no action's standard deviation exceed ``most_std``."""
+        self.most_std = most_std
         self.max_lr, self.entropy_weight = learning_rate * self.config.learning_rate, entropy * self.config.entropy
         self.lr = min(self.lr, self.max_lr)
         if self.estimator:
@@ -155,6 +158,8 @@ class LunarPPO(PPO):
         obs = world.observations
         data, terms = self.rollout, []
         self.robots.keeps_hops = True
+        if self.most_std:
+            policy.log_std.clamp_(max=math.log(self.most_std))
         callback.on_rollout_start()
         for t in range(n_rollout_steps):
             features = policy.actor.features(obs["policy"])

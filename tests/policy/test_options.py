@@ -308,6 +308,8 @@ def stage_settings(cfg: TrainConfig, stage: int) -> dict[str, Any]:
 def test_a_factor_of_a_weight_that_is_not_there_is_refused():
     with pytest.raises(LunarError, match=r"stages\[0\].rewards: 'tillt'.*did you mean 'tilt'"):
         replace(TRAIN, stages=[Stage(rewards={"tillt": 2.0}), Stage()]).check()
+    with pytest.raises(LunarError, match=r"stages\[1\].most_std is 0.0"):
+        replace(TRAIN, stages=[Stage(), Stage(most_std=0.0)]).check()
     replace(TRAIN, until=(0.6,)).check()
     for until in ((1.0, 0.5), (0.3, 0.6, 1.0), ()):
         with pytest.raises(LunarError, match="until is"):

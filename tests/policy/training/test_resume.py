@@ -213,12 +213,13 @@ def test_a_training_of_so_many_minutes_goes_through_its_stages_and_ends(tmp_path
         return now[0]
 
     cfg = TrainConfig(
-        out=str(tmp_path), minutes=20.0, stages=[Stage(), Stage()], until=(0.5, 1.0), world=WORLD, ppo=PPO
+        out=str(tmp_path), minutes=20.0, stages=[Stage(), Stage(most_std=0.2)], until=(0.5, 1.0), world=WORLD, ppo=PPO
     )  # fmt: skip
     progress = TrainingProgress(cfg, 1000 * 96, "", {}, clock)
     model.learn(1000 * 96, callback=progress)
     assert 20.0 <= now[0] / 60.0 <= 25.0 and 3 * 96 <= model.num_timesteps < 20 * 96
     assert progress.stage == 1 and not progress.interrupted
+    assert 0.15 < model.policy.log_std.exp().max() < 0.21, "actions explore less in the second stage"
 
 
 def test_a_policy_to_start_from_waits_until_the_critic_knows_it(tmp_path):
