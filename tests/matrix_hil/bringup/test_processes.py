@@ -120,16 +120,21 @@ def test_a_process_that_ignores_ctrl_c_is_killed_and_is_a_failure(
     assert "deaf: ended with status -9" in workspace.said
 
 
-def test_a_node_does_not_start_for_a_starter_that_is_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_node_does_not_start_for_a_starter_that_is_dead() -> None:
     dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
     script = "from policy.runtime.starter import follow_starter; print(follow_starter())"
 
-    def said(starter: str) -> str:
+    def said(starter: str, *around: str) -> str:
         env = os.environ | {STARTER: starter}
-        return subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True).stdout.strip()
+        line = [*around, sys.executable, "-c", script]
+        return subprocess.run(line, env=env, capture_output=True, text=True).stdout.strip()
 
+    os.waitid(os.P_PID, dead.pid, os.WEXITED | os.WNOWAIT)
+    assert said(str(dead.pid)) == "False"  # its process id is still there
+    dead.wait()
     assert [said(str(dead.pid)), said(str(os.getpid())), said("")] == ["False", "True", "True"]
+    between = ("bash", "-c", '"$@"; exit', "bash")  # a program that starts the node in its turn
+    assert [said(str(dead.pid), *between), said(str(os.getpid()), *between)] == ["False", "True"]
 
 
 def test_a_node_that_was_started_by_hand_stays_when_its_shell_ends(tmp_path: Path) -> None:
