@@ -226,9 +226,20 @@ def test_the_environment_puts_the_workspace_first_and_is_idempotent(workspace: W
     assert env["LD_LIBRARY_PATH"] == str(workspace.folder / "lib")
     assert "_ROS_WHEELS_BOOTSTRAP_COMPLETE" not in env
     assert env["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "LOCALHOST"
-    wide = base | {"ROS_AUTOMATIC_DISCOVERY_RANGE": "SUBNET"}
-    assert ros_environment(workspace.folder, wide)["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "SUBNET"
     assert ros_environment(workspace.folder, env) == env
+
+
+def test_nobody_on_the_network_finds_the_nodes_unless_the_user_says_so(workspace: Workspace) -> None:
+    old = {"ROS_DISTRO": "humble"}  # has a variable of its own for that
+    wide = {"ROS_AUTOMATIC_DISCOVERY_RANGE": "SUBNET"}
+
+    def said(base: dict[str, str]) -> tuple[str, str | None]:
+        env = ros_environment(workspace.folder, base)
+        return env["ROS_AUTOMATIC_DISCOVERY_RANGE"], env.get("ROS_LOCALHOST_ONLY")
+
+    assert [said({"ROS_DISTRO": "jazzy"}), said(old)] == [("LOCALHOST", None), ("LOCALHOST", "1")]
+    assert [said(wide), said(old | wide)] == [("SUBNET", None), ("SUBNET", None)]
+    assert said(old | {"ROS_LOCALHOST_ONLY": "0"}) == ("LOCALHOST", "0")
 
 
 def test_notify_is_silent_when_nobody_listens(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
