@@ -29,6 +29,13 @@ ABSENT = 3
 MAKERS = ("unitree_go",)
 # Include directories of the machine that built the wheels, written into their exported CMake targets.
 _WHEEL_PYTHON = re.compile(r"/opt/python/cp\d+-cp\d+/include/python3\.\d+")
+# What the workspace's setup files get beside colcon's lines, for the wheels have none that could be sourced first.
+_WHEEL_SETUP = """
+case ":$AMENT_PREFIX_PATH:" in
+  *":{0}:"*) ;;
+  *) export AMENT_PREFIX_PATH="${{AMENT_PREFIX_PATH:+$AMENT_PREFIX_PATH:}}{0}" ;;
+esac
+"""
 _WHEEL_NUMPY = re.compile(r"/opt/python/cp\d+-cp\d+/lib/python3\.\d+/site-packages/numpy/_core/include")
 
 
@@ -82,6 +89,15 @@ def patch_wheels(prefix: Path) -> int:
             file.write_text(new, encoding="utf-8")
             changed += 1
     return changed
+
+
+def name_wheels(prefix: Path, install: Path) -> None:
+    """Let the setup files in ``install`` name the wheels' prefix too. Called again it changes nothing."""
+    lines = _WHEEL_SETUP.format(prefix)
+    for file in (install / f"setup.{shell}" for shell in ("sh", "bash", "zsh")):
+        text = file.read_text(encoding="utf-8")
+        if lines not in text:
+            file.write_text(text + lines, encoding="utf-8")
 
 
 def environment_id(prefixes: list[Path]) -> str:
@@ -149,6 +165,8 @@ def main() -> int:
         if status := build(prefixes):
             print(f"ros2_ws: the build failed (colcon's status {status}); its log is in {LOG}", file=sys.stderr)
             return 1
+        if Path(sys.prefix) in prefixes:
+            name_wheels(Path(sys.prefix), INSTALL)
         stamp.write_text(wanted, encoding="utf-8")
         print(f"ros2_ws: built into {INSTALL}")
         return 0

@@ -13,7 +13,7 @@ import math
 import re
 import sys
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -63,7 +63,12 @@ jsonargparse.set_loader("yaml", _load_yaml, exceptions=(yaml.YAMLError,))
 
 
 def parse(
-    config_class: type[T], argv: Sequence[str], prog: str, default: str | None = None, first: Sequence[str] = ()
+    config_class: type[T],
+    argv: Sequence[str],
+    prog: str,
+    default: str | None = None,
+    first: Sequence[str] = (),
+    unless: Mapping[str, Any] | None = None,
 ) -> T:
     """Build ``config_class`` from its defaults, then ``--config`` YAML files, then ``--dotted.key value`` overrides.
 
@@ -73,6 +78,7 @@ def parse(
         prog: name that usage messages show, e.g. ``lunar train``.
         default: YAML file below ``configs/`` used when ``--config`` is absent.
         first: options that may also stand first, in this order, without their names.
+        unless: values of options that neither a file nor ``argv`` gives, in place of the class's defaults.
 
     Raises:
         LunarError: unknown key (the nearest valid one is named), wrong type, or unreadable file.
@@ -84,6 +90,7 @@ def parse(
     )  # fmt: skip
     parser.add_argument("--config", action="config", help="YAML file with values for the options below")
     parser.add_class_arguments(config_class, sub_configs=True)
+    parser.set_defaults(dict(unless or {}))
     configs = f"configs/{Path(default).parent}" if default else ""
     argv = [_as_paths(a) for a in _explicit_flags(config_class, with_names(argv, first))]
     argv = [word for option, value in _options(argv) for word in _found(config_class, option, value, configs)]

@@ -91,7 +91,7 @@ def signals() -> list[Signal]:
         Signal("host process: killed", signal.SIGKILL),
         Signal("host process: stopped", signal.SIGSTOP),
         Signal("host process: stopped for 0.5 s", signal.SIGSTOP, resumes=0.5),
-        Signal("host process: terminated", signal.SIGTERM),
+        Signal("host process: terminated", signal.SIGTERM, host_acts=True),
         Signal("host process: Ctrl-C", signal.SIGINT, host_acts=True),
     ]
 

@@ -59,7 +59,10 @@ def ros_environment(workspace: Path = WORKSPACE, base: Mapping[str, str] | None 
         env[name] = os.pathsep.join([*first, *rest])
     env.setdefault("PYTHONUNBUFFERED", "1")
     # Nobody else on the network finds the nodes, unless the user says so.
-    env.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    if "ROS_AUTOMATIC_DISCOVERY_RANGE" not in env:
+        env["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+        if env.get("ROS_DISTRO") == "humble":  # which knows that variable not yet
+            env.setdefault("ROS_LOCALHOST_ONLY", "1")
     return env
 
 

@@ -203,7 +203,8 @@ def _joined(scans: Sequence[Scan]) -> Iterator[list[Row]]:
 
 def main() -> None:
     """``python -m matrix_hil.log.thin FOLDER HOPS MASS``: names of closed files come line by line."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C ends the recording, which then waits for this
+    for number in (signal.SIGINT, signal.SIGHUP):  # they end the recording, which then waits for this
+        signal.signal(number, signal.SIG_IGN)
     os.nice(10)
     thinner = Thinner(Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]))
     try:

@@ -50,7 +50,7 @@ def run(cfg: HilConfig, console: Console | None = None) -> dict[str, Any]:
 
     Raises:
         LunarError: policy missing or unfit, port absent, Unreal silent, or the rig cannot be armed; nothing has moved.
-        KeyboardInterrupt: after Ctrl-C, once the rig is safe and the log closed.
+        KeyboardInterrupt: after Ctrl-C, SIGTERM or SIGHUP, once the rig is safe and the log closed.
     """
     if cfg.quick:
         cfg = replace(cfg, plan=replace(cfg.plan, duration=min(5.0, cfg.plan.duration)))
@@ -72,7 +72,7 @@ def run(cfg: HilConfig, console: Console | None = None) -> dict[str, Any]:
         stack.callback(_drop_if_empty, folder)
         if thinning is not None:
             stack.enter_context(thinning)
-        interrupted = stack.enter_context(_ctrl_c())
+        interrupted = stack.enter_context(_asked_to_stop())
         if wall:
             stack.enter_context(real_time())
         live = keyboard = None
@@ -174,24 +174,28 @@ def _drop_if_empty(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _ctrl_c() -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C into a question that the loop asks, so that no cycle and no log record is cut in two."""
+def _asked_to_stop() -> Iterator[Callable[[], bool]]:
+    """Turn Ctrl-C, SIGTERM and a closed terminal into a question that the loop asks, so that no cycle and no log record
+    is cut in two, and no machine is left to itself."""
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield asked.is_set
         return
-    before = signal.getsignal(signal.SIGINT)
 
     def ask(number: int, frame: object) -> None:
-        if asked.is_set():
+        if asked.is_set() and number == signal.SIGINT:
             raise KeyboardInterrupt  # the second time: out at once; drivers still send their safe commands
         asked.set()
 
-    signal.signal(signal.SIGINT, ask)
+    heard = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup
+        heard.append(signal.SIGHUP)
+    before = {number: signal.signal(number, ask) for number in heard}
     try:
         yield asked.is_set
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 # ---- what the operator sees -----------------------------------------------------------------------------------------

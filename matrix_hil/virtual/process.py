@@ -116,7 +116,8 @@ class TwinProcess(Beside):
 
 
 def _run(serve: Callable[..., None], line: Connection, arguments: tuple[Any, ...]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the bridge, whose safe commands must be obeyed
+    for number in (signal.SIGINT, signal.SIGHUP):  # they are for the bridge, whose safe commands must be obeyed
+        signal.signal(number, signal.SIG_IGN)
     try:
         serve(line, *arguments)
     except LunarError as error:

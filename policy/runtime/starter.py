@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+from collections.abc import Iterator
+from pathlib import Path
 
 STARTER = "LUNAR_STARTER"
 """Variable with the process id of who starts a node; absent for a node that was started by hand."""
@@ -22,10 +24,17 @@ def follow_starter() -> bool:
     if not starter:
         return True
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() == int(starter):
-        return True
-    try:
-        os.kill(int(starter), 0)
-    except OSError:
-        return False
-    return True  # something between the two started this process, and the kernel watches that
+    # something may stand between the two; then the kernel watches that
+    return int(starter) in _ancestors()
+
+
+def _ancestors() -> Iterator[int]:
+    """Process ids of this one's parent, of its parent, and so on. Who has died is nobody's parent: that a process with
+    his id is there would not say so, for nobody may have asked for his status yet, and ids are used again."""
+    process = os.getppid()
+    while process:
+        yield process
+        try:
+            process = int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:  # it has died meanwhile
+            return

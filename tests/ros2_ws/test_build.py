@@ -53,6 +53,19 @@ def test_the_wheels_are_patched_once(tmp_path: Path) -> None:
     assert patch(tmp_path) == 0
 
 
+def test_who_sources_the_workspace_finds_the_wheels_too(tmp_path: Path) -> None:
+    wheels, install = tmp_path / "the environment", tmp_path / "install"
+    install.mkdir()
+    for shell in ("sh", "bash", "zsh"):
+        (install / f"setup.{shell}").write_text(f'AMENT_PREFIX_PATH="{install}"; export AMENT_PREFIX_PATH\n')
+    for _ in range(2):
+        runpy.run_path(str(BUILD))["name_wheels"](wheels, install)
+    for shell in filter(shutil.which, ("sh", "bash", "zsh")):
+        setup = f'. "{install}/setup.{shell}"; . "{install}/setup.{shell}"; echo "$AMENT_PREFIX_PATH"'
+        said = subprocess.run([shell, "-c", setup], env=CLEAN, capture_output=True, text=True, check=True)
+        assert said.stdout == f"{install}:{wheels}\n" and not said.stderr
+
+
 def test_a_changed_source_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module = runpy.run_path(str(BUILD))
     module["source_id"].__globals__["SOURCE"] = tmp_path

@@ -17,7 +17,7 @@ import time
 
 import rclpy
 from matrix_bridge.driver_node import DriverNode
-from matrix_bridge.places import lines, rig_config
+from matrix_bridge.places import lines, rig_setup
 
 from matrix_hil.link import HostClock, PollThread
 from matrix_hil.messages import TreadmillCommand
@@ -35,7 +35,7 @@ class Blocked(DriverNode):
         return publish
 
 
-cfg = rig_config(sys.argv[1])
+cfg = rig_setup(sys.argv[1], "virtual")
 clock = HostClock(cfg.pace)
 machines = VirtualMachines(cfg, cfg.seed)
 machines.on_wall(clock)
@@ -48,7 +48,7 @@ def until(seen):
 
 
 rclpy.init(args=sys.argv)
-with lines(machines.ports), PollThread("rig", machines.poll, machines.tick, clock):
+with lines(machines.ports, cfg.pace), PollThread("rig", machines.poll, machines.tick, clock):
     node = Blocked()
     node.trigger_configure()
     node.trigger_activate()

@@ -189,13 +189,14 @@ def test_a_rig_takes_no_simulations_time(ros: dict[str, str], look: Callable) ->
     [
         ("deploy", "policy_node", "policy:=123", "policy"),
         ("deploy", "policy_node", "ramp_time:=99.0", "ramp_time out of range"),
+        ("deploy", "unitree_adapter", "use_sim_time:=true", "a real robot's motors wait for no /clock"),
         ("replay", "replay", "rate:=fast", "parameter 'rate' is 'fast'; it must be a number"),
     ],
 )
-def test_a_value_of_another_type_is_answered_in_a_sentence(
+def test_a_value_that_may_not_be_is_answered_in_a_sentence(
     table: str, name: str, parameter: str, sentence: str, ros: dict[str, str]
 ) -> None:
-    """By hand; launch files and 'lunar up' hand texts on as texts."""
+    """Given by hand; launch files and 'lunar up' hand texts on as texts."""
     row = next(p for p in TABLES[table] if p.name == name)
     line = [*command_line(row, {"bag": "/absent"}), "-p", parameter]
     result = subprocess.run(line, env=ros, capture_output=True, text=True, timeout=120)

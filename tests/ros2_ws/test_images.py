@@ -14,7 +14,7 @@ DOCKERFILE = ROOT / "ros2_ws/Dockerfile"
 OWN = {f.parent.name for f in ROOT.glob("ros2_ws/src/*/package.xml")}
 BUILD = {
     "build-essential", "cmake", "python3-dev", "python3-venv", "python3-colcon-common-extensions",
-    "ros-${ROS_DISTRO}-ros2launch", "ros-${ROS_DISTRO}-rmw-cyclonedds-cpp",
+    "ros-${ROS_DISTRO}-rmw-cyclonedds-cpp",
 }  # fmt: skip
 """What building and running needs beside what packages declare."""
 BY_PIP = {"python3-onnxruntime-pip"}

@@ -37,7 +37,7 @@ class Probe(ManagedNode):
         self.events.append(name)
 
     def deactivate(self):
-        self.events.append("deactivate")
+        self.check("deactivate")
 
     def release(self):
         self.events.append("release")
@@ -47,7 +47,9 @@ class Probe(ManagedNode):
 
     def start(self):
         good = super().start()
-        if good:
+        if good and self.value("refuse") == "crash deactivate":
+            self.trigger_shutdown()
+        elif good:
             self.trigger_deactivate()
             self.trigger_activate()
         self.finished = True
@@ -77,6 +79,14 @@ sys.exit(run(Probe, sys.argv))
         ("activate", 1, ["configure", "close what activate opened", "release", "close what configure opened"]),
         ("crash configure", 1, ["release", "close what configure opened", "release"]),
         ("crash activate", 1, ["configure", "close what activate opened", "release", "close what configure opened"]),
+        (
+            "crash deactivate",
+            0,
+            [
+                *("configure", "activate", "close what activate opened", "release", "close what configure opened"),
+                *("release", "release"),  # on the error, and at the end
+            ],
+        ),
     ],
 )
 def test_each_transition_closes_what_its_opposite_opened(

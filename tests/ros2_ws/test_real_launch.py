@@ -1,6 +1,6 @@
 """``ros2 launch`` for real, where ROS 2 is installed and the workspace sourced: up, Ctrl-C, refusal, a killed launch.
 
-Needs neither MuJoCo nor a robot: the policy node waits, damped, for a driver. Runs with ``--noconftest`` too.
+Most need neither MuJoCo nor a robot: the policy node waits, damped, for a driver. Runs with ``--noconftest`` too.
 """
 
 from __future__ import annotations
@@ -63,6 +63,15 @@ def children(process: subprocess.Popen) -> list[int]:
 def test_a_policy_comes_up_and_ctrl_c_ends_it(launch: Callable, tmp_path: Path) -> None:
     process = launch("deploy.launch.py", "policy:=pronk", "namespace:=go2_a")
     wait_for(tmp_path / "log", "damp: joint states: none yet")  # it is active
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(timeout=60) == 0, (tmp_path / "log").read_text()
+    assert children(process) == []
+
+
+def test_a_simulated_go2_runs_and_ctrl_c_ends_it(launch: Callable, tmp_path: Path) -> None:
+    pytest.importorskip("mujoco", reason="the simulated robot needs lunar[sim]")
+    process = launch("deploy.launch.py", "policy:=pronk", "robot:=sim_go2")
+    wait_for(tmp_path / "log", "[policy_node]: run", 300.0)
     os.killpg(process.pid, signal.SIGINT)
     assert process.wait(timeout=60) == 0, (tmp_path / "log").read_text()
     assert children(process) == []

@@ -46,6 +46,14 @@ def test_files_then_overrides(tmp_path):
     assert rig == Rig(Belt(1.25), True, 4)
 
 
+def test_what_nobody_gives_may_have_another_value_than_the_classes_own(tmp_path):
+    (tmp_path / "rig.yaml").write_text("seed: 0\n")
+    file = ["--config", str(tmp_path / "rig.yaml")]
+    assert parse(Rig, [], "lunar rig", unless={"seed": 5}) == Rig(seed=5)
+    assert parse(Rig, file, "lunar rig", unless={"seed": 5, "belt.max_speed": 1.0}) == Rig(Belt(1.0))
+    assert parse(Rig, [*file, "--seed", "1"], "lunar rig", unless={"seed": 5}) == Rig(seed=1)
+
+
 @pytest.mark.parametrize(
     ("yaml", "argv", "words"),
     [

@@ -120,16 +120,21 @@ def test_a_process_that_ignores_ctrl_c_is_killed_and_is_a_failure(
     assert "deaf: ended with status -9" in workspace.said
 
 
-def test_a_node_does_not_start_for_a_starter_that_is_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_node_does_not_start_for_a_starter_that_is_dead() -> None:
     dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
     script = "from policy.runtime.starter import follow_starter; print(follow_starter())"
 
-    def said(starter: str) -> str:
+    def said(starter: str, *around: str) -> str:
         env = os.environ | {STARTER: starter}
-        return subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True).stdout.strip()
+        line = [*around, sys.executable, "-c", script]
+        return subprocess.run(line, env=env, capture_output=True, text=True).stdout.strip()
 
+    os.waitid(os.P_PID, dead.pid, os.WEXITED | os.WNOWAIT)
+    assert said(str(dead.pid)) == "False"  # its process id is still there
+    dead.wait()
     assert [said(str(dead.pid)), said(str(os.getpid())), said("")] == ["False", "True", "True"]
+    between = ("bash", "-c", '"$@"; exit', "bash")  # a program that starts the node in its turn
+    assert [said(str(dead.pid), *between), said(str(os.getpid()), *between)] == ["False", "True"]
 
 
 def test_a_node_that_was_started_by_hand_stays_when_its_shell_ends(tmp_path: Path) -> None:
@@ -221,9 +226,20 @@ def test_the_environment_puts_the_workspace_first_and_is_idempotent(workspace: W
     assert env["LD_LIBRARY_PATH"] == str(workspace.folder / "lib")
     assert "_ROS_WHEELS_BOOTSTRAP_COMPLETE" not in env
     assert env["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "LOCALHOST"
-    wide = base | {"ROS_AUTOMATIC_DISCOVERY_RANGE": "SUBNET"}
-    assert ros_environment(workspace.folder, wide)["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "SUBNET"
     assert ros_environment(workspace.folder, env) == env
+
+
+def test_nobody_on_the_network_finds_the_nodes_unless_the_user_says_so(workspace: Workspace) -> None:
+    old = {"ROS_DISTRO": "humble"}  # has a variable of its own for that
+    wide = {"ROS_AUTOMATIC_DISCOVERY_RANGE": "SUBNET"}
+
+    def said(base: dict[str, str]) -> tuple[str, str | None]:
+        env = ros_environment(workspace.folder, base)
+        return env["ROS_AUTOMATIC_DISCOVERY_RANGE"], env.get("ROS_LOCALHOST_ONLY")
+
+    assert [said({"ROS_DISTRO": "jazzy"}), said(old)] == [("LOCALHOST", None), ("LOCALHOST", "1")]
+    assert [said(wide), said(old | wide)] == [("SUBNET", None), ("SUBNET", None)]
+    assert said(old | {"ROS_LOCALHOST_ONLY": "0"}) == ("LOCALHOST", "0")
 
 
 def test_notify_is_silent_when_nobody_listens(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

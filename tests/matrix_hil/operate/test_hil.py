@@ -241,12 +241,16 @@ def test_an_error_in_the_loop_stops_the_machines(
 
 
 @pytest.mark.wall_clock
-def test_ctrl_c_leaves_the_rig_safe_and_the_log_closed(standing_policy: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda s: s.name)
+def test_whoever_asks_it_to_stop_finds_the_rig_safe_and_the_log_closed(
+    number: signal.Signals, standing_policy: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "log"
     arguments = ["--policy", str(standing_policy), "--log", str(folder), "--plan.duration", "500"]
     process = subprocess.Popen(
         [sys.executable, "-c", "from matrix_hil.cli import main; main()", "hil", *arguments],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # the tests may run under nohup
     )  # fmt: skip
     try:
         deadline = time.monotonic() + 60.0
@@ -256,7 +260,7 @@ def test_ctrl_c_leaves_the_rig_safe_and_the_log_closed(standing_policy: Path, tm
                 break
             assert process.poll() is None, process.communicate()
             time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, error = process.communicate(timeout=30.0)
     finally:
         process.kill()

@@ -224,14 +224,12 @@ class ManagedNode(Diagnosed, LifecycleNode):
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """``release``."""
-        self._release()
-        return TransitionCallbackReturn.SUCCESS
+        return TransitionCallbackReturn.SUCCESS if self._succeeds(self._release) else TransitionCallbackReturn.ERROR
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """``deactivate`` if active, then ``release``."""
-        self._stop()
-        self._release()
-        return TransitionCallbackReturn.SUCCESS
+        good = [self._succeeds(work) for work in (self._stop, self._release)]
+        return TransitionCallbackReturn.SUCCESS if all(good) else TransitionCallbackReturn.ERROR
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """A callback raised: stop, and go back to unconfigured."""
@@ -280,8 +278,10 @@ class ManagedNode(Diagnosed, LifecycleNode):
 
     def _release(self) -> None:
         self._configured = False
-        self.release()
-        self._destroy(0)
+        try:
+            self.release()
+        finally:
+            self._destroy(0)
 
     def _destroy(self, remaining: int) -> None:
         while len(self._owned) > remaining:

@@ -20,6 +20,7 @@ from lunar_policy.node import OK, STREAM, WARN, Diagnosed, Health, Parameter, li
 from policy.runtime.controller import JointCommand
 from policy.runtime.go2_guard import Go2Guard, GuardConfig
 from policy.runtime.unitree import low_cmd, read_low_state, to_message
+from sim.errors import LunarError
 from sim.spec.joints import JOINT_NAMES
 
 LAST_DAMPING = 20  # damping messages at the end, in case some are lost
@@ -38,10 +39,16 @@ class UnitreeAdapter(Diagnosed, Node):
             False,
             "Whether to command the motors even though another node publishes LowCmd: two masters break a robot.",
         ),
+        Parameter("simulated", False, "Whether the robot is a simulated one, whose time may be that of its /clock."),
     )
 
     def __init__(self) -> None:
         super().__init__("unitree_adapter")
+        if self.simulated and not self.value("simulated"):
+            raise LunarError(
+                "use_sim_time is true, but a real robot's motors wait for no /clock; set it to false, or beside a"
+                " simulated robot 'simulated' to true"
+            )
         self._guard = Go2Guard(self.configured(GuardConfig))
         self._message = LowCmd()
         self._sent: JointCommand | None = None

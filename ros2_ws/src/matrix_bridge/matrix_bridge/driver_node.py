@@ -15,7 +15,7 @@ from std_srvs.srv import Trigger
 
 from matrix_bridge.graph import SUPERVISOR
 from matrix_bridge.inbox import Inbox
-from matrix_bridge.node import ERROR, OK, WARN, BridgeNode, Health, Parameter, run
+from matrix_bridge.node import ERROR, OK, RIG, WARN, BridgeNode, Health, Parameter, run
 from matrix_bridge.places import port_of, rig_setup
 from matrix_bridge.qos import PROFILES
 from matrix_bridge.session import Gate
@@ -42,7 +42,7 @@ class DriverNode(BridgeNode):
     parameters = (
         Parameter("machine", "", f"One of {', '.join(DEVICES)}."),
         Parameter("config", "", "YAML file of the rig; configs/hil/virtual.yaml when empty."),
-        Parameter("rig", "virtual", "virtual, or serial: the port that the configuration names."),
+        RIG,
         Parameter("timeout", 0.06, "s. Without a command for longer the machine gets its safe command.", (0.02, 0.09)),
     )
 

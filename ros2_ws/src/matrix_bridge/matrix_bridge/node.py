@@ -31,7 +31,10 @@ try:  # a third less computing for the same messages
 except ImportError:  # before ROS 2 Kilted
     from rclpy.executors import SingleThreadedExecutor as Executor  # type: ignore[assignment]
 
-__all__ = ["ERROR", "OK", "WARN", "BridgeNode", "Health", "Parameter", "message_type", "run"]
+__all__ = ["ERROR", "OK", "RIG", "WARN", "BridgeNode", "Health", "Parameter", "message_type", "run"]
+
+RIG = Parameter("rig", "virtual", "virtual, or serial: the ports that the configuration names.")
+"""Of every node that lives by the rig's clock."""
 
 
 class BridgeNode(ManagedNode):

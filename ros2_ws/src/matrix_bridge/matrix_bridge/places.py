@@ -24,30 +24,46 @@ from sim.errors import LunarError
 _OWNER, _READY = ".owner", ".ready"
 """Files that a rig locks from its start to its end, and once all links are its own."""
 PORT_TIMEOUT = 20.0  # s that a driver waits for the virtual rig to have made its lines
+FULL_PACE_CORES = 4
+"""On fewer the emulated rig's nodes and physics do not keep real time: docs/measured/rig.md."""
+SLOW_PACE = 0.5
 
 
-def rig_config(file: str) -> HilConfig:
-    """The rig as ``lunar hil --config`` reads it; an empty name is configs/hil/virtual.yaml. Where it names a plan of a
-    traverse, with the plan's ground, start and heading.
+def emulated_pace(cores: int) -> float:
+    """s of an emulated rig per s of the wall where its configuration says none.
 
-    Raises:
-        LunarError: it, or its plan, cannot be read, or the plan's way turns.
+    Args:
+        cores: that the rig's processes may use.
     """
-    return along(parse(HilConfig, ["--config", file] if file else [], prog="config", default="hil/virtual.yaml"))
+    return 1.0 if cores >= FULL_PACE_CORES else SLOW_PACE
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0))
 
 
 def rig_setup(file: str, rig: str) -> HilConfig:
-    """As ``rig_config``, for a ``virtual`` rig with every machine emulated, for a ``serial`` one with none.
+    """The rig as ``lunar hil --config`` reads it; an empty name is configs/hil/virtual.yaml. Where it names a plan of a
+    traverse, with the plan's ground, start and heading.
+
+    A ``virtual`` rig has every machine emulated, and on few cores a slow pace unless the file says one. A ``serial``
+    one has no machine emulated and lives in real time.
 
     Raises:
-        LunarError: a machine of a serial rig has no port, or the rig a pace that real machines do not keep.
+        LunarError: it, or its plan, cannot be read, the plan's way turns, the pace is none or not that of real
+            machines, or one of a serial rig has no port.
     """
-    cfg = rig_config(file)
+    if rig not in ("virtual", "serial"):
+        raise LunarError(f"rig is '{rig}'; it must be virtual or serial")
+    unless = {"pace": emulated_pace(usable_cores())} if rig == "virtual" else {}
+    argv = ["--config", file] if file else []
+    cfg = along(parse(HilConfig, argv, prog="config", default="hil/virtual.yaml", unless=unless))
     if rig == "virtual":
-        return replace(cfg, **{name: replace(getattr(cfg, name), port=EMULATED) for name in cfg.ports})
+        cfg = replace(cfg, **{name: replace(getattr(cfg, name), port=EMULATED) for name in cfg.ports})
     check_pace(cfg)
     for name, port in cfg.ports.items():
-        if port == EMULATED:
+        if rig == "serial" and port == EMULATED:
             raise LunarError(f"{name}.port is 'emulated'; name its port in the configuration, or set rig to virtual")
     return cfg
 
@@ -68,14 +84,14 @@ def line_folder() -> Path:
 
 
 @contextlib.contextmanager
-def lines(ports: Mapping[str, str]) -> Iterator[None]:
-    """Inside, the links to ``ports`` (paths by machine) are found by ``port_of``.
+def lines(ports: Mapping[str, str], pace: float) -> Iterator[None]:
+    """Inside, the links to ``ports`` (paths by machine) of a rig that lives at ``pace`` are found by ``port_of``.
 
     Raises:
         LunarError: another rig has its lines there.
     """
     folder = line_folder()
-    with open(folder / _OWNER, "w") as owner, open(folder / _READY, "w") as ready, contextlib.ExitStack() as stack:
+    with open(folder / _OWNER, "w") as owner, contextlib.ExitStack() as stack:
         try:
             fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -85,6 +101,9 @@ def lines(ports: Mapping[str, str]) -> Iterator[None]:
             link.unlink(missing_ok=True)
             link.symlink_to(port)
             stack.callback(link.unlink, missing_ok=True)
+        ready = stack.enter_context(open(folder / _READY, "w"))
+        ready.write(repr(pace))
+        ready.flush()
         fcntl.flock(ready, fcntl.LOCK_EX)
         yield
 
@@ -93,26 +112,32 @@ def port_of(machine: str, cfg: HilConfig) -> str:
     """What pyserial shall open for a machine.
 
     Raises:
-        LunarError: the virtual rig does not appear.
+        LunarError: the virtual rig does not appear, or lives at another pace.
     """
     if cfg.ports[machine] != EMULATED:
         return cfg.ports[machine]
     link = line_folder() / machine
     deadline = time.monotonic() + PORT_TIMEOUT
-    while not (_held(link.with_name(_READY)) and link.exists()):
+    while (pace := _pace_of(link.with_name(_READY))) is None or not link.exists():
         if time.monotonic() > deadline:
             raise LunarError(f"{link} does not exist after {PORT_TIMEOUT:g} s; start virtual_rig_node")
         time.sleep(0.05)
+    if pace != cfg.pace:
+        raise LunarError(
+            f"the virtual rig lives at pace {pace:g} and this node at {cfg.pace:g}; give both one configuration with a"
+            " 'pace'"
+        )
     return str(link)
 
 
-def _held(file: Path) -> bool:
-    """Whether some living process has locked ``file``."""
+def _pace_of(ready: Path) -> float | None:
+    """At which pace the rig lives whose lines these are; None while no living process has locked the file."""
     try:
-        with open(file) as probe:
-            fcntl.flock(probe, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        with open(ready) as probe:
+            try:
+                fcntl.flock(probe, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return float(probe.read())
     except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False
+        pass
+    return None

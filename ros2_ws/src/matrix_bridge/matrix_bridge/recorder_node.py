@@ -6,8 +6,8 @@ import sys
 from collections.abc import Callable
 
 from matrix_bridge.graph import GRAPH
-from matrix_bridge.node import ERROR, OK, WARN, BridgeNode, Health, Parameter, run
-from matrix_bridge.places import rig_config
+from matrix_bridge.node import ERROR, OK, RIG, WARN, BridgeNode, Health, Parameter, run
+from matrix_bridge.places import rig_setup
 from matrix_bridge.qos import RECORD, RECORD_STATE
 from matrix_hil.link import HostClock
 from matrix_hil.log import Recorder
@@ -21,6 +21,7 @@ class RecorderNode(BridgeNode):
     parameters = (
         Parameter("log", "", "Folder for the log; below runs/hil, named after date and time, when empty."),
         Parameter("config", "", "YAML file of the rig, kept in the log; configs/hil/virtual.yaml when empty."),
+        RIG,
         Parameter("policy", "", "Folder of the policy whose card is kept in the log."),
     )
 
@@ -31,7 +32,7 @@ class RecorderNode(BridgeNode):
 
     def configure(self) -> None:
         """Open the log and listen."""
-        cfg = rig_config(self.value("config"))
+        cfg = rig_setup(self.value("config"), self.value("rig"))
         self.clock = HostClock(cfg.pace)
         try:
             kept = attachments(cfg, self.value("policy") or cfg.policy)

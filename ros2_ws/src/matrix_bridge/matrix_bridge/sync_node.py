@@ -21,7 +21,7 @@ from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from matrix_bridge.inbox import Inbox
-from matrix_bridge.node import ERROR, OK, WARN, BridgeNode, Health, Parameter, run
+from matrix_bridge.node import ERROR, OK, RIG, WARN, BridgeNode, Health, Parameter, run
 from matrix_bridge.places import port_of, rig_setup
 from matrix_bridge.publish import TopicLog
 from matrix_bridge.qos import PROFILES
@@ -46,7 +46,7 @@ class SyncNode(BridgeNode):
     parameters = (
         Parameter("policy", "", "Folder with policy.onnx and card.json, or the name of one in the zoo."),
         Parameter("config", "", "YAML file of the rig; configs/hil/virtual.yaml when empty."),
-        Parameter("rig", "virtual", "virtual, or serial: the ports that the configuration names."),
+        RIG,
         Parameter("drivers", "inline", "inline: this node drives the machines; nodes: a driver_node for each does."),
         Parameter("command_timeout", 0.5, "s. Speeds are zero when hop_command is older than this.", (0.05, 10.0)),
         Parameter("operator_timeout", 1.0, "s. An operator who is silent for longer holds the rig.", (0.2, 10.0)),

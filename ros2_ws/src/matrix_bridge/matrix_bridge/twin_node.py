@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from matrix_bridge.node import OK, WARN, BridgeNode, Health, Parameter, run
-from matrix_bridge.places import rig_config
+from matrix_bridge.node import OK, RIG, WARN, BridgeNode, Health, Parameter, run
+from matrix_bridge.places import rig_setup
 from matrix_hil.link import HostClock
 from matrix_hil.link.threads import before_others
 from matrix_hil.run.ground import reachable
@@ -23,6 +23,7 @@ class TwinNode(BridgeNode):
 
     parameters = (
         Parameter("config", "", "YAML file of the rig; configs/hil/virtual.yaml when empty."),
+        RIG,
         Parameter("rate", 20.0, "Hz. How often a new patch is looked for.", (1.0, 100.0)),
     )
 
@@ -36,7 +37,7 @@ class TwinNode(BridgeNode):
 
     def configure(self) -> None:
         """Connect and calibrate."""
-        cfg = rig_config(self.value("config"))
+        cfg = rig_setup(self.value("config"), self.value("rig"))
         self.clock = HostClock(cfg.pace)
         twin = self._stack.enter_context(reachable(cfg))
         self._client = self._stack.enter_context(TwinClient(twin, self.now))

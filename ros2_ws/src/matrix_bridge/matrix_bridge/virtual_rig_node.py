@@ -6,7 +6,7 @@ import sys
 from contextlib import ExitStack
 
 from matrix_bridge.node import ERROR, OK, BridgeNode, Health, Parameter, run
-from matrix_bridge.places import lines, rig_config
+from matrix_bridge.places import FULL_PACE_CORES, SLOW_PACE, lines, rig_setup, usable_cores
 from matrix_hil.link import HostClock, PollThread
 from matrix_hil.log import Pose
 from matrix_hil.virtual.rig import VirtualMachines
@@ -29,11 +29,15 @@ class VirtualRigNode(BridgeNode):
 
     def configure(self) -> None:
         """Make machines and links."""
-        cfg = rig_config(self.value("config"))
+        cfg = rig_setup(self.value("config"), "virtual")
         self.clock = HostClock(cfg.pace)
+        self.get_logger().info(
+            f"pace {cfg.pace:g}: the rig lives {cfg.pace:g} s per second of the wall; unless its configuration says one"
+            f" it is 1 from {FULL_PACE_CORES} cores on, else {SLOW_PACE:g}, and here are {usable_cores()}"
+        )
         self._machines = VirtualMachines(cfg, cfg.seed)
         self._machines.on_wall(self.clock)
-        self._lines.enter_context(lines(self._machines.ports))
+        self._lines.enter_context(lines(self._machines.ports, cfg.pace))
         self._pose = self.sender("rig/base_pose")
 
     def activate(self) -> None:
