@@ -86,6 +86,12 @@ def test_the_example_of_a_reward_trains(tmp_path: Path, monkeypatch: pytest.Monk
     assert "rewards/foot_clearance" in (tmp_path / "runs/high_feet/progress.csv").read_text()
 
 
+def test_the_example_of_a_robot_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["own_robot.py"])
+    runpy.run_path(str(ROOT / "examples/own_robot.py"), run_name="__main__")
+    assert re.search(r"go2_with_box\.xml: \d+\.\d\d kg", capsys.readouterr().out)
+
+
 def names(page: Path) -> list[str]:
     """What looks like a module or a name in one."""
     found = [s.removesuffix("()") for s in spans(page)]
