@@ -117,8 +117,9 @@ def before_touchdown(hops: HopTable, dt: float, steps: int, robots: int) -> np.n
 def estimator_errors(
     error: np.ndarray, names: tuple[str, ...], alive: np.ndarray, airborne: np.ndarray, touchdown: np.ndarray
 ) -> dict[str, float]:
-    """Root mean squares of ``vz`` (m/s), ``vxy`` (m/s, length of the horizontal error) and ``height`` (m): over all
-    states, in flight, in stance and shortly before touch-down.
+    """Root mean squares of ``vz`` (m/s), ``vxy`` (m/s, length of the horizontal error), ``height`` (m), and of gravity
+    and the joints' friction and damping where they are estimated: over all states, in flight, in stance and shortly
+    before touch-down.
 
     Args:
         error: (T, N, E) estimate minus truth.
@@ -128,6 +129,7 @@ def estimator_errors(
         touchdown: (T, N) bool.
     """
     quantities = {"vz": ("vz",), "vxy": ("vx", "vy"), "height": ("height",)}
+    quantities |= {name: (name,) for name in ("gravity", "joint_friction", "joint_damping") if name in names}
     phases = {"": alive, "_flight": alive & airborne, "_stance": alive & ~airborne, "_touchdown": alive & touchdown}
     results = {}
     for phase, rows in phases.items():

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from policy.networks.actor import Actor
-from policy.networks.encoder import ESTIMATES
 from policy.networks.imported import Imported
 from policy.networks.student import Student
+from policy.runtime.card import ESTIMATES
 from sim.envs.world import PronkWorld
 from sim.mdp.state import State
 from sim.physics.scene import PhysicsConfig, build_scene
@@ -54,6 +54,8 @@ class Trials:
     """(N, 5) vx, vy, yaw rate, apex gain, economy."""
     gravity: np.ndarray
     """(N,) m/s^2, at which each robot falls."""
+    joint_rub: np.ndarray
+    """(N, 2) N*m and N*m*s/rad, friction and damping of each robot's joints as ``State.joint_rub`` tells them."""
     mass: float
     """kg, of the robot without a payload."""
     survived: np.ndarray
@@ -81,9 +83,9 @@ class Trials:
     pitch: np.ndarray
     """(T, N) rad, nose down positive."""
     estimate: np.ndarray
-    """(T, N, E) what the policy believed, in the units of ``velocity`` and ``com_height``."""
+    """(T, N, E) what the policy believed, in the units of ``card.ESTIMATES``."""
     estimates: tuple[str, ...]
-    """Names of those E, out of ``ESTIMATES``."""
+    """Names of those E, out of ``card.ESTIMATES``."""
     foot_force: np.ndarray
     """(T, N, 4) N, largest in the step."""
     power: np.ndarray
@@ -107,8 +109,9 @@ class Trials:
     @property
     def truth(self) -> np.ndarray:
         """(T, N, E) what ``estimate`` should be."""
-        everything = np.concatenate([self.velocity, self.com_height[..., None]], axis=2)
-        return everything[:, :, [ESTIMATES.index(name) for name in self.estimates]]
+        steady = np.broadcast_to(np.column_stack([self.gravity, self.joint_rub]), (*self.alive.shape, 3))
+        everything = np.concatenate([self.velocity, self.com_height[..., None], steady], axis=2)
+        return everything[:, :, [list(ESTIMATES).index(name) for name in self.estimates]]
 
 
 @dataclass(frozen=True)
@@ -178,7 +181,8 @@ def run_trials(
     lifetime = np.full(n, duration)
     obs = world.reset()
     world.hops.drain()
-    command, gravity = world.command.cpu().numpy().copy(), world.state.gravity.cpu().numpy()  # a fall draws anew
+    command = world.command.cpu().numpy().copy()  # a fall draws anew
+    gravity, joint_rub = (drawn.cpu().numpy().copy() for drawn in (world.state.gravity, world.state.joint_rub))
     for k in range(steps):
         with torch.no_grad():
             out = actor(obs["policy"])
@@ -210,7 +214,8 @@ def run_trials(
         physics=world.cfg.physics, terrain=physics.terrain[0],
     )  # fmt: skip
     return Trials(
-        dt=dt, command=command, gravity=gravity, mass=physics.mass, survived=alive, estimates=estimates,
+        dt=dt, command=command, gravity=gravity, joint_rub=joint_rub, mass=physics.mass, survived=alive,
+        estimates=estimates,
         hops=HopTable(**{name: column[own] for name, column in vars(table).items()}),
         recording=recording, map=physics.level.cpu().numpy(), landings=landings, **record.rows,
     )  # fmt: skip

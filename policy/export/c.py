@@ -23,7 +23,7 @@ from policy.export.c_template import FUNCTIONS, HEADER, LAYERS, LIBRARY
 from policy.networks.actor import Actor
 from policy.networks.policy_file import load_actor
 from policy.networks.student import Student
-from policy.runtime.card import Card
+from policy.runtime.card import ESTIMATES, Card
 from sim.errors import LunarError
 from sim.output import write_whole
 from sim.spec.observation import ObservationSpec
@@ -166,7 +166,7 @@ def _identifier(text: str) -> str:
 
 
 def _describe(card: Card) -> str:
-    estimates = ", ".join(f"{e} {'m' if e == 'height' else 'm/s'}" for e in card.estimates) or "none"
+    estimates = ", ".join(f"{name} {ESTIMATES[name]}" for name in card.estimates) or "none"
     return (
         f"robot {card.robot}, trained at {card.gravity:g} m/s^2; kp {card.kp:g} N*m/rad, kd {card.kd:g} N*m*s/rad\n"
         f" * call at {card.observation.rate:g} Hz; joints: {', '.join(card.observation.joints[:3])}, ... in the order\n"

@@ -8,10 +8,7 @@ from torch.nn.functional import normalize
 
 from policy.networks.config import EncoderConfig
 from policy.networks.layers import frame_layers, mlp
-
-ESTIMATES = ("vx", "vy", "vz", "height")
-"""What encoders may estimate, in this order everywhere: the base's velocity in the heading frame, m/s, and the height
-of the centre of mass above the ground below the base, m."""
+from policy.runtime.card import ESTIMATES
 
 
 class Encoder(nn.Module):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from policy.runtime.card import ESTIMATES
 from policy.runtime.monitor import NOTHING, Verdict
 from policy.runtime.onnx_policy import OnnxPolicy, Proprioception
 from policy.runtime.switch import SwitchPolicy
@@ -239,7 +240,7 @@ class LiveRobot:
         physics = self.physics
         velocity = to_heading(physics.qpos[:, 3:7], physics.qvel[:, :3])[0].tolist()
         height = float(physics.com[0, 2] - physics.ground[0, 4])
-        return dict(zip(("vx", "vy", "vz", "height"), (*velocity, height), strict=True))
+        return dict(zip(ESTIMATES, (*velocity, height, self._gravity, 0.0, 0.0), strict=True))  # no joint rubs
 
     def _count(self, apex_command: float) -> None:
         """Feed the hop detector every physics step of the control step, and tally the hops that are complete."""

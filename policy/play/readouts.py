@@ -9,11 +9,12 @@ import viser
 from viser import uplot
 
 from policy.play.live_robot import Moment, Tally
+from policy.runtime.card import ESTIMATES
 from policy.runtime.monitor import Verdict
 
 _WINDOW = 6.0  # s of the plots
 _PERIOD = 0.2  # s between drawings
-_QUANTITIES = {"vx": ("vx", "m/s"), "vy": ("vy", "m/s"), "vz": ("vz", "m/s"), "height": ("height", "m")}
+_PLOTTED = ("vx", "vy", "vz", "height")
 _TRUTH, _ESTIMATE = "#9aa5b1", "#ffb03b"
 
 
@@ -47,14 +48,14 @@ class Readouts:
             self._hops = server.gui.add_markdown("")
         with server.gui.add_folder("Estimate and truth" if estimates else "Truth (this policy estimates nothing)"):
             self._numbers = server.gui.add_markdown("")
-            self._plots = {name: self._plot(server, name) for name in _QUANTITIES}
+            self._plots = {name: self._plot(server, name) for name in _PLOTTED}
             server.gui.add_markdown(f"The last {_WINDOW:g} s.")
 
     def show(self, moment: Moment) -> None:
         """Take note of a moment, and draw now and then."""
         nothing = float("nan")
         believed = [moment.estimate.get(name, nothing) for name in self._estimates]
-        self._rows.append([moment.time, *(moment.truth[name] for name in _QUANTITIES), *believed])
+        self._rows.append([moment.time, *(moment.truth[name] for name in _PLOTTED), *believed])
         if moment.time - self._drawn < _PERIOD:
             return
         self._drawn = moment.time
@@ -64,11 +65,10 @@ class Readouts:
         for i, (name, plot) in enumerate(self._plots.items()):
             data = [columns[0], columns[1 + i]]
             if name in self._estimates:
-                data.append(columns[1 + len(_QUANTITIES) + self._estimates.index(name)])
+                data.append(columns[1 + len(_PLOTTED) + self._estimates.index(name)])
             plot.data = tuple(data)
 
     def _plot(self, server: viser.ViserServer, name: str) -> viser.GuiUplotHandle:
-        label, unit = _QUANTITIES[name]
         series = [
             uplot.Series(label="s"),
             uplot.Series(label="true", stroke=_TRUTH, width=1.5),
@@ -79,7 +79,7 @@ class Readouts:
         x = uplot.Axis(show=False)
         y = uplot.Axis(stroke="#c1c8d0", grid=grid, size=46, space=18)
         return server.gui.add_uplot(
-            tuple(np.zeros(2) for _ in series), tuple(series), title=f"{label}, {unit}", height=90,
+            tuple(np.zeros(2) for _ in series), tuple(series), title=f"{name}, {ESTIMATES[name]}", height=90,
             scales={"x": uplot.Scale(time=False), "y": uplot.Scale(auto=True)}, axes=(x, y),
             legend=uplot.Legend(show=False),
         )  # fmt: skip
@@ -115,8 +115,10 @@ def hop_table(tally: Tally, falls: int) -> str:
 def estimate_table(moment: Moment, estimates: tuple[str, ...]) -> str:
     """Markdown."""
     lines = ["| | true | estimated |", "|---|---|---|"] if estimates else ["| | true |", "|---|---|"]
-    for name, (label, unit) in _QUANTITIES.items():
-        line = f"| {label} {unit} | {moment.truth[name]:+.2f} |"
+    for name, unit in ESTIMATES.items():
+        if name not in (*_PLOTTED, *estimates):
+            continue
+        line = f"| {name.replace('_', ' ')} {unit} | {moment.truth[name]:+.2f} |"
         if estimates:
             line += f" {moment.estimate[name]:+.2f} |" if name in moment.estimate else " – |"
         lines.append(line)

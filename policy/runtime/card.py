@@ -21,6 +21,13 @@ from sim.spec.joints import ACTION_BOUND, JOINT_NAMES
 from sim.spec.observation import ObservationSpec, Sensor, sensors_of
 
 FORMAT = 2
+ESTIMATES = {
+    "vx": "m/s", "vy": "m/s", "vz": "m/s", "height": "m",
+    "gravity": "m/s^2", "joint_friction": "N*m", "joint_damping": "N*m*s/rad",
+}  # fmt: skip
+"""What a policy may estimate, and its unit, in this order everywhere: the base's velocity in the heading frame, the
+height of the centre of mass above the ground below the base, and, of what does not change within a trial, the gravity
+and how the joints rub."""
 ROBOT = "robot"
 """Folder of a policy in which it keeps a robot that is not the project's."""
 _LONGEST = 4 * 2**20  # bytes of a card
@@ -76,9 +83,9 @@ class Card:
 
     @property
     def estimates(self) -> tuple[str, ...]:
-        """Names of the policy's estimates, in order of its output: of vx, vy, vz (m/s, heading frame), height (m)."""
+        """Names of the policy's estimates, out of ``ESTIMATES``, in order of its output."""
         named = [name for encoder in self.model.get("encoders", {}).values() for name in encoder["estimates"]]
-        return tuple(name for name in ("vx", "vy", "vz", "height") if name in named)
+        return tuple(name for name in ESTIMATES if name in named)
 
     @property
     def physics_robot(self) -> str:

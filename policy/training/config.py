@@ -98,7 +98,8 @@ class TrainConfig:
     resume: str = ""
     """Folder of a training to continue, or its checkpoint. Its own config is taken unless ``--config`` names one."""
     start: str = ""
-    """Folder of a policy to start from, of the same observation and networks, instead of from random weights."""
+    """Folder of a policy to start from, of the same observation and networks, instead of from random weights; it may
+    estimate less than ``ppo.model`` asks for."""
     warm_up: int = 20
     """Updates after such a start in which the critic alone learns: a policy comes without one, and a new one's advice
     would ruin it."""

@@ -9,7 +9,6 @@ Python in the loop.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,6 +16,7 @@ import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import MaybeCallback
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
@@ -33,6 +33,7 @@ from policy.training.config import EstimatorConfig, PPOConfig
 from policy.training.distributed import ALONE, Group
 from policy.training.internal_model import EstimatorLearner
 from policy.training.rollout import Rollout
+from policy.training.start import take_over
 from policy.training.trials import TrialLog
 from policy.training.vec_env import LunarVecEnv
 from sim.envs.world import PronkWorld, WorldConfig
@@ -105,9 +106,13 @@ class LunarPPO(PPO):
             torch.manual_seed(group.seed(seed))  # of the action noise; the networks are the same in all processes
 
     def start_from(self, actor: Actor, warm_up: int) -> None:
-        """Take over the weights of ``actor``; for ``warm_up`` updates the critic and the internal model's targets alone
-        learn."""
-        self.policy.actor.load_state_dict(actor.state_dict())
+        """Take over the weights of ``actor``, which may estimate less; for ``warm_up`` updates the critic and the
+        internal model's targets alone learn.
+
+        Raises:
+            LunarError: its networks are others.
+        """
+        take_over(self.policy.actor, actor)
         self.warm_up = warm_up
 
     def set_stage(self, learning_rate: float, entropy: float) -> None:
@@ -132,6 +137,15 @@ class LunarPPO(PPO):
         self.rollout = Rollout.empty(cfg.rollout, self.n_envs, sizes, actor.feature_size, self.device)
         self.trials = TrialLog(world)
         self.shuffle = torch.Generator(self.device).manual_seed(self.seed or 0)  # the same in all processes
+
+    def _setup_learn(
+        self, total_timesteps: int, callback: MaybeCallback = None, reset_num_timesteps: bool = True, *args: Any
+    ) -> tuple[int, BaseCallback]:  # fmt: skip
+        begins = reset_num_timesteps or self._last_obs is None
+        prepared = super()._setup_learn(total_timesteps, callback, reset_num_timesteps, *args)
+        if begins:
+            self.world.stagger()
+        return prepared
 
     @torch.no_grad()
     @physics_first()
@@ -301,27 +315,11 @@ class LunarPPO(PPO):
 
     def save_with(self, path: Path, training: dict[str, Any]) -> None:
         """``save`` with more to keep: what is told of the training, plain data."""
-        processes = {name: self.group.gather(value) for name, value in state.random_states(self).items()}
-        processes["levels"] = self.group.gather(self.world.physics.level)
+        processes = state.processes(self)
         if not self.group.leads:
             return
         check_finite(self.policy.state_dict(), f"checkpoint {path} is not written and the one before stays")
-        estimator = self.estimator
-        checkpoint.write(path, {
-            "identity": state.identity(self),
-            "ppo": asdict(self.config),
-            "training": training,
-            "policy": self.policy.state_dict(),
-            "optimizer": self.policy.optimizer.state_dict(),
-            "targets": estimator.targets.state_dict() if estimator else {},
-            "estimator_optimizer": estimator.optimizer.state_dict() if estimator else {},
-            "learning_rate": self.lr,
-            "steps": self.num_timesteps,
-            "updates": self._n_updates,
-            "shuffle": self.shuffle.get_state(),
-            "terrains": state.terrains(self),
-            "processes": processes,
-        })  # fmt: skip
+        checkpoint.write(path, state.document(self, training, processes))
 
     @classmethod
     def load(  # type: ignore[override]

@@ -37,6 +37,38 @@ def random_states(model: LunarPPO) -> dict[str, Tensor]:
     return states | ({"cuda": torch.cuda.get_rng_state(model.device)} if model.device.type == "cuda" else {})
 
 
+def processes(model: LunarPPO) -> dict[str, Tensor]:
+    """What each process of the group has of its own, side by side; all of them call it."""
+    own = {**random_states(model), "levels": model.world.physics.level}
+    return {name: model.group.gather(value) for name, value in own.items()}
+
+
+def document(model: LunarPPO, training: dict[str, Any], processes: dict[str, Tensor]) -> dict[str, Any]:
+    """All of a checkpoint, for ``checkpoint.write``.
+
+    Args:
+        model: whose it is.
+        training: what is told of the training, plain data.
+        processes: from the function of that name.
+    """
+    estimator = model.estimator
+    return {
+        "identity": identity(model),
+        "ppo": asdict(model.config),
+        "training": training,
+        "policy": model.policy.state_dict(),
+        "optimizer": model.policy.optimizer.state_dict(),
+        "targets": estimator.targets.state_dict() if estimator else {},
+        "estimator_optimizer": estimator.optimizer.state_dict() if estimator else {},
+        "learning_rate": model.lr,
+        "steps": model.num_timesteps,
+        "updates": model._n_updates,
+        "shuffle": model.shuffle.get_state(),
+        "terrains": terrains(model),
+        "processes": processes,
+    }
+
+
 def restore_processes(model: LunarPPO, document: dict[str, Any]) -> list[str]:
     """Go back to the random states and terrain levels of a checkpoint; return what could not be restored, in words."""
     group, world, processes = model.group, model.world, document["processes"]

@@ -62,14 +62,12 @@ def run(cfg: TrainConfig, command: str) -> dict[str, Any]:
         seed = group.seed(cfg.seed)
         world = PronkWorld(cfg.seen_world, seed, device, threads=threads)
         model = LunarPPO("pronk", LunarVecEnv(world), cfg.ppo, seed=cfg.seed, group=group)
-        if cfg.start:
-            _start(cfg, model)
-        return _train(cfg, model, command)
+        before = _resume(cfg, model) if cfg.resume else _start(cfg, model) if cfg.start else {}
+        return _train(cfg, model, command, before)
 
 
-def _train(cfg: TrainConfig, model: LunarPPO, command: str) -> dict[str, Any]:
+def _train(cfg: TrainConfig, model: LunarPPO, command: str, before: dict[str, Any]) -> dict[str, Any]:
     leads, out = model.group.leads, Path(cfg.out)
-    before = _resume(cfg, model) if cfg.resume else {}
     done = model.num_timesteps
     more = 4 * model.rollout.rewards.numel() * model.group.size if cfg.quick else cfg.steps - done
     if more <= 0:
@@ -81,7 +79,7 @@ def _train(cfg: TrainConfig, model: LunarPPO, command: str) -> dict[str, Any]:
     if leads:
         _write_config(cfg, out)
     with stop_on_signal(progress):
-        model.learn(more, callback=progress, log_interval=sys.maxsize, reset_num_timesteps=not before)
+        model.learn(more, callback=progress, log_interval=sys.maxsize, reset_num_timesteps=not cfg.resume)
     progress.save()
     if not leads:
         return {}
@@ -98,18 +96,20 @@ def _train(cfg: TrainConfig, model: LunarPPO, command: str) -> dict[str, Any]:
     }
 
 
-def _start(cfg: TrainConfig, model: LunarPPO) -> None:
-    """Begin with the policy that ``cfg`` names.
+def _start(cfg: TrainConfig, model: LunarPPO) -> dict[str, Any]:
+    """Begin with the policy that ``cfg`` names; return its provenance under ``earlier``.
 
     Raises:
         LunarError: it cannot be read, or has another observation or other networks than the training.
     """
-    actor, _ = load_actor(cfg.start)
-    if not isinstance(actor, Actor) or actor.cfg != cfg.ppo.model:
-        raise LunarError(
-            f"start {cfg.start}: its networks are not those of ppo.model; name the config it was made with"
-        )
-    model.start_from(actor, cfg.warm_up)
+    actor, card = load_actor(cfg.start)
+    try:
+        if not isinstance(actor, Actor):
+            raise LunarError("it was not made by 'lunar train'")
+        model.start_from(actor, cfg.warm_up)
+    except LunarError as error:
+        raise LunarError(f"start {cfg.start}: {error}") from None
+    return _earlier({**card.training, "weights": card.weights})
 
 
 def _resume(cfg: TrainConfig, model: LunarPPO) -> dict[str, Any]:
@@ -123,8 +123,14 @@ def _resume(cfg: TrainConfig, model: LunarPPO) -> dict[str, Any]:
     if model.group.leads and cfg.steps < before.get("target", 0) and not cfg.quick:
         note = f"resumed to end at {cfg.steps} steps, not at {before['target']} as before: its stages end earlier"
         Terminal(stderr=True).print(note, highlight=False)
-    last = {name: before[name] for name in ("command", "steps", "seed", "revision", "minutes") if name in before}
-    return {**before, "earlier": [*before.get("earlier", []), last]}
+    return {**before, **_earlier(before)}
+
+
+def _earlier(training: dict[str, Any]) -> dict[str, Any]:
+    """Where a policy came from, for the card of what is trained on from it."""
+    told = ("command", "steps", "seed", "revision", "minutes", "weights")
+    last = {name: training[name] for name in told if name in training}
+    return {"earlier": [*training.get("earlier", []), last]}
 
 
 def _logger(cfg: TrainConfig, done: int) -> Logger:
@@ -148,7 +154,7 @@ def _logger(cfg: TrainConfig, done: int) -> Logger:
 def _write_config(cfg: TrainConfig, out: Path) -> None:
     """All of the training's settings, so that a resumption needs no other file."""
     values = json.loads(json.dumps(asdict(cfg)))  # no tuples, nothing shared
-    for name in ("resume", "overwrite", "json", "quick", "robot"):
+    for name in ("resume", "start", "overwrite", "json", "quick", "robot"):
         del values[name]
     robot = identify(cfg.world.physics.robot)
     values["world"]["physics"]["robot"] = robot.name
@@ -164,7 +170,7 @@ class TrainingProgress(BaseCallback):
         cfg: the training.
         steps: at which it ends.
         command: that started it.
-        before: what was known of a training that is resumed.
+        before: what was known of a training that is resumed, or of the policy that it starts from.
         clock: s.
     """
 

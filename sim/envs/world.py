@@ -72,8 +72,8 @@ class PronkWorld:
         cfg: the world.
         seed: reaches terrain, commands, resets, randomisation and sensor noise.
         device: ``cpu`` or ``cuda``: where physics and terms are computed and observations live.
-        restart: start robots anew whose trial ends; without it they go on after a fall or the end of their time, so
-            that one sees what becomes of them, and only a diverged simulation is started anew.
+        restart: start robots anew whose trial ends; without it they go on, to see what becomes of them, and only a
+            diverged simulation is started anew.
         threads: C++ threads of physics on the CPU; 0 takes every core.
         privileged: observe the group ``critic`` too, which no robot senses.
         ground: a map, or a stack over which the robots are spread, instead of ``cfg.terrain``'s.
@@ -100,19 +100,17 @@ class PronkWorld:
         self.kinds = 1 + len(cfg.other_terrains)
         terrain = grounds(cfg, seed, ground)
         self.physics = make_physics(cfg.physics, n, terrain, self.device, threads)
-        robot = torch.arange(n, device=self.device)
+        robot = self.everyone = torch.arange(n, device=self.device)
         if cfg.curriculum.enabled:
             maps = self.kinds * cfg.maps
             self.physics.level[:] = LEVELS * (robot % maps) + robot // maps % (cfg.curriculum.start + 1)
             self.curriculum = Curriculum(cfg.curriculum, maps, self.device)
         else:
             self.physics.level[:] = robot % len(terrain)
-        self.everyone = torch.arange(n, device=self.device)
         self.dt = cfg.physics.control_dt
         self.max_steps = round(cfg.episode_length / self.dt)
         self.weights = dict(cfg.rewards)
-        self.generator = torch.Generator(self.device)
-        self.seed(seed)
+        self.generator = torch.Generator(self.device).manual_seed(seed)
         weight = lunar_weight(self.physics.mass)
         self.hops = HopDetector(np.full(n, weight), cfg.physics.timestep)
         self.weight = torch.full((n,), weight, device=self.device)
@@ -169,6 +167,10 @@ class PronkWorld:
         self._own.frames[:] = self._frame(self._state)
         self.observations = _tensors(self._observations(self._state, None))
         return self.observations
+
+    def stagger(self) -> None:
+        """Let the trials that ``reset`` began end one by one, as if they had begun at different times."""
+        self.steps[:] = torch.randint(self.max_steps, self.steps.shape, generator=self.generator, device=self.device)
 
     def begin(self, robots: Tensor, fell: Tensor | None = None) -> dict[str, Tensor]:
         """Start new trials of some robots.
@@ -251,16 +253,15 @@ class PronkWorld:
 
     def _start(self, ids: Tensor) -> None:
         """New trials for robots ``ids``: state, randomisation, command; timers and action history zero."""
-        level, places = self.physics.level[ids], None if self.places is None else self.places[ids]
-        self.physics.reset(ids, *events.reset_states(self.cfg.resets, self.physics, level, self.generator, places))
-        drawn = events.randomise(self.cfg.randomisation, self.physics, ids, self.generator)
-        self.friction[ids], self.joint_rub[ids] = drawn
-        self.sensor_bias[ids] = observations.sensor_bias(self.cfg.noise, len(ids), self.generator)
+        cfg, level, places = self.cfg, self.physics.level[ids], None if self.places is None else self.places[ids]
+        self.physics.reset(ids, *events.reset_states(cfg.resets, self.physics, level, self.generator, places))
+        self.friction[ids], self.joint_rub[ids] = events.randomise(cfg.randomisation, self.physics, ids, self.generator)
+        self.sensor_bias[ids] = observations.sensor_bias(cfg.noise, len(ids), self.generator)
         if self.pushes.enabled:
             self.pushes.start(ids, self.generator)
         self.hops.reset(ids.cpu().numpy())
         self.steps[ids] = 0
-        self.command[ids] = commands.draw(self.cfg.commands, len(ids), self.generator)
+        self.command[ids] = commands.draw(cfg.commands, len(ids), self.generator)
         trial = (self.last_action, self.action_before, self.air_time, self.stance_time, self.travelled)
         for kept in (*trial, self.trunk_load, self.lying_time):
             kept[ids] = 0.0
@@ -357,8 +358,7 @@ class PronkWorld:
         other = (sensed.calf_force - sensed.foot_force).clamp(min=0.0).sum(2) + sensed.trunk_force
         height, rising = sensed.base_height, sensed.com_velocity[:, :, 2]
         if self.few:
-            parts = (part.array.swapaxes(0, 1) for part in (sensed.foot_force, height, rising, other))
-            feet, height, rising, other = parts
+            feet, height, rising, other = (p.array.swapaxes(0, 1) for p in (sensed.foot_force, height, rising, other))
             tilt, spread = s.tilt.array, spread.array  # type: ignore[attr-defined]
         else:  # in two copies, for which the host of a GPU must wait
             moving = torch.cat([sensed.foot_force, torch.stack([height, rising, other], dim=2)], dim=2)

@@ -75,6 +75,8 @@ class RandomisationConfig:
 
     gravity: tuple[float, float] | None = None
     """m/s^2, as the trunk feels it; a range that holds ``physics.gravity``, which all robots have without one."""
+    gravity_share: float = 1.0
+    """1. Share of robots whose gravity is drawn; the others have ``physics.gravity``."""
     rig_share: float = 0.0
     """1. Share of robots on an ideal MATRIX rig: Earth's gravity, and a constant upward pull at the trunk that leaves
     ``gravity``. Their legs keep their Earth weight."""
@@ -104,6 +106,8 @@ class RandomisationConfig:
     """1. Share of robots that have it: physics of those costs half as much again."""
     joint_damping: tuple[float, float] = (0.0, 0.0)
     """N*m*s/rad. Viscous friction of every joint, likewise."""
+    joint_damping_share: float = 1.0
+    """1. Share of robots that have it."""
     delay: tuple[float, float] = (0.0, 0.0)
     """s, at most one control step, until a target reaches the servos; rounded to physics steps."""
 

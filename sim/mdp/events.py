@@ -165,6 +165,9 @@ def randomise(
         load = physics.robot.mass_ratio * _uniform(cfg.added_mass, count, generator)
         physics.set_payload(ids, load, *(_in_box(b, count, generator) for b in (cfg.added_mass_place, cfg.com_offset)))
     effective = _uniform(cfg.gravity or (physics.cfg.gravity,) * 2, count, generator)
+    if cfg.gravity_share < 1.0:
+        elsewhere = _uniform((0.0, 1.0), count, generator) < cfg.gravity_share
+        effective = torch.where(elsewhere, effective, physics.cfg.gravity)
     on_rig = _uniform((0.0, 1.0), count, generator) < cfg.rig_share
     physics.set_gravity(ids, effective, on_rig * (EARTH - effective))
     if _varies(cfg.rig_inertia, 0.0) or _varies(cfg.rig_friction, 0.0):
@@ -178,6 +181,8 @@ def randomise(
     if _varies(cfg.joint_friction, 0.0) or _varies(cfg.joint_damping, 0.0):
         rubs = _uniform((0.0, 1.0), count, generator) < cfg.joint_friction_share
         coulomb, viscous = (_uniform(limits, count, generator) for limits in (cfg.joint_friction, cfg.joint_damping))
+        if cfg.joint_damping_share < 1.0:
+            viscous = viscous * (_uniform((0.0, 1.0), count, generator) < cfg.joint_damping_share)
         rub = torch.stack([rubs * coulomb, viscous], dim=1)
         size = physics.robot.torque_ratio
         physics.set_joints(ids, size * rub[:, 0], size * physics.robot.time_ratio * rub[:, 1])

@@ -101,7 +101,7 @@ CRITIC: tuple[tuple[Channel, Callable[[State], Tensor]], ...] = (
         Channel("angular_momentum", 3, "kg*m^2/s, heading frame", 1.0),
         lambda s: to_heading(s.quaternion, s.angular_momentum),
     ),
-    (Channel("gravity", 1, "m/s^2", 1.0), lambda s: s.gravity[:, None]),
+    (Channel("gravity", 1, "m/s^2", 0.5), lambda s: s.gravity[:, None]),
     (Channel("friction", 1, "1", 1.0), lambda s: s.friction[:, None]),
     (Channel("joint_friction", 1, "N*m", 4.0), lambda s: s.joint_rub[:, :1]),
     (Channel("joint_damping", 1, "N*m*s/rad", 0.5), lambda s: s.joint_rub[:, 1:]),

@@ -103,6 +103,8 @@ VALUES: dict[str, Any] = {
     "resets.fair_ground": -1.0,
     "resets.obstacle_fraction": 1.0,
     "randomisation.joint_friction_share": 1.0,
+    "randomisation.gravity_share": 0.5,
+    "randomisation.joint_damping_share": 0.5,
     "shaping.trunk_most": 0.001,
     "commands.period": 0.0,
     "shaping.soft_impact": 1.0,

@@ -14,6 +14,7 @@ from matrix_hil.log import Log, read_log
 from matrix_hil.log.signals import held, interpolated
 from matrix_hil.replay.film.config import FilmConfig
 from matrix_hil.replay.look.measure import patch_field, rotations
+from policy.runtime.card import ESTIMATES
 from policy.runtime.onnx_policy import OnnxPolicy
 from sim.errors import LunarError
 from sim.robots.load import robot_model
@@ -96,7 +97,7 @@ def of_policy(policy: str, cfg: FilmConfig, progress: Callable[[float], None]) -
     if moments[0].estimate:
         name = "vz" if "vz" in moments[0].estimate else next(iter(moments[0].estimate))
         pairs = [[m.truth.get(name, math.nan), m.estimate.get(name, math.nan)] for m in moments]
-        traces["estimates"] = Trace("m" if name == "height" else "m/s", np.array(pairs), (name, "policy's estimate"))
+        traces["estimates"] = Trace(ESTIMATES[name], np.array(pairs), (name, "policy's estimate"))
     return Footage(
         title=f"{Path(policy).name} on {Path(kind).stem}",
         robot=driver.card.physics_robot,

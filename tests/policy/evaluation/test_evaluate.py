@@ -23,7 +23,7 @@ from policy.evaluation.suites import ALL, load_suite, suite_names, world_for
 from policy.evaluation.trials import run_trials
 from policy.networks.actor import ActorOutput
 from policy.networks.policy_file import ZOO
-from policy.runtime.card import Card
+from policy.runtime.card import ESTIMATES, Card
 from sim.envs.world import PronkWorld
 from sim.errors import LunarError
 from sim.robots.identity import ROBOTS
@@ -133,18 +133,21 @@ def lifted(world: PronkWorld):
 
 
 def test_estimates_are_held_against_the_state_that_was_seen():
-    world = world_of("flat", 16)
+    world = world_of("joints", 16)
 
     def truth() -> torch.Tensor:
-        return torch.cat([world.state.velocity, world.state.com_height[:, None]], dim=1)
+        s = world.state
+        return torch.cat([s.velocity, s.com_height[:, None], s.gravity[:, None], s.joint_rub], dim=1)
 
-    names = ("vx", "vy", "vz", "height")
+    names = tuple(ESTIMATES)
+    quantities = ("vz", "vxy", "height", "gravity", "joint_friction", "joint_damping")
     exact = summarise(run_trials(Puppet(truth), world, 1.0, estimates=names))
-    assert exact["vz_rmse"] == exact["vxy_rmse"] == exact["height_rmse"] == 0.0
-    world = world_of("flat", 16)
-    off = torch.tensor([0.3, 0.4, -0.2, 0.05])
+    assert all(exact[f"{name}_rmse"] == 0.0 for name in quantities)
+    world = world_of("joints", 16)
+    off = torch.tensor([0.3, 0.4, -0.2, 0.05, 0.1, -0.06, 0.7])
     wrong = summarise(run_trials(Puppet(lambda: truth() + off), world, 1.0, estimates=names))
-    assert (wrong["vxy_rmse"], wrong["vz_rmse"], wrong["height_rmse"]) == pytest.approx((0.5, 0.2, 0.05), abs=1e-6)
+    of = [wrong[f"{name}_rmse"] for name in quantities]
+    assert of == pytest.approx([0.2, 0.5, 0.05, 0.1, 0.06, 0.7], abs=1e-6)
 
 
 def test_a_policy_that_sees_is_fed_the_scan_of_its_card():

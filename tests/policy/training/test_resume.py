@@ -15,17 +15,20 @@ import pytest
 import torch
 from stable_baselines3.common.callbacks import CheckpointCallback
 
+from policy.networks.actor import Actor
 from policy.networks.config import EncoderConfig, ModelConfig
 from policy.runtime.card import Card
 from policy.training import checkpoint
 from policy.training.cli import _parse
 from policy.training.config import PPOConfig, Stage, TrainConfig
 from policy.training.ppo import LunarPPO
+from policy.training.start import take_over
 from policy.training.train import TrainingProgress, run
 from policy.training.vec_env import LunarVecEnv
 from sim.envs.world import PronkWorld
 from sim.errors import LunarError
 from sim.mdp.config import CurriculumConfig
+from sim.spec.observation import PRONK_OBSERVATION
 from sim.tasks.config import WorldConfig
 from sim.terrain.generators import TerrainConfig
 from tests.policy.conftest import tiny
@@ -234,9 +237,44 @@ def test_a_policy_to_start_from_waits_until_the_critic_knows_it(tmp_path):
         assert not torch.equal(weights[3][name], value), name
 
 
+def test_trials_of_a_training_do_not_all_end_at_once():
+    model = fresh()
+    model.learn(12 * 8)
+    first = model.world.steps.clone()
+    model.learn(12 * 8, reset_num_timesteps=False)
+    assert len(first.unique()) > 8 and first.max() < model.world.max_steps
+    assert ((model.world.steps == first + 8) | (model.world.steps < 8)).all(), "who goes on learning starts none anew"
+
+
+def test_a_start_from_a_policy_that_estimates_less_acts_like_it():
+    less = ModelConfig(encoders={
+        "long": EncoderConfig(ages=(0, 1, 2, 5), estimates=("vx", "height"), latent=4),
+        "short": EncoderConfig(ages=(0, 1), estimates=("vz",), latent=4, given="long"),
+    })  # fmt: skip
+    long = replace(less.encoders["long"], estimates=("vx", "vy", "height", "joint_damping"))
+    more = replace(less, encoders=less.encoders | {"long": long})
+    spec = replace(PRONK_OBSERVATION, ages=more.ages)
+    source, actor = Actor(less, spec), Actor(more, spec)
+    with torch.no_grad():
+        source.head[-1].weight.mul_(100.0)
+    take_over(actor, source)
+    seen = torch.randn(50, spec.size)
+    theirs, ours = source(seen), actor(seen)
+    for name in ("action", "std", "latent", "hidden"):
+        assert torch.allclose(getattr(ours, name), getattr(theirs, name), atol=1e-6), name
+    known = [actor.estimates.index(name) for name in source.estimates]
+    assert torch.allclose(ours.estimate[:, known], theirs.estimate, atol=1e-6)
+    assert theirs.action.std() > 0.01 and ours.estimate[:, actor.estimates.index("joint_damping")].std() > 0.0
+    with pytest.raises(LunarError, match="it estimates joint_damping, vy, which ppo"):
+        take_over(source, actor)
+
+
 def test_a_start_from_other_networks_is_refused(trained, tmp_path):
     cfg = replace(tiny(tmp_path / "same"), start=str(trained))
     run(cfg, "test")
+    assert not _parse(["--resume", cfg.out]).start, "the checkpoint goes on with what it became"
+    before, card = (Card.load(Path(folder) / "card.json") for folder in (trained, cfg.out))
+    assert card.training["earlier"][-1]["weights"] == before.weights and card.training["steps"] == cfg.steps
     with pytest.raises(LunarError, match="its networks are not those of ppo"):
         run(replace(cfg, out=str(tmp_path / "other"), ppo=replace(cfg.ppo, model=MODEL)), "test")
     with pytest.raises(LunarError, match="start and resume exclude each other"):
