@@ -155,7 +155,7 @@ class Robot:
     port: str = EMULATED
     """``emulated``, or what pyserial opens; for a Go2 ``dds://`` and the network interface, such as dds://eth0."""
     protocol: Literal["lunar", "go2"] = "lunar"
-    """``lunar``: docs/protocol.md. ``go2``: a Unitree Go2 by its LowState and LowCmd, docs/deploy.md."""
+    """``lunar``: docs/protocol.md. ``go2``: a Unitree Go2 by its LowState and LowCmd, docs/go2.md."""
     go2: Go2Config = field(default_factory=Go2Config)
     """Its foot forces, and how it gets up."""
 

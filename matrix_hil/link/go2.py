@@ -5,7 +5,7 @@ both as in the ROS node ``unitree_adapter``. What the rig's own robots do by the
 which knows joint targets alone: hold, the way to the stance, and damping when the loop behind it has died.
 
 A line carries the maker's C structures one after the other, each with its CRC; ``link.dds`` makes such a line of the
-robot's DDS topics. docs/deploy.md has what was tried.
+robot's DDS topics. docs/measured/deploy.md has what was tried.
 """
 
 from __future__ import annotations

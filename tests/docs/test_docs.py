@@ -1,16 +1,14 @@
-"""Docs say what is there: commands parse, paths, names, config keys, links and anchors resolve, Python blocks compile.
+"""Docs say what is there: commands parse, paths, config keys, links and anchors resolve. Python is in ``test_python``.
 
 Commands are not run: each is parsed by its own parser, with its options and config files, and stopped there.
 """
 
 from __future__ import annotations
 
-import ast
-import importlib
-import pkgutil
+import importlib.util
 import re
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import fields
 from functools import cache
 from pathlib import Path
@@ -148,17 +146,6 @@ def test_a_path_exists(path):
     assert list(ROOT.glob(path.rstrip("/"))), path
 
 
-def names(page: Path) -> list[str]:
-    """What looks like a module or a name in one."""
-    found = [s.removesuffix("()") for s in spans(page)]
-    return [s for s in found if re.fullmatch(rf"({'|'.join(PACKAGES)})(\.\w+)+", s) and not re.search(FILES, s)]
-
-
-@pytest.mark.parametrize("name", each(names))
-def test_a_name_exists(name):
-    assert pkgutil.resolve_name(name) is not None or name.endswith("None")
-
-
 @cache
 def keys() -> frozenset[str]:
     """All config keys of all commands, and the groups that they are in."""
@@ -226,23 +213,6 @@ def test_a_link_leads_somewhere(link):
     file = (ROOT / page).parent / path if path else ROOT / page
     assert file.exists(), target
     assert not anchor or anchor in anchors(file), target
-
-
-def python_blocks(page: Path) -> Sequence[str]:
-    """Python of a page."""
-    return [text for language, text in blocks(page) if language == "python"]
-
-
-@pytest.mark.parametrize("code", each(python_blocks))
-def test_python_compiles_and_imports_what_exists(code):
-    for node in ast.walk(ast.parse(code)):
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                importlib.import_module(alias.name)
-        elif isinstance(node, ast.ImportFrom):
-            module = importlib.import_module(node.module or "")
-            for alias in node.names:
-                assert hasattr(module, alias.name) or importlib.import_module(f"{node.module}.{alias.name}")
 
 
 @pytest.mark.usefixtures("_only_parse")

@@ -26,6 +26,10 @@ def test_the_site_is_whole_and_needs_no_network(tmp_path: Path) -> None:
         )
         assert not [url for url in loaded if "//" in url], page
         assert 'class="mermaid"' not in page.read_text(), f"{page}: the theme would load a script for it"
+        links = re.findall(r"<a[^>]* href=\"?([^\"#> ]+)", page.read_text())
+        assert not [to for to in links if ":" not in to and not (page.parent / to.lstrip("/")).exists()], page
+        unset = re.findall(r"<p>(?:(?!</p>).)*?\n(?:- |\d\. |\|).{30}", page.read_text(), re.S)
+        assert not unset, f"{page}: lists and tables need an empty line before them"
     entries = json.loads((tmp_path / "search/search_index.json").read_text())["docs"]
     titles = {e["title"] for e in entries if e["location"].startswith("reference/commands.html")}
     assert {f"lunar {name}" for name in COMMANDS} <= titles

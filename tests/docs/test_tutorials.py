@@ -1,14 +1,18 @@
-"""Tutorials do what they say: files that they name are written, and commands in their ``sh`` blocks run as printed."""
+"""Tutorials do what they say: files that they name are written, commands in their ``sh`` blocks run as printed, and C
+compiles against the headers that these made."""
 
 from __future__ import annotations
 
 import re
 import shlex
 import shutil
+import subprocess
+from pathlib import Path
 
 import pytest
 
 from matrix_hil.cli import main
+from policy.export.c import FLAGS
 from sim.config import ROOT
 
 TUTORIALS = ROOT / "docs" / "tutorials"
@@ -29,6 +33,19 @@ def test_a_tutorial_word_for_word(name, tmp_path, monkeypatch):
         else:
             assert command == "lunar"
             main(words)
+    for code in re.findall(r"^```c\n(.*?)^```", text, re.S | re.M):
+        compile_firmware(code, next(tmp_path.rglob("policy.h")).parent)
+
+
+def compile_firmware(code: str, headers: Path) -> None:
+    """A snippet as the body of a program, with the names that it takes for granted; without a compiler nothing."""
+    if not (compiler := shutil.which("cc")):
+        return
+    first, _, rest = code.partition("\n")
+    sensors = "float gyro[3] = {0}, gravity[3] = {0, 0, -1}, q[12] = {0}, qd[12] = {0}, command[5] = {0}, targets[12];"
+    firmware = headers / "firmware.c"
+    firmware.write_text(f"{first}\nvoid send(const float *);\nint main(void)\n{{\n{sensors}\n{rest}return 0;\n}}\n")
+    subprocess.run([compiler, *FLAGS, "-c", "-o", firmware.with_suffix(".o"), firmware], check=True)
 
 
 def test_there_are_tutorials_that_are_tried():
