@@ -62,7 +62,7 @@ def files(folder: Path) -> None:
         recorder.write("/tracker/pose", TrackerState(0.0, np.zeros(3), np.array([1.0, 0, 0, 0])), 0.0)
 
 
-@pytest.mark.parametrize("page", filter(python_blocks, PAGES), ids=lambda page: page.name)
+@pytest.mark.parametrize("page", list(filter(python_blocks, PAGES)), ids=lambda page: page.name)
 def test_python_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_thread: None) -> None:
     """The blocks of a page one after the other, as one would paste them."""
     monkeypatch.chdir(tmp_path)
