@@ -290,6 +290,7 @@ class Sync:
                 self.estimate.velocity[2:3],
                 np.array([tilt_of(states.robot.projected_gravity)]),
             )
+            self.detector.forget()  # the counters are all that is asked for
 
     def _world(self, along: float, across: float) -> np.ndarray:
         c, s = math.cos(self.cfg.heading), math.sin(self.cfg.heading)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from array import array
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,14 +22,41 @@ BASES = {"platform": "tracker", "treadmill": "tracker", "counterweight": "counte
 """Device and the measurement that its commands rest on."""
 
 
-def percentiles(seconds: list[float], unit: float = 1e-6) -> dict[str, float]:
+_LONGEST = 4096  # cycles after which a stance is summed up before it ends
+
+
+class Samples:
+    """All numbers that are added, or of more than ``most`` an even draw (Vitter 1985, algorithm R), so that a run of a
+    day takes no more memory than one of five minutes."""
+
+    def __init__(self, most: int = 1 << 16) -> None:
+        self.most = most
+        self.count = 0
+        self._kept = array("d")
+        self._rng = random.Random(0)
+
+    def add(self, value: float) -> None:
+        """Take one."""
+        self.count += 1
+        if len(self._kept) < self.most:
+            self._kept.append(value)
+        elif (place := self._rng.randrange(self.count)) < self.most:
+            self._kept[place] = value
+
+    @property
+    def values(self) -> np.ndarray:
+        """(k,) those that were kept."""
+        return np.array(self._kept)
+
+
+def percentiles(seconds: np.ndarray, unit: float = 1e-6) -> dict[str, float]:
     """``p50``, ``p99`` and ``p999`` in ``unit`` s, microseconds by default; NaN without samples."""
-    values = np.percentile(seconds, [50, 99, 99.9]) / unit if seconds else [np.nan] * 3
+    values = np.percentile(seconds, [50, 99, 99.9]) / unit if len(seconds) else [np.nan] * 3
     return dict(zip(("p50", "p99", "p999"), (float(v) for v in values), strict=True))
 
 
 class RunMetrics:
-    """Collects cycles of one run.
+    """Collects cycles of one run; its memory does not grow with the run but by some numbers per hop.
 
     Args:
         cfg: rates, mass and delays.
@@ -37,14 +66,11 @@ class RunMetrics:
     def __init__(self, cfg: SyncConfig, truth: Callable[[], RigTruth] | None) -> None:
         self._cfg = cfg
         self._truth = truth
-        self._durations: list[float] = []
-        self._lateness: list[float] = []
-        self._rows: list[tuple[float, ...]] = []
+        self._durations, self._lateness, self._skew, self._wire = (Samples() for _ in range(4))
+        self._end_to_end = {name: Samples() for name in BASES}
+        self._physics = Physics(cfg.rate, cfg.mass)
         self._heights: list[HopHeights] = []
         self._heights_count = 0
-        self._skew: list[float] = []
-        self._wire: list[float] = []
-        self._end_to_end: dict[str, list[float]] = {name: [] for name in BASES}
         self._newest: dict[str, float] = {}
         self._bases: dict[float, dict[str, float]] = {}
         self._last: Cycle | None = None
@@ -62,7 +88,7 @@ class RunMetrics:
             self._doubt = verdict
         rope, belt, tracker = cycle.states.counterweight, cycle.states.treadmill, cycle.states.tracker
         speed = self._truth().vertical_speed if self._truth is not None else float(cycle.info.velocity[2])
-        self._rows.append((
+        self._physics.add((
             cycle.time,
             float(cycle.info.airborne),
             speed,
@@ -76,15 +102,15 @@ class RunMetrics:
             self._heights.append(cycle.info.heights)
         measured = _measured(cycle.states, self._cfg.tracker.latency)
         if measured:
-            self._skew.append(max(measured.values()) - min(measured.values()))
+            self._skew.add(max(measured.values()) - min(measured.values()))
             self._bases[cycle.time] = measured
             if len(self._bases) > 64:  # commands that have not been written by then never will be
                 self._bases.pop(next(iter(self._bases)))
 
     def timed(self, duration: float, lateness: float) -> None:
         """Take a cycle's computing time and how late it started, s."""
-        self._durations.append(duration)
-        self._lateness.append(max(0.0, lateness))
+        self._durations.add(duration)
+        self._lateness.add(max(0.0, lateness))
 
     def wired(self, written: Mapping[str, tuple[float, float] | None]) -> None:
         """Take, by device, the newest command that its driver wrote: when it was made and when written, s."""
@@ -96,29 +122,27 @@ class RunMetrics:
             self._newest[name] = made
             measured = self._bases.get(made)
             if measured is not None and base in measured:
-                self._wire.append(at - made)
-                self._end_to_end[name].append(at - measured[base] + getattr(self._cfg.delays, name))
+                self._wire.add(at - made)
+                self._end_to_end[name].add(at - measured[base] + getattr(self._cfg.delays, name))
 
     def results(self, clock: str) -> dict[str, Any]:
         """Plain data; see docs/matrix.md for the keys."""
         period = 1.0 / self._cfg.rate
         if clock == "wall":
-            kind, late = "start of a cycle after its deadline", self._lateness
+            kind, late = "start of a cycle after its deadline", self._lateness.values
         else:
             # nobody is late in simulated time; this is what the bridge's own work would have cost
-            kind, late = (
-                "computing time beyond the period, clock waits",
-                [max(0.0, d - period) for d in self._durations],
-            )
+            kind = "computing time beyond the period, clock waits"
+            late = np.maximum(self._durations.values - period, 0.0)
         out: dict[str, Any] = {
             "clock": clock,
             "lateness_kind": kind,
             "lateness_us": percentiles(late),
-            "cycle_us": percentiles(self._durations),
-            "command_to_wire_us": percentiles(self._wire),
-            "end_to_end_ms": {name: percentiles(values, 1e-3) for name, values in self._end_to_end.items()},
-            "skew_ms": percentiles(self._skew, 1e-3),
-            "cycles": len(self._durations),
+            "cycle_us": percentiles(self._durations.values),
+            "command_to_wire_us": percentiles(self._wire.values),
+            "end_to_end_ms": {name: percentiles(s.values, 1e-3) for name, s in self._end_to_end.items()},
+            "skew_ms": percentiles(self._skew.values, 1e-3),
+            "cycles": self._durations.count,
         }
         last = self._last
         if last is not None:
@@ -134,7 +158,7 @@ class RunMetrics:
                     "worst": self._doubt.sentence if self._doubt.advice else "",
                 },
             }
-        return out | self._ground() | self._physics(period)
+        return out | self._ground() | self._physics.results()
 
     def _ground(self) -> dict[str, Any]:
         within = np.array([h.error for h in self._heights if h.within])
@@ -144,24 +168,68 @@ class RunMetrics:
             "hops_over_known_ground": len(self._heights),
         }
 
-    def _physics(self, period: float) -> dict[str, Any]:
-        rows = np.array(self._rows).reshape(-1, 8)
-        flying = rows[:, 1] > 0
-        rising, falling = _flight_gravity(rows[:, 0], flying, rows[:, 2])
-        miss = rows[:, 3] - wanted_tension(self._cfg.mass)
-        belt = np.diff(rows[:, 4], prepend=rows[:1, 4]) / period
-        place = np.abs(rows[:, 6:])
+
+class Physics:
+    """Gravity in flight, rope, belt and place over the cycles of a run, summed up at each touch-down.
+
+    Args:
+        rate: Hz, of the cycles.
+        mass: kg, the robot's.
+    """
+
+    def __init__(self, rate: float, mass: float) -> None:
+        self._rate, self._tension = rate, wanted_tension(mass)
+        self._rows: list[tuple[float, ...]] = []  # since the last touch-down
+        self._belt = np.nan  # m/s in the cycle before them
+        self._gravity: tuple[list[float], list[float]] = ([], [])  # m/s^2, of each flight
+        self._cycles = {False: 0, True: 0}  # in stance and in flight
+        self._miss = {False: np.zeros(2), True: np.zeros(2)}  # N^2: sum and count
+        self._acceleration, self._over = np.zeros(2), np.zeros(2)  # (m/s^2)^2 in flight, m/s: sum and count
+        self._farthest = np.full(2, np.nan)  # m: along one axis, and as the crow flies
+
+    def add(self, row: tuple[float, ...]) -> None:
+        """Take a cycle: time in s, whether it flies, vertical speed, tension, belt speed, speed over the belt, x and y,
+        in SI units; NaN for what is not known."""
+        landed = bool(self._rows) and self._rows[-1][1] > row[1]
+        if landed or (len(self._rows) >= _LONGEST and not row[1]):
+            self._sum_up()
+        self._rows.append(row)
+
+    def results(self) -> dict[str, Any]:
+        """Plain data, NaN for what is not known."""
+        self._sum_up()
+        stance, flight = (self._miss[flying] for flying in (False, True))
+        count = sum(self._cycles.values())
+        rising, falling = (float(np.median(fits)) if fits else float("nan") for fits in self._gravity)
         return {
-            "run_seconds": len(rows) * period,
-            "flight_fraction": float(flying.mean()) if len(rows) else 0.0,
+            "run_seconds": count / self._rate,
+            "flight_fraction": self._cycles[True] / count if count else 0.0,
             "flight_gravity": {"rising": rising, "falling": falling},
-            "rope_force_rms_n": _rms(miss),
-            "tension_error_n": {"flight_rms": _rms(miss[flying]), "stance_rms": _rms(miss[~flying])},
-            "belt_acceleration_flight_rms": _rms(belt[flying]),
-            "speed_over_belt": float(rows[:, 5].mean()) if len(rows) else float("nan"),
-            "belt_offset_max_m": float(np.nanmax(place)) if len(rows) else float("nan"),
-            "rope_offset_max_m": float(np.nanmax(np.hypot(*place.T))) if len(rows) else float("nan"),
+            "rope_force_rms_n": _root_mean(stance + flight),
+            "tension_error_n": {"flight_rms": _root_mean(flight), "stance_rms": _root_mean(stance)},
+            "belt_acceleration_flight_rms": _root_mean(self._acceleration),
+            "speed_over_belt": float(self._over[0] / self._over[1]) if self._over[1] else float("nan"),
+            "belt_offset_max_m": float(self._farthest[0]),
+            "rope_offset_max_m": float(self._farthest[1]),
         }
+
+    def _sum_up(self) -> None:
+        if not self._rows:
+            return
+        time, airborne, speed, tension, belt, over, x, y = np.array(self._rows).T
+        self._rows.clear()
+        flying = airborne > 0
+        for which in (False, True):
+            mine = flying == which
+            self._cycles[which] += int(mine.sum())
+            self._miss[which] += _summed((tension[mine] - self._tension) ** 2)
+        for kept, found in zip(self._gravity, flight_gravity(time, flying, speed), strict=True):
+            kept += found
+        self._acceleration += _summed(((np.diff(belt, prepend=self._belt) * self._rate) ** 2)[flying])
+        self._belt = belt[-1]
+        self._over += _summed(over)
+        here = [np.fmax.reduce(np.abs([*x, *y])), np.fmax.reduce(np.hypot(x, y))]
+        self._farthest = np.fmax(self._farthest, here)
 
 
 def _measured(states: MachineStates, tracker_latency: float) -> dict[str, float]:
@@ -172,16 +240,31 @@ def _measured(states: MachineStates, tracker_latency: float) -> dict[str, float]
     return times
 
 
-def _flight_gravity(time: np.ndarray, flying: np.ndarray, speed: np.ndarray) -> tuple[float, float]:
-    """Median over flights of the downward acceleration while rising and while falling, m/s^2."""
+def flight_gravity(time: np.ndarray, flying: np.ndarray, speed: np.ndarray) -> tuple[list[float], list[float]]:
+    """Of each flight among n cycles the downward acceleration while rising and while falling, m/s^2.
+
+    Args:
+        time: (n,) s.
+        flying: (n,) bool.
+        speed: (n,) m/s, vertical.
+    """
     edges = np.flatnonzero(np.diff(np.concatenate([[False], flying, [False]]).astype(int)))
     fits: tuple[list[float], list[float]] = ([], [])
     for begin, end in zip(edges[::2], edges[1::2], strict=True):
         t, v = time[begin:end], speed[begin:end]
         for out, part in zip(fits, (v > _TURN, v < -_TURN), strict=True):
             if part.sum() >= 3 and np.ptp(t[part]) >= _SHORTEST:
-                out.append(-np.polyfit(t[part], v[part], 1)[0])
-    return tuple(float(np.median(f)) if f else float("nan") for f in fits)  # type: ignore[return-value]
+                out.append(float(-np.polyfit(t[part], v[part], 1)[0]))
+    return fits
+
+
+def _summed(values: np.ndarray) -> np.ndarray:
+    """(2,) sum and number of those that are known."""
+    return np.array([np.nansum(values), np.isfinite(values).sum()])
+
+
+def _root_mean(summed: np.ndarray) -> float:
+    return float(np.sqrt(summed[0] / summed[1])) if summed[1] else float("nan")
 
 
 def _rms(values: np.ndarray) -> float:

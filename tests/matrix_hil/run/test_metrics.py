@@ -22,7 +22,7 @@ from matrix_hil.messages import (
     TreadmillState,
 )
 from matrix_hil.run.loop import Cycle
-from matrix_hil.run.metrics import RunMetrics, _flight_gravity, percentiles
+from matrix_hil.run.metrics import Physics, RunMetrics, Samples, flight_gravity, percentiles
 from matrix_hil.safety.supervisor import SupervisorState
 from sim.spec.command import HopCommand
 from sim.spec.joints import NOMINAL_POSE
@@ -40,17 +40,40 @@ def test_rising_and_falling_are_told_apart() -> None:
         up = 0.8 - 1.7 * t
         speed[begin : begin + 200] = np.where(up > 0.0, up, -1.5 * (t - 0.8 / 1.7))
         flying[begin : begin + 200] = True
-    assert _flight_gravity(time, flying, speed) == pytest.approx((1.7, 1.5), rel=1e-6)
+    rising, falling = flight_gravity(time, flying, speed)
+    assert rising == pytest.approx([1.7, 1.7], rel=1e-6) and falling == pytest.approx([1.5, 1.5], rel=1e-6)
+    physics = Physics(1.0 / DT, 15.206)
+    for row in zip(time, flying.astype(float), speed, *np.zeros((5, 600)), strict=True):
+        physics.add(row)
+    results = physics.results()
+    assert results["flight_gravity"] == pytest.approx({"rising": 1.7, "falling": 1.5}, rel=1e-6)
+    assert results["flight_fraction"] == pytest.approx(400 / 600) and results["run_seconds"] == pytest.approx(3.0)
 
 
 def test_without_flight_gravity_is_unknown() -> None:
-    nothing = _flight_gravity(np.arange(10) * DT, np.zeros(10, dtype=bool), np.zeros(10))
-    assert np.isnan(nothing).all()
+    assert flight_gravity(np.arange(10) * DT, np.zeros(10, dtype=bool), np.zeros(10)) == ([], [])
+    assert np.isnan([*Physics(200.0, 15.2).results()["flight_gravity"].values()]).all()
+
+
+def test_a_long_run_keeps_no_more_than_a_short_one() -> None:
+    physics, samples = Physics(200.0, 15.206), Samples(1000)
+    t = np.arange(280) * DT
+    flying, speed = (t < 0.98).astype(float), np.where(t < 0.98, 0.8 - 1.62 * t, 0.0)
+    for _ in range(20):
+        for row in zip(t, flying, speed, *np.zeros((5, 280)), strict=True):
+            physics.add(row)
+        assert len(physics._rows) <= 280
+    for k in range(20_000):
+        physics.add((k * DT, 0.0, *np.zeros(6)))
+        samples.add(float(k))
+    assert len(physics._rows) < 5000 and len(samples.values) == 1000 and samples.count == 20_000
+    assert np.median(samples.values) == pytest.approx(10_000, abs=1000), "an even draw"
+    assert physics.results()["run_seconds"] == pytest.approx((20 * 280 + 20_000) * DT)
 
 
 def test_percentiles_are_microseconds() -> None:
-    assert percentiles([1e-3] * 100)["p99"] == pytest.approx(1000.0)
-    assert np.isnan(percentiles([])["p50"])
+    assert percentiles(np.full(100, 1e-3))["p99"] == pytest.approx(1000.0)
+    assert np.isnan(percentiles(np.zeros(0))["p50"])
 
 
 def cycle(
