@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from policy.evaluation.trials import Trials
+from policy.runtime.card import STEADY
 from sim.spec.hops import HopTable, longest_run
 
 COUNT_TIME = 20.0  # s that counts are scaled to
@@ -129,7 +130,7 @@ def estimator_errors(
         touchdown: (T, N) bool.
     """
     quantities = {"vz": ("vz",), "vxy": ("vx", "vy"), "height": ("height",)}
-    quantities |= {name: (name,) for name in ("gravity", "joint_friction", "joint_damping") if name in names}
+    quantities |= {name: (name,) for name in STEADY if name in names}
     phases = {"": alive, "_flight": alive & airborne, "_stance": alive & ~airborne, "_touchdown": alive & touchdown}
     results = {}
     for phase, rows in phases.items():

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from policy.runtime.card import ESTIMATES
+from policy.runtime.card import STEADY
 from sim.errors import LunarError
 from sim.html_page import page, section, table
 from sim.results import revision
@@ -32,7 +32,7 @@ _UNITS = {
     "hops": "per 20 s", "pronks": "per 20 s", "longest_run": "pronks", "flight_fraction": "share", "apex_": "m",
     "velocity_error": "m/s", "yaw_rate_error": "rad/s", "torque_share": "of limit", "speed_share": "of limit",
     "power_share": "of limit", "vz_rmse": "m/s", "vxy_rmse": "m/s", "height_rmse": "m", "push_": "share",
-    **{f"{name}_rmse": ESTIMATES[name] for name in ("gravity", "joint_friction", "joint_damping")},
+    **{f"{name}_rmse": unit for name, unit in STEADY.items()},
 }  # fmt: skip
 """By the beginning of a metric's name; those that are not here are numbers, or end in their unit."""
 

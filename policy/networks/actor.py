@@ -11,7 +11,7 @@ from policy.networks.config import ModelConfig
 from policy.networks.distributions import Gaussian
 from policy.networks.encoder import Encoders
 from policy.networks.layers import mlp
-from policy.runtime.card import ESTIMATES
+from policy.runtime.card import ESTIMATES, STEADY
 from sim.errors import LunarError
 from sim.mdp.observations import CRITIC, group_specs
 from sim.spec.observation import ObservationSpec
@@ -21,7 +21,7 @@ _STARTS = {c.name: (sum(d.size for d, _ in CRITIC[:i]), c.scale) for i, (c, _) i
 _TRUTH = (
     {f"v{axis}": (_STARTS["velocity"][0] + k, _STARTS["velocity"][1]) for k, axis in enumerate("xyz")}
     | {"height": _STARTS["com_height"]}
-    | {name: _STARTS[name] for name in ("gravity", "joint_friction", "joint_damping")}
+    | {name: _STARTS[name] for name in STEADY}
 )
 
 

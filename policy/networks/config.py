@@ -15,7 +15,7 @@ class EncoderConfig:
     ages: tuple[int, ...]
     """Control steps back of the frames that it sees; all are among the observation's."""
     estimates: tuple[str, ...] = ()
-    """Of vx, vy, vz and height, those that it is trained to estimate."""
+    """Of vx, vy, vz, height, gravity, joint_friction and joint_damping, those that it is trained to estimate."""
     latent: int = 16
     """Size of the latent, a unit vector."""
     given: str = ""

@@ -9,12 +9,11 @@ import viser
 from viser import uplot
 
 from policy.play.live_robot import Moment, Tally
-from policy.runtime.card import ESTIMATES
+from policy.runtime.card import ESTIMATES, MOVING
 from policy.runtime.monitor import Verdict
 
 _WINDOW = 6.0  # s of the plots
 _PERIOD = 0.2  # s between drawings
-_PLOTTED = ("vx", "vy", "vz", "height")
 _TRUTH, _ESTIMATE = "#9aa5b1", "#ffb03b"
 
 
@@ -48,14 +47,14 @@ class Readouts:
             self._hops = server.gui.add_markdown("")
         with server.gui.add_folder("Estimate and truth" if estimates else "Truth (this policy estimates nothing)"):
             self._numbers = server.gui.add_markdown("")
-            self._plots = {name: self._plot(server, name) for name in _PLOTTED}
+            self._plots = {name: self._plot(server, name) for name in MOVING}
             server.gui.add_markdown(f"The last {_WINDOW:g} s.")
 
     def show(self, moment: Moment) -> None:
         """Take note of a moment, and draw now and then."""
         nothing = float("nan")
         believed = [moment.estimate.get(name, nothing) for name in self._estimates]
-        self._rows.append([moment.time, *(moment.truth[name] for name in _PLOTTED), *believed])
+        self._rows.append([moment.time, *(moment.truth[name] for name in MOVING), *believed])
         if moment.time - self._drawn < _PERIOD:
             return
         self._drawn = moment.time
@@ -65,7 +64,7 @@ class Readouts:
         for i, (name, plot) in enumerate(self._plots.items()):
             data = [columns[0], columns[1 + i]]
             if name in self._estimates:
-                data.append(columns[1 + len(_PLOTTED) + self._estimates.index(name)])
+                data.append(columns[1 + len(MOVING) + self._estimates.index(name)])
             plot.data = tuple(data)
 
     def _plot(self, server: viser.ViserServer, name: str) -> viser.GuiUplotHandle:
@@ -116,7 +115,7 @@ def estimate_table(moment: Moment, estimates: tuple[str, ...]) -> str:
     """Markdown."""
     lines = ["| | true | estimated |", "|---|---|---|"] if estimates else ["| | true |", "|---|---|"]
     for name, unit in ESTIMATES.items():
-        if name not in (*_PLOTTED, *estimates):
+        if name not in {*MOVING, *estimates}:
             continue
         line = f"| {name.replace('_', ' ')} {unit} | {moment.truth[name]:+.2f} |"
         if estimates:

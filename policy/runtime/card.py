@@ -21,13 +21,12 @@ from sim.spec.joints import ACTION_BOUND, JOINT_NAMES
 from sim.spec.observation import ObservationSpec, Sensor, sensors_of
 
 FORMAT = 2
-ESTIMATES = {
-    "vx": "m/s", "vy": "m/s", "vz": "m/s", "height": "m",
-    "gravity": "m/s^2", "joint_friction": "N*m", "joint_damping": "N*m*s/rad",
-}  # fmt: skip
-"""What a policy may estimate, and its unit, in this order everywhere: the base's velocity in the heading frame, the
-height of the centre of mass above the ground below the base, and, of what does not change within a trial, the gravity
-and how the joints rub."""
+MOVING = {"vx": "m/s", "vy": "m/s", "vz": "m/s", "height": "m"}
+"""The base's velocity in the heading frame, and the height of the centre of mass above the ground below the base."""
+STEADY = {"gravity": "m/s^2", "joint_friction": "N*m", "joint_damping": "N*m*s/rad"}
+"""What does not change within a trial; how the joints rub as of a robot of the Go2's size."""
+ESTIMATES = {**MOVING, **STEADY}
+"""What a policy may estimate, and its unit, in this order everywhere."""
 ROBOT = "robot"
 """Folder of a policy in which it keeps a robot that is not the project's."""
 _LONGEST = 4 * 2**20  # bytes of a card
@@ -194,6 +193,8 @@ class Card:
         for name in ("action_scale", "action_bound", "kp", "kd", "gravity", "torque_ratio"):
             if not _finite(getattr(self, name)):
                 return f"{name} is {getattr(self, name)!r}"
+        if not isinstance(self.training, dict) or not isinstance(self.training.get("earlier", []), list):
+            return f"training is {str(self.training)[:80]}"
         commands = sum(c.size for c in spec.command)
         sizes = {"command_low": commands, "command_high": commands, "default_command": commands}
         for name, size in (sizes | {"default_pose": len(spec.joints)}).items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -46,6 +47,12 @@ class AsymmetricPolicy(ActorCriticPolicy):
     def distribution(self, features: Tensor) -> Gaussian:
         """Of the actions (N, 12), from the actor's features."""
         return Gaussian(self.actor.head(features), self.log_std)
+
+    @torch.no_grad()
+    def bound_std(self, most: float | None) -> None:
+        """Let no action's standard deviation exceed ``most``, unless that is None."""
+        if most is not None:
+            self.log_std.clamp_(max=math.log(most))
 
     def forward(self, obs: dict[str, Tensor], deterministic: bool = False) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
         """SB3's interface: actions, values, log probabilities."""

@@ -24,7 +24,7 @@ from policy.networks.policy_file import CHECKPOINT
 from sim.errors import LunarError
 from sim.output import write_whole
 
-FORMAT = "lunar checkpoint 2"
+FORMAT = "lunar checkpoint 3"
 NAME = CHECKPOINT
 
 

@@ -46,6 +46,8 @@ def _parse(argv: Sequence[str]) -> TrainConfig:
     if not (folder / "config.yaml").is_file():
         raise LunarError(f"--resume {cfg.resume}: {folder} holds no config.yaml; name the training's with --config")
     cfg = parse(TrainConfig, argv, "lunar train", default=str((folder / "config.yaml").resolve()))
+    if "--start" not in given:  # the checkpoint goes on with what became of that policy
+        cfg = replace(cfg, start="")
     physics = cfg.world.physics
     if (own := folder / ROBOT / f"{physics.robot}.xml").is_file():
         cfg = replace(cfg, world=replace(cfg.world, physics=replace(physics, robot=str(own))))

@@ -7,7 +7,6 @@ critic's value of the final observation, mirrored samples, an internal model tha
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,7 +15,6 @@ import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.type_aliases import MaybeCallback
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
@@ -141,12 +139,11 @@ class LunarPPO(PPO):
         self.trials = TrialLog(world)
         self.shuffle = torch.Generator(self.device).manual_seed(self.seed or 0)  # the same in all processes
 
-    def _setup_learn(
-        self, total_timesteps: int, callback: MaybeCallback = None, reset_num_timesteps: bool = True, *args: Any
-    ) -> tuple[int, BaseCallback]:  # fmt: skip
-        begins = reset_num_timesteps or self._last_obs is None
-        prepared = super()._setup_learn(total_timesteps, callback, reset_num_timesteps, *args)
-        if begins:
+    def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:
+        before = self._last_obs
+        prepared = super()._setup_learn(*args, **kwargs)
+        if self._last_obs is not before:  # all trials began anew
+            self.trials = TrialLog(self.world)
             self.world.stagger()
         return prepared
 
@@ -158,8 +155,7 @@ class LunarPPO(PPO):
         obs = world.observations
         data, terms = self.rollout, []
         self.robots.keeps_hops = True
-        if self.most_std:
-            policy.log_std.clamp_(max=math.log(self.most_std))
+        self.policy.bound_std(self.most_std)
         callback.on_rollout_start()
         for t in range(n_rollout_steps):
             features = policy.actor.features(obs["policy"])
@@ -209,6 +205,7 @@ class LunarPPO(PPO):
             for name, value in losses.items():
                 sums[name] += value
             count += 1
+        self.policy.bound_std(self.most_std)
         self._n_updates += cfg.epochs
         for name, total in sums.items():
             self.logger.record(f"train/{name}", total / count)
@@ -396,5 +393,6 @@ class LunarPPO(PPO):
                 self.estimator.scale_rate(1.0)
             self.lr = min(document["learning_rate"], self.max_lr)
             self.num_timesteps, self._n_updates = document["steps"], document["updates"]
+            self.warm_up = document["warm_up"]
             self.robots._reset_seeds()  # the next trials go on with the random numbers of the checkpoint
             return state.restore_processes(self, document)

@@ -20,13 +20,15 @@ def take_over(actor: Actor, source: Actor) -> None:
         LunarError: they differ in more than that.
     """
     ours, theirs = actor.cfg, source.cfg
-    told = {name: replace(e, estimates=()) for name, e in ours.encoders.items()}
-    if replace(ours, encoders=told) != replace(
-        theirs, encoders={name: replace(e, estimates=()) for name, e in theirs.encoders.items()}
-    ):
+    untold = [
+        (replace(cfg, encoders={}), [(name, replace(e, estimates=())) for name, e in cfg.encoders.items()])
+        for cfg in (ours, theirs)
+    ]
+    if untold[0] != untold[1]:
         raise LunarError("its networks are not those of ppo.model; name the config it was made with")
-    if missing := set(source.estimates) - set(actor.estimates):
-        raise LunarError(f"it estimates {', '.join(sorted(missing))}, which ppo.model does not")
+    for name, encoder in theirs.encoders.items():
+        if missing := set(encoder.estimates) - set(ours.encoders[name].estimates):
+            raise LunarError(f"its encoder {name} estimates {', '.join(sorted(missing))}, which ppo.model's does not")
     own, state = actor.state_dict(), source.state_dict()
     plain = source.feature_size - len(source.estimates) - sum(e.latent for e in theirs.encoders.values())
     inputs = {"head.0.weight": [*range(plain), *_after(actor.estimates, source.estimates, plain, ours.encoders)]}
@@ -41,12 +43,12 @@ def take_over(actor: Actor, source: Actor) -> None:
             frames -= len(before.estimates) + before.latent
             inputs[first] = [*range(frames), *_after(given.estimates, before.estimates, frames, {new.given: given})]
     for key, value in state.items():
+        mine, theirs_here = own[key], value.to(own[key].device)
         if key in inputs:
-            own[key].zero_()[:, inputs[key]] = value
-        elif key in outputs:
-            own[key][outputs[key]] = value
-        else:
-            own[key].copy_(value)
+            wide = torch.zeros_like(mine[: len(theirs_here)])
+            wide[:, inputs[key]] = theirs_here
+            theirs_here = wide
+        mine[outputs.get(key, slice(None))] = theirs_here
 
 
 def _after(new: tuple[str, ...], old: tuple[str, ...], start: int, encoders: dict[str, EncoderConfig]) -> list[int]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from sim.mdp.observations import group_specs
 from sim.robots.identity import identify
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ def identity(model: LunarPPO) -> dict[str, Any]:
         "robot": identify(world.cfg.physics.robot).name, "action_scale": world.action_scale,
         "ages": world.spec.ages, "model": asdict(model.config.model), "prototypes": estimator.prototypes,
         "policy_gradient": estimator.policy_gradient,
+        "critic": [[c.name, c.size, c.scale] for c in group_specs(world.spec)["critic"]],
     }  # fmt: skip
 
 
@@ -63,6 +65,7 @@ def document(model: LunarPPO, training: dict[str, Any], processes: dict[str, Ten
         "learning_rate": model.lr,
         "steps": model.num_timesteps,
         "updates": model._n_updates,
+        "warm_up": max(model.warm_up, 0),
         "shuffle": model.shuffle.get_state(),
         "terrains": terrains(model),
         "processes": processes,

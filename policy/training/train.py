@@ -24,7 +24,7 @@ from policy.networks.policy_file import drop_run, load_actor, refuse_used, robot
 from policy.runtime.card import Card
 from policy.training import checkpoint
 from policy.training.card import make_card
-from policy.training.config import TrainConfig
+from policy.training.config import Stage, TrainConfig
 from policy.training.curve import plot_curve
 from policy.training.distributed import Group, join
 from policy.training.ppo import LunarPPO
@@ -106,6 +106,10 @@ def _start(cfg: TrainConfig, model: LunarPPO) -> dict[str, Any]:
     try:
         if not isinstance(actor, Actor):
             raise LunarError("it was not made by 'lunar train'")
+        if difference := card.observation.difference(model.world.spec):
+            raise LunarError(f"it has another observation: {difference}")
+        if card.action_scale != model.world.action_scale:
+            raise LunarError(f"its action_scale is {card.action_scale}, this training's {model.world.action_scale}")
         model.start_from(actor, cfg.warm_up)
     except LunarError as error:
         raise LunarError(f"start {cfg.start}: {error}") from None
@@ -154,7 +158,7 @@ def _logger(cfg: TrainConfig, done: int) -> Logger:
 def _write_config(cfg: TrainConfig, out: Path) -> None:
     """All of the training's settings, so that a resumption needs no other file."""
     values = json.loads(json.dumps(asdict(cfg)))  # no tuples, nothing shared
-    for name in ("resume", "start", "overwrite", "json", "quick", "robot"):
+    for name in ("resume", "overwrite", "json", "quick", "robot"):
         del values[name]
     robot = identify(cfg.world.physics.robot)
     values["world"]["physics"]["robot"] = robot.name
@@ -186,7 +190,8 @@ class TrainingProgress(BaseCallback):
         self.clock = clock
         self.start = self.saved = clock()
         self.stages = [{"until": end, **asdict(stage)} for end, stage in zip(cfg.until, cfg.stages, strict=False)]
-        self.stage = before["stage"] if before.get("stages") == self.stages else 0
+        known = [{**asdict(Stage()), **stage} for stage in before.get("stages", [])]  # fields may have come since
+        self.stage = before.get("stage", 0) if known == self.stages else 0
         self.hops_per_20s = 0.0
         self.interrupted = self.stopping = False
         self.share = 0.0

@@ -29,9 +29,9 @@ from sim.terrain.height_field import HeightField
 FEW = 32
 """Robots up to which a world on the CPU computes with NumPy (``sim.rows``): PyTorch's dispatch would cost more."""
 _STEPPED = (
-    "command", "last_action", "action_before", "steps", "travelled", "air_time", "stance_time", "liftoff_com_height",
-    "sensor_bias", "friction", "joint_rub", "weight", "contact", "limb_contact", "trunk_load", "lying_time", "frames",
-    "nominal", "size",
+    "command", "last_action", "action_before", "steps", "last_step", "travelled", "air_time", "stance_time",
+    "liftoff_com_height", "sensor_bias", "friction", "joint_rub", "weight", "contact", "limb_contact", "trunk_load",
+    "lying_time", "frames", "nominal", "size",
 )  # fmt: skip
 """What of a world changes, or is read, in every step."""
 _SENSED = (
@@ -121,13 +121,12 @@ class PronkWorld:
         self.action_scale = body.action_scale if cfg.action_scale is None else cfg.action_scale
         """rad per unit of action."""
         self._sensors = sensors_of(body.nominal_pose)
-        self.steps = torch.zeros(n, dtype=torch.long, device=self.device)
+        self.steps, self.last_step = torch.zeros(2, n, dtype=torch.long, device=self.device)
         self.diverged = 0
         self.command = torch.zeros(n, 5, device=self.device)
         self.last_action = torch.zeros(n, 12, device=self.device)
         self.action_before = torch.zeros(n, 12, device=self.device)
-        self._ages = torch.tensor(self.spec.ages, device=self.device)
-        self._depth = max(self.spec.ages) + 1
+        self._ages, self._depth = torch.tensor(self.spec.ages, device=self.device), max(self.spec.ages) + 1
         self.frames = torch.zeros(self._depth, n, self.spec.frame_size, device=self.device)
         self._newest = 0
         self.travelled = torch.zeros(n, 2, device=self.device)  # m along the command, and as commanded
@@ -170,7 +169,8 @@ class PronkWorld:
 
     def stagger(self) -> None:
         """Let the trials that ``reset`` began end one by one, as if they had begun at different times."""
-        self.steps[:] = torch.randint(self.max_steps, self.steps.shape, generator=self.generator, device=self.device)
+        ends = torch.randint(self.max_steps, self.steps.shape, generator=self.generator, device=self.device)
+        self.last_step[:] = 1 + ends
 
     def begin(self, robots: Tensor, fell: Tensor | None = None) -> dict[str, Tensor]:
         """Start new trials of some robots.
@@ -233,7 +233,7 @@ class PronkWorld:
             own.travelled[:] = own.travelled + self.dt * torch.stack([along, speed], dim=1)
 
         terminated = cfg.fall.fell(s.lying_time, s.tilt, s.touching) | diverged
-        truncated = (own.steps >= self.max_steps) & ~terminated
+        truncated = (own.steps >= own.last_step) & ~terminated
         terms: dict[str, Tensor] = {}
         reward = total(s, self.weights, cfg.shaping, terms) * self.dt - cfg.fall_penalty * terminated
 
@@ -260,7 +260,7 @@ class PronkWorld:
         if self.pushes.enabled:
             self.pushes.start(ids, self.generator)
         self.hops.reset(ids.cpu().numpy())
-        self.steps[ids] = 0
+        self.steps[ids], self.last_step[ids] = 0, self.max_steps
         self.command[ids] = commands.draw(cfg.commands, len(ids), self.generator)
         trial = (self.last_action, self.action_before, self.air_time, self.stance_time, self.travelled)
         for kept in (*trial, self.trunk_load, self.lying_time):

@@ -141,6 +141,7 @@ def check_randomisation(cfg: RandomisationConfig, physics: PhysicsConfig) -> Non
         "damping": (0.0, math.inf), "joint_friction": (0.0, math.inf), "joint_damping": (0.0, math.inf),
         "strength": (0.01, math.inf), "delay": (0.0, physics.control_dt),
     }  # fmt: skip
+    _check_shares(cfg)
     for name, (least, most) in bounds.items():
         limits = getattr(cfg, name)
         where = f"randomisation.{name}" if limits else f"physics.{name}"
@@ -152,6 +153,15 @@ def check_randomisation(cfg: RandomisationConfig, physics: PhysicsConfig) -> Non
         asked = name == "gravity" or (name == "friction" and usual != PhysicsConfig.friction)
         if asked and not low <= usual <= high:
             raise LunarError(f"{where}: [{low}, {high}] does not hold physics.{name} {usual}: change one of them")
+
+
+def _check_shares(cfg: RandomisationConfig) -> None:
+    for name in ("gravity", "joint_friction", "joint_damping"):
+        share, given = getattr(cfg, f"{name}_share"), any(getattr(cfg, name) or ())
+        if not 0.0 <= share <= 1.0:
+            raise LunarError(f"randomisation.{name}_share is {share}; it is a share of the robots, 0 to 1")
+        if share < 1.0 and not given:
+            raise LunarError(f"randomisation.{name}_share is {share}, but {name} is no range to draw from")
 
 
 def randomise(

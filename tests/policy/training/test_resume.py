@@ -238,13 +238,38 @@ def test_a_policy_to_start_from_waits_until_the_critic_knows_it(tmp_path):
         assert not torch.equal(weights[3][name], value), name
 
 
+def test_a_warm_up_goes_on_after_a_resumption(tmp_path):
+    model = fresh()
+    model.start_from(fresh(seed=5).policy.actor, warm_up=3)
+    model.learn(96)
+    model.save(path := tmp_path / checkpoint.NAME)
+    resumed = LunarPPO.load(path, LunarVecEnv(PronkWorld(WORLD, 3, threads=1)))
+    assert resumed.warm_up == model.warm_up == 2
+
+
+def test_a_stage_of_a_checkpoint_is_known_by_what_it_had(tmp_path):
+    """A field that came later changes nothing."""
+    cfg = replace(tiny(tmp_path), stages=[Stage(), Stage(0.5)], until=(0.5, 1.0))
+    stages = TrainingProgress(cfg, 100, "", {}).stages
+    older = [{name: value for name, value in stage.items() if name != "most_std"} for stage in stages]
+    assert TrainingProgress(cfg, 100, "", {"stage": 1, "stages": older, "earlier": []}).stage == 1
+    older[0]["entropy"] = 0.1
+    assert TrainingProgress(cfg, 100, "", {"stage": 1, "stages": older, "earlier": []}).stage == 0
+
+
 def test_trials_of_a_training_do_not_all_end_at_once():
     model = fresh()
     model.learn(12 * 8)
     first = model.world.steps.clone()
+    ends = model.world.last_step.clone()
+    assert len(ends.unique()) > 8 and first.eq(8).sum() >= 10, "a trial's time is its own"
     model.learn(12 * 8, reset_num_timesteps=False)
-    assert len(first.unique()) > 8 and first.max() < model.world.max_steps
-    assert ((model.world.steps == first + 8) | (model.world.steps < 8)).all(), "who goes on learning starts none anew"
+    goes_on = model.world.steps == first + 8
+    assert goes_on.sum() >= 9 and torch.equal(model.world.last_step[goes_on], ends[goes_on])
+    model.world.steps[goes_on] = ends[goes_on] - 1
+    step = model.world.step(torch.zeros(12, 12))
+    assert (step.truncated | step.terminated)[goes_on].all()
+    assert (model.world.last_step[goes_on] == model.world.max_steps).all(), "the next trial has all its time"
 
 
 def test_a_start_from_a_policy_that_estimates_less_acts_like_it():
@@ -266,8 +291,21 @@ def test_a_start_from_a_policy_that_estimates_less_acts_like_it():
     known = [actor.estimates.index(name) for name in source.estimates]
     assert torch.allclose(ours.estimate[:, known], theirs.estimate, atol=1e-6)
     assert theirs.action.std() > 0.01 and ours.estimate[:, actor.estimates.index("joint_damping")].std() > 0.0
-    with pytest.raises(LunarError, match="it estimates joint_damping, vy, which ppo"):
+    with pytest.raises(LunarError, match="its encoder long estimates joint_damping, vy, which ppo"):
         take_over(source, actor)
+    other_order = replace(more, encoders=dict(reversed(replace(more, encoders=_apart(more)).encoders.items())))
+    with pytest.raises(LunarError, match="its networks are not those"):
+        take_over(Actor(other_order, spec), Actor(replace(more, encoders=_apart(more)), spec))
+    bare = {"long": replace(long, hidden=()), "short": replace(more.encoders["short"], hidden=())}
+    short = {"long": replace(bare["long"], estimates=("vx",)), "short": bare["short"]}
+    actor, source = Actor(replace(more, encoders=bare), spec), Actor(replace(more, encoders=short), spec)
+    take_over(actor, source)
+    assert torch.allclose(actor(seen).action, source(seen).action, atol=1e-6)
+
+
+def _apart(model: ModelConfig) -> dict[str, EncoderConfig]:
+    """Its encoders, none given another's word."""
+    return {name: replace(e, given="") for name, e in model.encoders.items()}
 
 
 def test_a_start_from_other_networks_is_refused(trained, tmp_path):
@@ -278,6 +316,8 @@ def test_a_start_from_other_networks_is_refused(trained, tmp_path):
     assert card.training["earlier"][-1]["weights"] == before.weights and card.training["steps"] == cfg.steps
     with pytest.raises(LunarError, match="its networks are not those of ppo"):
         run(replace(cfg, out=str(tmp_path / "other"), ppo=replace(cfg.ppo, model=MODEL)), "test")
+    with pytest.raises(LunarError, match="its action_scale is"):
+        run(replace(cfg, out=str(tmp_path / "other"), world=replace(cfg.world, action_scale=0.2)), "test")
     with pytest.raises(LunarError, match="start and resume exclude each other"):
         run(replace(cfg, resume=str(trained)), "test")
 
