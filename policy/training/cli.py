@@ -38,17 +38,23 @@ def _parse(argv: Sequence[str]) -> TrainConfig:
     """The config of the command line; a resumption without ``--config`` goes on in the folder and with its config."""
     cfg = parse(TrainConfig, argv, "lunar train", default="train/pronk.yaml")
     given = {item.partition("=")[0] for item in argv}
-    if not cfg.resume or "--config" in given:
+    if not cfg.resume:
         return cfg
+    if "--config" in given:
+        return _going_on(cfg, given)
     from policy.training import checkpoint
 
     folder = checkpoint.find(cfg.resume).parent
     if not (folder / "config.yaml").is_file():
         raise LunarError(f"--resume {cfg.resume}: {folder} holds no config.yaml; name the training's with --config")
     cfg = parse(TrainConfig, argv, "lunar train", default=str((folder / "config.yaml").resolve()))
-    if "--start" not in given:  # the checkpoint goes on with what became of that policy
-        cfg = replace(cfg, start="")
+    cfg = _going_on(cfg, given)
     physics = cfg.world.physics
     if (own := folder / ROBOT / f"{physics.robot}.xml").is_file():
         cfg = replace(cfg, world=replace(cfg.world, physics=replace(physics, robot=str(own))))
     return cfg if "--out" in given else replace(cfg, out=str(folder))
+
+
+def _going_on(cfg: TrainConfig, given: set[str]) -> TrainConfig:
+    """Without the policy that a config file starts from: the checkpoint holds what became of it."""
+    return cfg if "--start" in given else replace(cfg, start="")

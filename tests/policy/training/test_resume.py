@@ -311,7 +311,9 @@ def _apart(model: ModelConfig) -> dict[str, EncoderConfig]:
 def test_a_start_from_other_networks_is_refused(trained, tmp_path):
     cfg = replace(tiny(tmp_path / "same"), start=str(trained))
     run(cfg, "test")
-    assert not _parse(["--resume", cfg.out]).start, "the checkpoint goes on with what it became"
+    for more in ([], ["--config", f"{cfg.out}/config.yaml"]):
+        assert not _parse(["--resume", cfg.out, *more]).start, "the checkpoint goes on with what it became"
+    assert _parse(["--config", f"{cfg.out}/config.yaml"]).start == str(trained), "begun again it starts there again"
     before, card = (Card.load(Path(folder) / "card.json") for folder in (trained, cfg.out))
     assert card.training["earlier"][-1]["weights"] == before.weights and card.training["steps"] == cfg.steps
     with pytest.raises(LunarError, match="its networks are not those of ppo"):
