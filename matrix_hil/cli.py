@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sim.errors import LunarError
 from sim.results import revision
-from sim.terminal import plain
+from sim.terminal import complain
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -63,14 +63,14 @@ def main(argv: Sequence[str] | None = None) -> None:
             _find_benchmarks()
         importlib.import_module(COMMANDS[argv[0]][0]).main(argv[1:])
     except LunarError as error:
-        print(plain(f"lunar {argv[0]}: {error}"), file=sys.stderr)
+        complain(f"lunar {argv[0]}: {error}")
         sys.exit(2)
     except OSError as error:  # what a command does with files says more; this is for all the others
         what = f"{error.filename}: " if error.filename else ""
-        print(plain(f"lunar {argv[0]}: {what}{error.strerror or error}"), file=sys.stderr)
+        complain(f"lunar {argv[0]}: {what}{error.strerror or error}")
         sys.exit(2)
     except KeyboardInterrupt:
-        print(f"lunar {argv[0]}: interrupted", file=sys.stderr)
+        complain(f"lunar {argv[0]}: interrupted")
         sys.exit(130)
 
 

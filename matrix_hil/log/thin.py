@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from types import TracebackType
 
 import numpy as np
 
+from matrix_hil.beside import leave_signals
 from matrix_hil.log.folder import Bag, open_bag
 from matrix_hil.log.hops import FEATURES
 from matrix_hil.log.keep import AROUND_TRIP, Scale, read_day, scale_of, write_excerpts
@@ -203,8 +203,7 @@ def _joined(scans: Sequence[Scan]) -> Iterator[list[Row]]:
 
 def main() -> None:
     """``python -m matrix_hil.log.thin FOLDER HOPS MASS``: names of closed files come line by line."""
-    for number in (signal.SIGINT, signal.SIGHUP):  # they end the recording, which then waits for this
-        signal.signal(number, signal.SIG_IGN)
+    leave_signals()  # they end the recording, which then waits for this
     os.nice(10)
     thinner = Thinner(Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]))
     try:

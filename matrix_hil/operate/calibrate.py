@@ -19,7 +19,7 @@ from matrix_hil.run.calibration import short
 from matrix_hil.run.ground import reachable
 from matrix_hil.twin import TwinClient
 from sim.config import parse
-from sim.terminal import Terminal
+from sim.terminal import LastingTerminal
 
 
 def terrain_check(cfg: HilConfig) -> dict[str, Any]:
@@ -39,7 +39,7 @@ def terrain_check(cfg: HilConfig) -> dict[str, Any]:
 def main(argv: Sequence[str]) -> None:
     """Entry of ``lunar hil calibrate``."""
     cfg = parse(HilConfig, argv, prog="lunar hil calibrate", default="hil/virtual.yaml")
-    console = Terminal()
+    console = LastingTerminal()
     console.print("harness off the hook, robot aside, marker on the belt's centre; machines will move slowly")
     with console.status("terrain") as line:
         ground = terrain_check(cfg)

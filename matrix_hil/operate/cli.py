@@ -36,7 +36,7 @@ from matrix_hil.run.traverse import along, names_of
 from sim.config import parse
 from sim.errors import LunarError
 from sim.results import write_results
-from sim.terminal import Terminal
+from sim.terminal import LastingTerminal
 
 _SHOW = 0.1  # s between updates of the progress bar
 
@@ -55,7 +55,7 @@ def run(cfg: HilConfig, console: Console | None = None) -> dict[str, Any]:
     if cfg.quick:
         cfg = replace(cfg, plan=replace(cfg.plan, duration=min(5.0, cfg.plan.duration)))
     cfg = along(fitted(cfg))
-    console = console or Terminal()
+    console = console or LastingTerminal()
     wall = cfg.clock == "wall"
     began = time.monotonic()
     clock = HostClock(cfg.pace, began)
@@ -149,7 +149,7 @@ def main(argv: Sequence[str]) -> None:
         calibrate.main(argv[1:])
         return
     cfg = parse(HilConfig, _with_rig_robot(argv), "lunar hil", default="hil/virtual.yaml", first=("policy",))
-    console = Terminal()
+    console = LastingTerminal()
     results = run(cfg, console)
     _print(console, results)
     if cfg.json:

@@ -14,6 +14,8 @@ from types import TracebackType
 class Keyboard:
     """Keys as they are pressed; a context manager that leaves the terminal as it was. Ctrl-C stays Ctrl-C.
 
+    A terminal that has gone away has no more keys, and is no error.
+
     Args:
         fd: a terminal; standard input by default. Anything else never has a key.
     """
@@ -33,7 +35,8 @@ class Keyboard:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._fd is not None and self._before is not None:
-            termios.tcsetattr(self._fd, termios.TCSADRAIN, self._before)
+            with contextlib.suppress(termios.error, OSError):
+                termios.tcsetattr(self._fd, termios.TCSADRAIN, self._before)
             self._before = None
 
     @property
@@ -45,4 +48,8 @@ class Keyboard:
         """What was typed since the last call; returns at once."""
         if self._fd is None or self._before is None or not select.select([self._fd], [], [], 0.0)[0]:
             return ""
-        return os.read(self._fd, 64).decode(errors="replace")
+        with contextlib.suppress(OSError):
+            if typed := os.read(self._fd, 64):
+                return typed.decode(errors="replace")
+        self._before = None
+        return ""

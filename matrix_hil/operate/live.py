@@ -13,7 +13,6 @@ import logging
 import math
 import multiprocessing
 import os
-import signal
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.sharedctypes import RawArray
@@ -23,6 +22,7 @@ from typing import Any
 import mujoco
 import numpy as np
 
+from matrix_hil.beside import end_with, leave_signals
 from matrix_hil.operate.panel import Desk
 from matrix_hil.operate.panel_page import PanelPage
 from matrix_hil.replay.look.scene import Frame, RigScene, RigShape, add_ground
@@ -118,6 +118,7 @@ class LiveView:
         arguments = (self._board, self.desk, theirs, rig, port, operated)
         self._process = context.Process(target=_serve, args=arguments, name="live", daemon=True)
         self._process.start()
+        end_with(self, self._process)
         theirs.close()
         answer: Any = f"it did not start within {_START:g} s"
         try:
@@ -226,7 +227,7 @@ class Page:
 
 def _serve(board: Board, desk: Desk, connection: Connection, rig: RigConfig, port: int, operated: bool) -> None:
     """What the process does: tell its address or what is wrong, draw until the other end of ``connection`` is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the loop's to handle
+    leave_signals()
     with contextlib.suppress(PermissionError):
         os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
     os.nice(_NICE)

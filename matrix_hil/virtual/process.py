@@ -10,7 +10,6 @@ import contextlib
 import gc
 import multiprocessing
 import os
-import signal
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from multiprocessing.sharedctypes import RawArray
@@ -18,6 +17,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from matrix_hil.beside import end_with, leave_signals
 from matrix_hil.config import RigSetup
 from matrix_hil.link import HostClock
 from matrix_hil.link.threads import before_others, real_time
@@ -51,6 +51,7 @@ class Beside:
 
     def __enter__(self) -> Self:
         self.process.start()
+        end_with(self, self.process)
         self._far.close()
         try:
             answer = self._line.recv() if self._line.poll(_START) else None
@@ -116,8 +117,7 @@ class TwinProcess(Beside):
 
 
 def _run(serve: Callable[..., None], line: Connection, arguments: tuple[Any, ...]) -> None:
-    for number in (signal.SIGINT, signal.SIGHUP):  # they are for the bridge, whose safe commands must be obeyed
-        signal.signal(number, signal.SIG_IGN)
+    leave_signals()  # they are for the bridge, whose safe commands must be obeyed
     try:
         serve(line, *arguments)
     except LunarError as error:

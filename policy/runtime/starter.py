@@ -16,16 +16,20 @@ _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 def follow_starter() -> bool:
-    """Have the kernel send this process SIGTERM when its starter dies, however that is. False: it has died already.
+    """Have the kernel send this process SIGTERM when its parent dies, however that is. False: the starter has died.
 
-    Call once from the main thread, with the handler of SIGTERM in place.
+    Call once from the main thread, with the handler of SIGTERM in place. Something may stand between starter and
+    process, such as a shell, and outlive the starter: ask ``starter_lives`` from time to time.
     """
-    starter = os.environ.get(STARTER, "")
-    if not starter:
-        return True
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    # something may stand between the two; then the kernel watches that
-    return int(starter) in _ancestors()
+    if os.environ.get(STARTER):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    return starter_lives()
+
+
+def starter_lives() -> bool:
+    """Whether this process still descends from its starter, or was started by hand."""
+    starter = os.environ.get(STARTER)
+    return not starter or starter in map(str, _ancestors())
 
 
 def _ancestors() -> Iterator[int]:

@@ -43,6 +43,11 @@ def alive(pid: int) -> bool:
         return False
 
 
+def children(pid: int) -> list[int]:
+    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True)
+    return [int(child) for child in found.stdout.split()]
+
+
 def wait(what: Callable[[], bool], seconds: float = 120.0) -> None:
     deadline = time.monotonic() + seconds
     while not what():
@@ -64,19 +69,23 @@ def look(ros: dict[str, str], tmp_path: Path) -> Callable[..., dict]:
     return go
 
 
-@pytest.mark.parametrize("how", ["SIGINT", "SIGTERM", "SIGHUP", "killed starter"])
+@pytest.mark.parametrize("how", ["SIGINT", "SIGTERM", "SIGHUP", "killed starter", "killed starter of a shell"])
 def test_the_last_word_is_damp(
     how: str, ros: dict[str, str], probe: Callable, policy_folder: Path, tmp_path: Path
 ) -> None:
     line = [*command_line(TABLES["deploy"][0], {"policy": str(policy_folder)}), *LIMITS]
+    between = ["bash", "-c", '"$@"; exit', "bash"] if how.endswith("shell") else []
     log, runs = tmp_path / "node.log", tmp_path / "runs"
     with open(log, "w") as out, ThreadPoolExecutor() as pool:
         starter = subprocess.Popen(
-            [sys.executable, "-c", START, *line], env=ros, stdout=subprocess.PIPE, stderr=out, text=True
+            [sys.executable, "-c", START, *between, *line], env=ros, stdout=subprocess.PIPE, stderr=out, text=True
         )
         with starter:
             assert starter.stdout is not None
             node = int(starter.stdout.readline())
+            if between:
+                wait(lambda: children(node))
+                node = children(node)[0]
             try:
                 playing = pool.submit(
                     probe,
@@ -86,7 +95,7 @@ def test_the_last_word_is_damp(
                     ],
                 )
                 wait(lambda: runs.exists() or playing.done())
-                if how == "killed starter":
+                if how.startswith("killed starter"):
                     starter.kill()
                 else:
                     os.kill(node, signal.Signals[how])

@@ -29,6 +29,7 @@ def places(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
 def on_cores(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
     """The process may use so many cores, whatever the computer has."""
     monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(count)))
+    monkeypatch.setattr("matrix_bridge.places.CPU_QUOTA", Path("no such file"))
 
 
 def lab(folder: Path, text: str = "") -> str:
@@ -53,6 +54,20 @@ def test_a_plan_that_cannot_be_followed_is_refused(places: ModuleType, tmp_path:
 
 def test_an_emulated_rig_keeps_real_time_from_four_cores_on(places: ModuleType) -> None:
     assert [places.emulated_pace(cores) for cores in (1, 2, 3, 4, 5, 64)] == [0.5, 0.5, 0.5, 1.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("text", "cores"),
+    [("max 100000", 8), ("200000 100000", 2), ("399999 100000", 3), ("50000 100000", 1), ("1600000 100000", 8)],
+)
+def test_a_containers_quota_counts_as_its_cores(
+    text: str, cores: int, places: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    on_cores(monkeypatch, 8)
+    assert places.usable_cores() == 8
+    monkeypatch.setattr(places, "CPU_QUOTA", tmp_path / "cpu.max")
+    (tmp_path / "cpu.max").write_text(f"{text}\n")
+    assert places.usable_cores() == cores and min(8, places.quota_cores(text)) == cores
 
 
 @pytest.mark.parametrize(
@@ -112,10 +127,16 @@ def test_a_node_that_lives_at_another_pace_than_the_rig_is_refused(
     slow = places.rig_setup("", "virtual")
     on_cores(monkeypatch, 4)
     full = places.rig_setup("", "virtual")
+    real = places.rig_setup(lab(tmp_path), "serial")
+    places.check_same_pace(full)  # no rig is on this computer
     with places.lines(dict.fromkeys(MACHINES, "/dev/null"), slow.pace):
         assert places.port_of("robot", slow).endswith("/robot")
         with pytest.raises(LunarError, match=r"the virtual rig lives at pace 0\.5 and this node at 1"):
             places.port_of("robot", full)
+        with pytest.raises(LunarError, match=r"the virtual rig lives at pace 0\.5 and this node at 1"):
+            places.check_same_pace(full)
+        places.check_same_pace(slow)
+        places.check_same_pace(real)
         with pytest.raises(LunarError, match="another virtual rig's"), places.lines({}, full.pace):
             pass
         assert places.port_of("robot", slow).endswith("/robot")  # who was refused has changed nothing

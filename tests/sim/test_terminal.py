@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import io
+import os
+import pty
 import re
+import subprocess
+import sys
 
 import pytest
+from rich.progress import Progress
 from rich.table import Table
 
 from sim.config import ROOT
-from sim.terminal import Terminal, plain
+from sim.terminal import LastingTerminal, Terminal, plain
 
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\x9b31m\x08\x7f\u202etxt [bold]not[/bold] [/] :smile: [link=http://x]y[/link]"
 
@@ -39,3 +44,30 @@ def test_every_console_is_of_this_kind() -> None:
     sources = [p for room in ("sim", "policy", "matrix_hil", "benchmarks") for p in (ROOT / room).rglob("*.py")]
     bare = [p for p in sources if re.search(r"(?<!\w)Console\(", p.read_text()) and p.name != "terminal.py"]
     assert len(sources) > 100 and not bare
+
+
+def test_a_terminal_that_goes_away_stops_nobody() -> None:
+    master, slave = pty.openpty()
+    with open(slave, "w") as file:
+        console = LastingTerminal(file=file, force_terminal=True)
+        with Progress(console=console, auto_refresh=False) as bar, console.status("busy"):
+            task = bar.add_task("", total=2.0)
+            os.close(master)
+            for _ in range(2):
+                bar.advance(task)
+                bar.refresh()
+                console.print("a warning")
+        # the file can be closed: nothing waits in it
+
+
+def test_a_process_whose_terminal_has_gone_ends_with_its_own_status() -> None:
+    """Python itself fails at its end on what waits in its streams."""
+    script = (
+        "import sys; from sim.terminal import LastingTerminal, complain;"
+        "LastingTerminal().print('text'); complain('interrupted'); sys.exit(130)"
+    )
+    master, slave = pty.openpty()
+    os.close(master)
+    result = subprocess.run([sys.executable, "-c", script], cwd=ROOT, stdout=slave, stderr=slave, timeout=60.0)
+    os.close(slave)
+    assert result.returncode == 130

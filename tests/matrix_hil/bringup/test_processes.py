@@ -137,6 +137,26 @@ def test_a_node_does_not_start_for_a_starter_that_is_dead() -> None:
     assert [said(str(dead.pid), *between), said(str(os.getpid()), *between)] == ["False", "True"]
 
 
+def test_a_node_behind_a_shell_sees_that_its_starter_has_died(tmp_path: Path) -> None:
+    """The kernel tells of the death of a parent alone."""
+    script = (
+        "import sys; from policy.runtime.starter import follow_starter, starter_lives; print(follow_starter());"
+        "sys.stdout.flush(); sys.stdin.read(); print(starter_lives())"
+    )
+    start = (
+        f"import os, subprocess, sys; os.environ[{STARTER!r}] = str(os.getpid());"
+        "subprocess.run(['bash', '-c', '\"$@\"; exit', 'bash', *sys.argv[1:]])"
+    )
+    line = [sys.executable, "-c", start, sys.executable, "-c", script]
+    with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as starter:
+        assert starter.stdout is not None and starter.stdin is not None
+        assert starter.stdout.readline() == "True\n"
+        starter.kill()
+        starter.wait()
+        starter.stdin.close()
+        assert starter.stdout.readline() == "False\n"
+
+
 def test_a_node_that_was_started_by_hand_stays_when_its_shell_ends(tmp_path: Path) -> None:
     script = (
         "import os, time; from policy.runtime.starter import follow_starter; follow_starter();"

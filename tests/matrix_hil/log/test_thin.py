@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +13,9 @@ import pytest
 
 from matrix_hil.log import read_log
 from matrix_hil.log.keep import DayLog, read_day, write_excerpts
-from matrix_hil.log.thin import WHOLE, Thinner, Thinning
+from matrix_hil.log.thin import _KEPT, WHOLE, Thinner, Thinning
 from sim.errors import LunarError
+from tests.browser import until
 from tests.matrix_hil.synthetic_log import MASS, PERIOD, STANCE, START, write_log
 
 JERK = START + 6 * PERIOD + STANCE + 0.2  # in the seventh flight
@@ -76,6 +79,18 @@ def test_it_is_done_in_a_process_of_its_own(run: DayLog, tmp_path: Path) -> None
     assert thinning.failure == "" and not (tmp_path / "log" / WHOLE).exists()
     found = json.loads((tmp_path / "log" / "keep.json").read_text())["results"]
     assert len(found["kept"]) == 4 and len(read_day(tmp_path / "log", "", MASS).hops) >= 4
+
+
+@pytest.mark.wall_clock
+def test_what_ends_the_recording_leaves_the_thinner_its_work(run: DayLog, tmp_path: Path) -> None:
+    """Signals reach a whole group of processes."""
+    with Thinning(tmp_path / "log", 4, MASS) as thinning:
+        for file in parts(run, tmp_path / "log"):
+            thinning.closed(file)
+        until((tmp_path / "log" / _KEPT).exists)  # it is at work
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            os.kill(thinning._process.pid, number)
+    assert thinning.failure == "" and (tmp_path / "log" / "keep.json").exists()
 
 
 def test_what_cannot_be_thinned_out_stays_whole(tmp_path: Path) -> None:

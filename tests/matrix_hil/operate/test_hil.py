@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import pty
+import select
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -269,6 +274,40 @@ def test_whoever_asks_it_to_stop_finds_the_rig_safe_and_the_log_closed(
     log = read_log(folder)
     assert log.lost is None
     assert "run" in log["/supervisor/state"].state
+    assert_left_safe(log)
+
+
+@pytest.mark.wall_clock
+def test_a_terminal_that_is_closed_leaves_the_rig_safe_and_says_so_by_the_status(
+    standing_policy: Path, tmp_path: Path
+) -> None:
+    """Whatever is still to be shown has nowhere to go, and keys have nowhere to come from."""
+    folder = tmp_path / "log"
+    arguments = ["--policy", str(standing_policy), "--log", str(folder), "--panel"]
+    master, slave = pty.openpty()
+
+    def take_terminal() -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from matrix_hil.cli import main; main()", "hil", *arguments],
+        cwd=ROOT, stdin=slave, stdout=slave, stderr=slave, start_new_session=True, preexec_fn=take_terminal,
+    )  # fmt: skip
+    os.close(slave)
+    try:
+        shown = b""
+        deadline = time.monotonic() + 60.0
+        while time.monotonic() < deadline and not ((file := folder / "log.mcap").is_file() and file.stat().st_size):
+            assert process.poll() is None, shown
+            if select.select([master], [], [], 0.05)[0]:
+                shown += os.read(master, 4096)
+        os.close(master)
+        assert process.wait(30.0) == 130, shown
+    finally:
+        process.kill()
+    log = read_log(folder)
+    assert log.lost is None and len(log["/supervisor/state"].state)
     assert_left_safe(log)
 
 

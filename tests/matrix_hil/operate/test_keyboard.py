@@ -39,6 +39,22 @@ def test_keys_come_one_by_one_and_the_terminal_is_left_as_it_was(terminal: tuple
     assert keyboard.pressed() == ""
 
 
+def test_a_terminal_that_goes_away_is_no_error_before_during_and_after() -> None:
+    master, slave = pty.openpty()
+    with Keyboard(slave) as keyboard:
+        assert keyboard.present
+        os.close(master)
+        assert keyboard.pressed() == "" and not keyboard.present
+        assert keyboard.pressed() == ""
+    with Keyboard(slave) as late:
+        assert not late.present and late.pressed() == ""
+    os.close(slave)
+    master, slave = pty.openpty()
+    with Keyboard(slave):
+        os.close(master)
+    os.close(slave)
+
+
 def test_without_a_terminal_there_are_no_keys(tmp_path: Path) -> None:
     with open(tmp_path / "file", "w+") as file, Keyboard(file.fileno()) as keyboard:
         assert not keyboard.present and keyboard.pressed() == ""

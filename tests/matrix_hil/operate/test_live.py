@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -108,7 +110,10 @@ def test_the_page_is_served_on_this_computer_only_and_ends(view: LiveView, cycle
     with urllib.request.urlopen(view.url, timeout=30.0) as answer:
         assert b"<html" in answer.read().lower()
     assert view.frames == 0, "nobody looks, nothing is drawn"
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # as they reach a whole group of processes
+        os.kill(view._process.pid or 0, number)
     view.close()
+    assert view._process.exitcode == 0, "the page stays until the rig is down"
     with pytest.raises(urllib.error.URLError):
         urllib.request.urlopen(view.url, timeout=5.0)
 

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 import time
+from multiprocessing.connection import Connection
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,12 +18,30 @@ from matrix_hil.link import DEVICES, TREADMILL, HostClock, SerialDevice
 from matrix_hil.link.clock import HOST
 from matrix_hil.messages import TreadmillCommand
 from matrix_hil.twin import TwinClient, TwinConfig, height_at
-from matrix_hil.virtual.process import RigProcess, TwinProcess
+from matrix_hil.virtual.process import Beside, RigProcess, TwinProcess
+from sim.config import ROOT
 from sim.errors import LunarError
 from sim.rig import RigConfig
 from sim.terrain.generators import TerrainConfig, make_terrain
 
 pytestmark = pytest.mark.wall_clock
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+FORGETFUL = """
+import sys
+from tests.matrix_hil.virtual.test_beside import wait_for_the_end
+from matrix_hil.virtual.process import Beside
+
+if __name__ == "__main__":
+    beside = Beside("forgotten", wait_for_the_end).__enter__()
+    print(beside.process.pid, flush=True)
+    sys.exit(3)
+"""
+
+
+def wait_for_the_end(line: Connection) -> None:
+    line.send(("here",))
+    line.poll(None)
 
 
 def test_machines_answer_and_obey_from_another_process() -> None:
@@ -55,3 +79,22 @@ def test_ground_comes_from_another_process() -> None:
     true = make_terrain(TerrainConfig(kind="rough", size=6.0), 3)
     assert height_at(patch, 0.5, -0.3) == pytest.approx(float(true.height(np.array(0.5), np.array(-0.3))), abs=0.01)
     assert server.process.exitcode == 0
+
+
+def test_what_ends_a_whole_group_of_processes_leaves_it_until_the_bridge_is_done() -> None:
+    with Beside("patient", wait_for_the_end) as beside:
+        for number in SIGNALS:
+            os.kill(beside.process.pid or 0, number)
+    assert beside.process.exitcode == 0
+
+
+def test_a_bridge_that_ends_without_a_word_takes_it_along(tmp_path: Path) -> None:
+    script = tmp_path / "forgetful.py"
+    script.write_text(FORGETFUL)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    result = subprocess.run(
+        [sys.executable, str(script)], env=environment, capture_output=True, text=True, timeout=120.0
+    )
+    assert result.returncode == 3, result.stderr
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(result.stdout), 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import time
@@ -25,14 +26,16 @@ from rclpy.signals import SignalHandlerOptions
 from rclpy.timer import Timer
 
 from policy.runtime.notify import notify
-from policy.runtime.starter import follow_starter
+from policy.runtime.starter import STARTER, follow_starter, starter_lives
 from sim.errors import LunarError
-from sim.terminal import plain
+from sim.terminal import complain, plain
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 # The sensor data profile with a queue of one: what waited in a queue is not the newest state.
 STREAM = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 RELIABLE = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
+
+_LOOK = 1.0  # s between two looks at whether the starter lives
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ class Diagnosed:
     finished = False
     """Set by a node whose work is done: its process ends."""
     failed = False
-    """Set when a thread of the node's own has died: its process ends with status 1."""
+    """Set when a thread of the node's own has died or it could not end in order: its process ends with status 1."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -200,7 +203,7 @@ class ManagedNode(Diagnosed, LifecycleNode):
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """``configure``; fails, and says why in the log."""
         if not self._succeeds(self.configure):
-            self._release()
+            self._succeeds(self._release)
             return TransitionCallbackReturn.FAILURE
         self._configured = True
         return super().on_configure(state)
@@ -243,9 +246,9 @@ class ManagedNode(Diagnosed, LifecycleNode):
         return self.trigger_configure() == success and self.trigger_activate() == success
 
     def close(self) -> None:
-        """Stop, release and destroy the node, whatever state it is in."""
-        self._stop()
-        self._release()
+        """Stop, release and destroy the node, whatever state it is in and whatever fails of it."""
+        good = [self._succeeds(work) for work in (self._stop, self._release)]
+        self.failed = self.failed or not all(good)
         self.destroy_node()
 
     def why_not(self, name: str, value: Any) -> str:
@@ -323,7 +326,7 @@ def run(
     """Run a node until SIGINT, SIGTERM, SIGHUP or the death of the launch or runner that started it.
 
     Returns:
-        0 then, 1 when it could not start or a thread of it died.
+        0 then, 1 when it could not start or end in order, or a thread of it died.
     """
     stop = False
 
@@ -337,12 +340,15 @@ def run(
         stack.callback(rclpy.shutdown)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, on_signal)
+        name = Path(sys.argv[0]).name
         if not follow_starter():
+            who = f"{STARTER} names process {os.environ[STARTER]}, which did not start this node or has ended"
+            complain(f"{name}: {who}; unset it to start a node by hand")
             return 1
         try:
             node = make()
         except (LunarError, ParameterException) as error:
-            print(plain(f"{Path(sys.argv[0]).name}: {error}"), file=sys.stderr)
+            complain(f"{name}: {error}")
             return 1
         executor = make_executor()
         stack.callback(executor.shutdown)
@@ -350,6 +356,11 @@ def run(
         executor.add_node(node)
         if not node.start():
             return 1
+        look = time.monotonic()
         while not (stop or node.finished or node.failed):
             executor.spin_once(timeout_sec=0.1)
-        return int(node.failed)
+            if time.monotonic() - look > _LOOK:
+                look = time.monotonic()
+                if not starter_lives():  # what stands between the two may live on
+                    stop = True
+    return int(node.failed)

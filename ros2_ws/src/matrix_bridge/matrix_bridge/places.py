@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import math
 import os
 import tempfile
 import time
@@ -27,6 +28,8 @@ PORT_TIMEOUT = 20.0  # s that a driver waits for the virtual rig to have made it
 FULL_PACE_CORES = 4
 """On fewer the emulated rig's nodes and physics do not keep real time: docs/measured/rig.md."""
 SLOW_PACE = 0.5
+CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+"""Of a container, as cgroup v2 says it; absent on a bare computer."""
 
 
 def emulated_pace(cores: int) -> float:
@@ -39,8 +42,18 @@ def emulated_pace(cores: int) -> float:
 
 
 def usable_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0))
+    """Cores that this process may use, by its affinity and by its container's quota."""
+    cores = len(os.sched_getaffinity(0))
+    try:
+        return int(min(cores, quota_cores(CPU_QUOTA.read_text())))
+    except OSError:
+        return cores
+
+
+def quota_cores(text: str) -> float:
+    """Whole cores, at least one, that ``cpu.max`` of a cgroup grants: ``QUOTA PERIOD`` in us, or ``max PERIOD``."""
+    quota, period = text.split()
+    return math.inf if quota == "max" else max(1, int(quota) // int(period))
 
 
 def rig_setup(file: str, rig: str) -> HilConfig:
@@ -118,16 +131,28 @@ def port_of(machine: str, cfg: HilConfig) -> str:
         return cfg.ports[machine]
     link = line_folder() / machine
     deadline = time.monotonic() + PORT_TIMEOUT
-    while (pace := _pace_of(link.with_name(_READY))) is None or not link.exists():
+    while _pace_of(link.with_name(_READY)) is None or not link.exists():
         if time.monotonic() > deadline:
             raise LunarError(f"{link} does not exist after {PORT_TIMEOUT:g} s; start virtual_rig_node")
         time.sleep(0.05)
-    if pace != cfg.pace:
+    check_same_pace(cfg)
+    return str(link)
+
+
+def check_same_pace(cfg: HilConfig) -> None:
+    """For who lives by the clock of a virtual rig that may be on this computer.
+
+    Raises:
+        LunarError: it is, and lives at another pace than ``cfg``.
+    """
+    if EMULATED not in cfg.ports.values():
+        return
+    pace = _pace_of(line_folder() / _READY)
+    if pace is not None and pace != cfg.pace:
         raise LunarError(
             f"the virtual rig lives at pace {pace:g} and this node at {cfg.pace:g}; give both one configuration with a"
             " 'pace'"
         )
-    return str(link)
 
 
 def _pace_of(ready: Path) -> float | None:

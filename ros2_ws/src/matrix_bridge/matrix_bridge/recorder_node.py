@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from matrix_bridge.graph import GRAPH
 from matrix_bridge.node import ERROR, OK, RIG, WARN, BridgeNode, Health, Parameter, run
-from matrix_bridge.places import rig_setup
+from matrix_bridge.places import check_same_pace, rig_setup
 from matrix_bridge.qos import RECORD, RECORD_STATE
 from matrix_hil.link import HostClock
 from matrix_hil.log import Recorder
@@ -33,6 +33,7 @@ class RecorderNode(BridgeNode):
     def configure(self) -> None:
         """Open the log and listen."""
         cfg = rig_setup(self.value("config"), self.value("rig"))
+        check_same_pace(cfg)
         self.clock = HostClock(cfg.pace)
         try:
             kept = attachments(cfg, self.value("policy") or cfg.policy)

@@ -22,7 +22,7 @@ from std_srvs.srv import Trigger
 
 from matrix_bridge.inbox import Inbox
 from matrix_bridge.node import ERROR, OK, RIG, WARN, BridgeNode, Health, Parameter, run
-from matrix_bridge.places import port_of, rig_setup
+from matrix_bridge.places import check_same_pace, port_of, rig_setup
 from matrix_bridge.publish import TopicLog
 from matrix_bridge.qos import PROFILES
 from matrix_bridge.remote import RemoteDevice
@@ -70,6 +70,7 @@ class SyncNode(BridgeNode):
     def configure(self) -> None:
         """Load the policy, then open every line."""
         cfg = rig_setup(self.value("config"), self.value("rig"))
+        check_same_pace(cfg)
         self.clock = HostClock(cfg.pace)
         if not self.value("policy"):
             raise LunarError("parameter 'policy' is empty; give a policy's folder or the name of one in the zoo")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from matrix_bridge.node import OK, RIG, WARN, BridgeNode, Health, Parameter, run
-from matrix_bridge.places import rig_setup
+from matrix_bridge.places import check_same_pace, rig_setup
 from matrix_hil.link import HostClock
 from matrix_hil.link.threads import before_others
 from matrix_hil.run.ground import reachable
@@ -38,6 +38,7 @@ class TwinNode(BridgeNode):
     def configure(self) -> None:
         """Connect and calibrate."""
         cfg = rig_setup(self.value("config"), self.value("rig"))
+        check_same_pace(cfg)
         self.clock = HostClock(cfg.pace)
         twin = self._stack.enter_context(reachable(cfg))
         self._client = self._stack.enter_context(TwinClient(twin, self.now))
