@@ -5,9 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before anything imports torch; processes that tests start have it too
+
+# A busy machine is no failure.
+hypothesis.settings.register_profile("lunar", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("lunar")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import hypothesis
 import numpy as np
 import onnx
 import pytest
@@ -17,9 +16,6 @@ from sim.spec.joints import NOMINAL_POSE
 from sim.spec.observation import PRONK_OBSERVATION, ObservationSpec
 
 WEIGHTS = "0" * 64  # the digest of a network that was never in torch
-
-hypothesis.settings.register_profile("lunar", deadline=None)  # a busy machine is no failure
-hypothesis.settings.load_profile("lunar")
 
 
 def write_policy(folder: Path, weight: np.ndarray, bias: np.ndarray, spec: ObservationSpec = PRONK_OBSERVATION) -> Path:
