@@ -39,6 +39,7 @@ def _ancestors() -> Iterator[int]:
     while process:
         yield process
         try:
-            process = int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+            told = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
+            process = int(told.rpartition(")")[2].split()[1])
         except OSError:  # it has died meanwhile
             return
