@@ -151,7 +151,7 @@ def test_the_last_word_is_damp_and_a_robot_that_is_silent_goes_limp(robot: Robot
     robot.wait_for("ready")
     robot.wait_for_log("policy_node", "run")
     robot.end("sim_go2", signal.SIGKILL)
-    robot.wait_for_log("unitree_adapter", "motors limp: no state of the robot for")
+    robot.wait_for_log("unitree_adapter", "motors limp: no ")  # state; or command, if the computer stood still before
     assert robot.end("unitree_adapter") == 0
     assert robot.end("policy_node") == 0
     robot.end("probe")
