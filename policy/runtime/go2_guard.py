@@ -73,9 +73,9 @@ class Go2Guard:
     def motors(self, now: float) -> JointCommand:
         """What the motors get now: the newest command while engaged, else damping."""
         if self.engaged:
-            for what, since, limit in (
-                ("command", self._command_time, self.config.command_timeout),
+            for what, since, limit in (  # without states there are soon no commands either: the cause is named
                 ("state of the robot", self._state_time, self.config.state_timeout),
+                ("command", self._command_time, self.config.command_timeout),
             ):
                 if not 0.0 <= now - since <= limit:
                     self._limp(f"no {what} for {now - since:.2f} s")

@@ -28,7 +28,7 @@ HIGHER = np.array([0.0, 0.75, -1.5] * 4)  # as in go2_probe.py
 # Tolerant of a test machine that is busy: one process or another may stand still for most of a second.
 PATIENT = {
     "policy_node": ("ramp_time:=0.4", "stale_after:=0.5", "damp_after:=5.0"),
-    "unitree_adapter": ("command_timeout:=1.0", "state_timeout:=1.0"),
+    "unitree_adapter": ("command_timeout:=1.0", "state_timeout:=0.5"),  # without states there are no commands either
     "sim_go2": (),
 }
 
@@ -151,7 +151,7 @@ def test_the_last_word_is_damp_and_a_robot_that_is_silent_goes_limp(robot: Robot
     robot.wait_for("ready")
     robot.wait_for_log("policy_node", "run")
     robot.end("sim_go2", signal.SIGKILL)
-    robot.wait_for_log("unitree_adapter", "motors limp: no ")  # state; or command, if the computer stood still before
+    robot.wait_for_log("unitree_adapter", "motors limp: no state of the robot for")
     assert robot.end("unitree_adapter") == 0
     assert robot.end("policy_node") == 0
     robot.end("probe")
