@@ -49,10 +49,10 @@ class AsymmetricPolicy(ActorCriticPolicy):
         return Gaussian(self.actor.head(features), self.log_std)
 
     @torch.no_grad()
-    def bound_std(self, most: float | None) -> None:
-        """Let no action's standard deviation exceed ``most``, unless that is None."""
-        if most is not None:
-            self.log_std.clamp_(max=math.log(most))
+    def fix_std(self, std: float | None) -> None:
+        """Give all actions this standard deviation, unless it is None."""
+        if std is not None:
+            self.log_std.fill_(math.log(std))
 
     def forward(self, obs: dict[str, Tensor], deterministic: bool = False) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
         """SB3's interface: actions, values, log probabilities."""

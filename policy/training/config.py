@@ -79,9 +79,9 @@ class Stage:
     """1. Factors of weights in ``world.rewards``; 1 for those that are not named."""
     pushes: float = 1.0
     """1. Factor of the impulse of ``world.pushes``."""
-    most_std: float | None = None
-    """Largest standard deviation of actions, in their units: a policy that explores widely learns to hop in spite of
-    its noise, and what its mean action does, which is all that is used, is not quite what was paid."""
+    std: float | None = None
+    """Standard deviation of all actions, in their units; none lets the policy learn it. A wide one learns faster, but
+    to hop in spite of its noise: what the mean action does, which is all that is used, is not quite what was paid."""
 
 
 @dataclass(frozen=True)
@@ -162,8 +162,8 @@ class TrainConfig:
         if self.start and self.resume:
             raise LunarError("start and resume exclude each other: a checkpoint holds the policy that it goes on with")
         for i, stage in enumerate(self.stages):
-            if stage.most_std is not None and not stage.most_std > 0.0:
-                raise LunarError(f"stages[{i}].most_std is {stage.most_std}; it must be over 0")
+            if stage.std is not None and not stage.std > 0.0:
+                raise LunarError(f"stages[{i}].std is {stage.std}; it must be over 0")
             for name in stage.rewards:
                 if name not in self.world.rewards:
                     near = difflib.get_close_matches(name, self.world.rewards, n=1, cutoff=0.3)

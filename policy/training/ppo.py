@@ -83,7 +83,7 @@ class LunarPPO(PPO):
         self.lr = self.max_lr = config.learning_rate
         self.entropy_weight = config.entropy
         self.warm_up = 0
-        self.most_std: float | None = None
+        self.std: float | None = None
         super().__init__(
             AsymmetricPolicy,
             env,
@@ -114,10 +114,10 @@ class LunarPPO(PPO):
         take_over(self.policy.actor, actor)
         self.warm_up = warm_up
 
-    def set_stage(self, learning_rate: float, entropy: float, most_std: float | None = None) -> None:
+    def set_stage(self, learning_rate: float, entropy: float, std: float | None = None) -> None:
         """From the next update on multiply the configured learning rates, the encoders' too, and entropy weight; from
-        the next rollout on let no action's standard deviation exceed ``most_std``."""
-        self.most_std = most_std
+        the next rollout on explore with the standard deviation ``std``; None lets the policy learn it."""
+        self.std = std
         self.max_lr, self.entropy_weight = learning_rate * self.config.learning_rate, entropy * self.config.entropy
         self.lr = min(self.lr, self.max_lr)
         if self.estimator:
@@ -155,7 +155,7 @@ class LunarPPO(PPO):
         obs = world.observations
         data, terms = self.rollout, []
         self.robots.keeps_hops = True
-        self.policy.bound_std(self.most_std)
+        self.policy.fix_std(self.std)
         callback.on_rollout_start()
         for t in range(n_rollout_steps):
             features = policy.actor.features(obs["policy"])
@@ -205,7 +205,7 @@ class LunarPPO(PPO):
             for name, value in losses.items():
                 sums[name] += value
             count += 1
-        self.policy.bound_std(self.most_std)
+        self.policy.fix_std(self.std)
         self._n_updates += cfg.epochs
         for name, total in sums.items():
             self.logger.record(f"train/{name}", total / count)

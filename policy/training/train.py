@@ -278,7 +278,7 @@ class TrainingProgress(BaseCallback):
         weights = {name: weight * stage.rewards.get(name, 1.0) for name, weight in rewards.items()}
         world = self.model.env.world  # type: ignore[union-attr]
         world.weights, world.pushes.factor = weights, stage.pushes
-        self.model.set_stage(stage.learning_rate, stage.entropy, stage.most_std)  # type: ignore[attr-defined]
+        self.model.set_stage(stage.learning_rate, stage.entropy, stage.std)  # type: ignore[attr-defined]
 
 
 @contextmanager

@@ -65,7 +65,7 @@ CHANGES: dict[str, Any] = {
     "ppo.model.encoders.long.estimates": ("vx",), "ppo.model.encoders.short.estimates": (),
     "ppo.model.encoders.long.given": "short", "ppo.model.encoders.short.given": "", "ppo.model.scan": ScanGrid(),
     "stages.0.rewards": {"apex": 1.0}, "stages.1.rewards": {"apex": 3.0},
-    "stages.0.most_std": 0.05, "stages.1.most_std": 0.05, "until": (0.1, 1.0),
+    "stages.0.std": 0.05, "stages.1.std": 0.05, "until": (0.1, 1.0),
     "device": "tpu", "teacher": "nowhere", "divergence.chunk": 8, "divergence.std_floor": 3.0,
     "learning.max_grad_norm": 0.01, "positions.quantile": 0.6, "cells.low": 0.5, "cells.high": 0.6,
     "cells.floor": 0.9, "cells.least": 0.0, "opsdc.tolerance": 0.9, "soda.snapshot": 1.0, "soda.patience": 0,
@@ -309,8 +309,8 @@ def stage_settings(cfg: TrainConfig, stage: int) -> dict[str, Any]:
 def test_a_factor_of_a_weight_that_is_not_there_is_refused():
     with pytest.raises(LunarError, match=r"stages\[0\].rewards: 'tillt'.*did you mean 'tilt'"):
         replace(TRAIN, stages=[Stage(rewards={"tillt": 2.0}), Stage()]).check()
-    with pytest.raises(LunarError, match=r"stages\[1\].most_std is 0.0"):
-        replace(TRAIN, stages=[Stage(), Stage(most_std=0.0)]).check()
+    with pytest.raises(LunarError, match=r"stages\[1\].std is 0.0"):
+        replace(TRAIN, stages=[Stage(), Stage(std=0.0)]).check()
     replace(TRAIN, until=(0.6,)).check()
     for until in ((1.0, 0.5), (0.3, 0.6, 1.0), ()):
         with pytest.raises(LunarError, match="until is"):
