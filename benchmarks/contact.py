@@ -192,8 +192,10 @@ def _speed(landing: Landing) -> float:
 
 def show(results: dict[str, list[dict[str, Any]]]) -> None:
     """A table for each kind of ground."""
-    columns = ("contact model", "steps/s", "of planes", "normal error, deg", "too deep, mm", "peak, %", "impulse, %")
-    caption = "normal error: median / p95 / most; depth: p95 / most; forces: median / p95"
+    columns = (
+        "contact model", "steps/s", "of planes' speed", "normal error, deg: median / p95 / most",
+        "too deep, mm: p95 / most", "peak force error, %: median / p95", "impulse error, %: median / p95",
+    )  # fmt: skip
     for kind, rows in results.items():
         cells = [
             (
@@ -205,4 +207,4 @@ def show(results: dict[str, list[dict[str, Any]]]) -> None:
             )
             for r in rows
         ]  # fmt: skip
-        show_table(f"{kind} ground", columns, cells, caption)
+        show_table(f"{kind} ground", columns, cells)
