@@ -86,10 +86,11 @@ def parse(
     jsonargparse.set_parsing_settings(import_path_allowlist=[config_class.__module__.partition(".")[0]])
     parser = jsonargparse.ArgumentParser(
         prog=prog, description=config_class.__doc__, exit_on_error=False, allow_abbrev=False,
-        usage=" ".join([prog, *(f"[{name.upper()}]" for name in first), "[--key value ...]"]),
+        usage=" ".join([prog, *(f"[{name.upper()}]" for name in first), "[--key value ...]"]), formatter_class=_Help,
     )  # fmt: skip
     parser.add_argument("--config", action="config", help="YAML file with values for the options below")
     parser.add_class_arguments(config_class, sub_configs=True)
+    _say_once(parser)
     parser.set_defaults(dict(unless or {}))
     configs = f"configs/{Path(default).parent}" if default else ""
     argv = [_as_paths(a) for a in _explicit_flags(config_class, with_names(argv, first))]
@@ -144,6 +145,24 @@ def _show_true_defaults(parser: jsonargparse.ArgumentParser, files: Sequence[str
         items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
         nested = any(isinstance(item, jsonargparse.Namespace) for item in items)
         action.default = f"the {len(value)} of {files[-1]}" if nested else value
+
+
+class _Help(jsonargparse.DefaultHelpFormatter):
+    """What options are, without the marks and the unit 1 of docstrings, empty defaults and choices said twice."""
+
+    def _expand_help(self, action: argparse.Action) -> str:
+        if "--print_config" in action.option_strings:
+            return "Print all values as they would be used, as YAML, and exit"
+        text = re.sub(r"^1\. ", "", super()._expand_help(action)).replace("``", "'")
+        return re.sub(r"type: Literal\[[^]]*\], ", "", text).replace(", default: )", ")")
+
+
+def _say_once(parser: jsonargparse.ArgumentParser) -> None:
+    """The description is no title of the options as well."""
+    about = " ".join((parser.description or "").split())
+    for group in parser._action_groups:
+        if group.title and about.startswith(group.title):
+            group.title = "values"
 
 
 def _explicit_flags(config_class: type, argv: Sequence[str]) -> list[str]:

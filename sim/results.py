@@ -37,7 +37,8 @@ def machine() -> str:
         names = re.findall(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.M)
     except OSError:
         names = []
-    return f"{len(os.sched_getaffinity(0))} cores, {names[0] if names else platform.machine()}"
+    cores = len(os.sched_getaffinity(0))
+    return f"{cores} core{'s' if cores > 1 else ''}, {names[0] if names else platform.machine()}"
 
 
 def policy_digests(policies: Sequence[str]) -> dict[str, str]:

@@ -166,7 +166,7 @@ def compare(
 
 def main(argv: list[str]) -> None:
     """``lunar log diff A B [--tolerance X] [--relative X] [--topics ...] [--ignore ...] [--json FILE]``."""
-    cfg = parse(DiffConfig, argv, "lunar log diff")
+    cfg = parse(DiffConfig, argv, "lunar log diff", first=("a", "b"))
     if not (cfg.a and cfg.b):
         raise LunarError("two logs are needed: lunar log diff A B")
     a, b = (read_log(path, every=True) for path in (cfg.a, cfg.b))

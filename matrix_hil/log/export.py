@@ -199,7 +199,7 @@ def _cell(value: Any) -> Any:
 
 def main(argv: list[str]) -> None:
     """``lunar log export LOG [--out FOLDER] [--format csv] [--topics /robot,/tracker] [--map FROM:=TO]``."""
-    cfg = parse(ExportConfig, argv, "lunar log export")
+    cfg = parse(ExportConfig, argv, "lunar log export", first=("log",))
     log = read_log(cfg.log, cfg.map, every=True)
     files = write_tables(log, cfg.out, cfg.format, cfg.topics)
     print(f"{files[0].parent}: {len(files)} files, {sum(f.stat().st_size for f in files) / 1e6:.1f} MB")

@@ -147,7 +147,7 @@ def _trips(scan: Scan, channel: int, chunks: list[int], counted: int) -> list[tu
 
 def main(argv: list[str]) -> None:
     """``lunar log info LOG [--json FILE]``."""
-    cfg = parse(InfoConfig, argv, "lunar log info")
+    cfg = parse(InfoConfig, argv, "lunar log info", first=("log",))
     results = info(cfg.log)
     _print(wide_console(), results)
     if cfg.json:

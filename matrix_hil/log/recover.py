@@ -139,7 +139,7 @@ def _profiles(text: str) -> Sequence[Mapping[str, Any]]:
 
 def main(argv: list[str]) -> None:
     """``lunar log recover LOG [--out FOLDER] [--json FILE]``."""
-    cfg = parse(RecoverConfig, argv, "lunar log recover")
+    cfg = parse(RecoverConfig, argv, "lunar log recover", first=("log",))
     results = recover(cfg.log, cfg.out)
     print(f"{results['out']}: {results['messages']} messages")
     end([f"lost: {results['lost'] or 'nothing'}", *sentences(None, {}, results["notes"])])

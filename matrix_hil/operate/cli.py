@@ -247,7 +247,7 @@ def _print(console: Console, results: dict[str, Any]) -> None:
         "hops": results["hops"],
         "pronks": results["pronks"],
         "trips": f"{results['trips']} {results['reason']}".strip(),
-        "doubt": _doubt(results["doubt"]),
+        **({"doubt": _doubt(results["doubt"])} if results["doubt"] else {}),
         "stale commands": results["stale_commands"],
         f"lateness, {results['lateness_kind']}": " / ".join(f"{late[k]:.0f}" for k in late) + " us (p50/p99/p99.9)",
         "log": results["log"],

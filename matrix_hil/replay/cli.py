@@ -7,14 +7,10 @@ from collections.abc import Sequence
 from matrix_hil.log.cli import dispatch
 
 MODES = {
-    "look": ("matrix_hil.replay.look.cli", ("log",), "an HTML report with a 3-D replay; what LOG alone means"),
-    "rerun": (
-        "matrix_hil.replay.rerun",
-        ("log",),
-        "its inputs through policy, sync and safety again; what differs",
-    ),
-    "resim": ("matrix_hil.replay.resim", ("log",), "the simulator from its states: the gap, and a fitted robot"),
-    "drive": ("matrix_hil.replay.redrive", ("bag",), "publish the log to ROS 2 again, with /clock"),
+    "look": ("matrix_hil.replay.look.cli", "an HTML report with a 3-D replay; what LOG alone means"),
+    "rerun": ("matrix_hil.replay.rerun", "its inputs through policy, sync and safety again; what differs"),
+    "resim": ("matrix_hil.replay.resim", "the simulator from its states: the gap, and a fitted robot"),
+    "drive": ("matrix_hil.replay.redrive", "publish the log to ROS 2 again, with /clock"),
 }
 
 

@@ -180,7 +180,7 @@ def main(argv: list[str]) -> None:
     """``lunar log keep LOG… [--hops N | --share X | --megabytes X] [--out FOLDER] [--json FILE]``."""
     count = next((k for k, word in enumerate(argv) if word.startswith("-")), len(argv))
     named = [f"--logs={json.dumps(argv[:count])}"] if count else []
-    results = run(parse(KeepConfig, [*named, *argv[count:]], "lunar log keep"))
+    results = run(parse(KeepConfig, [*named, *argv[count:]], "lunar log keep LOG …"))
     differ = sum(hop["half"] == "differs" for hop in results["kept"])
     print(f"{Path(results['out']) / _PAGE}")
     print(

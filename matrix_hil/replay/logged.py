@@ -81,6 +81,29 @@ def logged_config(log: Log, needed: Sequence[str], argv: Sequence[str] = (), pro
             raise LunarError(str(error).replace(str(path), source)) from None
 
 
+def logged_robot(log: Log, named: str = "") -> str:
+    """The robot to draw a log with: the one ``named``, else the one that its configuration says was on the rig, and
+    the Go2 where it says nothing.
+
+    Raises:
+        LunarError: another robot was on the rig, and it is not here.
+    """
+    if named:
+        return named
+    try:
+        config = json.loads(log.attachments.get("config.json", b"{}"))
+        robot = config["rig"]["robot"]
+    except (ValueError, RecursionError, KeyError, TypeError):
+        return "go2"
+    source, policy = f"config.json of {log.path.name}", None
+    with contextlib.suppress(LunarError):
+        policy = _policy(config.get("policy"), log, source)
+    try:
+        return _robot(robot, policy, log, source)
+    except LunarError as error:
+        raise LunarError(f"{error}; name it with --robot") from None
+
+
 def _part(name: str, values: Any, source: str) -> dict[str, Any]:
     """The fields of a part that count, and those that nobody knows, for the parser to refuse."""
     whole = typing.get_type_hints(HilConfig)[name]

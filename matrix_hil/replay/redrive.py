@@ -124,11 +124,17 @@ class Schedule:
         return self._first + round(((now - self._began) * self.rate + self.start) * 1e9)
 
 
+_USAGE = """usage: lunar replay drive LOG [--rate R] [--loop] [--start S] [--end S] [--map FROM:=TO]
+
+Publishes the messages of a log to ROS 2 again, with /clock: R times as fast, from S to S seconds after its beginning,
+with --loop over and over; --map /rig2:=/ says by which names."""
+
+
 def main(argv: Sequence[str]) -> None:
-    """``lunar replay drive LOG [--rate R] [--loop] [--start S] [--end S] [--map FROM:=TO]``: runs the node."""
+    """``lunar replay drive LOG …``: runs the node."""
     argv = list(argv)
     if {"-h", "--help"} & set(argv):
-        print(main.__doc__)
+        print(_USAGE)
         return
     if argv and not argv[0].startswith("-"):
         argv = ["--bag", *argv]

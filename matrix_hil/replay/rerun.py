@@ -35,6 +35,7 @@ from matrix_hil.run.traverse import FILE as PLAN_FILE
 from matrix_hil.run.traverse import Guide, attached, policies_of
 from matrix_hil.safety.supervisor import Supervisor, SupervisorState
 from policy.runtime.monitor import Verdict
+from sim.config import with_names
 from sim.errors import LunarError
 from sim.results import write_results
 from sim.spec.command import HopCommand
@@ -301,7 +302,7 @@ def main(argv: Sequence[str]) -> None:
     )
     for name in ("--log", "--out", "--json", "--map"):
         parser.add_argument(name, default="")
-    argv = list(argv)
+    argv = with_names(argv, ("log",))
     if {"-h", "--help"} & set(argv):
         print(_USAGE)
         return

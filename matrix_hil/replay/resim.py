@@ -279,4 +279,4 @@ def _page(log: Log, path: Trajectory, gaps: dict[str, Gap], results: dict[str, A
 
 def main(argv: Sequence[str]) -> None:
     """``lunar replay resim LOG [--fit] [--out FILE] [--json FILE] [--ranges FILE]``."""
-    run(parse(ResimConfig, argv, "lunar replay resim"))
+    run(parse(ResimConfig, argv, "lunar replay resim", first=("log",)))

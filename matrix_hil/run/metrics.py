@@ -152,7 +152,9 @@ class RunMetrics:
                 "trips": last.supervisor.trips,
                 "stale_commands": last.supervisor.stale_commands,
                 "terrain_error_m": last.info.terrain_error,
-                "doubt": {
+                "doubt": None  # no monitor has judged
+                if self._doubt is NOTHING
+                else {
                     "largest": self._doubt.doubt,
                     "advice_seconds": self._advised * period,
                     "worst": self._doubt.sentence if self._doubt.advice else "",

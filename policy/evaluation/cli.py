@@ -60,6 +60,8 @@ def main(argv: Sequence[str]) -> None:
             cfg.policy, names, robots, cfg.seed, duration, cfg.device, cfg.terrain, cfg.robot, tick, look
         )
     print_table(results, console, cfg.all)
+    if cfg.terrain:
+        console.print(f"all of it on {cfg.terrain}, in place of the suites' own ground", soft_wrap=True)
     card = Card.load(Path(cfg.policy) / "card.json")
     if not cfg.robot and card.robot_digest not in ("", identify(card.physics_robot).digest):
         console.print(f"the model of '{card.robot}' has changed since {cfg.policy} was trained on it")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from html import escape
 from pathlib import Path
@@ -46,8 +47,8 @@ def numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
 
 
 def text(value: float | None) -> str:
-    """A number for people: four digits, a dash for what did not happen."""
-    if value is None or value != value:
+    """A number for people: four digits, a dash for what did not happen: no hop, or work per way without any way."""
+    if value is None or not math.isfinite(value):
         return NOTHING
     return f"{value:.0f}" if isinstance(value, int) else f"{value:.4g}" if abs(value) >= 100 else f"{value:.3f}"
 

@@ -10,7 +10,7 @@ import pytest
 from benchmarks import codec, report
 from benchmarks.cli import main
 from sim.errors import LunarError
-from sim.results import write_results
+from sim.results import machine, write_results
 
 ROWS = {"a": 1, "b": 0.25}
 TABLES = {"go2": {"stands": True, "kg": 15.2, "pronks": 14.6}, "b2": {"refused": "no limit | of torque"}}
@@ -57,7 +57,7 @@ def test_marks_are_filled_and_stay_as_they_are_then(checkout, capsys):
 def test_one_table_by_its_title_with_where_it_comes_from(checkout):
     written = readme(checkout, "<!-- figures: mixed Robots --><!-- end -->")
     assert "| go2 | yes | 15.2 |" in written and "**Robots**" not in written
-    assert "`lunar bench robots`" in written and "`policy/zoo/mine`" in written and "cores" in written
+    assert "`lunar bench robots`" in written and "`policy/zoo/mine`" in written and machine() in written
 
 
 def test_an_example_in_a_fence_is_no_mark(checkout):

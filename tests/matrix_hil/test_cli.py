@@ -78,7 +78,7 @@ def test_help_tells_what_an_option_is_without_being_given(capsys: pytest.Capture
         (["train"], "default: 10200000"),
         (
             ["train", "--config", "dual"],
-            "every robot stays on ``terrain.level``. (type: bool, default: True)",
+            "every robot stays on 'terrain.level'. (type: bool, default: True)",
         ),
         (["hil"], "type: str, default: rough"),
     ):

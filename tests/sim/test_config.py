@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -83,6 +84,29 @@ def test_help_shows_units(capsys):
     with pytest.raises(SystemExit):
         parse(Rig, ["--help"], "lunar rig")
     assert "m/s. Fastest belt." in capsys.readouterr().out
+
+
+@dataclass(frozen=True)
+class Rope:
+    """Pull on a robot.
+    Twice."""
+
+    kind: Literal["winch", "none"] = "winch"
+    """``none``: no rope."""
+    friction: float = 0.05
+    """1. Share that is lost."""
+    out: str = ""
+    """Folder to write to."""
+
+
+def test_help_says_things_once_and_without_the_marks_of_docstrings(capsys):
+    with pytest.raises(SystemExit):
+        parse(Rope, ["--help"], "lunar rope", first=("out",))
+    text = " ".join(capsys.readouterr().out.split())
+    assert text.startswith("usage: lunar rope [OUT] [--key value ...]") and text.count("Pull on a robot.") == 1
+    assert "{winch,none} 'none': no rope. (default: winch)" in text
+    assert "Share that is lost. (type: float, default: 0.05)" in text and "1. Share" not in text
+    assert "Folder to write to. (type: str)" in text and "Print all values as they would be used" in text
 
 
 def test_results_are_plain_json(tmp_path):

@@ -47,7 +47,8 @@ class FilmConfig:
     seed: int = 0
     """Of ground, of the place where a policy starts and of its sensors' noise."""
     robot: str = ""
-    """Name, folder or MJCF of a robot (docs/robots.md): of a policy instead of its own, of a log if not the Go2."""
+    """Name, folder or MJCF of a robot (docs/robots.md): of a policy instead of its own, of a log that does
+    not tell it."""
     command: HopCommand = field(default_factory=HopCommand)
     """What a policy is asked to do."""
     begin: float = 2.0

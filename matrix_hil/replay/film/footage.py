@@ -13,6 +13,7 @@ import numpy as np
 from matrix_hil.log import Log, read_log
 from matrix_hil.log.signals import held, interpolated
 from matrix_hil.replay.film.config import FilmConfig
+from matrix_hil.replay.logged import logged_robot
 from matrix_hil.replay.look.measure import patch_field, rotations
 from policy.runtime.card import ESTIMATES
 from policy.runtime.onnx_policy import OnnxPolicy
@@ -121,7 +122,7 @@ def of_log(path: str, cfg: FilmConfig) -> list[Footage]:
     if end - cfg.begin < 2 * DT:
         raise LunarError(f"log {log.path} lasts {log.duration:.1f} s: nothing is left after --begin {cfg.begin:g}")
     time = start + np.arange(cfg.begin, end, DT)
-    views, robot = [], cfg.robot or "go2"
+    views, robot = [], logged_robot(log, cfg.robot)
     if cfg.view in ("both", "moon"):
         views.append(_from_log(log, robot, time, "/world/base_pose", _seen_ground(log, cfg)))
     if cfg.view in ("both", "rig"):

@@ -9,6 +9,7 @@ from typing import Any
 
 from matrix_hil.log import Log, read_log
 from matrix_hil.log.notes import end_of, refuse_unknown
+from matrix_hil.replay.logged import logged_robot
 from matrix_hil.replay.look.about import made_with, one_hop
 from matrix_hil.replay.look.measure import measure
 from matrix_hil.replay.look.page import run_page
@@ -34,8 +35,8 @@ class ReplayConfig:
     """Draw the replay with 8 frames per second."""
     map: str = ""
     """``FROM:=TO,…``: names by which topics are read, e.g. /rig2:=/ or /go2/imu:=/robot/imu."""
-    robot: str = "go2"
-    """Name of an MJCF in sim/robots/, or the path of the one that was on the rig."""
+    robot: str = ""
+    """Name, folder or MJCF of the robot that was on the rig (docs/robots.md), where the log does not tell it."""
     frame_rate: float = 25.0
     """Hz. Frames per second of the replay; lowered for runs of over a minute."""
     rig: RigShape = field(default_factory=RigShape)
@@ -62,7 +63,7 @@ def write_report(cfg: ReplayConfig) -> tuple[Path, Log, dict[str, Any]]:
         raise LunarError(f"frame_rate is {cfg.frame_rate}, it must lie between 0.1 and 100 Hz")
     log = read_log(cfg.log, cfg.map)
     refuse_unknown(log)
-    model = robot_model(cfg.robot)
+    model = robot_model(logged_robot(log, cfg.robot))
     report = measure(log, float(model.body_mass.sum()))
     results = report.results()
     rate = min(cfg.frame_rate, 8.0) if cfg.quick else cfg.frame_rate
@@ -81,4 +82,4 @@ def write_report(cfg: ReplayConfig) -> tuple[Path, Log, dict[str, Any]]:
 
 def main(argv: Sequence[str]) -> None:
     """``lunar replay [look] LOG [--out FILE] [--json FILE] [--map FROM:=TO]``."""
-    run(parse(ReplayConfig, argv, "lunar replay"))
+    run(parse(ReplayConfig, argv, "lunar replay", first=("log",)))

@@ -11,10 +11,12 @@ import pytest
 
 from matrix_hil.config import HilConfig
 from matrix_hil.log import Log, Recorder, read_log
-from matrix_hil.replay.logged import PARTS, logged_config
+from matrix_hil.replay.logged import PARTS, logged_config, logged_robot
 from matrix_hil.run.run_log import attachments
 from policy.networks.policy_file import ZOO
 from sim.errors import LunarError
+from sim.files import ROOT
+from sim.robots.identity import identify
 from sim.spec.command import HopCommand
 
 EVERYTHING = ("policy", *PARTS)
@@ -97,6 +99,22 @@ def test_what_is_no_configuration_is_refused(tmp_path: Path, kept: dict[str, byt
         recorder.write("/hop_command", HopCommand(), 0.0)
     for needed in (EVERYTHING, ["sync"]):
         refused(read_log(tmp_path / "log"), needed)
+
+
+def test_a_log_is_drawn_with_the_robot_that_was_on_the_rig(tmp_path: Path, kept: dict[str, bytes]) -> None:
+    assert logged_robot(log_of(tmp_path / "go2", kept)) == "go2"
+    mine = tmp_path / "mine.xml"
+    mine.write_text((ROOT / "examples/own_robot.xml").read_text())
+    card = json.loads(kept["card.json"]) | {"robot_digest": identify(str(mine)).digest}
+    log = log_of(tmp_path / "mine", kept | {"card.json": json.dumps(card).encode()}, rig__robot=str(mine))
+    assert logged_robot(log) == str(mine)
+    mine.unlink()
+    with pytest.raises(LunarError, match="name it with --robot"):
+        logged_robot(log)
+    assert logged_robot(log, "go2") == "go2"
+    with Recorder(tmp_path / "theirs", {"config.json": b"{"}, 0.0) as recorder:
+        recorder.write("/hop_command", HopCommand(), 0.0)
+    assert logged_robot(read_log(tmp_path / "theirs")) == "go2"
 
 
 def refused(log: Log, needed: Sequence[str]) -> None:

@@ -94,7 +94,8 @@ def test_a_state_that_the_policy_does_not_know(monitor: Any, doubtful: Path, tmp
     plan = RunPlan(duration=2.0, stand=STAND, down=0.3)
     results = run(HilConfig(policy=str(doubtful), monitor=monitor, log=str(tmp_path / "log"), plan=plan), QUIET)
     assert results["trips"] == (monitor == "trip")
-    assert bool(results["doubt"]["worst"]) == (monitor != "off")
+    assert bool(results["doubt"] and results["doubt"]["worst"]) == (monitor != "off")
+    assert (results["doubt"] is None) == (monitor == "off")
     log = read_log(tmp_path / "log")
     assert ("/policy/doubt" in log) == (monitor != "off")
     assert again(log)[0]["identical"]
