@@ -299,6 +299,22 @@ def test_recovery_keeps_attachments_and_metadata_as_they_are(tmp_path: Path) -> 
     assert kept[0] == kept[1] and len(kept[0]) == 3
 
 
+def test_a_recovery_or_an_export_that_finds_no_space_leaves_no_half_of_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = chatter(tmp_path / "a.mcap")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("matrix_hil.log.recover.Writer.add_message", full)
+    monkeypatch.setattr("matrix_hil.log.export.csv.writer", full)
+    for write_out in (lambda out: recover(path, out), lambda out: export(path, out, "csv")):
+        with pytest.raises(LunarError, match="cannot be written: No space left"):
+            write_out(tmp_path / "out")
+        assert not [f for f in (tmp_path / "out").iterdir()]
+
+
 def test_recovery_keeps_quality_of_service(tmp_path: Path) -> None:
     latched = Qos(
         QosHistory.KEEP_LAST, 1, QosReliability.RELIABLE, QosDurability.TRANSIENT_LOCAL, QosTime(0, 0), QosTime(0, 0),
