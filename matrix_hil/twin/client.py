@@ -359,10 +359,11 @@ class TwinClient:
             ) from None
         if min(depth.shape) < 8:
             raise LunarError(f"twin: the depth image of camera {self.cfg.camera} is empty ({depth.shape}); {SETTLE}")
-        if self.cfg.pixels and depth.shape != (self.cfg.pixels, self.cfg.pixels):
+        rows, cols = image.shape[:2]
+        if self.cfg.pixels and (rows, cols) != (self.cfg.pixels, self.cfg.pixels):
             raise LunarError(
                 f"twin: camera {self.cfg.camera} was told to take images of {self.cfg.pixels} by {self.cfg.pixels} "
-                f"pixels and took one of {depth.shape[1]} by {depth.shape[0]}; {SETTLE}, or twin.pixels to 0 if its "
+                f"pixels and took one of {cols} by {rows}; {SETTLE}, or twin.pixels to 0 if its "
                 "pixels are square"
             )
         return depth
