@@ -90,7 +90,8 @@ def test_a_urdf_is_told_how_it_becomes_a_model_and_that_makes_it_one(name, tmp_p
     leg += "</inertial></link>"
     (tmp_path / name).write_text(
         f'<robot name="x">{leg.format("trunk")}{leg.format("hip")}<joint name="j" type="revolute">'
-        '<parent link="trunk"/><child link="hip"/><axis xyz="1 0 0"/><limit lower="-1" upper="1" effort="20" velocity="9"/></joint></robot>'
+        '<parent link="trunk"/><child link="hip"/><axis xyz="1 0 0"/>'
+        '<limit lower="-1" upper="1" effort="20" velocity="9"/></joint></robot>'
     )
     with pytest.raises(LunarError, match="of a URDF this makes one") as refused:
         identify(name)
