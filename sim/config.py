@@ -110,6 +110,8 @@ def parse(
             low, high = _RANGES.get(key.rpartition(".")[2], (-math.inf, math.inf))
             if isinstance(value, int) and not low <= value <= high:
                 raise ValueError(f"{key} is {value}; it must lie between {low} and {high}")
+            if not all(map(math.isfinite, _floats(value))):
+                raise ValueError(f"{key} is {value}; it must be finite")
         values = parser.instantiate(parsed)
     except (argparse.ArgumentError, jsonargparse.ArgumentError, TypeError, ValueError) as error:
         raise LunarError(_explain(str(error), parser, files, argv)) from None
@@ -217,6 +219,15 @@ def _type(config_class: Any, names: Sequence[str]) -> Any:
     return config_class
 
 
+def _floats(value: Any) -> Iterator[float]:
+    """Those in a value and in what it holds."""
+    if isinstance(value, float):
+        yield value
+    elif isinstance(value, (list, tuple, dict)):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _floats(item)
+
+
 def _explain(message: str, parser: jsonargparse.ArgumentParser, files: Sequence[str], argv: Sequence[str]) -> str:
     known = [a.dest for a in parser._actions if a.dest not in ("help", "config", "print_config")]
     message = " ".join(message.split())
@@ -228,7 +239,7 @@ def _explain(message: str, parser: jsonargparse.ArgumentParser, files: Sequence[
         key = f"{match[1]}.{match[2]}"
     elif match := re.search(r"(?:Option '|unrecognized arguments: --)([\w.]+)", message):
         key = match[1]
-    elif match := re.search(r'Parser key "([\w.]+)"|^([\w.]+) is -?\d+; it must', message):
+    elif match := re.search(r'Parser key "([\w.]+)"|^([\w.]+) is [^;]+; it must', message):
         return f"{message} ({_source(match[1] or match[2], files, argv)})"
     if not key and message.startswith("unrecognized arguments"):
         return f"{message} (on the command line)"

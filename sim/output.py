@@ -49,6 +49,19 @@ def writing(path: str | Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def draft(path: Path) -> Iterator[Path]:
+    """A file beside ``path`` to write to, for what is too large to be held: it takes ``path``'s place at the end, and
+    is removed where writing fails. Raises OSError where it cannot take the place."""
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Make ``folder`` and keep other programs that lock it out until the end; the lock dies with the process.
 

@@ -20,6 +20,7 @@ from matrix_hil.fidelity.open_loop import throw
 from matrix_hil.fidelity.schemes import SCHEMES, Scheme, chosen
 from sim.config import parse
 from sim.errors import LunarError
+from sim.output import write_whole
 from sim.results import write_results
 from sim.spec.command import HopCommand
 from sim.terminal import Terminal
@@ -100,8 +101,7 @@ def main(argv: Sequence[str]) -> None:
             "Every scheme starts from the same state with the same commands; brackets hold the error against the Moon."
         )
         path = Path(cfg.report)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(fidelity_page(intro, outcomes), encoding="utf-8")
+        write_whole({path: fidelity_page(intro, outcomes)})
         console.print(f"report: {path}")
     if cfg.json:
         write_results(cfg.json, "fidelity", cfg.seed, results, [cfg.policy])

@@ -23,6 +23,7 @@ import serial.tools.list_ports
 from matrix_hil.link import DEVICES
 from matrix_hil.messages import MachineCommands, MachineStates
 from sim.errors import LunarError
+from sim.output import write_whole
 
 SCHEMA = 1
 _PORTS = ("port", "line", "modbus")  # how a machine is reached says nothing of what it measures
@@ -65,10 +66,8 @@ class Calibration:
         return json.dumps(head | asdict(self), indent=2) + "\n"
 
     def save(self, file: str | Path) -> None:
-        """Write as JSON, making the folder."""
-        path = Path(file)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(self.document(), encoding="utf-8")
+        """Write as JSON, making the folder. Raises LunarError where it cannot be written; what was there stays."""
+        write_whole({Path(file): self.document()})
 
     def true_states(self, states: MachineStates) -> MachineStates:
         """What is so, from what the machines report."""

@@ -28,6 +28,7 @@ from matrix_hil.messages import (
 )
 from sim.config import parse
 from sim.errors import LunarError
+from sim.output import draft
 from sim.spec.command import HopCommand
 from sim.spec.joints import JOINT_NAMES
 
@@ -114,14 +115,16 @@ def write_tables(log: Log, out: str | Path = "", format: str = "parquet", topics
         for topic, rows in chosen.items():
             file = folder / file_name(f"{topic}.{format}", taken)
             table = table_of(rows)
-            if format == "csv":
-                _write_csv(file, table)
-            else:
-                _write_parquet(file, table)
+            with draft(file) as partial:
+                if format == "csv":
+                    _write_csv(partial, table)
+                else:
+                    _write_parquet(partial, table)
             written.append(file)
         for name, data in log.attachments.items():
             file = folder / file_name(name, taken)
-            file.write_bytes(data)
+            with draft(file) as partial:
+                partial.write_bytes(data)
             written.append(file)
     except OSError as error:
         raise LunarError(f"{error.filename or folder} cannot be written: {error.strerror or error}") from None

@@ -127,6 +127,8 @@ def _refuse_other_forms(file: Path) -> None:
 def _remedy(file: Path, form: tuple[str, str]) -> str:
     what, command = form
     command = command.format(file=file, folder=file.parent)
+    if form is _DATABASE and not (file.parent / METADATA).is_file():
+        command = f"ros2 bag reindex {file.parent}, which makes the {METADATA} that is missing, and then {command}"
     return f"{file} is {what}, which is not read here; this makes an MCAP log of it: {command}"
 
 

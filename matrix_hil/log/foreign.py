@@ -64,6 +64,7 @@ def parse_definition(ros_type: str, encoding: str, text: bytes) -> Types:
     if len(text) > LONGEST_DEFINITION:
         raise ValueError("its definition is too long")
     theirs: dict[str, Any] = {}
+    text = text.replace(b"\r\n", b"\n")
     try:
         if encoding in ("ros2idl", "omgidl"):
             for part in re.split(r"^=+\nIDL: .*$", text.decode(), flags=re.MULTILINE):
@@ -73,7 +74,8 @@ def parse_definition(ros_type: str, encoding: str, text: bytes) -> Types:
         elif encoding and ros_type not in typestore().fielddefs:
             theirs = {ros_type: ([], [])}
     except (TypesysError, ValueError, LookupError, RecursionError) as error:
-        raise ValueError(f"its definition of {ros_type} cannot be read ({str(error)[:80]})") from None
+        why = " ".join(str(error).split())[:80]
+        raise ValueError(f"its definition of {ros_type} cannot be read ({why})") from None
     types = typestore().fielddefs | theirs
     if ros_type not in types:
         raise ValueError(f"the file holds no definition of {ros_type}")

@@ -57,9 +57,9 @@ def resolve(types: Mapping[str, str], wanted: Mapping[str, str], every: bool = F
         LunarError: ``wanted`` names what no topic is or begins with.
     """
     for source in wanted:
-        if not any(within(topic, source) for topic in types):
+        if not any(within(_plain(topic), source) for topic in types):
             raise LunarError(f"map: no topic is {source} or lies in it; there are {', '.join(sorted(types)) or 'none'}")
-    renamed = {topic: mapped(topic, wanted) for topic in types}
+    renamed = {topic: mapped(_plain(topic), wanted) for topic in types}
     notes: list[str] = []
     prefix = _namespace({name: types[topic] for topic, name in renamed.items()}, notes)
     robot = f"{prefix}{_JOINTS}" in renamed.values()

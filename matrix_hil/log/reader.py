@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from mcap.records import Channel, Schema
 
+from matrix_hil.log.bag import METADATA
 from matrix_hil.log.folder import Bag, open_bag
 from matrix_hil.log.foreign import columns_of, ros_type
 from matrix_hil.log.names import Names, parse_map, resolve
@@ -134,12 +135,15 @@ def read_log(path: str | Path | Bag, topic_map: str = "", every: bool = False, o
     names = names_of({topic: parts[0].schema for topic, parts in found.items()}, topic_map, every)
     series: dict[str, Series] = {}
     skipped: dict[str, str] = {}
+    raw: list[str] = []
     for topic, parts in found.items():
         name = names.by_topic[topic]
         if only and name in TOPICS and name not in only:
             continue
         try:
-            series[name] = _series(name, parts, epoch, every)
+            series[name], reason = _series(name, parts, epoch, every)
+            if reason and name in TOPICS:
+                raw.append(f"{topic} is read field by field, not as a rig's: {reason}")
         except ValueError as error:
             skipped[name or topic] = str(error)
     return Log(
@@ -154,7 +158,7 @@ def read_log(path: str | Path | Bag, topic_map: str = "", every: bool = False, o
         epoch=epoch,
         begin=(begin - epoch) * 1e-9,
         origin={name: topic for topic, name in names.by_topic.items() if name},
-        notes=(*oddities(bag), *names.notes, *([f"{nameless} messages name no topic"] if nameless else [])),
+        notes=(*oddities(bag), *names.notes, *raw, *([f"{nameless} messages name no topic"] if nameless else [])),
     )
 
 
@@ -238,8 +242,8 @@ class _Messages:
     """Log time in ns, and data."""
 
 
-def _series(name: str, parts: Sequence[_Messages], epoch: int, every: bool) -> Series:
-    """The messages of a topic that is read by ``name``.
+def _series(name: str, parts: Sequence[_Messages], epoch: int, every: bool) -> tuple[Series, str]:
+    """The messages of a topic that is read by ``name``, and why they were read by the file's definition if they were.
 
     Raises:
         ValueError: why they are left out.
@@ -253,11 +257,13 @@ def _series(name: str, parts: Sequence[_Messages], epoch: int, every: bool) -> S
     if any(part.schema is None for part in parts):
         raise ValueError("its type is missing")
     if rows[0][1][:4] == _ZSTD:
-        raise ValueError("its messages are compressed one by one; 'rosbags-convert' of the folder unpacks them")
+        raise ValueError(
+            f"its messages are compressed one by one; 'rosbags-convert' of the folder with its {METADATA} unpacks them"
+        )
     reason = next(filter(None, (is_known(name, kind, text) for kind, text in schemas)), "")
     if not reason:
         try:
-            return _stack(Codec(name, epoch), rows, epoch)
+            return _stack(Codec(name, epoch), rows, epoch), ""
         except ValueError as error:
             reason = f"a message cannot be decoded: {error}"
     if not every:
@@ -266,7 +272,7 @@ def _series(name: str, parts: Sequence[_Messages], epoch: int, every: bool) -> S
     if others:
         raise ValueError("it has several definitions")
     log_time, order = _sorted(rows, epoch)
-    return Series(log_time, columns_of(schema, [rows[i][1] for i in order], epoch))
+    return Series(log_time, columns_of(schema, [rows[i][1] for i in order], epoch)), reason
 
 
 def _sorted(rows: Sequence[tuple[int, bytes]], epoch: int) -> tuple[np.ndarray, np.ndarray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from matrix_hil.log.reader import loss, lost, nothing, oddities
 from matrix_hil.log.scan import Row, Scan
 from sim.config import parse
 from sim.errors import LunarError
-from sim.output import writing
+from sim.output import draft, writing
 from sim.results import write_results
 
 _LONGEST_QOS = 20_000  # letters
@@ -91,7 +92,9 @@ def write_copy(parts: Sequence[tuple[Scan, list[list[Row]]]], folder: Path) -> i
 def _copy(scan: Scan, chunks: list[list[Row]], path: Path, counts: Counter[str]) -> Span:
     """Write one file; adds to the messages counted by topic."""
     span = Span(path.name, next((chunk[0][2] for chunk in chunks if chunk), scan.epoch or 0))
-    with open(path, "xb") as stream:
+    if path.exists():
+        raise FileExistsError(errno.EEXIST, f"{path.name} is there already")
+    with draft(path) as partial, open(partial, "wb") as stream:
         writer = Writer(stream, chunk_size=_UNBOUNDED, compression=CompressionType.ZSTD)
         writer.start(profile=scan.profile, library="lunar")
         for record in scan.kept:

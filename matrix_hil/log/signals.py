@@ -89,7 +89,7 @@ def signals_of(log: Log, all_of_it: bool = True) -> Signals | None:
         all_of_it: else only what hops are found by.
 
     Returns:
-        None when the log lacks foot forces every 10 ms or the base's height, or spans more than some hours.
+        None when the log lacks foot forces every 10 ms or the base's height, spans more than some hours, or no time.
     """
     base = base_of(log)
     if base is None or "/robot/foot_contacts" not in log:
@@ -99,7 +99,7 @@ def signals_of(log: Log, all_of_it: bool = True) -> Signals | None:
         return None
     # detection wants equal steps: hold the newest sample on a grid, so that a gap counts as time
     dt = float(np.clip(np.median(np.diff(feet.log_time)), 1e-3, LOAD_TIME))
-    if np.ptp(feet.log_time) > _MAX_SAMPLES * dt:
+    if not dt <= np.ptp(feet.log_time) <= _MAX_SAMPLES * dt:
         return None
     grid = np.arange(feet.log_time[0], feet.log_time[-1] + 0.5 * dt, dt)
     values = {

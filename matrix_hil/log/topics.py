@@ -199,11 +199,15 @@ def definition(ros_type: str) -> bytes:
 def is_known(topic: str, ros_type: str, text: bytes) -> str:
     """Why messages of a file's topic are not decoded as one of ``TOPICS``; empty if they are.
 
-    ``text`` is the file's definition of the type: it is compared, and nothing is made from it.
+    ``text`` is the file's definition of the type: it is compared, and nothing is made from it. Where a file has none,
+    as those converted from old databases, ROS 2's own types are known by their name.
     """
     row = TOPICS.get(topic)
     if row is None:
         return "this project does not know the topic"
+    if not text.strip() and ros_type == row.ros_type:
+        own = ros_type.startswith("matrix_msgs/")
+        return f"the file holds no definition of {ros_type}, of which there are several versions" if own else ""
     if ros_type != row.ros_type or (text != definition(ros_type) and not _same_fields(ros_type, text)):
         return f"its messages are not {row.ros_type} as this version defines it"
     return ""
@@ -214,7 +218,7 @@ def _same_fields(ros_type: str, text: bytes) -> bool:
     if len(text) > LONGEST_DEFINITION:
         return False
     try:
-        theirs = get_types_from_msg(text.decode(), ros_type)
+        theirs = get_types_from_msg(text.replace(b"\r\n", b"\n").decode(), ros_type)
     except (TypesysError, ValueError, LookupError, RecursionError):
         return False
     ours = typestore().fielddefs

@@ -37,6 +37,7 @@ from matrix_hil.safety.supervisor import Supervisor, SupervisorState
 from policy.runtime.monitor import Verdict
 from sim.config import with_names
 from sim.errors import LunarError
+from sim.output import write_whole
 from sim.results import write_results
 from sim.spec.command import HopCommand
 from sim.terminal import Terminal
@@ -247,10 +248,7 @@ def run(
             [_cells(d) for d in found],
             _curves(log, again, found),
         )
-        try:
-            Path(out).write_text(page, encoding="utf-8")
-        except OSError as error:
-            raise LunarError(f"{out} cannot be written: {error.strerror or error}") from None
+        write_whole({Path(out): page})
     return results
 
 

@@ -35,6 +35,7 @@ from matrix_hil.replay.plants import (
 from matrix_hil.replay.trajectory import DT, Trajectory, trajectory, windows
 from sim.config import parse
 from sim.errors import LunarError
+from sim.output import write_whole
 from sim.results import write_results
 from sim.terminal import Terminal
 
@@ -171,26 +172,21 @@ def run(cfg: ResimConfig, console: Console | None = None) -> dict[str, Any]:
             "ranges": found.ranges(),
         }
     _show(console or Terminal(), log, results, found)
-    try:
-        if found is not None and cfg.ranges:
-            write_ranges(cfg.ranges, found, log)
-        if cfg.out:
-            Path(cfg.out).parent.mkdir(parents=True, exist_ok=True)
-            Path(cfg.out).write_text(_page(log, path, gaps, results, found), encoding="utf-8")
-        if cfg.json:
-            write_results(cfg.json, "replay resim", 0, results)
-    except OSError as error:
-        raise LunarError(f"{error.filename or cfg.out} cannot be written: {error.strerror or error}") from None
+    if found is not None and cfg.ranges:
+        write_ranges(cfg.ranges, found, log)
+    if cfg.out:
+        write_whole({Path(cfg.out): _page(log, path, gaps, results, found)})
+    if cfg.json:
+        write_results(cfg.json, "replay resim", 0, results)
     end_of(log)
     return results
 
 
 def write_ranges(file: str | Path, found: Fit, log: Log) -> None:
     """Write what was identified as a YAML file for ``sim.mdp.events.RandomisationConfig``."""
-    Path(file).parent.mkdir(parents=True, exist_ok=True)
     head = f"# Fitted by 'lunar replay resim --fit' to {log.path.name}; two standard deviations, or the least margin.\n"
     text = yaml.safe_dump(found.ranges(), default_flow_style=None, sort_keys=False)
-    Path(file).write_text(head + text, encoding="utf-8")
+    write_whole({Path(file): head + text})
 
 
 def _rms(gap: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ DT = 0.005
 """s between samples."""
 _LATEST = 0.03  # s; a robot's state is at most this old when the loop reads it
 _TRACKER_SPAN = 11  # samples over which a tracker's noise is smoothed
+_WIDEST = 2 * np.pi  # rad; no leg's joint turns further
 _TOLERANCE = 1e-6  # s; a command is in force from its own grid time on
 
 
@@ -74,7 +75,7 @@ def trajectory(log: Log, tracker_latency: float = 0.010) -> Trajectory:
         tracker_latency: s between a tracker's exposure and its sample's arrival.
 
     Raises:
-        LunarError: the log lacks one of these, or is too short.
+        LunarError: the log lacks one of these, is too short, or has joint angles that are not in rad.
     """
     on_rig = "/counterweight/state" in log
     needed = ["/robot/joint_states", "/robot/imu", "/robot/command"]
@@ -83,6 +84,8 @@ def trajectory(log: Log, tracker_latency: float = 0.010) -> Trajectory:
         log[topic]
     base, span, latency = _base(log, on_rig, tracker_latency)
     joints, imu, command = log["/robot/joint_states"], log["/robot/imu"], log["/robot/command"]
+    if (widest := float(np.nanmax(np.abs(joints.position), initial=0.0))) > _WIDEST:
+        raise LunarError(f"log {log.path} has joint angles of {widest:.4g}: /robot/joint_states is not in rad")
     begin = max(s.time[0] for s in (base, joints, imu, command)) + _LATEST
     end = min(s.time[-1] for s in (base, joints, imu, command)) - _LATEST
     time = np.arange(np.ceil(begin / DT), np.floor(end / DT) + 1) * DT
@@ -127,7 +130,8 @@ def trajectory(log: Log, tracker_latency: float = 0.010) -> Trajectory:
 
 
 def windows(path: Trajectory, length: float) -> np.ndarray:
-    """First samples of stretches of ``length`` s in which the policy drives at constant gains, one after the other.
+    """First samples of stretches of ``length`` s in which the policy drives at constant gains and all that was measured
+    is a number, one after the other.
 
     Each begins where the base accelerates least within its first fifth, as velocities taken from positions are right
     there and wrong in the middle of a landing's impact.
@@ -137,10 +141,12 @@ def windows(path: Trajectory, length: float) -> np.ndarray:
     """
     size = max(2, round(length / DT))
     jolt = np.abs(np.gradient(path.base_velocity[:, 2], DT))
+    samples = [v.reshape(len(path), -1) for v in vars(path).values() if isinstance(v, np.ndarray)]
+    usable = path.running & np.all([np.isfinite(v).all(1) for v in samples], axis=0)
     first, starts = 0, []
     while first + size < len(path):
         stretch = slice(first, first + size + size // 5 + 1)
-        if path.running[stretch].all() and np.ptp(path.kp[stretch]) == np.ptp(path.kd[stretch]) == 0.0:
+        if usable[stretch].all() and np.ptp(path.kp[stretch]) == np.ptp(path.kd[stretch]) == 0.0:
             start = first + int(jolt[first : first + size // 5 + 1].argmin())
             if start + size < len(path):
                 starts.append(start)
@@ -148,7 +154,7 @@ def windows(path: Trajectory, length: float) -> np.ndarray:
         else:
             first += 1
     if not starts:
-        raise LunarError(f"the log has no {length:g} s in which the policy drives")
+        raise LunarError(f"the log has no {length:g} s in which the policy drives and all measurements are numbers")
     return np.array(starts)
 
 

@@ -238,6 +238,10 @@ class TwinClient:
         if cfg.pixels:
             self._set(f"size {cfg.pixels} {cfg.pixels}", until)
         session.fov = self._numbers("fov", 1, until)[0]
+        if not 0.0 < session.fov < 180.0:
+            raise LunarError(
+                f"twin: camera {cfg.camera} has a field of view of {session.fov:g} degrees; choose another"
+            )
         return session
 
     def _calibrate(self, x: float, y: float, until: float) -> Calibration:
@@ -249,7 +253,9 @@ class TwinClient:
         if abs(middle(again.depth) - middle(low.depth)) > 0.01 * abs(middle(low.depth)):
             raise LunarError("twin calibration: images lag behind the camera's pose; set twin.settle_images to 1")
         unit = unit_of(high, low)
-        z = cfg.start_height - 2.0 - float(middle(metres_along_axis(low, unit, "plane"))) + cfg.height
+        self._keep_ground(x, y, cfg.start_height - 2.0 - middle(metres_along_axis(low, unit, "plane")))
+        assert self._ground is not None
+        z = self._ground[2] + cfg.height
         poses = [
             (x, y, z, DOWN), (x, y, z + 1.0, DOWN), (x + 0.5, y, z, DOWN), (x, y + 0.5, z, DOWN),
             (x - 0.6, y, z, (-75.0, 0.0, 0.0)), (x - 0.6, y, z, (-75.0, 0.0, 45.0)),
@@ -344,6 +350,8 @@ class TwinClient:
             )
         try:
             image = read_array(answer)
+            if image.ndim != 2 and image.shape[2:] != (1,):
+                raise ValueError(f"its shape is {image.shape}, and rows and columns are needed")
             depth = np.asarray(image, float).reshape(image.shape[:2])
         except (ValueError, EOFError, OSError, IndexError) as error:
             raise LunarError(
@@ -351,6 +359,13 @@ class TwinClient:
             ) from None
         if min(depth.shape) < 8:
             raise LunarError(f"twin: the depth image of camera {self.cfg.camera} is empty ({depth.shape}); {SETTLE}")
+        rows, cols = image.shape[:2]
+        if self.cfg.pixels and (rows, cols) != (self.cfg.pixels, self.cfg.pixels):
+            raise LunarError(
+                f"twin: camera {self.cfg.camera} was told to take images of {self.cfg.pixels} by {self.cfg.pixels} "
+                f"pixels and took one of {cols} by {rows}; {SETTLE}, or twin.pixels to 0 if its "
+                "pixels are square"
+            )
         return depth
 
     def _numbers(self, what: str, count: int, until: float) -> tuple[float, ...]:

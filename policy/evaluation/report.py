@@ -14,6 +14,7 @@ from rich.table import Table
 from policy.runtime.card import STEADY
 from sim.errors import LunarError
 from sim.html_page import page, section, table
+from sim.output import write_whole
 from sim.results import revision
 
 if TYPE_CHECKING:
@@ -126,9 +127,7 @@ class Report:
         )
         overview = section("", table(["", *results], metric_rows(results)))
         path = self._folder / "index.html"
-        path.write_text(
-            page(self._policy, intro, self._notes, [overview, *map(self._suite, results)]), encoding="utf-8"
-        )
+        write_whole({path: page(self._policy, intro, self._notes, [overview, *map(self._suite, results)])})
         return path
 
     def _suite(self, name: str) -> str:

@@ -69,12 +69,12 @@ def import_policy(cfg: ImportConfig) -> dict[str, Any]:
     foreign = read(path, layout)
     digest = hashlib.sha256(path.read_bytes() + repr(layout).encode()).hexdigest()
     pose, scale = GO2.nominal_pose, GO2.action_scale
-    rest = (PRONK_APEX, 0.0)
+    low, high = ([*command, PRONK_APEX, 0.0] for command in (layout.command_low, layout.command_high))
     card = Card(
         weights=digest, observation=spec, robot="go2", robot_digest=identify("go2").digest, action_scale=scale,
         default_pose=pose.tolist(), kp=layout.kp, kd=layout.kd, gravity=layout.gravity,
-        command_low=[*layout.command_low, *rest], command_high=[*layout.command_high, *rest],
-        default_command=[0.5 * layout.command_high[0], 0.0, 0.0, *rest],
+        command_low=low, command_high=high,
+        default_command=np.clip([0.5 * high[0], 0.0, 0.0, *high[3:]], low, high).tolist(),
         model={"imported": title}, training={"command": f"lunar import of {path.name}"},
     )  # fmt: skip
     if problem := card.problem():

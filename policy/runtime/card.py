@@ -201,6 +201,9 @@ class Card:
             values = getattr(self, name)
             if not isinstance(values, list) or len(values) != size or not all(map(_finite, values)):
                 return f"{name} must hold {size} numbers"
+        for low, usual, high in zip(self.command_low, self.default_command, self.command_high, strict=True):
+            if not low <= usual <= high:
+                return f"default_command has {usual:g}, outside of command_low {low:g} to command_high {high:g}"
         ranges = self.joint_range if isinstance(self.joint_range, list) else [None]
         shape = [len(row) for row in ranges if isinstance(row, list) and all(map(_finite, row))]
         if ranges and shape != [len(spec.joints)] * 2:

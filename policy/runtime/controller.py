@@ -223,8 +223,9 @@ class PolicyController:
             self.joints.refuse(f"{len(names)} names, {len(position)} positions and {len(velocity)} velocities came")
             return
         if tuple(names) != self._names:
-            if absent := [n for n in JOINT_NAMES if n not in names]:
-                self.joints.refuse(f"joint {absent[0]} is not among the names of the message")
+            if wrong := [n for n in JOINT_NAMES if names.count(n) != 1]:
+                times = "more than once" if wrong[0] in names else "not"
+                self.joints.refuse(f"joint {wrong[0]} is {times} among the names of the message")
                 return
             self._names = tuple(names)
             self._index = np.array([self._names.index(n) for n in JOINT_NAMES])

@@ -158,4 +158,13 @@ def open_onnx(path: Path, card: Card) -> onnxruntime.InferenceSession:
             f"{path} was not made from the weights that its card.json describes: "
             f"'lunar export --policy {path.parent}' makes it anew"
         )
+    try:
+        (action,) = session.run(["action"], {"observation": np.zeros((1, sizes["observation"]), np.float32)})
+    except Exception as error:  # as above
+        raise LunarError(f"{path} does not take one observation of float32: {' '.join(str(error).split())}") from None
+    if action.shape != (1, card.action_size) or not np.isfinite(action).all():
+        raise LunarError(
+            f"{path} answers an observation of zeros with no action of {card.action_size} finite numbers: its weights "
+            "are damaged; export it again, or go back to an earlier training"
+        )
     return session

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from typing import Any
 
+import numpy as np
+
 from policy.networks.actor import ModelConfig
 from policy.networks.robot import card_fields
 from policy.runtime.card import Card
@@ -20,6 +22,7 @@ def make_card(world: WorldConfig, model: ModelConfig, training: dict[str, Any]) 
     physics = world.physics
     body = load_robot(physics.robot)
     kp, kd = gains(physics, body)
+    low, high = world.commands.low(), world.commands.high()
     return Card(
         observation=replace(PRONK_OBSERVATION, ages=world.ages, scan=world.scan),
         **card_fields(physics.robot),
@@ -27,9 +30,9 @@ def make_card(world: WorldConfig, model: ModelConfig, training: dict[str, Any]) 
         kp=kp,
         kd=kd,
         gravity=physics.gravity,
-        command_low=world.commands.low(),
-        command_high=world.commands.high(),
-        default_command=HopCommand().array().tolist(),
+        command_low=low,
+        command_high=high,
+        default_command=np.clip(HopCommand().array(), low, high).tolist(),
         model=asdict(model),
         training=training,
     )

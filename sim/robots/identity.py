@@ -58,9 +58,16 @@ def robot_file(robot: str) -> Path:
         if path.is_file():
             return path
         raise LunarError(f"robot '{robot}': {path} does not exist; {_HOW}: {', '.join(robot_names())}")
+    if path.is_file():
+        raise LunarError(f"robot '{robot}' does not end in .xml, as an MJCF does; {_CONVERT}")
     return _menagerie_file(robot)
 
 
+_CONVERT = (
+    "of a URDF this makes one: python -c \"import mujoco; s = mujoco.MjSpec.from_file('robot.urdf'); "
+    "s.compiler.fusestatic = False; s.worldbody.first_body().add_freejoint(); s.compile(); "
+    "open('robot.xml', 'w').write(s.to_xml())\""
+)
 _HOW = "use the path of an MJCF file, of its folder, or one of"
 
 
@@ -182,6 +189,9 @@ def _inline(parent: ElementTree.Element, folder: Path, deeper: int) -> None:
 
 def _parse(path: Path) -> ElementTree.Element:
     try:
-        return ElementTree.fromstring(path.read_bytes())
+        root = ElementTree.fromstring(path.read_bytes())
     except (OSError, ElementTree.ParseError, ValueError) as error:
         raise LunarError(f"robot {path} is not a valid MJCF: {error}") from None
+    if root.tag == "robot":
+        raise LunarError(f"robot {path} is a URDF and no MJCF; {_CONVERT}")
+    return root

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -11,6 +12,7 @@ import numpy as np
 
 from sim.config import parse
 from sim.errors import LunarError
+from sim.output import write_whole
 from sim.terrain.generators import TerrainConfig, build_terrain, load_terrain, preset_names
 from sim.terrain.unreal import export_mesh, export_unreal
 
@@ -81,12 +83,12 @@ def _preview(cfg: PreviewConfig) -> None:
     terrain_cfg = _terrain(cfg)
     title = f"{cfg.preset}, seed {cfg.seed}, level {terrain_cfg.level}"
     figure = preview(build_terrain(terrain_cfg, cfg.seed), terrain_cfg, title)
-    path = Path(cfg.out)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path, picture = Path(cfg.out), io.BytesIO()
     try:
-        figure.savefig(path, dpi=90)
-    except (OSError, ValueError) as error:
+        figure.savefig(picture, format=path.suffix[1:] or None, dpi=90)
+    except ValueError as error:
         raise LunarError(f"cannot write '{path}' ({error}); give --out a .png file") from None
+    write_whole({path: picture.getvalue()})
     print(f"wrote {path}")
 
 
@@ -94,8 +96,8 @@ def _export(cfg: ExportConfig) -> None:
     terrain_cfg = _terrain(cfg)
     terrain = build_terrain(terrain_cfg, cfg.seed)
     folder = Path(cfg.out)
-    folder.mkdir(parents=True, exist_ok=True)
-    np.save(folder / "heights.npy", terrain.field.heights, allow_pickle=False)
+    heights = io.BytesIO()
+    np.save(heights, terrain.field.heights, allow_pickle=False)
     description = {
         "preset": cfg.preset,
         "seed": cfg.seed,
@@ -105,7 +107,7 @@ def _export(cfg: ExportConfig) -> None:
         "craters": {name: values.tolist() for name, values in vars(terrain.craters).items()},
         "rocks": {name: values.tolist() for name, values in vars(terrain.rocks).items()},
     }
-    (folder / "terrain.json").write_text(json.dumps(description) + "\n", encoding="utf-8")
+    write_whole({folder / "heights.npy": heights.getvalue(), folder / "terrain.json": json.dumps(description) + "\n"})
     print(f"wrote {folder / 'heights.npy'} and terrain.json")
     if cfg.unreal:
         mesh = export_mesh(terrain.field, folder)

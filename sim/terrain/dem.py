@@ -21,7 +21,7 @@ from sim.terrain.resample import cubic_resample
 
 MARGIN = 8
 """Pixels read around the map, for the cubic's taps and for measuring roughness."""
-HIGHEST_STEP = 1000.0
+HIGHEST_STEP = 200.0
 """m. Between neighbouring pixels; more is an unmarked hole, or another unit, unless the pixels are far apart."""
 LATTICE = 33
 """Points along an edge of the map at which its place in the file is worked out; in between it is interpolated."""
@@ -61,8 +61,13 @@ def dem_relief(cfg: DemConfig, axis: np.ndarray, rng: np.random.Generator) -> np
     """Heights (n, n) in m at coordinates ``axis`` (n,) on both axes, mean zero.
 
     Raises:
-        LunarError: an unreadable file, no resolution, holes, or a map that reaches over the file's edge.
+        LunarError: an unreadable file, no resolution, holes, a map that reaches over the file's edge, or an option out
+            of range.
     """
+    if not (math.isfinite(cfg.detail) and cfg.detail >= 0 and 0 <= cfg.hurst <= 1):
+        raise LunarError(
+            f"terrain.dem: detail is {cfg.detail:g}, hurst {cfg.hurst:g}; they must be 0 or more, and 0 to 1"
+        )
     pixels, size, (row, col) = _window(cfg, axis)
     rows, cols = axis / size + row, axis / size + col
     relief = cubic_resample(pixels, rows, cols)

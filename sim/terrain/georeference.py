@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ KEY_UNITS = {9001: 1.0, 9002: 0.3048, 9003: 1200 / 3937, 9036: 1e3}
 """m per unit by its EPSG code."""
 LONGEST_PIXEL = 20.0
 """Longer over shorter edge of a pixel on the ground; beyond, as next to the pole of a map in degrees, a map is bent."""
+FINEST_PIXEL = 0.001
+"""m. Finer ones are of a unit that the file does not name."""
 STRETCH = 0.001
 """By how much a projection may stretch lengths and still be taken for metres as it stands."""
 
@@ -51,7 +54,13 @@ def place_in(cfg: DemConfig, file: Any) -> tuple[float, Place]:
             f"terrain.dem: '{cfg.path}' does not say its resolution; set terrain.dem.resolution in m per pixel"
         )
     if file.crs is None or not (file.crs.is_projected or file.crs.is_geographic):
-        return _flat(cfg, pixel * _plain_unit(file), middle)
+        metres = pixel * _plain_unit(file)
+        if np.hypot(*metres).max() < FINEST_PIXEL:
+            raise LunarError(
+                f"terrain.dem: '{cfg.path}' has pixels of {np.hypot(*metres).max():.2g} of an unknown unit, degrees "
+                "perhaps: name its coordinate system by gdal_edit -a_srs, or set terrain.dem.resolution in m per pixel"
+            )
+        return _flat(cfg, metres, middle)
     return _on_body(cfg, file.crs, pixel, offset, middle)
 
 
@@ -171,17 +180,31 @@ def _plain_unit(file: Any) -> float:
     """m per unit of a map of no body; GDAL takes it for metres where a GeoTIFF's keys name a unit and no projection."""
     unit = 1.0 if file.crs is None else file.crs.units_factor[1]
     if file.driver == "GTiff" and unit == 1.0:
-        from PIL.TiffImagePlugin import ImageFileDirectory_v2
-
-        with open(file.name, "rb") as stream:
-            header = stream.read(8)
-            if header[2:3] == b"+" or header[3:4] == b"+":  # BigTIFF
-                header += stream.read(8)
-            tags = ImageFileDirectory_v2(header)
-            stream.seek(tags.next)
-            tags.load(stream)
-        keys = tags.get(GEO_KEYS, ())
+        keys = _geo_keys(file.name)
         for key, _, _, value in zip(*(keys[k::4] for k in range(4)), strict=False):
             if key == LINEAR_UNIT:
                 return KEY_UNITS.get(value, unit)
     return unit
+
+
+def _geo_keys(path: str) -> tuple[int, ...]:
+    """The GeoTIFF keys of a TIFF or BigTIFF, of either byte order, that GDAL has opened."""
+    with open(path, "rb") as stream:
+        order = "<" if stream.read(2) == b"II" else ">"
+
+        def take(code: str) -> tuple[int, ...]:
+            return struct.unpack(order + code, stream.read(struct.calcsize(order + code)))
+
+        big = take("H") == (43,)
+        entries, entry = ("Q", "HHQ") if big else ("H", "HHL")
+        offset = "Q" if big else "L"
+        if big:
+            stream.seek(8)
+        stream.seek(*take(offset))
+        for _ in range(*take(entries)):
+            tag, _, count = take(entry)
+            if tag == GEO_KEYS:
+                stream.seek(*take(offset))
+                return take(f"{count}H")
+            take(offset)
+    return ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import math
 import os
 import warnings
@@ -26,6 +27,8 @@ MOST_PER_BYTE = 1000
 """Pixels that a byte of a file may stand for; a file that claims more claims what it does not hold."""
 SENTINELS = (-9999.0, -9999.9, -99999.0, -32768.0, -32767.0, 32767.0, 65535.0)
 """Values that mark holes in files that forget to declare them."""
+LABELS = (".lbl", ".xml")
+"""Endings of labels of a file beside them."""
 METRES = {
     "": 1.0, "m": 1.0, "metre": 1.0, "meter": 1.0, "km": 1e3, "kilometre": 1e3, "kilometer": 1e3, "cm": 0.01,
     "mm": 1e-3, "ft": 0.3048, "foot": 0.3048, "us survey foot": 1200 / 3937, "us-ft": 1200 / 3937, "ftus": 1200 / 3937,
@@ -70,6 +73,9 @@ def opened(cfg: DemConfig) -> Iterator[Raster]:
     """
     if not Path(cfg.path).is_file():
         raise LunarError(f"terrain.dem.path '{cfg.path}' does not exist; give a GeoTIFF or .npy file")
+    for name in ("x", "y", "resolution", "scale"):
+        if not math.isfinite(value := getattr(cfg, name)) or (name == "resolution" and value < 0):
+            raise LunarError(f"terrain.dem.{name} is {value:g}; give metres, or leave it out")
     if cfg.path.lower().endswith(".npy"):
         yield _numpy_raster(cfg)
         return
@@ -85,9 +91,24 @@ def opened(cfg: DemConfig) -> Iterator[Raster]:
         raise
     except Exception as error:  # whatever the damage leads the decoder to
         raise LunarError(
-            f"terrain.dem: cannot read '{cfg.path}' ({error.__cause__ or error}); check it by gdalinfo, or convert it "
-            "by gdal_translate in out.tif"
+            f"terrain.dem: cannot read '{cfg.path}' ({error.__cause__ or error}); {_remedy(cfg.path)}"
         ) from None
+
+
+def _remedy(path: str) -> str:
+    """What to do with a file that GDAL cannot read."""
+    if label := _label_of(path):
+        return f"give its label '{label}'"
+    if path.lower().endswith(".npz"):
+        return "save one of its arrays by numpy.save as .npy"
+    return "check it by gdalinfo, or convert it by gdal_translate in out.tif"
+
+
+def _label_of(path: str) -> Path | None:
+    """The label beside a file that is none itself."""
+    place, stem = Path(path).parent, glob.escape(Path(path).stem)
+    labels = [f for f in place.glob(f"{stem}.*") if f.suffix.lower() in LABELS and f.stem == Path(path).stem]
+    return labels[0] if labels and Path(path) not in labels else None
 
 
 def _numpy_raster(cfg: DemConfig) -> Raster:
@@ -124,7 +145,13 @@ def _gdal_raster(cfg: DemConfig, file: Any) -> Raster:
     from rasterio.enums import ColorInterp
 
     from sim.terrain.georeference import place_in
+    from sim.terrain.pds_label import PdsLabel, read_pds_label
 
+    if file.subdatasets:
+        raise LunarError(
+            f"terrain.dem: '{cfg.path}' holds {len(file.subdatasets)} images; take one out by gdal_translate "
+            f"{file.subdatasets[0]} out.tif"
+        )
     alphas = [k for k, colour in enumerate(file.colorinterp, 1) if colour == ColorInterp.alpha]
     heights = [k for k in range(1, file.count + 1) if k not in alphas]
     band = cfg.band or (heights[0] if len(heights) == 1 else 0)
@@ -133,6 +160,8 @@ def _gdal_raster(cfg: DemConfig, file: Any) -> Raster:
         raise LunarError(f"terrain.dem: '{cfg.path}' has the bands {names}; name one band by terrain.dem.band")
     if np.dtype(file.dtypes[band - 1]).kind not in "iuf":
         raise LunarError(f"terrain.dem: '{cfg.path}' holds {file.dtypes[band - 1]}; convert it to plain numbers")
+    if file.colorinterp[band - 1] == ColorInterp.palette:
+        raise LunarError(f"terrain.dem: '{cfg.path}' is a picture with a table of colours; give the heights themselves")
     stored_bytes = sum(os.path.getsize(name) for name in file.files if os.path.isfile(name))
     if (pixels := math.prod(file.shape)) > MOST_PER_BYTE * stored_bytes:
         raise LunarError(f"terrain.dem: '{cfg.path}' claims {pixels:,} pixels, too many for its size; it is damaged")
@@ -141,19 +170,30 @@ def _gdal_raster(cfg: DemConfig, file: Any) -> Raster:
             f"terrain.dem: '{cfg.path}' is packed in blocks of {pixels:,} pixels, over {MOST_PIXELS:,}; repack it by "
             "gdal_translate -co TILED=YES"
         )
+    label = read_pds_label(file.name) if file.driver == "PDS" else PdsLabel()
+    stored_scale = file.scales[band - 1] if file.scales[band - 1] != 1.0 else label.scale
+    unit = file.units[band - 1] or label.unit
     if file.driver == "PNG" and not (cfg.resolution and cfg.scale):
         raise LunarError(
             f"terrain.dem: a PNG like '{cfg.path}' does not say how large and how high it is; set "
             "terrain.dem.resolution in m per pixel and terrain.dem.scale in m per grey level"
         )
+    if file.driver == "JP2OpenJPEG" and not (cfg.scale or unit) and stored_scale == 1.0:
+        beside = _label_of(cfg.path)
+        raise LunarError(
+            f"terrain.dem: a JPEG 2000 file like '{cfg.path}' does not say how high it is; "
+            + (f"give its label '{beside}', or " if beside else "")
+            + "set terrain.dem.scale in m per grey level, 0.5 for LOLA's"
+        )
     size, place = place_in(cfg, file)
-    scale = cfg.scale or file.scales[band - 1] * _height_unit(cfg, file, band)
+    scale = cfg.scale or stored_scale * _metres(cfg, unit)
     undeclared: list[str] = []
 
     def read(rows: slice, cols: slice) -> np.ndarray:
         window = (rows.start, rows.stop), (cols.start, cols.stop)
         values = file.read(band, window=window, masked=True)
         holes = np.ma.getmaskarray(values)
+        holes = holes | np.isin(values.data, label.holes)
         for alpha in alphas:
             holes = holes | (file.read(alpha, window=window) == 0)
         heights = np.where(holes, np.nan, scale * values.data.astype(float))
@@ -184,10 +224,9 @@ def _holds(stored: np.ndarray, value: float) -> bool:
     return value.is_integer() and limits.min <= value <= limits.max
 
 
-def _height_unit(cfg: DemConfig, file: Any, band: int) -> float:
-    """m per unit in which a file says that a band's heights are; GDAL takes a vertical coordinate system's for it."""
-    name = file.units[band - 1]
-    unit = (name or "").lower().removesuffix("s").replace("feet", "foot")
+def _metres(cfg: DemConfig, name: str) -> float:
+    """m per unit in which a file says that its heights are; GDAL takes a vertical coordinate system's for it."""
+    unit = name.strip().lower().removesuffix("s").replace("feet", "foot")
     if unit not in METRES:
         raise LunarError(f"terrain.dem: '{cfg.path}' has heights in '{name}'; give m per unit by terrain.dem.scale")
     return METRES[unit]

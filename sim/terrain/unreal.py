@@ -7,6 +7,7 @@ the actor. Its axes are left-handed: x forward as here, y to the right; a landsc
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from sim.errors import LunarError
+from sim.output import write_whole
 from sim.terrain.height_field import HeightField
 
 SIZES = (127, 253, 505, 1009, 2017, 4033, 8129)
@@ -53,8 +55,7 @@ def export_mesh(field: HeightField, folder: Path) -> dict:
             faces = np.concatenate([np.stack([a, b, d], axis=1), np.stack([a, d, c], axis=1)])
             name = f"terrain_{row // TILE}_{col // TILE}"
             scene.add_geometry(trimesh.Trimesh(part.reshape(-1, 3), faces, process=False), name, name)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / MESH).write_bytes(scene.export(file_type="glb", include_normals=True))
+    mesh = scene.export(file_type="glb", include_normals=True)
     top = np.unravel_index(np.argmax(heights), heights.shape)
     description = {
         "mesh": MESH,
@@ -64,7 +65,7 @@ def export_mesh(field: HeightField, folder: Path) -> dict:
         "max_cm": [100.0 * x1, -100.0 * y0, 100.0 * float(heights.max())],
         "highest_cm": [100.0 * float(x[top[1]]), -100.0 * float(y[top[0]]), 100.0 * float(heights[top])],
     }
-    (folder / MESH_DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+    write_whole({folder / MESH: mesh, folder / MESH_DESCRIPTION: json.dumps(description, indent=2) + "\n"})
     return description
 
 
@@ -94,9 +95,9 @@ def export_unreal(field: HeightField, folder: Path) -> dict:
     # rounded up to what a person types into Unreal's import dialog
     scale_z = max(1e-4, math.ceil(furthest * PER_CM / (ZERO - 1) * 1e4) / 1e4)
     stored = np.round((100.0 * heights - middle) * PER_CM / scale_z + ZERO).astype(np.uint16)
-    folder.mkdir(parents=True, exist_ok=True)
+    image = io.BytesIO()
     # our rows run along +y, which is Unreal's -y: the last becomes the first
-    Image.fromarray(np.ascontiguousarray(stored[::-1])).save(folder / IMAGE)
+    Image.fromarray(np.ascontiguousarray(stored[::-1])).save(image, "PNG")
     scale_xy = 100.0 * (x1 - x0) / (vertices - 1)
     description = {
         "image": IMAGE,
@@ -106,7 +107,7 @@ def export_unreal(field: HeightField, folder: Path) -> dict:
         "z_range_m": [float(heights.min()), float(heights.max())],
         "height_step_m": scale_z / PER_CM / 100.0,
     }
-    (folder / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+    write_whole({folder / IMAGE: image.getvalue(), folder / DESCRIPTION: json.dumps(description, indent=2) + "\n"})
     return description
 
 

@@ -71,6 +71,8 @@ def test_damaged_policies(policy: Path) -> None:
         {"gravity": float("nan")},
         {"command_low": [0.0]},
         {"command_high": {"a": 1}},
+        {"command_low": [0.6, 0.0, 0.0, 0.0, 0.0], "command_high": [0.0, 1.0, 1.0, 1.0, 1.0]},
+        {"default_command": [99.0] * 5},
         {"format": [1]},
         {"surprise": 1},
         {"observation": []},

@@ -28,6 +28,8 @@ class Rig:
     """Rig."""
 
     belt: Belt = field(default_factory=Belt)
+    gains: dict[str, list[float]] = field(default_factory=dict)
+    """Gains."""
     quick: bool = False
     """Short."""
     seed: int = 0
@@ -44,7 +46,7 @@ def test_files_then_overrides(tmp_path):
     (tmp_path / "belt.yaml").write_text("max_speed: 1.25\n")
     (tmp_path / "rig.yaml").write_text("belt: belt.yaml\nseed: 3\n")
     rig = parse(Rig, ["--config", str(tmp_path / "rig.yaml"), "--seed", "4", "--quick"], "lunar rig")
-    assert rig == Rig(Belt(1.25), True, 4)
+    assert rig == Rig(Belt(1.25), quick=True, seed=4)
 
 
 def test_what_nobody_gives_may_have_another_value_than_the_classes_own(tmp_path):
@@ -66,6 +68,9 @@ def test_what_nobody_gives_may_have_another_value_than_the_classes_own(tmp_path)
         ("seed: -1", [], ["seed is -1", "between 0 and", "rig.yaml"]),
         ("seed: 1", ["--seed", "-1"], ["seed is -1", "command line"]),
         ("seed: 1", [f"--seed={2**32}"], [f"seed is {2**32}", "command line"]),
+        ("belt: {max_speed: .nan}", [], ["belt.max_speed is nan", "finite", "rig.yaml"]),
+        ("seed: 1", ["--belt.max_speed", "-.inf"], ["belt.max_speed is -inf", "finite", "command line"]),
+        ("gains: {hip: [1.0, .nan]}", [], ["gains is {'hip': [1.0, nan]}", "finite", "rig.yaml"]),
         ("belt: {max_speed: 2}", ["quick"], ["quick", "command line"]),
         ("seed: 1", ["--belt.max", "2"], ["belt.max", "command line", "'belt.max_speed'"]),
     ],

@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from sim.errors import LunarError
-from sim.output import LOCK, locked, write_whole
+from sim.output import LOCK, draft, locked, write_whole
 
 
 def test_all_files_or_none(tmp_path, monkeypatch):
@@ -60,3 +60,14 @@ def test_a_killed_program_holds_no_lock(tmp_path):
     assert (tmp_path / LOCK).exists()
     with locked(tmp_path):
         pass
+
+
+def test_a_draft_takes_its_place_at_the_end_or_leaves_nothing(tmp_path):
+    path = tmp_path / "large"
+    with draft(path) as partial:
+        partial.write_text("one")
+        assert not path.exists()
+    with pytest.raises(OSError, match="full"), draft(path) as partial:
+        partial.write_text("half of tw")
+        raise OSError("full")
+    assert [f.name for f in tmp_path.iterdir()] == ["large"] and path.read_text() == "one"

@@ -83,6 +83,24 @@ def test_a_mesh_that_is_not_there_is_one_sentence(tmp_path):
         assert "\n" not in str(said.value)
 
 
+@pytest.mark.parametrize("name", ["robot.urdf", "robot.xml"])
+def test_a_urdf_is_told_how_it_becomes_a_model_and_that_makes_it_one(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    leg = '<link name="{0}"><inertial><mass value="1"/><inertia ixx="1" ixy="0" ixz="0" iyy="1" iyz="0" izz="1"/>'
+    leg += "</inertial></link>"
+    (tmp_path / name).write_text(
+        f'<robot name="x">{leg.format("trunk")}{leg.format("hip")}<joint name="j" type="revolute">'
+        '<parent link="trunk"/><child link="hip"/><axis xyz="1 0 0"/>'
+        '<limit lower="-1" upper="1" effort="20" velocity="9"/></joint></robot>'
+    )
+    with pytest.raises(LunarError, match="of a URDF this makes one") as refused:
+        identify(name)
+    (tmp_path / name).rename("robot.urdf")
+    exec(str(refused.value).partition('-c "')[2].removesuffix('"'))
+    model = mujoco.MjModel.from_xml_path("robot.xml")
+    assert model.nq == 8 and model.jnt_actfrcrange[1, 1] == 20.0 and model.body_mass.sum() == 2.0
+
+
 @pytest.mark.parametrize("text", ["", "<mujoco>", '<mujoco><include file="mine.xml"/></mujoco>', "\0"])
 def test_files_that_are_no_robots(text, tmp_path):
     with pytest.raises(LunarError, match=r"mine\.xml"):

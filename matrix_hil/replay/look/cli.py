@@ -17,6 +17,7 @@ from matrix_hil.replay.look.plots import plots
 from matrix_hil.replay.look.scene import RigShape, replay_html
 from sim.config import parse
 from sim.errors import LunarError
+from sim.output import write_whole
 from sim.results import write_results
 from sim.robots.load import robot_model
 
@@ -70,13 +71,9 @@ def write_report(cfg: ReplayConfig) -> tuple[Path, Log, dict[str, Any]]:
     replay, about = replay_html(report, model, cfg.rig, rate), (made_with(report), one_hop(report, model))
     document = run_page(report, results, plots(report), replay, about)
     out = Path(cfg.out) if cfg.out else log.path.parent / "report.html"
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(document, encoding="utf-8")
-        if cfg.json:
-            write_results(cfg.json, "replay", 0, results)
-    except OSError as error:
-        raise LunarError(f"{error.filename or out} cannot be written: {error.strerror or error}") from None
+    write_whole({out: document})
+    if cfg.json:
+        write_results(cfg.json, "replay", 0, results)
     return out, log, results
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import struct
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from matrix_hil.log.export import export
 from matrix_hil.log.info import info
 from matrix_hil.log.recover import recover
 from matrix_hil.log.scan import Scan
-from matrix_hil.log.topics import typestore
+from matrix_hil.log.topics import definition, typestore
 from matrix_hil.messages import TreadmillState
 from sim.errors import LunarError
 from sim.spec.joints import JOINT_NAMES
@@ -81,6 +82,47 @@ def test_joints_in_any_order_and_among_others(tmp_path: Path) -> None:
         assert log["/robot/joint_states"].velocity[0, 5] == -5.0
     assert diff(logs[0], logs[1])["same"]
     assert "RR_calf_joint is not among its names" in logs[2].skipped["/robot/joint_states"]
+
+
+def test_a_rigs_topic_that_is_read_field_by_field_is_said_so_with_the_reason(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kind = "sensor_msgs/msg/JointState"
+    header = ROS.types["std_msgs/msg/Header"](
+        stamp=ROS.types["builtin_interfaces/msg/Time"](sec=10**9, nanosec=0), frame_id=""
+    )
+    names = [f"go2/{name}" for name in JOINT_NAMES]
+    state = ROS.types[kind](header=header, name=names, position=np.zeros(12), velocity=np.zeros(12), effort=np.zeros(0))
+    data = bytes(ROS.serialize_cdr(state, kind))
+    path = write(tmp_path / "a.mcap", [("/robot/joint_states", kind, data)] * 3)
+    for command in (["export", str(path), "--out", str(tmp_path / "out")], ["diff", str(path), str(path)]):
+        code, words = said(["log", *command], capsys)
+        assert code == 0 and re.search("/robot/joint_states is read field by field.*FL_hip_joint is not among", words)
+
+
+def test_definitions_with_other_line_ends_or_none_are_those_of_ros(tmp_path: Path) -> None:
+    log = read_log(chatter(tmp_path / "a.mcap"), every=True)
+    expected = log["/chatter"].data.tolist()
+    state = ROS.types["std_msgs/msg/UInt8"](data=3)
+    for name, change in (("b", lambda text: text.replace(b"\n", b"\r\n")), ("c", lambda text: b"")):
+        path = tmp_path / f"{name}.mcap"
+        with open(path, "wb") as stream:
+            writer = Writer(stream)
+            writer.start("ros2")
+            for topic, kind, rows in (
+                ("/chatter", STRING, [text(words) for words in expected]),
+                ("/robot/fault", "std_msgs/msg/UInt8", [bytes(ROS.serialize_cdr(state, "std_msgs/msg/UInt8"))]),
+                ("/platform/command", "matrix_msgs/msg/PlatformCommand", [b"\0\1\0\0"]),
+            ):
+                schema = writer.register_schema(kind, "ros2msg", change(definition(kind)))
+                channel = writer.register_channel(topic, "cdr", schema)
+                for row in rows:
+                    writer.add_message(channel, 10**18, row, 10**18)
+            writer.finish()
+        log = read_log(path, every=True)
+        assert log["/chatter"].data.tolist() == expected
+        assert log["/robot/fault"].fault.tolist() == [3]
+    assert "no definition of matrix_msgs/msg/PlatformCommand" in read_log(path).skipped["/platform/command"]
 
 
 def test_any_topic_is_exported_by_the_files_definition(tmp_path: Path) -> None:
@@ -222,6 +264,9 @@ def test_bags_in_other_forms_are_named_with_their_remedy(tmp_path: Path) -> None
             with pytest.raises(LunarError, match=words) as refused:
                 read(path)
             assert "damaged" not in str(refused.value)
+    (tmp_path / "db/metadata.yaml").unlink()
+    with pytest.raises(LunarError, match=r"ros2 bag reindex .*db, .*and then rosbags-convert"):
+        read_log(tmp_path / "db")
     alone = tmp_path / "each/alone.mcap"
     (tmp_path / "each/each.mcap").rename(alone)
     assert "one by one" in read_log(alone).skipped["/chatter"]
@@ -252,6 +297,22 @@ def test_recovery_keeps_attachments_and_metadata_as_they_are(tmp_path: Path) -> 
     for file in (path, tmp_path / "new/new.mcap"):
         kept.append(Scan(file).kept)
     assert kept[0] == kept[1] and len(kept[0]) == 3
+
+
+def test_a_recovery_or_an_export_that_finds_no_space_leaves_no_half_of_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = chatter(tmp_path / "a.mcap")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("matrix_hil.log.recover.Writer.add_message", full)
+    monkeypatch.setattr("matrix_hil.log.export.csv.writer", full)
+    for write_out in (lambda out: recover(path, out), lambda out: export(path, out, "csv")):
+        with pytest.raises(LunarError, match="cannot be written: No space left"):
+            write_out(tmp_path / "out")
+        assert not [f for f in (tmp_path / "out").iterdir()]
 
 
 def test_recovery_keeps_quality_of_service(tmp_path: Path) -> None:

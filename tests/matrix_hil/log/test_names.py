@@ -31,6 +31,14 @@ def test_a_namespace_is_found_or_given() -> None:
     assert resolve(two, parse_map("/b:=/")).by_topic["/b/robot/imu"] == "/robot/imu"
 
 
+def test_a_name_without_a_slash_is_the_same_topic() -> None:
+    bare = {"robot/joint_states": JOINTS, "//robot/imu": IMU, "platform/state": "matrix_msgs/msg/PlatformState"}
+    assert resolve(bare, {}).by_topic == {
+        "robot/joint_states": "/robot/joint_states", "//robot/imu": "/robot/imu", "platform/state": "/platform/state",
+    }  # fmt: skip
+    assert resolve(bare, parse_map("/robot:=/dog")).by_topic["robot/joint_states"] == "/dog/joint_states"
+
+
 def test_a_robots_own_topics_and_an_operators_command() -> None:
     robot = {"/joint_states": JOINTS, "/imu": IMU, "/robot_command": COMMAND, "/hop_command": HOP}
     assert resolve(robot, {}).by_topic == {

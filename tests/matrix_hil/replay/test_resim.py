@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from matrix_hil.config import HilConfig, Robot, RunPlan
-from matrix_hil.log import FootContacts, ImuSample, JointSample, Log, Pose, Recorder, read_log
+from matrix_hil.log import FootContacts, ImuSample, JointSample, Log, Pose, Recorder, Series, read_log
 from matrix_hil.messages import RobotCommand
 from matrix_hil.operate.cli import run
 from matrix_hil.replay import cli as replay
@@ -188,6 +188,12 @@ def test_logs_that_cannot_be_simulated(alone: Log, tmp_path: Path) -> None:
         trajectory(stand_in(tmp_path / "c", 0.05))
     with pytest.raises(LunarError, match="no 5 s"):
         windows(trajectory(alone), 5.0)
+    joints = alone["/robot/joint_states"]
+    for position, words in ((np.degrees(joints.position), "not in rad"), (joints.position * np.nan, "are numbers")):
+        columns = {**joints.columns, "position": position}
+        other = replace(alone, series={**alone.series, "/robot/joint_states": Series(joints.log_time, columns)})
+        with pytest.raises(LunarError, match=words):
+            windows(trajectory(other), 0.25)
     with pytest.raises(LunarError, match="add --fit"):
         replay.main(["resim", str(alone.path), "--ranges", "x.yaml"])
     with pytest.raises(LunarError, match="no log is named"):

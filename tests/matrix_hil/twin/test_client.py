@@ -125,6 +125,35 @@ def test_an_image_size_of_zero_is_left_to_unreal(grounds: dict[str, HeightField]
         assert not any("size" in command for command in server.log)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda depth: depth.ravel(), r"its shape is \(9216,\), and rows and columns"),
+        (lambda depth: depth.mean(), r"its shape is \(\), and rows and columns"),
+        (lambda depth: np.stack([depth] * 3, axis=-1), r"its shape is \(96, 96, 3\)"),
+        (
+            lambda depth: depth[10:-10, 10:-10],
+            r"images of 96 by 96 pixels and took one of 76 by 76; .*twin\.pixels to 0",
+        ),
+        (lambda depth: np.where(abs(np.arange(-48, 48)) < 4, 65504.0, depth), "no ground in sight"),
+    ],
+)
+def test_an_image_of_another_shape_or_of_a_hole_is_refused(
+    grounds: dict[str, HeightField],
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[[np.ndarray], np.ndarray],
+    message: str,
+) -> None:
+    encode = scene_commands._encode
+    monkeypatch.setattr(scene_commands, "_encode", lambda image, form: encode(np.asarray(change(image)), form))
+    with (
+        TwinServer(grounds["smooth"], ServerConfig(port=0)) as server,
+        pytest.raises(LunarError, match=message),
+        TwinClient(TwinConfig(port=server.port, timeout=5.0)),
+    ):
+        pass
+
+
 @pytest.mark.parametrize("flip", [(-1, 1), (1, -1)])
 def test_a_mirrored_image_is_refused_even_on_flat_ground(
     grounds: dict[str, HeightField], monkeypatch: pytest.MonkeyPatch, flip: tuple[int, int]

@@ -33,6 +33,24 @@ def edit_card(folder, **changes):
     (folder / "card.json").write_text(json.dumps(card))
 
 
+def edit_graph(folder, change):
+    model = onnx.load(folder / "policy.onnx")
+    change(model.graph)
+    onnx.save(model, folder / "policy.onnx")
+
+
+def with_nan(graph):
+    head = next(t for t in graph.initializer if t.name.endswith("head.0.weight"))
+    values = onnx.numpy_helper.to_array(head).copy()
+    values[0, 0] = np.nan
+    head.CopyFrom(onnx.numpy_helper.from_array(values, head.name))
+
+
+def in_batches(graph):
+    for value in (*graph.input, *graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = 64
+
+
 def upright() -> Proprioception:
     return Proprioception(np.zeros(3), np.array([0.0, 0.0, -1.0]), NOMINAL_POSE.copy(), np.zeros(12))
 
@@ -82,6 +100,8 @@ def test_a_non_finite_sensor_gives_non_finite_targets(folder):
         (lambda f: (f / "policy.onnx").unlink(), "lunar export"),
         (lambda f: (f / "policy.onnx").write_bytes(b"not onnx"), "not a valid ONNX"),
         (lambda f: edit_card(f, default_pose=[0.0] * 8), "12 numbers"),
+        (lambda f: edit_graph(f, with_nan), "no action of 12 finite numbers"),
+        (lambda f: edit_graph(f, in_batches), "does not take one observation"),
     ],
 )
 def test_damaged_exports_are_refused(folder, damage, message):

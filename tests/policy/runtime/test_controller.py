@@ -125,6 +125,7 @@ def test_joints_are_found_by_name(order: list[int]) -> None:
     ("names", "values", "why"),
     [
         (JOINT_NAMES[:-1], np.zeros(11), "joint RR_calf_joint is not among the names"),
+        ((*JOINT_NAMES, JOINT_NAMES[2]), np.zeros(13), "joint FL_calf_joint is more than once among the names"),
         (JOINT_NAMES, np.zeros(11), "12 names, 11 positions and 11 velocities came"),
         (JOINT_NAMES, np.array([np.nan] * 12), "not a number"),
         (JOINT_NAMES, np.degrees(NOMINAL_POSE), "cannot be this robot's: joint position beyond its range"),

@@ -131,7 +131,7 @@ def test_the_files_own_directions_and_units_are_followed(tmp_path, site):
     scaled = write(tmp_path / "c.tif", whole, scale=0.25)
     quarters = relief(scaled, detail=0.0)
     np.testing.assert_allclose(quarters, expected, atol=0.3)
-    np.testing.assert_allclose(relief(scaled, detail=0.0, scale=0.5), 2 * quarters, atol=1e-9)
+    np.testing.assert_allclose(relief(scaled, detail=0.0, scale=0.125), quarters / 2, atol=1e-9)
     for bad, message in (
         ({"transform": (1.6, 1.2, 0, 3.2, 2.4, 0)}, "degenerate"),
         ({"unit": "fathom"}, "'fathom'; give m per unit by terrain.dem.scale"),
@@ -211,7 +211,7 @@ def test_an_alpha_band_marks_holes_and_is_no_height(tmp_path, site):
         (np.uint16, 65535, "4 of them of 65535"),
         (np.float32, -3.4028234663852886e38, "4 pixels without data"),
         (np.float32, np.nan, "4 pixels without data"),
-        (np.float32, 20000.0, r"steps by .* mark holes"),
+        (np.float32, -600.0, r"steps by .* mark holes"),
         (np.int32, -(2**31), r"steps by .* mark holes"),
     ],
 )  # fmt: skip
@@ -283,6 +283,9 @@ def test_bad_files_are_named_with_a_remedy(tmp_path, site):
     hole = site.copy()
     hole[25, 25] = -9999.0
     colour = np.zeros((3, 51, 51), np.uint8)
+    Image.new("P", (51, 51)).save(tmp_path / "table.png")
+    Image.fromarray(site).save(tmp_path / "pages.tif", save_all=True, append_images=[Image.fromarray(site)])
+    np.savez(tmp_path / "a.npz", site)
     cases = [
         (tmp_path / "none.tif", {}, "does not exist"),
         (text, {}, "cannot read"),
@@ -294,6 +297,13 @@ def test_bad_files_are_named_with_a_remedy(tmp_path, site):
         (write(tmp_path / "coarse.tif", site, (60, 0, 0, 0, -60, 0)), {}, "too coarse"),
         (write(tmp_path / "colour.tif", colour, photometric="rgb"), {}, "one band"),
         (good, {"x": 40.0}, "edge"),
+        (good, {"x": np.nan}, r"dem\.x is nan"),
+        (good, {"resolution": -1.0}, r"dem\.resolution is -1"),
+        (good, {"hurst": 3.0}, "hurst 3"),
+        (tmp_path / "table.png", {"resolution": 1.0, "scale": 1.0}, "table of colours"),
+        (tmp_path / "pages.tif", {"resolution": 1.0}, r"2 images; .* gdal_translate GTIFF_DIR:1:"),
+        (tmp_path / "a.npz", {"resolution": 1.0}, r"numpy\.save"),
+        (write(tmp_path / "degrees.tif", site, (6e-5, 0, 0, 0, -6e-5, 0), crs=None), {}, "degrees perhaps"),
     ]
     for path, options, message in cases:
         with pytest.raises(LunarError, match=message):

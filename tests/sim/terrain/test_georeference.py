@@ -129,8 +129,25 @@ def test_a_map_in_feet_of_no_projection_is_in_feet(tmp_path):
         ):
             tags.tagtype[tag] = kind
             tags[tag] = values
-        Image.fromarray(heights.astype(np.float32)).save(tmp_path / "a.tif", tiffinfo=tags)
-        np.testing.assert_allclose(read(tmp_path / "a.tif"), expected(), atol=0.05)
+        for big in (False, True):
+            Image.fromarray(heights.astype(np.float32)).save(tmp_path / "a.tif", tiffinfo=tags, big_tiff=big)
+            np.testing.assert_allclose(read(tmp_path / "a.tif"), expected(), atol=0.05)
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("big", [False, True])
+def test_the_geotiff_keys_are_found_in_either_byte_order(tmp_path, order, big):
+    import tifffile
+
+    index = (np.arange(121) - 60) * 2.0
+    tags = [
+        (33550, "d", 3, (2.0 / 0.3048, 2.0 / 0.3048, 0.0), True),
+        (33922, "d", 6, (0.0, 0.0, 0.0, 1000.0, 2000.0, 0.0), True),
+        (34735, "H", 16, (1, 1, 0, 3, 1024, 0, 1, 1, 3072, 0, 1, 32767, 3076, 0, 1, 9002), True),
+    ]
+    heights = surface(index[None, :], -index[:, None]).astype(np.float32)
+    tifffile.imwrite(tmp_path / "a.tif", heights, metadata=None, bigtiff=big, byteorder=order, extratags=tags)
+    np.testing.assert_allclose(read(tmp_path / "a.tif"), expected(), atol=0.05)
 
 
 def test_a_resolution_that_is_given_replaces_the_files_own(tmp_path):
