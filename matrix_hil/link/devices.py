@@ -44,7 +44,7 @@ class DeviceSpec(Generic[S, C]):
 PLATFORM_LAG = np.array([0.04] * 3 + [0.08] * 3)
 """(6,) m and rad by which a sound platform may be behind what it was commanded."""
 ROPE_LAG = 40.0
-"""N by which a sound rope may be off what it was commanded, as ``SafetyConfig.rope_astray``."""
+"""N by which a sound rope may pull harder than it was commanded, as ``SafetyConfig.rope_astray``."""
 
 
 def safe_platform(state: PlatformState | None, commanded: PlatformCommand | None, now: float) -> PlatformCommand | None:
@@ -69,17 +69,13 @@ def safe_counterweight(
 ) -> CounterweightCommand:
     """Brake with the tension measured last: the drum takes up slack and pays nothing out.
 
-    With the one commanded where that measurement cannot be believed, as ``safe_platform``: a broken load cell must not
-    say how hard to pull. A braked rope has no force of its own, so that its measurement says nothing.
+    With the one commanded where that measurement is no number, or much more: a broken load cell, or a winch that ran
+    away, must not say how hard to pull.
     """
     measured = state.tension if state is not None and np.isfinite(state.tension) else None
-    if commanded is not None and (commanded.brake or measured is None or _off(measured, commanded.tension)):
+    if commanded is not None and (measured is None or not measured <= commanded.tension + ROPE_LAG):
         measured = commanded.tension
     return CounterweightCommand(now, max(measured or 0.0, 0.0), brake=True)
-
-
-def _off(measured: float, commanded: float) -> bool:
-    return not abs(measured - commanded) <= ROPE_LAG
 
 
 def safe_robot(state: RobotState | None, commanded: RobotCommand | None, now: float) -> RobotCommand:
