@@ -175,7 +175,8 @@ class Supervisor:
         self._last = now if np.isfinite(now) else self._last
         forward = dt if dt > 0.0 else 0.0
         running = self.state == "run"
-        told = self.state != "idle"
+        # also once it is idle again: a reset is no licence to move
+        told = self.state != "idle" or math.isfinite(self._safe_for)
         trends = self._trends.step(states, self._sent, patch, now, told, running, self._refused)
         cycle = Cycle(self.cfg, states, wanted, now, dt, self.platform, failure, doubt, self.joints, running, trends)
         self._judge(cycle)
