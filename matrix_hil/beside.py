@@ -6,11 +6,13 @@ import signal
 from multiprocessing.context import SpawnProcess
 from multiprocessing.util import Finalize
 
+from policy.runtime.starter import ENDS
+
 
 def leave_signals() -> None:
-    """Ignore Ctrl-C, SIGTERM and a closed terminal in this process: they reach a whole group of processes, of which
-    the loop's needs the others on its orderly way down."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    """Ignore what asks for an end in this process: it reaches a whole group of processes, of which the loop's
+    needs the others on its orderly way down."""
+    for number in ENDS:
         signal.signal(number, signal.SIG_IGN)
 
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from matrix_hil.bringup.tables import ARGUMENTS, SECURITY, Process
-from policy.runtime.starter import FOREIGN, STARTER
+from policy.runtime.starter import ENDS, FOREIGN, STARTER
 from sim.config import ROOT
 from sim.errors import LunarError
 
@@ -171,12 +171,12 @@ class Runner:
         self._stop = False
 
     def run(self) -> int:
-        """Run until Ctrl-C, SIGTERM, SIGHUP, or the end of a required process.
+        """Run until one of ``ENDS``, such as Ctrl-C, or the end of a required process.
 
         Returns:
             0 after a signal or the end of a finite process when every process ended with status 0, else 1.
         """
-        before = {n: signal.signal(n, self._on_signal) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+        before = {n: signal.signal(n, self._on_signal) for n in ENDS}
         good = False
         try:
             with tempfile.TemporaryDirectory(prefix="lunar-") as folder:

@@ -43,6 +43,8 @@ class DeviceSpec(Generic[S, C]):
 
 PLATFORM_LAG = np.array([0.04] * 3 + [0.08] * 3)
 """(6,) m and rad by which a sound platform may be behind what it was commanded."""
+ROPE_LAG = 40.0
+"""N by which a sound rope may pull harder than it was commanded, as ``SafetyConfig.rope_astray``."""
 
 
 def safe_platform(state: PlatformState | None, commanded: PlatformCommand | None, now: float) -> PlatformCommand | None:
@@ -65,9 +67,15 @@ def safe_treadmill(state: TreadmillState | None, commanded: TreadmillCommand | N
 def safe_counterweight(
     state: CounterweightState | None, commanded: CounterweightCommand | None, now: float
 ) -> CounterweightCommand:
-    """Brake with the last tension: the drum takes up slack and pays nothing out."""
-    known = state is not None and np.isfinite(state.tension)
-    return CounterweightCommand(now, state.tension if state is not None and known else 0.0, brake=True)
+    """Brake with the tension measured last: the drum takes up slack and pays nothing out.
+
+    With the one commanded where that measurement is no number, or much more: a broken load cell, or a winch that ran
+    away, must not say how hard to pull.
+    """
+    measured = state.tension if state is not None and np.isfinite(state.tension) else None
+    if commanded is not None and (measured is None or not measured <= commanded.tension + ROPE_LAG):
+        measured = commanded.tension
+    return CounterweightCommand(now, max(measured or 0.0, 0.0), brake=True)
 
 
 def safe_robot(state: RobotState | None, commanded: RobotCommand | None, now: float) -> RobotCommand:

@@ -92,7 +92,7 @@ class SerialDevice(Generic[S, C]):
         self._commanded: C | None = None
         self._silent = False
         self._left = False  # its safe command was the last word
-        self._reset_wanted = True
+        self._reset_wanted = self._restarted = True
         self._now = 0.0
         self._vouched = -math.inf  # time of the newest command: when the loop behind this driver was last alive
         self._last_command = -math.inf
@@ -226,8 +226,7 @@ class SerialDevice(Generic[S, C]):
                 self._error = str(error)
         self._pending = None
         self._silent = False
-        self._reset_wanted = True
-        self._order.restart()
+        self._reset_wanted = self._restarted = True
 
     def poll(self, now: float, wait: float = 0.0, received: int | None = None) -> int:
         """Read what has come, then write what is due. Returns the number of new states.
@@ -242,6 +241,9 @@ class SerialDevice(Generic[S, C]):
         if self._serial is None or self._left:
             return 0
         self._now = now
+        if self._restarted:  # here, for another thread may have asked for it in the middle of a frame
+            self._restarted = False
+            self._order.restart()
         fresh = 0
         deadline = time.monotonic() + wait if wait > 0.0 else 0.0
         try:

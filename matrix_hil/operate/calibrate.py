@@ -6,8 +6,10 @@ there is none. Before: harness off the hook, robot aside (on, and limp), a marke
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Sequence
+import signal
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +20,7 @@ from matrix_hil.rig import calibrate
 from matrix_hil.run.calibration import short
 from matrix_hil.run.ground import reachable
 from matrix_hil.twin import TwinClient
+from policy.runtime.starter import ENDS
 from sim.config import parse
 from sim.terminal import LastingTerminal
 
@@ -36,12 +39,23 @@ def terrain_check(cfg: HilConfig) -> dict[str, Any]:
         }  # fmt: skip
 
 
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Whatever asks for an end is a Ctrl-C, which leaves the machines safe."""
+    before = {number: signal.signal(number, signal.default_int_handler) for number in ENDS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def main(argv: Sequence[str]) -> None:
     """Entry of ``lunar hil calibrate``."""
     cfg = parse(HilConfig, argv, prog="lunar hil calibrate", default="hil/virtual.yaml")
     console = LastingTerminal()
     console.print("harness off the hook, robot aside, marker on the belt's centre; machines will move slowly")
-    with console.status("terrain") as line:
+    with _interruptible(), console.status("terrain") as line:
         ground = terrain_check(cfg)
         found = replace(calibrate(cfg, line.update), ground=ground)
     found.save(cfg.calibration.file)

@@ -33,6 +33,7 @@ from matrix_hil.run.metrics import RunMetrics
 from matrix_hil.run.robot import fitted
 from matrix_hil.run.run_log import log_folder
 from matrix_hil.run.traverse import along, names_of
+from policy.runtime.starter import ENDS
 from sim.config import parse
 from sim.errors import LunarError
 from sim.results import write_results
@@ -50,7 +51,7 @@ def run(cfg: HilConfig, console: Console | None = None) -> dict[str, Any]:
 
     Raises:
         LunarError: policy missing or unfit, port absent, Unreal silent, or the rig cannot be armed; nothing has moved.
-        KeyboardInterrupt: after Ctrl-C, SIGTERM or SIGHUP, once the rig is safe and the log closed.
+        KeyboardInterrupt: after one of ``policy.runtime.starter.ENDS``, once the rig is safe and the log closed.
     """
     if cfg.quick:
         cfg = replace(cfg, plan=replace(cfg.plan, duration=min(5.0, cfg.plan.duration)))
@@ -175,8 +176,8 @@ def _drop_if_empty(folder: Path) -> None:
 
 @contextlib.contextmanager
 def _asked_to_stop() -> Iterator[Callable[[], bool]]:
-    """Turn Ctrl-C, SIGTERM and a closed terminal into a question that the loop asks, so that no cycle and no log record
-    is cut in two, and no machine is left to itself."""
+    """Turn ``ENDS``, such as Ctrl-C, into a question that the loop asks, so that no cycle and no log record is cut in
+    two, and no machine is left to itself."""
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield asked.is_set
@@ -187,9 +188,8 @@ def _asked_to_stop() -> Iterator[Callable[[], bool]]:
             raise KeyboardInterrupt  # the second time: out at once; drivers still send their safe commands
         asked.set()
 
-    heard = [signal.SIGINT, signal.SIGTERM]
-    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup
-        heard.append(signal.SIGHUP)
+    nohup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    heard = [number for number in ENDS if not (nohup and number == signal.SIGHUP)]
     before = {number: signal.signal(number, ask) for number in heard}
     try:
         yield asked.is_set

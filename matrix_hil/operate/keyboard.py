@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import select
 import sys
 import termios
 import tty
 from types import TracebackType
 
+_SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|O.|[^[O eEhHqQ\x1b])", re.DOTALL)
+"""What keys with names send: arrows (ESC [ A), F3 (ESC O R), Alt-r (ESC r). None of them means its last letter. What
+follows the key Escape by itself is left where it stops or holds the rig."""
+_BEGUN = re.compile(r"\x1b(?:\[[0-?]*[ -/]*|O)?$")
+
 
 class Keyboard:
     """Keys as they are pressed; a context manager that leaves the terminal as it was. Ctrl-C stays Ctrl-C.
+
+    Keys without a character, such as arrows, are none.
 
     A terminal that has gone away has no more keys, and is no error.
 
@@ -23,6 +31,7 @@ class Keyboard:
     def __init__(self, fd: int | None = None) -> None:
         self._fd = fd
         self._before: list | None = None
+        self._begun = ""  # a sequence whose end has not come
 
     def __enter__(self) -> Keyboard:
         with contextlib.suppress(termios.error, ValueError, OSError):
@@ -50,6 +59,13 @@ class Keyboard:
             return ""
         with contextlib.suppress(OSError):
             if typed := os.read(self._fd, 64):
-                return typed.decode(errors="replace")
+                return self._keys(self._begun + typed.decode(errors="replace"))
         self._before = None
         return ""
+
+    def _keys(self, typed: str) -> str:
+        """``typed`` without sequences; one that has only begun is kept for the next call."""
+        rest = _SEQUENCE.sub("", typed)
+        begun = _BEGUN.search(rest)
+        self._begun = begun[0] if begun else ""
+        return rest.removesuffix(self._begun)

@@ -71,6 +71,7 @@ class Board:
     def put_ground(self, origin: np.ndarray, resolution: float, heights: np.ndarray) -> None:
         """Leave heights (rows, cols) in m whose first sample lies at ``origin``, thinned to what is drawn."""
         every = max(1, math.ceil(math.sqrt(heights.size / _CELLS)))
+        every += heights[::every, ::every].size > _CELLS  # what is left of rows and columns is rounded up
         heights = heights[::every, ::every]
         view = np.frombuffer(self.ground)
         view[0] += 1

@@ -25,6 +25,7 @@ from sim.spec.command import HopCommand
 ORDERS = ("arm", "run", "hold", "reset", "estop", "start", "stop")
 """What can be asked of supervisor (the first five) and sync between two cycles."""
 
+_ENDING = "the rig is going down; start it again"
 _CLEAR_PERIOD = 1.0  # s between two tries to clear watchdogs
 
 P = ParamSpec("P")
@@ -151,6 +152,11 @@ class Loop:
         self._lock = threading.RLock()
 
     @property
+    def ending(self) -> bool:
+        """Whether the rig goes down, or has: nobody can arm it any more, nor call that off."""
+        return self.phase in ("down", "done")
+
+    @property
     def done(self) -> bool:
         """Whether the run is over and the rig is safe."""
         return self.phase == "done"
@@ -172,7 +178,7 @@ class Loop:
     @_alone
     def stop(self, now: float) -> None:
         """Go down now: the policy stops, the rig gets its safe commands for ``plan.down`` seconds."""
-        if self.phase not in ("down", "done"):
+        if not self.ending:
             self._order("stop", now)
             if self.supervisor.state not in ("safe", "estop"):
                 self._order("reset", now)
@@ -197,6 +203,8 @@ class Loop:
     @_alone
     def arm(self, now: float) -> tuple[bool, str]:
         """From ``idle``: the robot stands, the rope carries it."""
+        if self.ending:
+            return False, _ENDING
         if self.supervisor.state != "armed" and self._order("arm", now):
             self._enter("stand", now)
         why = self.objection() or self.supervisor.blocked if self.supervisor.state == "idle" else ""
@@ -223,6 +231,8 @@ class Loop:
     @_alone
     def reset(self, now: float) -> tuple[bool, str]:
         """Back to ``idle``, latches cleared here and in the devices. Refused while the e-stop is held."""
+        if self.ending:
+            return False, _ENDING
         if self.held_by:
             return False, "the e-stop is still held"
         self._order("stop", now)

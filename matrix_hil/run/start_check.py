@@ -6,14 +6,17 @@ import numpy as np
 
 from matrix_hil.config import EMULATED, HilConfig
 from matrix_hil.control.stewart import reachable
+from matrix_hil.control.sync import SyncConfig
 from matrix_hil.link import DEVICES
 from matrix_hil.link.go2 import DDS
 from matrix_hil.link.modbus import MODBUS_TREADMILL
-from matrix_hil.safety.outer import HARNESS, outside
+from matrix_hil.safety.outer import CYCLES, HARNESS, outside
 from policy.runtime.card import Card
 from sim.errors import LunarError
 from sim.spec.command import COMMAND_NAMES, COMMAND_UNITS
-from sim.spec.gravity import EARTH
+from sim.spec.gravity import EARTH, MOON
+
+_GO2 = SyncConfig().mass  # kg, of the robot that a real rig is made for
 
 
 def check(cfg: HilConfig) -> None:
@@ -40,7 +43,13 @@ def check(cfg: HilConfig) -> None:
         )
     if cfg.robot.protocol == "go2" and cfg.rig.robot != "go2":
         raise LunarError(f"robot.protocol is 'go2', but rig.robot is '{cfg.rig.robot}'; set one of them")
-    if why := outside(cfg.safety, bounded=len(emulated) < len(DEVICES)) or misfit(cfg):
+    if not CYCLES[0] <= cfg.sync.rate <= CYCLES[1]:
+        raise LunarError(f"sync.rate is {cfg.sync.rate:g} Hz; it must lie between {CYCLES[0]:g} and {CYCLES[1]:g}")
+    if cfg.robot.port != EMULATED and not cfg.sync.mass * (EARTH - MOON) < _GO2 * EARTH:
+        raise LunarError(
+            f"sync.mass is {cfg.sync.mass:g} kg, for which the rope would haul a Go2 of {_GO2:g} kg up; weigh the robot"
+        )
+    if why := outside(cfg.safety, len(emulated) < len(DEVICES), cfg.platform) or misfit(cfg):
         raise LunarError(why)
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import fields
+from typing import Any
 
+from matrix_hil.control.stewart import PlatformLimits
 from matrix_hil.safety.limits import SafetyConfig
 from sim.robots.facts import MOST_DAMPED, STIFFEST
 
@@ -70,17 +71,35 @@ OUTER: dict[str, tuple[float, float]] = {
 }
 """(least, most) by field of ``SafetyConfig``, in its unit. Inside lies what some rig may need; outside, none does."""
 
+PLATFORM: dict[str, tuple[float, float]] = {
+    "travel": (0.01, 0.5),
+    "tilt": (math.radians(1.0), math.radians(45.0)),
+    "speed": (0.01, 1.0),
+    "turn_rate": (math.radians(1.0), math.radians(90.0)),
+    "acceleration": (0.1, 20.0),
+    "turn_acceleration": (math.radians(10.0), math.radians(2000.0)),
+}
+"""As ``OUTER``, by field of ``PlatformLimits``: what any motion platform under a robot can do. No limit of the
+supervisor's is wider than what the config says of the machine, so that a figure too large would be none."""
+CYCLES = (50.0, 1000.0)
+"""Hz, least and most of ``sync.rate``."""
 
-def outside(cfg: SafetyConfig, bounded: bool = True) -> str:
+
+def outside(cfg: SafetyConfig, bounded: bool = True, platform: PlatformLimits | None = None) -> str:
     """Which limit is out of bounds, in a sentence; empty when none is.
 
     Args:
         cfg: the limits.
         bounded: whether they must lie within ``OUTER``. Where no machine is real a comparison may switch a rule off,
             and only what is no number is out of bounds.
+        platform: likewise, within ``PLATFORM``.
     """
-    for name in (f.name for f in fields(cfg)):
-        value, (least, most) = getattr(cfg, name), OUTER[name]
-        if math.isnan(value) or (bounded and not least <= value <= most):
-            return f"safety.{name} is {value:g}; it must lie between {least:g} and {most:g}"
+    groups: list[tuple[str, Any, dict[str, tuple[float, float]]]] = [("safety", cfg, OUTER)]
+    if platform is not None:
+        groups.append(("platform", platform, PLATFORM))
+    for group, limits, bounds in groups:
+        for name, (least, most) in bounds.items():
+            value = getattr(limits, name)
+            if math.isnan(value) or (bounded and not least <= value <= most):
+                return f"{group}.{name} is {value:g}; it must lie between {least:g} and {most:g}"
     return ""

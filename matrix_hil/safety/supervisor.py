@@ -17,7 +17,7 @@ import numpy as np
 
 from matrix_hil.control.stewart import PlatformLimits, overreach, shrink_to_reach
 from matrix_hil.link.calibration import SOUND, Calibration
-from matrix_hil.link.devices import safe_platform, safe_robot
+from matrix_hil.link.devices import safe_platform, safe_robot, safe_treadmill
 from matrix_hil.link.order import CLOCK_TOLERANCE
 from matrix_hil.messages import (
     CounterweightCommand,
@@ -35,6 +35,7 @@ from matrix_hil.safety.limits import (
     limit_speed,
     tightened,
 )
+from matrix_hil.safety.refuge import Refuge
 from matrix_hil.safety.rules import OPERATOR, Cycle, first_violation, stale_limits
 from matrix_hil.safety.trends import Trends, TrendWatch
 from policy.runtime.robot_rules import Joints, limit_targets
@@ -45,7 +46,6 @@ __all__ = ["SafetyConfig", "Supervisor", "SupervisorState"]
 STATES = ("idle", "armed", "run", "hold", "safe", "estop")
 _LATCHED = ("safe", "estop")
 _ACTIVE = ("armed", "run", "hold")
-_AT_STOP = 0.1  # rad beyond its range that a joint pressed against its stop may be measured
 _RESTLESS = 0.03  # s that a machine may move when it should have come to rest
 _CLAMPED = 1e-9  # a smaller correction is rounding
 
@@ -115,7 +115,7 @@ class Supervisor:
         self._trends = TrendWatch(self.cfg)
         self._refused = False
         self._safe_for = np.inf  # s in a safe state; from the start the robot is to be damped
-        self._refuge: dict[str, np.ndarray] = {}  # pose, tension and joints where a retreat began
+        self._refuge = Refuge()  # where the last retreat began
 
     # ---- what an operator or a sequence asks for ------------------------------------------------------------------
 
@@ -175,7 +175,8 @@ class Supervisor:
         self._last = now if np.isfinite(now) else self._last
         forward = dt if dt > 0.0 else 0.0
         running = self.state == "run"
-        told = self.state != "idle"
+        # also once it is idle again: a reset is no licence to move
+        told = self.state != "idle" or math.isfinite(self._safe_for)
         trends = self._trends.step(states, self._sent, patch, now, told, running, self._refused)
         cycle = Cycle(self.cfg, states, wanted, now, dt, self.platform, failure, doubt, self.joints, running, trends)
         self._judge(cycle)
@@ -233,7 +234,7 @@ class Supervisor:
     def _run(
         self, wanted: MachineCommands, sent: MachineCommands, states: MachineStates, now: float, dt: float
     ) -> MachineCommands:
-        self._refuge = {}
+        self._refuge = Refuge()
         return MachineCommands(
             self._platform(self._fresh(wanted.platform, sent.platform, now), sent.platform, now, dt),
             self._belt(self._fresh(wanted.treadmill, sent.treadmill, now).speed, sent.treadmill, now, dt),
@@ -244,7 +245,7 @@ class Supervisor:
     def _pause(
         self, wanted: MachineCommands, sent: MachineCommands, states: MachineStates, now: float, dt: float
     ) -> MachineCommands:
-        self._refuge = {}
+        self._refuge = Refuge()
         gains = wanted.robot if self._is_fresh(wanted.robot, now) else sent.robot
         robot = RobotCommand(now, self.joints.stance, gains.kp, gains.kd, "stand")
         return MachineCommands(
@@ -255,22 +256,23 @@ class Supervisor:
         )
 
     def _retreat(self, sent: MachineCommands, states: MachineStates, now: float, dt: float) -> MachineCommands:
-        """Safe commands. What to freeze at is taken once, on the way in, so that noise does not move it."""
-        commanded = sent.platform if math.isfinite(self._safe_for) else None  # before it was armed nobody commanded it
-        if "pose" not in self._refuge and (frozen := safe_platform(states.platform, commanded, now)) is not None:
-            self._refuge["pose"] = frozen.pose
-        for name, value in _measured(states).items():
-            self._refuge.setdefault(name, value)
-        self._refuge["joints"] = _held(self._refuge.get("joints"), sent.robot.targets, self.joints)
+        """Safe commands."""
+        refuge = self._refuge
+        if math.isfinite(self._safe_for):
+            refuge.take(states, sent, self.joints, now)
+        else:
+            refuge.find(states, now)
         self._rest()
-        pose = self._refuge.get("pose", sent.platform.pose)
-        tension = float(np.clip(self._refuge.get("tension", sent.counterweight.tension), 0.0, self.cfg.tension_max))
+        pose = sent.platform.pose if refuge.pose is None else refuge.pose
+        tension = sent.counterweight.tension if refuge.tension is None else refuge.tension
+        tension = float(np.clip(tension, 0.0, self.cfg.tension_max))
         if self._safe_for > self.cfg.damp_time - 1e-9:
             robot = safe_robot(states.robot, sent.robot, now)
         elif self._safe_for > self.cfg.hold_time - 1e-9:
             robot = RobotCommand(now, self.joints.stance, sent.robot.kp, sent.robot.kd, "stand")
         else:
-            robot = RobotCommand(now, self._refuge["joints"], sent.robot.kp, sent.robot.kd, "hold")
+            joints = sent.robot.targets if refuge.joints is None else refuge.joints
+            robot = RobotCommand(now, joints, sent.robot.kp, sent.robot.kd, "hold")
         ramp = float(limit_rate(0.0, sent.treadmill.speed, self.cfg.belt_acceleration, dt))
         return MachineCommands(
             PlatformCommand(now, pose), TreadmillCommand(now, ramp), CounterweightCommand(now, tension, True), robot
@@ -356,33 +358,14 @@ class Supervisor:
 
 
 def _start(states: MachineStates, now: float) -> MachineCommands:
-    """Commands that change nothing, to begin from; zeros stand for what has not been heard."""
-    known = _measured(states)
+    """Commands that change nothing, to begin from; zeros stand for what has not been heard.
+
+    A belt that runs has not been told to by anybody here: it is stopped, whatever it says of its speed.
+    """
     frozen = safe_platform(states.platform, None, now)
-    belt = states.treadmill.speed if states.treadmill is not None and np.isfinite(states.treadmill.speed) else 0.0
     return MachineCommands(
         frozen if frozen is not None else PlatformCommand(now, np.zeros(6)),
-        TreadmillCommand(now, belt),
-        CounterweightCommand(now, float(known.get("tension", 0.0)), True),
+        safe_treadmill(states.treadmill, None, now),
+        CounterweightCommand(now, 0.0, True),
         safe_robot(states.robot, None, now),
     )
-
-
-def _held(measured: np.ndarray | None, commanded: np.ndarray, joints: Joints) -> np.ndarray:
-    """(12,) rad, where joints are to stay: as measured, as commanded where a joint cannot be where it was measured."""
-    lower, upper = joints.stops
-    commanded = limit_range(commanded, joints.stance, lower, upper)
-    if measured is None:
-        return commanded
-    possible = (measured >= lower - _AT_STOP) & (measured <= upper + _AT_STOP)
-    return np.where(possible, np.clip(measured, lower, upper), commanded)
-
-
-def _measured(states: MachineStates) -> dict[str, np.ndarray]:
-    """Tension and joints of the machines that have been heard and whose values are finite."""
-    values = {}
-    if states.counterweight is not None:
-        values["tension"] = np.asarray(states.counterweight.tension, dtype=float)
-    if states.robot is not None:
-        values["joints"] = np.asarray(states.robot.joint_position, dtype=float)
-    return {name: value for name, value in values.items() if np.isfinite(value).all()}

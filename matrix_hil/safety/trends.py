@@ -104,11 +104,16 @@ class TrendWatch:
         )
 
     def _lasting(self, what: str, true: bool, now: float) -> float:
-        """s that ``what`` has been true without a break; 0 in the first cycle, and after the clock jumped back."""
+        """s that ``what`` has been true without a break: 0 in the first cycle, and where the clock jumps back.
+
+        From there it is counted anew: else nothing would have lasted until the clock has caught up.
+        """
         if not true:
             self._since.pop(what, None)
             return 0.0
-        return max(0.0, now - self._since.setdefault(what, now))
+        if not self._since.get(what, math.inf) <= now:
+            self._since[what] = now
+        return now - self._since[what] if math.isfinite(now) else 0.0
 
     def _frozen(self, name: str, state: Any, running: bool, now: float) -> float:
         if state is None or not running:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -153,8 +154,10 @@ class TwinClient:
         Args:
             x, y: m, the robot's place in the virtual world.
             vx, vy: m/s, its velocity there. The patch's centre lies ``cfg.lead`` seconds ahead, at most half of
-                ``cfg.extent`` away, so that the ground underfoot stays in the patch.
+                ``cfg.extent`` away, so that the ground underfoot stays in the patch. What is no number asks nothing.
         """
+        if not np.isfinite([x, y, vx, vy]).all():
+            return  # a place that is none is nowhere to look
         ahead = np.array([vx, vy]) * self.cfg.lead
         reach = self.cfg.extent / 2
         ahead *= reach / max(reach, float(np.linalg.norm(ahead)))
@@ -209,7 +212,8 @@ class TwinClient:
                 self.look_ahead(x, y, vx, vy, self._clock())
                 self._stop.wait(self.cfg.period)
             except LunarError:
-                self._latest = self.known(x, y, self._clock()) or self._latest
+                with contextlib.suppress(LunarError):  # a filter that fails fails on what is remembered, too
+                    self._latest = self.known(x, y, self._clock()) or self._latest
                 self._stop.wait(self.cfg.retry)
 
     def _attempt(self, action: Callable[[float], T], seconds: float) -> T:

@@ -3,8 +3,8 @@
 The motors are *engaged* or limp (kp = 0, damped). Only a ``stand`` command engages them, while the robot's state is
 fresh and its targets are near the joints, so that nothing jumps; ``run`` and ``hold`` go on from there. They go limp
 when the policy says ``damp``, when its commands or the robot's states stop coming, when another node commands the
-motors too, and at a command that is not a number, and stay so until the next ``stand``: a policy that stalled does not
-carry on in the middle of a hop.
+motors too, and at a command that is not a number or has no known mode, and stay so until the next ``stand``: a policy
+that stalled does not carry on in the middle of a hop.
 """
 
 from __future__ import annotations
@@ -65,6 +65,8 @@ class Go2Guard:
         self._command, self._command_time = command, now
         if command.mode == "damp":
             self._limp(command.reason or "the policy says damp")
+        elif command.mode not in ("stand", "run", "hold"):
+            self._limp(f"a command has the unknown mode '{command.mode}'")
         elif not all(np.isfinite(v).all() for v in (command.targets, command.kp, command.kd)):
             self._limp("a command holds a value that is not a number")
         elif not self.engaged:

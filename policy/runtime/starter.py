@@ -1,4 +1,7 @@
-"""A node that a launch or a runner started ends with it: a robot must not hop on when whoever could stop it is dead."""
+"""How a program that commands a robot ends: when it is asked to, and with whoever started it.
+
+A robot must not hop on when whoever could stop it is dead.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,9 @@ from pathlib import Path
 
 STARTER = "LUNAR_STARTER"
 """Variable with the process id of who starts a node; absent for a node that was started by hand."""
+ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP)
+"""Signals that ask for an orderly end. Ctrl-Z and Ctrl-\\ are among them: a program that is suspended or aborted leaves
+its machines without a word, and a Go2 has no watchdog of its own."""
 FOREIGN = ("setpriv", "--pdeathsig", "TERM")
 """What to put before a program of somebody else, so that it ends likewise."""
 _PR_SET_PDEATHSIG = 1  # prctl(2)

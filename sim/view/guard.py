@@ -9,7 +9,7 @@ what the page put there, and nothing else of the library's.
 from __future__ import annotations
 
 import dataclasses
-import http
+import http.client
 import secrets
 from collections.abc import Awaitable, Callable
 from typing import Any

@@ -18,7 +18,7 @@ import pytest
 
 from matrix_hil.bringup.runner import command_line
 from matrix_hil.bringup.tables import TABLES
-from policy.runtime.starter import STARTER
+from policy.runtime.starter import ENDS, STARTER
 
 pytestmark = pytest.mark.wall_clock
 
@@ -111,7 +111,7 @@ def test_the_last_word_is_damp(
 
 
 @pytest.mark.parametrize("name", ["sim_robot", "sim_go2", "unitree_adapter"])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda s: s.name)
+@pytest.mark.parametrize("number", ENDS, ids=lambda s: s.name)
 def test_a_simulator_and_the_adapter_end_quietly(
     name: str, number: signal.Signals, ros: dict[str, str], look: Callable, tmp_path: Path
 ) -> None:

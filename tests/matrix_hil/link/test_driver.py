@@ -17,6 +17,7 @@ from matrix_hil.config import (
     Treadmill,
 )
 from matrix_hil.link import COUNTERWEIGHT, PLATFORM, ROBOT, TRACKER, TREADMILL, SerialDevice
+from matrix_hil.link.framing import Frame
 from matrix_hil.link.protocol import FAULT_WATCHDOG
 from matrix_hil.messages import CounterweightCommand, PlatformCommand, RobotCommand, TreadmillCommand
 from matrix_hil.virtual.emulator import Emulator, Lockstep
@@ -337,3 +338,27 @@ def test_a_driver_that_falls_silent_leaves_the_device_to_its_own_watchdog() -> N
         host.reset()
         run(0.5, now)
         assert belt.fault == 0 and belt.actuated.speed == pytest.approx(0.4, abs=0.01)
+
+
+def test_a_reset_may_come_from_another_thread_in_the_middle_of_a_frame() -> None:
+    """As a loop's does while the port's own thread reads; else that thread ends, and the run with it."""
+    bench = Bench("treadmill")
+    bench.step(cycles=5)
+    decoder = bench.device._decoder
+    feed = decoder.feed
+
+    class Meddled:
+        def __init__(self, frame: Frame) -> None:
+            self.type, self.time, self.payload, self._sequence = frame.type, frame.time, frame.payload, frame.sequence
+
+        @property
+        def sequence(self) -> int:
+            bench.device.reset()
+            return self._sequence
+
+    decoder.feed = lambda data: [Meddled(frame) for frame in feed(data)]  # type: ignore[method-assign,assignment]
+    bench.step(cycles=5)
+    state = bench.device.state
+    assert state is not None and state.time == bench.now
+    bench.device.disconnect()
+    bench.emulator.close()

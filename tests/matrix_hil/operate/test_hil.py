@@ -32,6 +32,7 @@ from matrix_hil.operate.cli import run
 from matrix_hil.run.loop import Loop
 from matrix_hil.virtual.rig import VirtualMachines
 from policy.networks.policy_file import ZOO
+from policy.runtime.starter import ENDS
 from sim.config import ROOT
 from sim.errors import LunarError
 from sim.spec.command import HopCommand
@@ -246,7 +247,7 @@ def test_an_error_in_the_loop_stops_the_machines(
 
 
 @pytest.mark.wall_clock
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda s: s.name)
+@pytest.mark.parametrize("number", ENDS, ids=lambda s: s.name)
 def test_whoever_asks_it_to_stop_finds_the_rig_safe_and_the_log_closed(
     number: signal.Signals, standing_policy: Path, tmp_path: Path
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import select
 import termios
 import tty
 from collections.abc import Iterator
@@ -37,6 +38,35 @@ def test_keys_come_one_by_one_and_the_terminal_is_left_as_it_was(terminal: tuple
         assert local & termios.ISIG and not local & termios.ICANON, "Ctrl-C stays Ctrl-C; no Enter is needed"
     assert termios.tcgetattr(slave) == before
     assert keyboard.pressed() == ""
+
+
+@pytest.mark.parametrize(
+    ("typed", "keys"),
+    [
+        (["\x1b[A"], ""),  # up: nobody has asked to arm
+        (["\x1bOR", "\x1b[H", "\x1b[1;5A", "\x1b[15~"], ""),  # F3, home, Ctrl-up, F5
+        (["\x1b", "[", "A"], ""),  # a slow line
+        (["\x1b[1", ";5A", "h"], "h"),
+        (["\x1br"], ""),  # Alt-r
+        (["a\x1b[Ar"], "ar"),
+        (["\x1b", " "], "\x1b "),  # Escape, then space: an e-stop is one whatever came before
+        (["\x1be", "\x1bh", "\x1bq"], "ehq"),
+        (["\x1b\x1b[A"], ""),
+    ],
+)
+def test_a_key_with_a_name_is_not_the_letter_that_it_ends_with(
+    typed: list[str], keys: str, terminal: tuple[int, int]
+) -> None:
+    master, slave = terminal
+    with Keyboard(slave) as keyboard:
+        heard = ""
+        for piece in [*typed, "~"]:  # the last says that all has been read
+            os.write(master, piece.encode())
+            got: list[str] = []
+            until(lambda: bool(select.select([slave], [], [], 0.0)[0]), 5.0)
+            got.append(keyboard.pressed())
+            heard += "".join(got)
+        assert heard.removesuffix("~").replace("\x1b", "") == keys.replace("\x1b", "")
 
 
 def test_a_terminal_that_goes_away_is_no_error_before_during_and_after() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ from matrix_hil.operate.live import Board, LiveView, Page
 from matrix_hil.run.loop import Cycle, Loop
 from matrix_hil.safety.supervisor import SafetyConfig, Supervisor
 from policy.runtime.onnx_policy import OnnxPolicy
+from policy.runtime.starter import ENDS
 from sim.errors import LunarError
 from sim.rig import RigConfig
 from sim.spec.command import HopCommand
@@ -110,7 +110,7 @@ def test_the_page_is_served_on_this_computer_only_and_ends(view: LiveView, cycle
     with urllib.request.urlopen(view.url, timeout=30.0) as answer:
         assert b"<html" in answer.read().lower()
     assert view.frames == 0, "nobody looks, nothing is drawn"
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # as they reach a whole group of processes
+    for number in ENDS:  # as they reach a whole group of processes
         os.kill(view._process.pid or 0, number)
     view.close()
     assert view._process.exitcode == 0, "the page stays until the rig is down"
@@ -121,6 +121,14 @@ def test_the_page_is_served_on_this_computer_only_and_ends(view: LiveView, cycle
 def test_a_port_in_use_is_named(page: Page) -> None:
     with pytest.raises(LunarError, match="live_port"):
         LiveView(RigConfig(), port=page.server.get_port())
+
+
+@pytest.mark.parametrize("shape", [(511, 513), (513, 511), (256, 256), (257, 256), (2048, 2048), (2, 2048)])
+def test_ground_of_any_size_fits_on_the_board(shape: tuple[int, int]) -> None:
+    board = Board()
+    board.put_ground(np.zeros(2), 0.05, np.ones(shape))
+    taken = board.take_ground(0.0)
+    assert taken is not None and (taken[3] == 1.0).all()
 
 
 def test_the_board_gives_the_newest_whole_moment() -> None:

@@ -95,6 +95,18 @@ def test_the_way_up_and_down(rig: Rig) -> None:
     assert rig.run(0.2).mode == "damp"
 
 
+@pytest.mark.parametrize("order", ["arm", "reset", "run", "hold"])
+def test_nobody_calls_off_that_the_rig_goes_down(rig: Rig, order: str) -> None:
+    rig.order("arm")
+    rig.loop.stop(rig.now)
+    rig.run(0.2)
+    assert rig.loop.phase == "down"
+    assert not rig.order(order)[0]
+    assert rig.loop.supervisor.state == "idle" and rig.mode == "damp"
+    rig.run(0.5)
+    assert rig.loop.done and not rig.order(order)[0]
+
+
 @pytest.mark.parametrize("order", ["run", "hold"])
 def test_what_an_idle_rig_refuses(rig: Rig, order: str) -> None:
     assert rig.order(order) == (False, "the rig is in 'idle'")

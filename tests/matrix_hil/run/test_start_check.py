@@ -15,11 +15,12 @@ from matrix_hil.control.stewart import StewartGeometry
 from matrix_hil.rig import calibrate, open_rig
 from matrix_hil.run.start_check import check, check_policy
 from matrix_hil.safety.limits import SafetyConfig
-from matrix_hil.safety.outer import HARNESS, OUTER, outside
+from matrix_hil.safety.outer import CYCLES, HARNESS, OUTER, PLATFORM, outside
 from policy.runtime.card import Card
 from sim.errors import LunarError
 from sim.files import ROOT
 from sim.spec.command import COMMAND_NAMES, HopCommand
+from sim.spec.gravity import EARTH, MOON
 from sim.spec.observation import PRONK_OBSERVATION
 
 REAL = HilConfig(allow_mixed=True, clock="wall", robot=Robot(port="/dev/ttyNOTHERE"))
@@ -46,6 +47,30 @@ def test_a_limit_that_is_none_is_refused(name: str) -> None:
     assert outside(limits(**{name: least})) == outside(limits(**{name: most})) == ""
 
 
+@pytest.mark.parametrize("name", PLATFORM)
+def test_a_platform_beyond_any_is_refused_for_its_figures_are_the_supervisors_limits(name: str) -> None:
+    least, most = PLATFORM[name]
+    for value in (math.nan, math.inf, -math.inf, math.nextafter(most, math.inf), math.nextafter(least, -math.inf)):
+        with pytest.raises(LunarError, match=f"platform.{name} is"):
+            check(replace(REAL, platform=Platform(**{name: value})))  # type: ignore[arg-type]
+    for value in (least, most):
+        assert outside(SafetyConfig(), True, Platform(**{name: value})) == ""  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("rate", [math.nan, math.inf, 0.0, -200.0, CYCLES[0] - 1e-9, CYCLES[1] + 1e-9])
+def test_a_pace_of_the_loop_that_is_none_is_refused(rate: float) -> None:
+    with pytest.raises(LunarError, match=r"sync\.rate is"):
+        check(replace(HilConfig(), sync=replace(HilConfig().sync, rate=rate)))
+
+
+def test_a_mass_for_which_the_rope_would_haul_a_real_robot_up_is_refused() -> None:
+    lifts = HilConfig().sync.mass * EARTH / (EARTH - MOON)
+    check(replace(REAL, sync=replace(REAL.sync, mass=lifts - 0.01)))
+    for mass in (lifts + 0.01, 100.0, math.nan):
+        with pytest.raises(LunarError, match=r"sync\.mass is .* weigh the robot"):
+            check(replace(REAL, sync=replace(REAL.sync, mass=mass)))
+
+
 def test_only_where_nothing_is_real_a_rule_may_be_switched_off() -> None:
     check(HilConfig(safety=limits(drift=math.inf)))
     with pytest.raises(LunarError, match=r"safety\.drift is nan"):
@@ -61,7 +86,7 @@ MISFITS: list[tuple[dict[str, Any], str]] = [
     ({"treadmill": Treadmill(max_acceleration=1.0)}, "treadmill.max_acceleration 1;"),
     ({"platform": Platform(travel=0.3)}, "platform.travel is 0.3, farther than its legs reach"),
     ({"platform": Platform(tilt=1.0)}, "platform.tilt is 1, farther"),
-    ({"platform": Platform(tilt=math.nan)}, "farther"),
+    ({"platform": Platform(tilt=math.nan)}, "platform.tilt is nan"),
     ({"platform": Platform(geometry=StewartGeometry(stroke=0.2))}, "platform.travel is 0.18"),
     ({"rig": replace(HilConfig().rig, pulley_height=1.5)}, "not below the pulley"),
 ]

@@ -247,6 +247,12 @@ def test_a_machine_that_does_not_come_to_rest_is_no_longer_spoken_to(machine: st
     assert loop.supervisor.silenced == {machine}, "once given up it stays so"
     loop.supervisor.reset(loop.now)
     assert not loop.supervisor.silenced
+    loop.step()
+    loop.states = {"platform__velocity": at(2, 0.2, 6)} if machine == "platform" else disobeys
+    for _ in range(round(CFG.astray_time / DT) + 2):
+        loop.step()
+    assert loop.state == "idle" and loop.supervisor.silenced == {machine}, "a reset is no licence to move"
+    assert loop.supervisor.blocked[:3] in ("S19", "S27"), "nor to be armed"
 
 
 def test_machines_that_come_to_rest_are_told_to_stay_there() -> None:

@@ -130,6 +130,17 @@ def test_a_device_that_is_missing_has_no_past() -> None:
     assert trends == replace(Trends(), frozen_for=dict.fromkeys(WATCHED, 0.0))
 
 
+@pytest.mark.parametrize("moment", [-1000.0, math.nan])
+def test_what_lasts_is_still_counted_after_a_clock_that_jumped_back_or_was_none(moment: float) -> None:
+    past = Past()
+    past.step(0.2, **rolled(0.5))
+    now, past.now = past.now, past.now + moment
+    assert past.step(**rolled(0.5)).tilts_apart_for == 0.0
+    past.now = now if math.isnan(moment) else past.now
+    past.step(**rolled(0.5))
+    assert past.step(1.0, **rolled(0.5)).tilts_apart_for >= 1.0 - 1e-9
+
+
 def test_a_clock_that_jumps_back_makes_no_duration_negative() -> None:
     past = Past()
     past.step(0.5, counterweight__tension=0.0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 
@@ -37,6 +39,29 @@ def test_unknown_ground_stays_unknown_and_flat_ground_flat() -> None:
         np.testing.assert_array_equal(out, out.astype(np.float32))
         flat = twin._filtered(TwinPatch(0.0, np.zeros(2), 0.05, np.full((62, 62), 1.25))).heights
         np.testing.assert_allclose(flat, 1.25, atol=1e-5)
+
+
+def test_a_filter_that_fails_on_what_is_remembered_does_not_end_the_thread_that_reads() -> None:
+    twin, asked = TwinClient(TwinConfig(retry=0.001)), threading.Semaphore(0)
+
+    def fails(x: float, y: float, now: float) -> TwinPatch:
+        asked.release()
+        raise LunarError("twin.filter 'mine' failed")
+
+    twin.fetch = twin.known = fails  # type: ignore[method-assign]
+    try:
+        for _ in range(3):
+            twin.request(0.0, 0.0)
+            assert asked.acquire(timeout=10.0) and asked.acquire(timeout=10.0)
+    finally:
+        twin.close()
+
+
+@pytest.mark.parametrize("place", [(np.nan, 0.0, 0.0, 0.0), (0.0, 0.0, 0.0, np.inf), (0.0, 0.0, np.nan, 0.0)])
+def test_a_place_that_is_none_is_not_asked_for(place: tuple[float, float, float, float]) -> None:
+    twin = TwinClient(TwinConfig())
+    twin.request(*place)
+    assert twin._thread is None and twin._wanted is None
 
 
 @pytest.mark.parametrize("name", ["best", "mine.py:mine", "none.onnx"])

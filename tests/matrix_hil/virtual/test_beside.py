@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from matrix_hil.link.clock import HOST
 from matrix_hil.messages import TreadmillCommand
 from matrix_hil.twin import TwinClient, TwinConfig, height_at
 from matrix_hil.virtual.process import Beside, RigProcess, TwinProcess
+from policy.runtime.starter import ENDS
 from sim.config import ROOT
 from sim.errors import LunarError
 from sim.rig import RigConfig
@@ -26,7 +26,6 @@ from sim.terrain.generators import TerrainConfig, make_terrain
 
 pytestmark = pytest.mark.wall_clock
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 FORGETFUL = """
 import sys
 from tests.matrix_hil.virtual.test_beside import wait_for_the_end
@@ -83,7 +82,7 @@ def test_ground_comes_from_another_process() -> None:
 
 def test_what_ends_a_whole_group_of_processes_leaves_it_until_the_bridge_is_done() -> None:
     with Beside("patient", wait_for_the_end) as beside:
-        for number in SIGNALS:
+        for number in ENDS:
             os.kill(beside.process.pid or 0, number)
     assert beside.process.exitcode == 0
 

@@ -110,6 +110,13 @@ def test_nonsense_makes_it_limp(bad: JointCommand) -> None:
     assert np.isfinite(guard.motors(0.01).targets).all()
 
 
+@pytest.mark.parametrize("mode", ["", "RUN", "inactive", "fly"])
+def test_an_unknown_mode_makes_it_limp(mode: str) -> None:
+    guard = engaged()
+    guard.on_command(order(mode), 0.01)
+    assert is_limp(guard, 0.01) and f"'{mode}'" in guard.reason
+
+
 def test_joints_that_are_not_numbers_are_no_state() -> None:
     guard = engaged()
     assert not guard.on_state(np.full(12, np.nan), 2, 0.05)

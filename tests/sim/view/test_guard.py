@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -19,6 +21,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
+from sim.config import ROOT
 from sim.errors import LunarError
 from sim.view import server as view
 from sim.view.guard import BEAT_PERIOD, permitted, refusal
@@ -97,6 +100,14 @@ def test_another_page_is_refused(origin: str) -> None:
 
 def test_a_socket_says_where_it_comes_from_and_a_link_need_not() -> None:
     assert asked(Origin="") and not asked(Origin="", upgrade=None)
+
+
+def test_the_rule_needs_nothing_that_somebody_else_has_imported() -> None:
+    """A name without a port is judged, in a program of nothing else, too."""
+    words = "from websockets.datastructures import Headers\nfrom sim.view.guard import refusal\n"
+    words += "print(refusal('/token/', Headers(Host='localhost'), 'token'))"
+    told = subprocess.run([sys.executable, "-c", words], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert (told.returncode, told.stdout) == (0, "\n"), told.stderr
 
 
 def test_the_server_refuses_what_the_rule_does(server: PrivateServer) -> None:

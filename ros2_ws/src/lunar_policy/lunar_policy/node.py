@@ -26,7 +26,7 @@ from rclpy.signals import SignalHandlerOptions
 from rclpy.timer import Timer
 
 from policy.runtime.notify import notify
-from policy.runtime.starter import STARTER, follow_starter, starter_lives
+from policy.runtime.starter import ENDS, STARTER, follow_starter, starter_lives
 from sim.errors import LunarError
 from sim.terminal import complain, plain
 
@@ -323,7 +323,7 @@ class Runnable(Protocol):
 def run(
     make: Callable[[], Runnable], args: list[str] | None = None, make_executor: type[Executor] = SingleThreadedExecutor
 ) -> int:
-    """Run a node until SIGINT, SIGTERM, SIGHUP or the death of the launch or runner that started it.
+    """Run a node until one of ``ENDS`` or the death of the launch or runner that started it.
 
     Returns:
         0 then, 1 when it could not start or end in order, or a thread of it died.
@@ -338,7 +338,7 @@ def run(
         # rclpy's own handlers would shut the context down before what is commanded could be left safe.
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
         stack.callback(rclpy.shutdown)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in ENDS:
             signal.signal(number, on_signal)
         name = Path(sys.argv[0]).name
         if not follow_starter():

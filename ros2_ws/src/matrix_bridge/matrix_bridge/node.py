@@ -176,7 +176,7 @@ def message_type(name: str) -> Any:
 
 
 def run(make: type[BridgeNode], args: list[str] | None = None) -> int:
-    """Run a node until SIGINT, SIGTERM or SIGHUP. Returns 0 then, 1 when it could not start or a thread of it died."""
+    """Run a node until it is asked to end. Returns 0 then, 1 when it could not start or a thread of it died."""
     # DDS's own threads are made inside and inherit the real-time class.
     with real_time() if make.prompt else nullcontext():
         return node.run(make, args, Executor)

@@ -20,6 +20,7 @@ import numpy as np
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
+from matrix_bridge.buttons import Buttons
 from matrix_bridge.inbox import Inbox
 from matrix_bridge.node import ERROR, OK, RIG, WARN, BridgeNode, Health, Parameter, run
 from matrix_bridge.places import check_same_pace, port_of, rig_setup
@@ -61,7 +62,7 @@ class SyncNode(BridgeNode):
         self._patch: TwinPatch | None = None
         self._session = ""
         self._inbox: Inbox | None = None
-        self._pressed: dict[bytes, int] = {}
+        self._buttons = Buttons()
         self._operators: dict[bytes, float] = {}
         self._ordered = -math.inf
         self._lateness: list[float] = []
@@ -107,7 +108,7 @@ class SyncNode(BridgeNode):
         self._inbox = self.keep(Inbox.close, Inbox(self))
         self._inbox.listen("estop", PROFILES["any"], PROFILES["state"])  # also what was pressed before this node came
         self._inbox.listen("operator", PROFILES["any"])
-        self._pressed.clear()
+        self._buttons = Buttons()
         self._operators.clear()
         self.receive("twin/patch", self._on_patch)
         for name in ("arm", "run", "hold", "reset", "estop"):
@@ -212,8 +213,7 @@ class SyncNode(BridgeNode):
             if not letter.sender:
                 if letter.content.data:
                     loop.estop(now)
-            elif letter.number > self._pressed.get(letter.sender, -1):  # the other subscription may be behind
-                self._pressed[letter.sender] = letter.number
+            elif self._buttons.counts(letter.content.data, letter.sender, letter.number):
                 loop.estop_input(letter.content.data, now, letter.sender)
 
     def _watch_operators(self, loop: Loop, now: float) -> None:

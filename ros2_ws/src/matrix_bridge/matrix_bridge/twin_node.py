@@ -67,6 +67,8 @@ class TwinNode(BridgeNode):
 
     def _on_pose(self, fields: dict[str, Any], stamp: float) -> None:
         place = fields["position"][:2]
+        if not np.isfinite(place).all():
+            return  # anybody's: the speed that follows from it would be none for ever
         if self._place is not None and 0.0 < (dt := stamp - self._place[0]) < 1.0:
             share = min(1.0, dt / _SMOOTH)
             self._velocity += share * ((place - self._place[1]) / dt - self._velocity)
