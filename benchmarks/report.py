@@ -38,7 +38,7 @@ MEASURED = ROOT / "benchmarks" / "measured"
 ZOO = ROOT / "policy" / "zoo"
 _MARK = re.compile(r"(<!-- figures: ([\w./-]+)(?: ([^\n]*?))? -->)(.*?)(<!-- end -->)", re.S)
 _FENCE = re.compile(r"(^```.*?^```)", re.S | re.M)
-_VALUE = re.compile(r"\{([\w.]+)(?:([*/])([\d.e+-]+))?(?::([^{}]*))?\}")
+_VALUE = re.compile(r"\{([\w.-]+)(?:([*/])([\d.e+-]+))?(?::([^{}]*))?\}")
 _SUITES = (
     "survival", "survival_low", "survival_high", "survival_worst_map", "hopping_at_end", "pronks", "apex_error",
     "velocity_error", "yaw_rate_error", "touchdown_tilt_deg", "peak_force_lunar_bw", "knee_strikes", "power_w",

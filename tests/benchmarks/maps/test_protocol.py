@@ -146,6 +146,7 @@ def test_real_ground_is_judged_as_a_scale_model(tmp_path):
     cards = {name: load_card(name) for name in filter_names()}
     found = slopes_and_footholds(str(tmp_path / "site.tif"), 0, cards, 0)
     scaled = z * 0.01
+    assert found["file"] == "site.tif"
     assert found["metres_per_pixel"] == 5.0
     assert found["unsafe"] == int((danger(*steepness(scaled, 0.05)) > 1.0).sum())
     for entry in found["noise"].values():
