@@ -35,11 +35,12 @@ def rocks(heights: np.ndarray, resolution: float) -> np.ndarray:
     A bump is a peak over place and width of the difference between two Gaussians, over the width.
     """
     z = np.asarray(heights, float)
-    scores = []
-    for width in WIDTHS:
-        inner, outer = (ndimage.gaussian_filter(z, f * width / resolution, mode="nearest") for f in (0.8, 1.6))
-        scores.append((inner - outer) / width)
-    found = peaks(np.array(scores), np.array(WIDTHS) / resolution, LEAST)
+    edge = int(4.0 * 1.6 * WIDTHS[-1] / resolution) + 1
+    padded = np.pad(z, edge, mode="edge")
+    shape = tuple(fft.next_fast_len(n, real=True) for n in padded.shape)
+    scores = fft.irfft2(fft.rfft2(padded, shape) * _bumps(resolution, shape), shape)
+    scores = scores[:, edge : edge + z.shape[0], edge : edge + z.shape[1]]
+    found = peaks(scores, np.array(WIDTHS) / resolution, LEAST)
     return found[:, [1, 0, 2]] * [resolution, resolution, 1.0]
 
 
@@ -162,6 +163,17 @@ def match_craters(
         elif not same and diameter >= CRATERS[0]:
             false.append(score)
     return int(asked.sum()), np.array(hits), np.array(false)
+
+
+@lru_cache(maxsize=2)
+def _bumps(resolution: float, shape: tuple[int, int]) -> np.ndarray:
+    """(K, ...) for each of ``WIDTHS`` what a map's spectrum is multiplied by for its scores."""
+
+    def gaussian(sigma: float) -> np.ndarray:
+        along = [ndimage.gaussian_filter1d(np.eye(1, n)[0], sigma / resolution, mode="wrap") for n in shape]
+        return np.outer(fft.fft(along[0]).real, fft.rfft(along[1]).real)
+
+    return np.array([(gaussian(0.8 * width) - gaussian(1.6 * width)) / width for width in WIDTHS])
 
 
 @lru_cache(maxsize=2)

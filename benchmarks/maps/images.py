@@ -263,6 +263,17 @@ def show(found: Mapping[str, Any]) -> None:
                "rocks: of 15 cm and more, found at 5 false ones per 100 m2; shadow missed: shadow called lit where a "
                "tenth of lit ground is called shadow; invented: false rocks per 100 m2 where half of the true ones are "
                "found, beyond those of clean pictures")  # fmt: skip
+    best = [
+        (n, f"{e['gamma_rocks_found_15cm']:.2f} / {e['gamma_shadow_missed']:.2f}",
+         f"{e['psnr_best']} {e['psnr_best_rocks_found_15cm']:.2f} / {e['psnr_best_shadow_missed']:.2f}",
+         f"{e['best_by_rocks_found_15cm']} {e['rocks_found_15cm']:.2f}",
+         f"{e['best_by_shadow_missed']} {e['shadow_missed']:.2f}")
+        for n, e in found["noise"].items()
+    ]  # fmt: skip
+    heads = ("light", "a gamma curve", "best by PSNR", "best for rocks", "best for shadow")
+    show_table("the best method for each end", heads, best,
+               "rocks of 15 cm and more found at 5 false ones per 100 m2 / shadow called lit where a tenth of lit "
+               "ground is called shadow")  # fmt: skip
     clean = found["clean"]
     print(
         f"clean pictures: found {clean['rock_recall_15cm']:.2f} of {clean['rocks']} rocks, "

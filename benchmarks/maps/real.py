@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -40,8 +41,8 @@ def slopes_and_footholds(path: str, band: int, cards: Mapping[str, FilterCard], 
     field = HeightField(z, ground.RESOLUTION, (0.0, 0.0))
     truth = tasks.Truth(Terrain(field, Craters(*[none] * 4), Rocks(*[none] * 7)), seed)
     found: dict[str, Any] = {
-        "file": path, "metres_per_pixel": given.resolution, "samples": z.size, "unsafe": int(np.sum(truth.unsafe)),
-        "noise": {},
+        "file": Path(path).name, "metres_per_pixel": given.resolution, "samples": z.size,
+        "unsafe": int(np.sum(truth.unsafe)), "noise": {},
     }  # fmt: skip
     for noise, method in recommended(cards).items():
         if noise not in NOISES:

@@ -17,7 +17,7 @@ from benchmarks.maps import find, tasks
 from benchmarks.maps.degrade import HELD_OUT, NOISE
 from benchmarks.maps.ground import patch
 from sim.output import write_whole
-from sim.terrain.cards import FilterCard
+from sim.terrain.cards import SHELF, FilterCard
 from sim.terrain.danger import NOMINAL, Limits, danger, steepness
 from sim.terrain.filters import apply, named_filter
 from sim.terrain.restore import FILTERS, filled
@@ -145,7 +145,8 @@ def collect(
 
 def _folder(what: str, method: str, noises: Sequence[str], card: FilterCard | None) -> str:
     limits = [] if card is None else [card.weights, *sorted((n, repr(e)) for n, e in card.noise.items())]
-    file = Path(method.rpartition(":")[0])  # somebody's code
-    code = hashlib.sha256(file.read_bytes()).hexdigest() if file.suffix == ".py" else ""
+    name = method.rpartition(":")[0] or method
+    file = Path(name) if name.endswith((".py", ".onnx")) else SHELF / f"{name}.onnx"  # of somebody's code, or a network
+    code = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else ""
     told = json.dumps([method, sorted(noises), limits, code])
     return f"{what}-{Path(method).stem}-{hashlib.sha256(told.encode()).hexdigest()[:10]}"

@@ -149,6 +149,17 @@ def claims(
     return out + learned_claims(scores, [m for m in cards if m not in FILTERS])
 
 
+def other_ground_claim(noise: Mapping[str, Mapping[str, Any]], preset: str) -> dict[str, Any]:
+    """Of all classes on patches of a preset that no limits were found on."""
+    alarms = [100.0 * e["false_alarms"] for e in noise.values()]
+    missed = max(100.0 * e["unsafe_called_safe_calibrated"] for e in noise.values())
+    return claim(
+        f"on {preset}, which no limits were found on, false alarms stay within 12%",
+        f"{min(alarms):.0f} to {max(alarms):.0f}%, at most {missed:.0f}% of the unsafe ground called safe",
+        max(alarms) <= 12.0,
+    )
+
+
 def learned_claims(
     scores: Mapping[str, Mapping[str, Mapping[str, Any]]], learned: Sequence[str]
 ) -> list[dict[str, Any]]:

@@ -96,6 +96,18 @@ def test_a_summary_has_what_the_benchmark_promises_and_finds_out_what_invents(li
     assert {"claim", "measured", "holds"} == set(found["claims"][0])
 
 
+@pytest.mark.parametrize(("file", "method"), [("net.onnx", "net.onnx"), ("mine.py", "mine.py:restore")])
+def test_what_another_version_of_a_file_gave_is_not_taken_for_this_ones(tmp_path, file, method):
+    def kept() -> str:
+        return rows._folder("calibrated", str(tmp_path / method), ["white-2cm"], None)
+
+    (tmp_path / file).write_text("first")
+    first = kept()
+    assert kept() == first
+    (tmp_path / file).write_text("second")
+    assert kept() != first
+
+
 def test_kappa_is_one_for_equal_grades_and_nothing_for_chance():
     assert summary.grades_agree(np.diag([5, 4, 3, 2, 1])) == pytest.approx(1.0)
     assert summary.grades_agree(np.outer([5, 4, 3, 2, 1], [1, 2, 3, 4, 5])) == pytest.approx(0.0)
@@ -146,6 +158,7 @@ def test_real_ground_is_judged_as_a_scale_model(tmp_path):
     cards = {name: load_card(name) for name in filter_names()}
     found = slopes_and_footholds(str(tmp_path / "site.tif"), 0, cards, 0)
     scaled = z * 0.01
+    assert found["file"] == "site.tif"
     assert found["metres_per_pixel"] == 5.0
     assert found["unsafe"] == int((danger(*steepness(scaled, 0.05)) > 1.0).sum())
     for entry in found["noise"].values():
