@@ -4,6 +4,12 @@ In flight nothing can be steered: rates of lift-off last until the landing, and 
 works once per hop. While the robot flies it asks for the lift-off after the coming landing at which the next flight
 ends in the middle, facing along the belt, at the speed wanted over the ground. What the policy makes of a command is
 modelled per axis: lift-off rate = response * told + push of the slope + rest, and the rest is learned from hop to hop.
+
+Nothing but the policy brings back what goes sideways or turns; but the rope does: in flight the robot swings about the
+middle with the amplitude sqrt(y^2 + (v / w)^2), so that a sideways speed v at each lift-off only shifts where it lands.
+Where the policy's range is not enough for all that is wanted, the heading is held first, and a policy that is told to
+go sideways turns as well; then the operator's speed, for a robot that gives it up to resist a slope stays there. No
+command makes the amplitude exceed ``room``, and of a slope the plate shows what the command leaves of that.
 """
 
 from __future__ import annotations
@@ -17,6 +23,7 @@ from matrix_hil.control.landing import FreeFlight, Landing, speed_home
 from sim.spec.command import HopCommand
 
 _SHORTEST = 0.2  # s of flight from which its rates are known well enough to learn from
+_FIRST = 100.0  # weight of what must be met before anything else
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,15 @@ class SteeringConfig:
     push: float = 0.85
     """1. Share of the lunar weight's downhill impulse of a hop, gravity * time * slope, that a lift-off on a slope has:
     1 if the legs push at right angles to the plate, 0 if they push straight up."""
+    turned: float = -0.5
+    """rad/m. Turn, rad/s, that comes with each m/s told to the left. By least squares over lift-offs on the virtual
+    rig, told at random, -0.60 +- 0.08 for ``policy/zoo/pronk`` (86) and -0.40 +- 0.08 for ``dual`` (24)."""
+    sideways: float = 0.5
+    """1. Weight of an error of the sideways speed against one of the forward speed, where both cannot be had."""
+    room: float = 0.3
+    """m. How far from the middle, sideways, commands and slopes of the plate may make the robot swing in a flight."""
+    astray: float = 0.6
+    """rad of heading at which the plate lies level sideways, until the robot has turned back; less for less."""
     lateral_gain: float = 1.0
     """1. Share of the lateral offset that the next flight shall take back."""
     yaw_gain: float = 0.5
@@ -73,9 +89,13 @@ class Steering:
         """s, smoothed; None before the first hop."""
         self.stance_time = self.cfg.stance
         """s, smoothed."""
-        self._told = np.zeros(3)
+        self._told = np.zeros(3)  # speeds along the belt and across it
+        self._aside = 0.0  # m/s told to the left of its heading
         self._push = np.zeros(3)
         self._wanted = np.zeros(2)  # lateral speed and yaw rate beyond the operator's
+        self._reach = math.inf  # m/s sideways at the coming lift-off that keep the flight within ``room``
+        self._facing = 0.0  # rad, heading at the coming landing
+        self._impulse = 0.0  # m/s of that lift-off per m/m of slope, downhill
         self._liftoff: _Liftoff | None = None
         self._speeds: np.ndarray | None = None  # (2,) m/s of the lift-off, forward over the belt and lateral
         self._landed: tuple[float, float] | None = None  # time, yaw
@@ -84,7 +104,19 @@ class Steering:
     @property
     def predicted(self) -> np.ndarray:
         """(3,) m/s, m/s, rad/s of the coming lift-off: forward over the belt, lateral, turning."""
-        return self._response * self._told + self._push + self.rest
+        return self._response * self._told + self._turned() + self._push + self.rest
+
+    @property
+    def bearable(self) -> tuple[float, float]:
+        """m/m, least and most rise to the left of the plate under the coming landing that keep the flight after it
+        within ``room``; level always does. What command or rest do against the slope is not counted: the heading may
+        need the command, and a rest is a guess."""
+        if self._impulse <= 0.0:
+            return -math.inf, math.inf
+        told, rest = float(self._response[1] * self._told[1]), float(self.rest[1])
+        left, right = max(told, 0.0) + max(rest, 0.0), min(told, 0.0) + min(rest, 0.0)
+        reach = self._reach * max(0.0, 1.0 - abs(self._facing) / self.cfg.astray)
+        return min((left - reach) / self._impulse, 0.0), max((right + reach) / self._impulse, 0.0)
 
     def step(
         self,
@@ -121,17 +153,44 @@ class Steering:
         if landing is not None:
             self._measure(position, velocity, now)
             self._aim(landing, yaw, slope, now, asked)
-        wanted = np.array([asked.vx, asked.vy + self._wanted[0], asked.yaw_rate + self._wanted[1]])
-        if self.flight_time is None:  # nothing is known yet: the policy is believed to do what it is told
-            self._told = wanted
-            self.rest = wanted - self._response * wanted - self._push
-        else:
-            # beyond its range the policy would not do more: what is left of vx the belt takes
-            self._told = np.clip((wanted - self._push - self.rest) / self._response, self._low, self._high)
-        forward, left, turn = (float(v) for v in self._told)
+        wished = np.array([asked.vx, asked.vy, asked.yaw_rate])
+        wanted = wished + [0.0, *self._wanted]
         c, s = math.cos(yaw), math.sin(yaw)
-        # told along the belt and across it; the policy takes speeds in its heading frame
-        return replace(asked, vx=c * forward + s * left, vy=c * left - s * forward, yaw_rate=turn)
+        if self.flight_time is None:  # nothing is known yet: the policy is believed to do what the operator wants
+            self.rest = wished - self._response * wished - self._push
+            ahead, aside, turn = c * wanted[0] + s * wanted[1], c * wanted[1] - s * wanted[0], wanted[2]
+        else:
+            ahead, aside, turn = self._in_range(wanted, c, s)
+        # the policy takes speeds in its heading frame; the belt and what is learned are along the belt and across it
+        self._told = np.array([c * ahead - s * aside, s * ahead + c * aside, turn])
+        self._aside = float(aside)
+        return replace(asked, vx=float(ahead), vy=float(aside), yaw_rate=float(turn))
+
+    def _turned(self) -> np.ndarray:
+        return np.array([0.0, 0.0, self.cfg.turned * self._aside])
+
+    def _in_range(self, wanted: np.ndarray, c: float, s: float) -> tuple[float, float, float]:
+        """vx, vy and yaw rate for the policy, within its range.
+
+        Args:
+            wanted: (3,) m/s, m/s, rad/s of the lift-off, along the belt and across it.
+            c: cosine of the heading.
+            s: sine of it.
+        """
+        k, other = self.cfg.turned, self._push + self.rest
+        forward, left, _ = (float(v) for v in (wanted - other) / self._response)
+        due, turn = float(wanted[2] - other[2]), float(self._response[2])
+        low, high = self._low.copy(), self._high.copy()
+        if k:  # sideways only as far as the turn that comes with it can be told away
+            ends = (due - turn * high[2]) / k, (due - turn * low[2]) / k
+            low[1], high[1] = max(low[1], min(*ends, 0.0)), min(high[1], max(*ends, 0.0))
+        ahead, aside = _nearest(forward, left, c, s, low, high, self.cfg.sideways)
+        across, rest, reach = s * ahead + c * aside, float(self.rest[1]), self._reach
+        least = min(-reach - min(rest, 0.0), 0.0) / float(self._response[1])
+        most = max(reach - max(rest, 0.0), 0.0) / float(self._response[1])
+        if not least <= across <= most:
+            ahead, aside = _nearest(forward, least if across < least else most, c, s, low, high, _FIRST)
+        return ahead, aside, float(np.clip((due - k * aside) / turn, low[2], high[2]))
 
     def _measure(self, position: np.ndarray, velocity: np.ndarray, now: float) -> None:
         """The speeds of this flight's lift-off, seen from now."""
@@ -162,14 +221,49 @@ class Steering:
         time = self.flight_time or 2.0 * math.sqrt(2.0 * max(asked.apex_gain, 0.05) / self.flight.gravity)
         since = now - self._liftoff.time
         turning = _wrap(yaw - self._liftoff.yaw) / since if since >= _SHORTEST else 0.0
-        facing = _wrap(yaw + turning * landing.left)
+        self._facing = _wrap(yaw + turning * landing.left)
         swing = self.flight.swing(float(landing.position[2]))
         hop = time + self.stance_time
         self._wanted = np.array([
             c.lateral_gain * speed_home(float(landing.position[1]), swing, time),
-            -c.yaw_gain * facing / hop,
+            -c.yaw_gain * self._facing / hop,
         ])  # fmt: skip
-        self._push[:2] = -c.push * self.flight.gravity * hop * np.array(slope)
+        self._impulse = c.push * self.flight.gravity * hop
+        self._push[:2] = -self._impulse * np.array(slope)
+        self._reach = swing * math.sqrt(max(c.room**2 - float(landing.position[1]) ** 2, 0.0))
+
+
+def _nearest(
+    forward: float, left: float, c: float, s: float, low: np.ndarray, high: np.ndarray, weight: float
+) -> tuple[float, float]:
+    """vx, vy within ``low`` and ``high`` (2,) that come nearest, in least squares, to speeds along and across the belt.
+
+    Args:
+        forward: m/s.
+        left: m/s.
+        c: cosine of the heading.
+        s: sine of it.
+        low: m/s.
+        high: m/s.
+        weight: of an error to the left against one forward.
+    """
+    best = c * forward + s * left, c * left - s * forward
+    if low[0] <= best[0] <= high[0] and low[1] <= best[1] <= high[1]:
+        return best
+    # convex: otherwise it lies on an edge, one of the two at a bound, the other at a parabola's lowest point
+    columns = (c, weight * s), (-s, weight * c)
+    due = forward, weight * left
+    least = math.inf
+    for fixed, free in ((0, 1), (1, 0)):
+        for bound in (float(low[fixed]), float(high[fixed])):
+            (a, b), (d, e) = columns[fixed], columns[free]
+            short = due[0] - a * bound, due[1] - b * bound
+            other = (d * short[0] + e * short[1]) / (d * d + e * e)
+            other = min(max(other, float(low[free])), float(high[free]))
+            miss = (short[0] - d * other) ** 2 + (short[1] - e * other) ** 2
+            if miss < least:
+                least, best = miss, (bound, other) if fixed == 0 else (other, bound)
+    return best
 
 
 def _wrap(angle: float) -> float:
