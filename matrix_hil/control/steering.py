@@ -3,7 +3,8 @@
 In flight nothing can be steered: rates of lift-off last until the landing, and the rope swings the robot. So the loop
 works once per hop. While the robot flies it asks for the lift-off after the coming landing at which the next flight
 ends in the middle, facing along the belt, at the speed wanted over the ground. What the policy makes of a command is
-modelled per axis: lift-off rate = response * told + push of the slope + rest, and the rest is learned from hop to hop.
+modelled per axis: lift-off rate = response * told + push of the slope + rest. The rest is learned from hop to hop, and
+so is how much of a slope's push the policy leaves: one that was trained on slopes may leave none.
 
 Nothing but the policy brings back what goes sideways or turns; but the rope does: in flight the robot swings about the
 middle with the amplitude sqrt(y^2 + (v / w)^2), so that a sideways speed v at each lift-off only shifts where it lands.
@@ -23,6 +24,7 @@ from matrix_hil.control.landing import FreeFlight, Landing, speed_home
 from sim.spec.command import HopCommand
 
 _SHORTEST = 0.2  # s of flight from which its rates are known well enough to learn from
+_FORGET = 0.01  # of the share of a slope's push, by which it may differ at each lift-off
 _FIRST = 100.0  # weight of what must be met before anything else
 
 
@@ -30,18 +32,24 @@ _FIRST = 100.0  # weight of what must be met before anything else
 class SteeringConfig:
     """Gains and limits of the outer loop. Triples are for forward speed, lateral speed and yaw rate."""
 
-    response: tuple[float, float, float] = (0.7, 0.7, 0.4)
+    response: tuple[float, float, float] = (0.9, 0.7, 0.4)
     """1. Change of the lift-off's rate per change of what was told; half to twice as much is still damped."""
     learning: tuple[float, float, float] = (0.5, 0.35, 0.15)
     """1. Share of a hop's surprise that goes into the rest."""
     rest_limit: tuple[float, float, float] = (0.6, 0.2, 0.4)
     """m/s, m/s, rad/s. Largest rest that is believed."""
-    push: float = 0.85
-    """1. Share of the lunar weight's downhill impulse of a hop, gravity * time * slope, that a lift-off on a slope has:
-    1 if the legs push at right angles to the plate, 0 if they push straight up."""
-    turned: float = -0.5
-    """rad/m. Turn, rad/s, that comes with each m/s told to the left. By least squares over lift-offs on the virtual
-    rig, told at random, -0.60 +- 0.08 for ``policy/zoo/pronk`` (86) and -0.40 +- 0.08 for ``dual`` (24)."""
+    push: float = 0.4
+    """1, first guess of the share of the lunar weight's downhill impulse of a hop, gravity * time * slope, that a
+    lift-off on a slope has: 1 if the legs push at right angles to the plate, 0 if they push straight up."""
+    push_doubt: float = 0.4
+    """1, standard deviation of that guess, between 0 and 1. It is learned: by least squares over lift-offs on the
+    virtual rig ``policy/zoo/pronk`` has 0.82 +- 0.03 forward, 0.65 +- 0.02 sideways (193), ``dual`` 0 +- 0.05 (167)."""
+    scatter: float = 0.1
+    """m/s, standard deviation of a lift-off's speed about what rest and push say, from which the share is learned."""
+    turned: float = -0.3
+    """rad/m. Turn, rad/s, that comes with each m/s told to the left; -0.39 +- 0.05 and -0.22 +- 0.05 of the same."""
+    leaned: float = -0.4
+    """rad/s. Turn on a plate that rises by 1 m/m to the robot's left; -0.40 +- 0.07 and -0.47 +- 0.07 of the same."""
     sideways: float = 0.5
     """1. Weight of an error of the sideways speed against one of the forward speed, where both cannot be had."""
     room: float = 0.3
@@ -62,6 +70,8 @@ class _Liftoff:
     yaw: float
     belt: float
     predicted: np.ndarray
+    downhill: np.ndarray
+    """(2,) m/s, the weight's impulse."""
 
 
 class Steering:
@@ -91,11 +101,14 @@ class Steering:
         """s, smoothed."""
         self._told = np.zeros(3)  # speeds along the belt and across it
         self._aside = 0.0  # m/s told to the left of its heading
-        self._push = np.zeros(3)
+        self._downhill = np.zeros(2)  # m/s, impulse of the lunar weight in a hop on the plate's slope
+        self._share = self.cfg.push
+        self._doubt = self.cfg.push_doubt**2
+        self._lean = 0.0  # m/m, rise of the plate to the robot's left
         self._wanted = np.zeros(2)  # lateral speed and yaw rate beyond the operator's
         self._reach = math.inf  # m/s sideways at the coming lift-off that keep the flight within ``room``
         self._facing = 0.0  # rad, heading at the coming landing
-        self._impulse = 0.0  # m/s of that lift-off per m/m of slope, downhill
+        self._impulse = 0.0  # m/s of the weight in a hop per m/m of slope
         self._liftoff: _Liftoff | None = None
         self._speeds: np.ndarray | None = None  # (2,) m/s of the lift-off, forward over the belt and lateral
         self._landed: tuple[float, float] | None = None  # time, yaw
@@ -104,19 +117,26 @@ class Steering:
     @property
     def predicted(self) -> np.ndarray:
         """(3,) m/s, m/s, rad/s of the coming lift-off: forward over the belt, lateral, turning."""
-        return self._response * self._told + self._turned() + self._push + self.rest
+        return self._response * self._told + self._own + [0.0, 0.0, self.cfg.turned * self._aside]
+
+    @property
+    def _own(self) -> np.ndarray:
+        """(3,) of the coming lift-off, what comes with no command."""
+        return self.rest + [*(self._share * self._downhill), self.cfg.leaned * self._lean]
 
     @property
     def bearable(self) -> tuple[float, float]:
         """m/m, least and most rise to the left of the plate under the coming landing that keep the flight after it
         within ``room``; level always does. What command or rest do against the slope is not counted: the heading may
         need the command, and a rest is a guess."""
+        share = min(self._share + math.sqrt(self._doubt), 1.0)
         if self._impulse <= 0.0:
             return -math.inf, math.inf
+        impulse = share * self._impulse
         told, rest = float(self._response[1] * self._told[1]), float(self.rest[1])
         left, right = max(told, 0.0) + max(rest, 0.0), min(told, 0.0) + min(rest, 0.0)
         reach = self._reach * max(0.0, 1.0 - abs(self._facing) / self.cfg.astray)
-        return min((left - reach) / self._impulse, 0.0), max((right + reach) / self._impulse, 0.0)
+        return min((left - reach) / impulse, 0.0), max((right + reach) / impulse, 0.0)
 
     def step(
         self,
@@ -143,7 +163,7 @@ class Steering:
         """
         airborne = landing is not None
         if airborne and not self._was_airborne:
-            self._liftoff, self._speeds = _Liftoff(now, yaw, belt_speed, self.predicted), None
+            self._liftoff, self._speeds = _Liftoff(now, yaw, belt_speed, self.predicted, self._downhill), None
             if self._landed is not None:
                 self.stance_time += 0.3 * (min(now - self._landed[0], 1.0) - self.stance_time)
         if self._was_airborne and not airborne:
@@ -157,7 +177,7 @@ class Steering:
         wanted = wished + [0.0, *self._wanted]
         c, s = math.cos(yaw), math.sin(yaw)
         if self.flight_time is None:  # nothing is known yet: the policy is believed to do what the operator wants
-            self.rest = wished - self._response * wished - self._push
+            self.rest += wished - self._response * wished - self._own
             ahead, aside, turn = c * wanted[0] + s * wanted[1], c * wanted[1] - s * wanted[0], wanted[2]
         else:
             ahead, aside, turn = self._in_range(wanted, c, s)
@@ -165,9 +185,6 @@ class Steering:
         self._told = np.array([c * ahead - s * aside, s * ahead + c * aside, turn])
         self._aside = float(aside)
         return replace(asked, vx=float(ahead), vy=float(aside), yaw_rate=float(turn))
-
-    def _turned(self) -> np.ndarray:
-        return np.array([0.0, 0.0, self.cfg.turned * self._aside])
 
     def _in_range(self, wanted: np.ndarray, c: float, s: float) -> tuple[float, float, float]:
         """vx, vy and yaw rate for the policy, within its range.
@@ -177,7 +194,7 @@ class Steering:
             c: cosine of the heading.
             s: sine of it.
         """
-        k, other = self.cfg.turned, self._push + self.rest
+        k, other = self.cfg.turned, self._own
         forward, left, _ = (float(v) for v in (wanted - other) / self._response)
         due, turn = float(wanted[2] - other[2]), float(self._response[2])
         low, high = self._low.copy(), self._high.copy()
@@ -207,7 +224,14 @@ class Steering:
         time = now - self._liftoff.time
         self.flight_time = time if self.flight_time is None else self.flight_time + 0.3 * (time - self.flight_time)
         surprise = np.zeros(3)
-        surprise[:2] = self._speeds - self._liftoff.predicted[:2]
+        for axis, downhill in enumerate(self._liftoff.downhill):
+            missed = float(self._speeds[axis] - self._liftoff.predicted[axis])
+            # a Kalman filter of the share; what the slope does not explain is left to the rest
+            gain = self._doubt * downhill / (self._doubt * downhill**2 + self.cfg.scatter**2)
+            share = min(max(self._share + gain * missed, 0.0), 1.0)
+            surprise[axis] = missed - downhill * (share - self._share)
+            self._share = share
+            self._doubt = min((1.0 - gain * downhill) * self._doubt + _FORGET**2, self.cfg.push_doubt**2)
         if self._landed is not None and now - self._landed[0] < time + 3.0 * self.stance_time:
             then, facing = self._landed
             surprise[2] = _wrap(yaw - facing) / (now - then) - self._liftoff.predicted[2]
@@ -228,8 +252,9 @@ class Steering:
             c.lateral_gain * speed_home(float(landing.position[1]), swing, time),
             -c.yaw_gain * self._facing / hop,
         ])  # fmt: skip
-        self._impulse = c.push * self.flight.gravity * hop
-        self._push[:2] = -self._impulse * np.array(slope)
+        self._impulse = self.flight.gravity * hop
+        self._downhill = -self._impulse * np.array(slope)
+        self._lean = math.cos(self._facing) * slope[1] - math.sin(self._facing) * slope[0]
         self._reach = swing * math.sqrt(max(c.room**2 - float(landing.position[1]) ** 2, 0.0))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -32,6 +33,8 @@ class Hopper:
     """rad/m. Turn per speed told to the left."""
     time: float = TIME
     """s, of a flight."""
+    waves: Sequence[tuple[float, float]] = ()
+    """Slopes of its landings, instead of ``slope``."""
     yields: bool = False
     """The plate shows of the slope what can be borne."""
 
@@ -58,7 +61,7 @@ def hops(
         belt.step(float(steering.predicted[0]), home, steering.stance_time, landing is not None, DT)
         return told
 
-    for _ in range(count):
+    for k in range(count):
         for _ in range(round(STANCE / DT)):
             told = cycle(None)
         # in its heading frame it is told, in the rig's it flies
@@ -73,6 +76,8 @@ def hops(
         rate[:2] -= robot.push * FLIGHT.gravity * (robot.time + STANCE) * np.array(slope)
         velocity = np.array([rate[0] - belt.speed, rate[1], 0.5 * FLIGHT.gravity * robot.time])
         farthest = 0.0
+        if robot.waves:
+            slope = robot.waves[k]
         for _ in range(round(robot.time / DT)):
             cycle(predict_landing(FLIGHT, position, velocity, 0.3))
             position, velocity = FLIGHT.advance(position, velocity, DT)
@@ -184,7 +189,7 @@ def test_from_a_bearable_slope_the_next_flight_stays_in_its_room(y: float, rest:
     least, most = steering.bearable
     assert least <= 0.0 <= most
     for slope in (least, most):
-        speed = rest - cfg.push * FLIGHT.gravity * (TIME + cfg.stance) * slope
+        speed = rest - (cfg.push + cfg.push_doubt) * FLIGHT.gravity * (TIME + cfg.stance) * slope
         start, farthest = np.array([0.0, y, 0.3]), 0.0
         for t in np.arange(0.0, TIME, DT):
             there, _ = FLIGHT.advance(start, np.array([0.0, speed, 0.0]), float(t))
@@ -201,3 +206,12 @@ def test_a_robot_turned_away_gets_a_plate_that_is_level_sideways() -> None:
         steering.step(np.zeros(3), np.zeros(3), yaw, 0.0, landing, (0.0, 0.0), HopCommand(0.0), 0.0)
         widths.append(steering.bearable[1] - steering.bearable[0])
     assert widths[0] > widths[1] > widths[2] == widths[3] == 0.0
+
+
+@pytest.mark.parametrize("push", [0.0, 0.4, 0.8])
+def test_how_much_of_a_slopes_push_the_policy_leaves_is_learned(push: float) -> None:
+    """Over ground that rises and falls no rest could say it: then speed and place stay as on the level."""
+    waves = [(0.15 * math.sin(k), 0.1 * math.cos(2.0 * k)) for k in range(40)]
+    rows = hops(Hopper(push=push, response=(0.9, 0.7, 0.4), waves=waves), 40)
+    assert rows[12:, 3].std() < 0.03
+    assert rows[12:, 5].max() < 0.05
