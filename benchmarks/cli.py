@@ -21,6 +21,7 @@ BENCHES = {
     "robots": "quadrupeds by their files: do they load, stand, and hop with a policy of another robot?",
     "model": "simplifications of the model: speed against errors in a hop",
     "faults": "every fault of links, machines, twin and host: does the rig end safe, in time?",
+    "endure": "minutes of virtual HIL over five seeds of ground: any trip, does memory grow?",
     "attacks": "a red team: pages, ROS, lines, twin, logs, cards, observations; what moves a machine?",
     "monitor": "a policy's monitor against other scores: false trips per hour, faults caught, claims",
     "traverse": "plans of a traverse against one option for all and rules per segment: arrivals, energy",

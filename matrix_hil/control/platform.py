@@ -7,7 +7,7 @@ What travel, speed and workspace do not allow is booked as terrain error.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -151,6 +151,7 @@ class PlatformPlanner:
         ground: Ground | None,
         dt: float,
         measured: np.ndarray | None = None,
+        bearable: tuple[float, float] = (-math.inf, math.inf),
     ) -> np.ndarray:
         """The pose (6,) to command.
 
@@ -160,6 +161,8 @@ class PlatformPlanner:
             ground: under that place; None when unknown, and in flight also when it is too late for a new target.
             dt: s since the last call.
             measured: (6,) pose of the plate, for the book; the commanded one when absent.
+            bearable: m/m, least and most rise to the left at which the robot can be held on the belt, which takes
+                nothing back sideways. What the ground has beyond is an error of the slope.
         """
         plate = self.pose if measured is None else measured
         under = plate_height(plate, *place)
@@ -175,7 +178,7 @@ class PlatformPlanner:
             self._target = self._position.copy()
             self._stance = (under, ground.height) if ground is not None else None
         elif ground is not None and self._stance is not None:
-            self._target = self._aim(ground, place)
+            self._target = self._aim(ground, place, bearable)
         self._move(self._target, dt)
         return self.pose
 
@@ -192,9 +195,10 @@ class PlatformPlanner:
         inside = abs(wanted[0]) <= self.travel + 1e-9 and np.abs(wanted[1:]).max() <= self.tilt + 1e-9
         return bool(inside and reachable(self.limits.geometry, self._pose(wanted)))
 
-    def _aim(self, ground: Ground, place: tuple[float, float]) -> np.ndarray:
+    def _aim(self, ground: Ground, place: tuple[float, float], bearable: tuple[float, float]) -> np.ndarray:
         c = self.cfg
-        heave, roll, pitch = self.ideal(ground, place)
+        held = replace(ground, slope_y=min(max(ground.slope_y, bearable[0]), bearable[1]))
+        heave, roll, pitch = self.ideal(held, place)
         back = min(max(-c.room * self._trend, -self.travel), self.travel)
         # with hysteresis: early in a flight the landing place is still known to some centimetres only
         self._turned_back = abs(heave) > (self.travel if self._turned_back else self.travel + c.excess)

@@ -334,7 +334,7 @@ class Sync:
             ground = ground_under(patch, float(there[0]), float(there[1]), self.cfg.heading)
         if landing is None and ground is not None:
             self._datum = ground.height - plate_height(plate, x, y)
-        return self.planner.step(landing is not None, (x, y), ground, self.dt, plate)
+        return self.planner.step(landing is not None, (x, y), ground, self.dt, plate, self.steering.bearable)
 
     def _belt(self, airborne: bool) -> float:
         """Belt speed to command, m/s."""

@@ -56,6 +56,19 @@ def hop(
     return np.array(poses)
 
 
+@pytest.mark.parametrize("rise", [-0.3, 0.3])
+def test_of_a_side_slope_the_plate_shows_what_can_be_borne_at_the_right_height(rise: float) -> None:
+    planner, place, ground = PlatformPlanner(KEEPS), (0.05, 0.1), Ground(0.04, 0.1, rise)
+    hop(planner, Ground(0.0, 0.0, 0.0), Ground(0.0, 0.0, 0.0))
+    for _ in range(200):
+        pose = planner.step(True, place, ground, DT, bearable=(-0.1, 0.05))
+    assert plane_slope(pose) == pytest.approx((0.1, 0.05 if rise > 0.0 else -0.1), abs=1e-3)
+    assert plate_height(pose, *place) == pytest.approx(0.04, abs=1e-3)
+    planner.step(False, place, ground, DT)
+    assert planner.last is not None
+    assert planner.last.slope_error == pytest.approx(0.2, abs=0.05)
+
+
 def test_platform_rises_by_the_ground_and_leans_with_it_in_flight_only() -> None:
     planner = PlatformPlanner(KEEPS)
     poses = hop(planner, Ground(2.0, 0.0, 0.0), Ground(2.08, 0.1, -0.05))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -28,6 +29,14 @@ class Hopper:
     scatter: float = 0.0
     slope: tuple[float, float] = (0.0, 0.0)
     push: float = 0.7
+    turned: float = 0.0
+    """rad/m. Turn per speed told to the left."""
+    time: float = TIME
+    """s, of a flight."""
+    waves: Sequence[tuple[float, float]] = ()
+    """Slopes of its landings, instead of ``slope``."""
+    yields: bool = False
+    """The plate shows of the slope what can be borne."""
 
 
 def hops(
@@ -38,17 +47,21 @@ def hops(
     steering, belt = Steering(SteeringConfig(), FLIGHT, LOW, HIGH), BeltFollower(BeltControl())
     noise = np.random.default_rng(0)
     position, yaw = np.array([start[0], start[1], 0.3]), start[2]
-    velocity, rows, now = np.zeros(3), [], 0.0
+    velocity, rows, now, slope = np.zeros(3), [], 0.0, robot.slope
 
     def cycle(landing: Landing | None) -> HopCommand:
         nonlocal now
         now += DT
-        told = steering.step(position, velocity, yaw, belt.speed, landing, robot.slope, asked, now)
-        home = speed_home(float(position[0]), FLIGHT.swing(0.4), TIME)
+        nonlocal slope
+        told = steering.step(position, velocity, yaw, belt.speed, landing, slope, asked, now)
+        if landing is not None and robot.yields:  # the plate moves in flight
+            least, most = steering.bearable
+            slope = robot.slope[0], min(max(robot.slope[1], least), most)
+        home = speed_home(float(position[0]), FLIGHT.swing(0.4), robot.time)
         belt.step(float(steering.predicted[0]), home, steering.stance_time, landing is not None, DT)
         return told
 
-    for _ in range(count):
+    for k in range(count):
         for _ in range(round(STANCE / DT)):
             told = cycle(None)
         # in its heading frame it is told, in the rig's it flies
@@ -59,10 +72,13 @@ def hops(
             + robot.drift
             + noise.normal(0.0, 1.0, 3) * (robot.scatter)
         )
-        rate[:2] -= robot.push * FLIGHT.gravity * (TIME + STANCE) * np.array(robot.slope)
-        velocity = np.array([rate[0] - belt.speed, rate[1], 0.5 * FLIGHT.gravity * TIME])
+        rate[2] += robot.turned * float(np.clip(told.vy, LOW[1], HIGH[1]))
+        rate[:2] -= robot.push * FLIGHT.gravity * (robot.time + STANCE) * np.array(slope)
+        velocity = np.array([rate[0] - belt.speed, rate[1], 0.5 * FLIGHT.gravity * robot.time])
         farthest = 0.0
-        for _ in range(round(TIME / DT)):
+        if robot.waves:
+            slope = robot.waves[k]
+        for _ in range(round(robot.time / DT)):
             cycle(predict_landing(FLIGHT, position, velocity, 0.3))
             position, velocity = FLIGHT.advance(position, velocity, DT)
             yaw += rate[2] * DT
@@ -122,8 +138,80 @@ def test_speeds_are_told_in_the_heading_frame() -> None:
 def test_commands_stay_within_the_policys_range() -> None:
     rows = hops(Hopper(drift=(0.5, 0.5, 0.5)), 10)
     assert np.isfinite(rows).all()
+    assert told(np.array([-5.0, 5.0, 0.0]))[:2] == pytest.approx((0.6, -0.2))
+    assert told(np.array([0.0, 0.0, 5.0]))[2] == pytest.approx(-0.4)
+
+
+def told(rest: np.ndarray, yaw: float = 0.0) -> tuple[float, float, float]:
+    """vx, vy and yaw rate told to a robot that has hopped, whose lift-offs have this ``rest``."""
     steering = Steering(SteeringConfig(), FLIGHT, LOW, HIGH)
-    steering.rest = np.array([-5.0, 5.0, 5.0])
-    steering.flight_time = 1.0
-    told = steering.step(np.zeros(3), np.zeros(3), 0.0, 0.0, None, (0.0, 0.0), HopCommand(0.2), 0.0)
-    assert (told.vx, told.vy, told.yaw_rate) == pytest.approx((0.6, -0.2, -0.4))
+    steering.rest, steering.flight_time = rest, 1.0
+    command = steering.step(np.zeros(3), np.zeros(3), yaw, 0.0, None, (0.0, 0.0), HopCommand(0.2), 0.0)
+    return command.vx, command.vy, command.yaw_rate
+
+
+# like policy/zoo/pronk: told to go right it turns left faster than it can be told to turn right
+SPINNER = Hopper((0.8, 0.55, 0.33), (0.0, 0.0, 0.08), slope=(0.0, -0.4), turned=-0.6, time=0.9, yields=True)
+
+
+def test_the_heading_is_held_before_the_side() -> None:
+    """What would turn it back goes sideways; a robot that is pushed aside is told so only as far as it can face on."""
+    assert told(np.array([0.0, 0.2, 0.0]))[1] == pytest.approx(-0.2)
+    _, aside, turn = told(np.array([0.0, 0.2, 0.14]))
+    assert turn == pytest.approx(-0.4)
+    assert SteeringConfig().turned * aside + 0.4 * turn + 0.14 == pytest.approx(0.0)
+    assert told(np.array([0.0, 0.2, 0.4]))[1:] == pytest.approx((0.0, -0.4))
+
+
+def test_a_robot_that_faces_aside_is_told_within_its_range() -> None:
+    for yaw in np.linspace(-3.0, 3.0, 13):
+        for rest in ([0.6, 0.2, 0.0], [-0.6, -0.2, 0.4], [0.0, 0.2, -0.4]):
+            command = np.array(told(np.array(rest), float(yaw)))
+            assert (command >= LOW - 1e-12).all() and (command <= HIGH + 1e-12).all()
+
+
+def test_a_side_slope_carries_no_robot_off_the_belt() -> None:
+    """One whose flights are too short to swing home: the plate shows what can be borne, and it faces on."""
+    rows = hops(SPINNER, 40)
+    assert rows[:, 5].max() < 0.36
+    assert np.abs(rows[20:, 2]).max() < 0.6
+    assert hops(replace(SPINNER, yields=False), 8)[:, 5].max() > 0.45
+
+
+@pytest.mark.parametrize("y", [0.0, 0.1, -0.25, 0.5])
+@pytest.mark.parametrize("rest", [-0.1, 0.0, 0.15])
+def test_from_a_bearable_slope_the_next_flight_stays_in_its_room(y: float, rest: float) -> None:
+    cfg = SteeringConfig()
+    steering = Steering(cfg, FLIGHT, LOW, HIGH)
+    steering.flight_time, steering.rest = TIME, np.array([0.0, rest, 0.0])
+    landing = Landing(0.0, np.array([0.0, y, 0.3]), np.zeros(3))
+    steering.step(np.zeros(3), np.zeros(3), 0.0, 0.0, landing, (0.0, 0.0), HopCommand(0.2), 0.0)
+    least, most = steering.bearable
+    assert least <= 0.0 <= most
+    for slope in (least, most):
+        speed = rest - (cfg.push + cfg.push_doubt) * FLIGHT.gravity * (TIME + cfg.stance) * slope
+        start, farthest = np.array([0.0, y, 0.3]), 0.0
+        for t in np.arange(0.0, TIME, DT):
+            there, _ = FLIGHT.advance(start, np.array([0.0, speed, 0.0]), float(t))
+            farthest = max(farthest, abs(float(there[1])))
+        assert farthest < max(cfg.room, math.hypot(y, rest / FLIGHT.swing(0.3))) + 1e-9
+
+
+def test_a_robot_turned_away_gets_a_plate_that_is_level_sideways() -> None:
+    steering = Steering(SteeringConfig(), FLIGHT, LOW, HIGH)
+    steering.flight_time = TIME
+    landing = Landing(0.0, np.array([0.0, 0.0, 0.3]), np.zeros(3))
+    widths = []
+    for yaw in (0.0, 0.3, 0.6, 2.0):
+        steering.step(np.zeros(3), np.zeros(3), yaw, 0.0, landing, (0.0, 0.0), HopCommand(0.0), 0.0)
+        widths.append(steering.bearable[1] - steering.bearable[0])
+    assert widths[0] > widths[1] > widths[2] == widths[3] == 0.0
+
+
+@pytest.mark.parametrize("push", [0.0, 0.4, 0.8])
+def test_how_much_of_a_slopes_push_the_policy_leaves_is_learned(push: float) -> None:
+    """Over ground that rises and falls no rest could say it: then speed and place stay as on the level."""
+    waves = [(0.15 * math.sin(k), 0.1 * math.cos(2.0 * k)) for k in range(40)]
+    rows = hops(Hopper(push=push, response=(0.9, 0.7, 0.4), waves=waves), 40)
+    assert rows[12:, 3].std() < 0.03
+    assert rows[12:, 5].max() < 0.05
