@@ -270,8 +270,8 @@ def show(found: Mapping[str, Any]) -> None:
          f"{e['best_by_shadow_missed']} {e['shadow_missed']:.2f}")
         for n, e in found["noise"].items()
     ]  # fmt: skip
-    heads = ("light", "a gamma curve", "best by PSNR", "best for rocks", "best for shadow")
-    show_table("the best method for each end", heads, best,
+    ends = ("light", "a gamma curve", "best by PSNR", "best for rocks", "best for shadow")
+    show_table("the best method for each end", ends, best,
                "rocks of 15 cm and more found at 5 false ones per 100 m2 / shadow called lit where a tenth of lit "
                "ground is called shadow")  # fmt: skip
     clean = found["clean"]
