@@ -35,7 +35,7 @@ def film(cfg: FilmConfig, console: Terminal) -> None:
                 task = bar.add_task(f"reading {Path(source).name}", total=1.0)
                 footages += _footages(source, cfg, lambda share, task=task: bar.update(task, completed=share))  # type: ignore[misc]
                 bar.update(task, completed=1.0)
-        stages = [Stage(footage, cfg.camera, cfg.width, cfg.height) for footage in footages]
+        stages = [Stage(footage, cfg.camera, cfg.width, cfg.height, cfg.looks) for footage in footages]
         length = DT * (min(map(len, footages)) - 1)
         count = max(2, int(length / cfg.speed * cfg.frame_rate))
         task = bar.add_task("filming", total=count)

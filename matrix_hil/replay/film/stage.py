@@ -14,7 +14,9 @@ from matrix_hil.replay.film.footage import DT, Footage
 from matrix_hil.replay.look.measure import rotations
 from matrix_hil.replay.look.scene import RigShape
 from sim.errors import LunarError
+from sim.robots.load import robot_model
 from sim.spec.gravity import MOON
+from sim.spec.joints import JOINT_NAMES
 from sim.view.moon import lab_model, moon_model, place_sky
 
 _FOLLOW = 0.5  # s over which the camera's aim is averaged
@@ -44,19 +46,22 @@ class Stage:
         camera: from where.
         width: px.
         height: px.
+        looks: robot to be drawn in the place of the footage's; empty draws that.
 
     Raises:
-        LunarError: this machine cannot draw.
+        LunarError: this machine cannot draw, or there is no such robot.
     """
 
-    def __init__(self, footage: Footage, camera: Camera, width: int, height: int) -> None:
+    def __init__(self, footage: Footage, camera: Camera, width: int, height: int, looks: str = "") -> None:
         self.footage, self._path = footage, camera
+        robot = looks or footage.robot
         on_moon = footage.terrain is not None
         if footage.terrain is not None:
-            self._model = moon_model(footage.robot, footage.terrain, width, height)
+            self._model = moon_model(robot, footage.terrain, width, height)
         else:
-            self._model = lab_model(footage.robot, StewartGeometry().height + 0.1, width, height)
+            self._model = lab_model(robot, StewartGeometry().height + 0.1, width, height)
         self._data = mujoco.MjData(self._model)
+        self._from, self._to = _joints(robot_model(footage.robot)), _joints(self._model)
         try:
             self._renderer = mujoco.Renderer(self._model, height, width, max_geom=20_000)
         except Exception as error:  # each GL backend raises its own type
@@ -76,7 +81,7 @@ class Stage:
         footage, at, data = self.footage, np.array([time]), self._data
         qpos = interpolated(at, self._time, footage.qpos)[0]
         qpos[3:7] = rotations(at, self._time, footage.qpos[:, 3:7])[0]
-        data.qpos[:] = qpos
+        data.qpos[:7], data.qpos[self._to] = qpos[:7], qpos[self._from]
         aim = interpolated(at, self._time, self._aim)[0]
         if footage.terrain is not None:
             aim[2] -= 0.12
@@ -112,6 +117,11 @@ class Stage:
             camera.distance = float(np.linalg.norm(away))
             camera.azimuth = float(np.degrees(np.arctan2(away[1], away[0])))
             camera.elevation = float(np.degrees(np.arcsin(away[2] / camera.distance)))
+
+
+def _joints(model: mujoco.MjModel) -> np.ndarray:
+    """(12,) places of ``JOINT_NAMES`` in qpos."""
+    return np.array([model.joint(name).qposadr[0] for name in JOINT_NAMES])
 
 
 def _smoothed(points: np.ndarray, width: int) -> np.ndarray:

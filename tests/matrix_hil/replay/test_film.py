@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from xml.etree import ElementTree
 
+import mujoco
 import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
 from matrix_hil.replay.film.cli import main
-from matrix_hil.replay.film.config import FilmConfig
+from matrix_hil.replay.film.config import Camera, FilmConfig
 from matrix_hil.replay.film.footage import of_log
-from matrix_hil.replay.film.stage import _landings
+from matrix_hil.replay.film.stage import Stage, _landings
 from sim.errors import LunarError
+from sim.robots.identity import robot_file
+from sim.robots.load import base_of, robot_spec
 from tests.matrix_hil.synthetic_log import write_log
 
 SMALL = ["--width", "96", "--height", "64", "--frame_rate", "10"]
@@ -48,6 +52,39 @@ def test_a_policy_is_filmed_in_simulation(tmp_path: Path):
     main(["--policy", "pronk", "--terrain", "flat", "--begin", "0", "--duration", "0.5", "--out", str(out), *SMALL])
     assert out.stat().st_size > 500
     assert not list(tmp_path.glob("*partial*"))
+
+
+def test_another_mjcf_lends_its_looks(log: Path, tmp_path: Path):
+    """A red ball on the trunk."""
+    spec = robot_spec("go2")
+    base_of(spec).add_geom(type=mujoco.mjtGeom.mjGEOM_SPHERE, size=[0.25, 0, 0], rgba=[1, 0, 0, 1], mass=0.01)
+    spec.compile()
+    (tmp_path / "dressed.xml").write_text(spec.to_xml(), encoding="utf-8")
+    shown = {}
+    for looks in ("", str(tmp_path / "dressed.xml")):
+        out = tmp_path / "film.gif"
+        main([str(log), "--view", "rig", "--duration", "0.2", "--looks", looks, "--out", str(out), *SMALL])
+        shown[looks] = frames(out)[0].astype(int)
+    plain, dressed = (int((p[..., 0] > p[..., 1] + 60).sum()) for p in shown.values())
+    assert dressed > plain + 100
+
+
+def test_looks_move_by_the_names_of_joints(log: Path, tmp_path: Path):
+    tree = ElementTree.parse(robot_file("go2"))
+    [trunk] = [body for body in tree.iter("body") if body.get("name") == "base"]
+    legs = trunk.findall("body")
+    for leg in legs:
+        trunk.remove(leg)
+    trunk.extend(legs[::-1])
+    (tmp_path / "turned.xml").write_bytes(ElementTree.tostring(tree.getroot()))
+    footage = of_log(str(log), FilmConfig(log=str(log), view="rig", begin=0.0, duration=1.0))[0]
+    footage.qpos[:, 7] += 0.8  # one leg aside
+    pictures = []
+    for looks in ("", str(tmp_path / "turned.xml")):
+        stage = Stage(footage, Camera(), 96, 64, looks)
+        pictures.append(stage.draw(0.5, 0.0).astype(int))
+        stage.close()
+    assert np.abs(pictures[0] - pictures[1]).max() <= 2  # of 255
 
 
 def test_dust_starts_where_feet_land(log: Path):
