@@ -108,11 +108,9 @@ def parse(
             if isinstance(value, str):
                 parsed[key] = find(value, _POLICIES if key in _OF_POLICIES else "")
             low, high = _RANGES.get(key.rpartition(".")[2], (-math.inf, math.inf))
-            if isinstance(value, float) and math.isnan(value):  # no comparison with it holds, whatever it limits
-                raise ValueError(f"{key} is {value}; it must be a number")
             if isinstance(value, int) and not low <= value <= high:
                 raise ValueError(f"{key} is {value}; it must lie between {low} and {high}")
-            if not all(map(math.isfinite, _floats(value))):
+            if not all(map(math.isfinite, _floats(value))):  # it would limit nothing, or never end
                 raise ValueError(f"{key} is {value}; it must be finite")
         values = parser.instantiate(parsed)
     except (argparse.ArgumentError, jsonargparse.ArgumentError, TypeError, ValueError) as error:

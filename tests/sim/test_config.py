@@ -36,15 +36,6 @@ class Rig:
     """Seed."""
 
 
-def test_what_is_no_number_limits_nothing_and_is_refused(tmp_path):
-    with pytest.raises(LunarError, match=r"^belt\.max_speed is nan; it must be a number"):
-        parse(Rig, ["--belt.max_speed", ".nan"], "lunar rig")
-    (tmp_path / "rig.yaml").write_text("belt:\n  max_speed: .nan\n")
-    with pytest.raises(LunarError, match=r"^belt\.max_speed is nan; it must be a number .*rig\.yaml"):
-        parse(Rig, ["--config", str(tmp_path / "rig.yaml")], "lunar rig")
-    assert parse(Rig, ["--belt.max_speed", ".inf"], "lunar rig").belt.max_speed == float("inf")
-
-
 @pytest.mark.parametrize("name", ["none.yaml", "folder/none.yaml"])
 def test_a_file_for_a_part_that_does_not_exist_is_named(name):
     with pytest.raises(LunarError, match=rf"^belt: the file '(\./)?{name}' does not exist"):
