@@ -50,7 +50,8 @@ class FilmConfig:
     """Name, folder or MJCF of a robot (docs/robots.md): of a policy instead of its own, of a log that does
     not tell it."""
     looks: str = ""
-    """Another MJCF of the robot, whose shapes are drawn in place of its own, such as one with the maker's meshes."""
+    """Name, folder or MJCF of another model of the robot, whose shapes are drawn in place of its own: with the maker's
+    meshes, perhaps."""
     command: HopCommand = field(default_factory=HopCommand)
     """What a policy is asked to do."""
     begin: float = 2.0
