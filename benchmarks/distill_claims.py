@@ -84,12 +84,12 @@ def claims(rows: Sequence[Row], teacher: Row, update: Mapping[str, float]) -> di
          (("paced", "paced"), ("sampler", "paced sampler"), ("uniform", "uniform"), ("hard_filter", "hard filter"))},
         lambda m: not (beyond(m["uniform"], m["paced"]) or beyond(m["hard_filter"], m["paced"])),
     )  # fmt: skip
-    soda = {m: (of("soda", "soda, noise", m), of("soda", "adversarial", m)) for m in ("pronks", "wall_s", "peak_mb")}
+    soda = {m: (of("soda", "soda, noise", m), of("soda", "adversarial", m)) for m in ("pronks", "cpu_s", "peak_mb")}
     claim(
         "soda", "SODA is as good as adversarial on-policy distillation, in less time and memory",
         {f"{who}_{m}": v for m, pair in soda.items() for who, v in zip(("soda", "adversarial"), pair, strict=True)},
         lambda m: not beyond(m["adversarial_pronks"], m["soda_pronks"])
-        and beyond(m["adversarial_wall_s"], m["soda_wall_s"]) and beyond(m["adversarial_peak_mb"], m["soda_peak_mb"]),
+        and beyond(m["adversarial_cpu_s"], m["soda_cpu_s"]) and beyond(m["adversarial_peak_mb"], m["soda_peak_mb"]),
     )  # fmt: skip
     claim(
         "dart", "cloning hops more after a log whose teacher was disturbed",
@@ -118,14 +118,14 @@ def claims(rows: Sequence[Row], teacher: Row, update: Mapping[str, float]) -> di
 
 def markdown(rows: Sequence[Row], suites: Sequence[str]) -> str:
     """One table: mean and standard deviation over the seeds of every variant."""
-    columns = ("suite", "variant", "steps", "wall, s", "memory, MB", "pronks", "survival", "mixed ground", "power, W",
+    columns = ("suite", "variant", "steps", "CPU, s", "memory, MB", "pronks", "survival", "mixed ground", "power, W",
                "peak force")  # fmt: skip
     lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
     for suite in suites:
         for variant in dict.fromkeys(r["variant"] for r in rows if r["suite"] == suite):
             own = [r for r in rows if r["suite"] == suite and r["variant"] == variant]
             mixed = [_metric(r, "survival_mixed") for r in own] if len(own[0]["by_suite"]) > 1 else []
-            cells = [spread([r[name] for r in own]) for name in ("wall_s", "peak_mb", "pronks", "survival")]
+            cells = [spread([r[name] for r in own]) for name in ("cpu_s", "peak_mb", "pronks", "survival")]
             more = [spread(mixed), *(spread([r[n] for r in own]) for n in ("power_w", "peak_force_lunar_bw"))]
             lines.append(f"| {suite} | {variant} | {own[0]['steps'] // 1000} k | " + " | ".join(cells + more) + " |")
     return "\n".join(lines) + "\n"

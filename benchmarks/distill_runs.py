@@ -169,7 +169,7 @@ def work(place: str, seed: str, robots: str, folder: str) -> None:
         "suite": variant.suite, "variant": variant.name, "method": cfg.method, "divergence": cfg.divergence.kind,
         "positions": "all" if cfg.positions.score == "all" else f"{cfg.positions.score} {cfg.positions.rho:g}",
         "cells": f"{cfg.cells.rule} {cfg.cells.use}", "seed": run.seed,
-        **{name: trained[name] for name in ("steps", "wall_s", "peak_mb", "parameters")},
+        **{name: trained[name] for name in ("steps", "cpu_s", "peak_mb", "parameters")},
         **{name: measured["mare"][name] for name in ("pronks", "survival", "power_w", "peak_force_lunar_bw")},
         "by_suite": {name: {m: found[m] for m in ("pronks", "survival")} for name, found in measured.items()},
     }  # fmt: skip

@@ -56,7 +56,7 @@ def draw_costs(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     order = sorted(variants, key=lambda key: mean(key, "pronks"))
     best, suites = mean(order[-1], "pronks"), list(dict.fromkeys(suite for suite, _ in variants))
     panels = (("pronks", "pronks per 20 s on mare", 1.0), ("steps", "environment steps, k", 1e3),
-              ("wall_s", "wall time, s", 1.0), ("peak_mb", "memory above start, MB", 1.0))  # fmt: skip
+              ("cpu_s", "processor time, s", 1.0), ("peak_mb", "memory above start, MB", 1.0))  # fmt: skip
     figure, axes = plt.subplots(1, 4, figsize=(12, 1.6 + 0.27 * len(order)), layout="constrained", sharey=True)
     colors = [plt.get_cmap("tab10")(suites.index(suite)) for suite, _ in order]
     for axis, (name, words, unit) in zip(axes, panels, strict=True):
@@ -70,7 +70,7 @@ def draw_costs(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     axes[0].set_yticks(range(len(order)), [f"{variant}  ({suite})" for suite, variant in order])
     axes[0].set_ylim(-0.6, len(order) - 0.4)
     good = [key for key in order if mean(key, "pronks") >= best - 1.0]
-    said = [f"{min(v):.0f} to {max(v):.0f}" for v in ([mean(k, name) for k in good] for name in ("wall_s", "peak_mb"))]
+    said = [f"{min(v):.0f} to {max(v):.0f}" for v in ([mean(k, name) for k in good] for name in ("cpu_s", "peak_mb"))]
     title = f"{len(good)} of {len(order)} ways to teach a student come within a pronk of the best"
     figure.suptitle(f"{title}, in {said[0]} s with {said[1]} MB", fontsize=12, x=0.01, ha="left")
     save(figure, path)

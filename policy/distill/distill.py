@@ -31,7 +31,7 @@ def distill(
     teacher: Teacher | Demonstrations | None = None,
     method: Callable[[Job], None] | None = None,
 ) -> dict[str, Any]:
-    """Train a student, save it, return ``{policy, steps, wall_s, peak_mb, parameters, params_ratio, ...}``.
+    """Train a student, save it, return ``{policy, steps, wall_s, cpu_s, peak_mb, parameters, params_ratio, ...}``.
 
     Args:
         cfg: the training.
@@ -54,7 +54,7 @@ def _distill(
     teacher: Teacher | Demonstrations | None,
     method: Callable[[Job], None] | None,
 ) -> dict[str, Any]:
-    start, before = time.monotonic(), peak_megabytes()
+    start, cpu, before = time.monotonic(), time.process_time(), peak_megabytes()
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
     teacher = load_teacher(cfg.teacher, cfg.device) if teacher is None else teacher
@@ -72,13 +72,14 @@ def _distill(
             interrupted = True
     results: dict[str, Any] = {
         "method": cfg.method, "teacher": cfg.teacher or teacher.name, "steps": job.steps,
-        "wall_s": round(time.monotonic() - start, 2), "peak_mb": round(peak_megabytes() - before, 1),
+        "wall_s": round(time.monotonic() - start, 2), "cpu_s": round(time.process_time() - cpu, 2),
+        "peak_mb": round(peak_megabytes() - before, 1),
         "parameters": sum(p.numel() for p in student.parameters()), "interrupted": interrupted,
     }  # fmt: skip
     if isinstance(teacher, Teacher) and (whole := teacher.parameters()):
         results["params_ratio"] = results["parameters"] / whole
     training = {"command": command, "seed": cfg.seed, "revision": revision(), "minutes": results["wall_s"] / 60}
-    known = {k: v for k, v in results.items() if k not in ("wall_s", "peak_mb")}
+    known = {k: v for k, v in results.items() if k not in ("wall_s", "cpu_s", "peak_mb")}
     save_policy(Path(cfg.out), student.eval(), replace(card, training=training | known, metrics={}))
     return {"policy": cfg.out, **results, **job.skill}
 

@@ -196,7 +196,7 @@ class Told:
             return str(error)
         with (Path(cfg.out) / "progress.csv").open() as file:
             progress = [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
-        results = {k: v for k, v in results.items() if k not in ("wall_s", "peak_mb")}
+        results = {k: v for k, v in results.items() if k not in ("wall_s", "cpu_s", "peak_mb")}
         student = flat(load_weights(Path(cfg.out))), json.loads((Path(cfg.out) / "card.json").read_text())["model"]
         return student, progress, results, chunks, threads
 
