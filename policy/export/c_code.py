@@ -82,8 +82,8 @@ class _Writer:
         self.program.action = self._together(raw)
         if not gaussian:
             source, out = self.program.action, self._allocate((student.actions,))
-            low, width = (self._constant(n, getattr(student, n).numpy()) for n in ("low", "width"))
-            self._write(f"@tokens_(x + {source}, x + {out[0]}, {low}, {width}, {student.cfg.bins}, {student.actions});")
+            mid, width = (self._constant(n, getattr(student, n).numpy()) for n in ("middle", "width"))
+            self._write(f"@tokens_(x + {source}, x + {out[0]}, {mid}, {width}, {student.cfg.bins}, {student.actions});")
             self.program.action = out[0]
 
     def _encoders(self, encoders: Encoders, observation: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:

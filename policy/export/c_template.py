@@ -78,7 +78,7 @@ static inline void NAME_unit_(const float *in, float *out, int count)
 """,
     "tokens": """\
 /* of each joint, the mean over the bins of its range, of which `in` holds the logits */
-static inline void NAME_tokens_(const float *in, float *out, const float *low, const float *width, int bins, int joints)
+static inline void NAME_tokens_(const float *in, float *out, const float *mid, const float *width, int bins, int joints)
 {
     int j, k;
     for (j = 0; j < joints; ++j, in += bins) {
@@ -87,9 +87,9 @@ static inline void NAME_tokens_(const float *in, float *out, const float *low, c
         for (k = 0; k < bins; ++k) {
             float p = expf(in[k] - most);
             sum += p;
-            mean += p * ((float)k + 0.5f);
+            mean += p * ((float)k - 0.5f * (float)(bins - 1));
         }
-        out[j] = low[j] + mean / sum * width[j];
+        out[j] = mid[j] + mean / sum * width[j];
     }
 }
 """,

@@ -113,8 +113,8 @@ class Student(nn.Module):
         LunarError: a setting makes no sense.
     """
 
-    mean_token: Tensor
-    low: Tensor
+    token: Tensor
+    middle: Tensor
     width: Tensor
 
     def __init__(
@@ -133,8 +133,8 @@ class Student(nn.Module):
         if cfg.head == "tokens":
             if bins is None or bins.count != cfg.bins or len(bins.low) != actions:
                 raise LunarError(f"a student with tokens needs {cfg.bins} bins for each of its {actions} joints")
-            self.register_buffer("mean_token", torch.arange(cfg.bins)[None] + 0.5, persistent=False)
-            self.register_buffer("low", bins.low, persistent=False)
+            self.register_buffer("token", torch.arange(cfg.bins) - (cfg.bins - 1) / 2, persistent=False)
+            self.register_buffer("middle", (bins.low + bins.high) / 2, persistent=False)
             self.register_buffer("width", bins.width, persistent=False)
         outputs = actions * (cfg.bins if cfg.head == "tokens" else 2)
         self.frame = frame_layers(spec.frame_size, cfg.frame)
@@ -164,7 +164,6 @@ class Student(nn.Module):
         if isinstance(output, Gaussian):
             return ActorOutput(output.mean, output.log_std.exp(), nothing, nothing, hidden)
         p = softmax(output.logits, -1)
-        mean = linear(p, self.mean_token)[..., 0]
-        variance = linear(p, self.mean_token.square())[..., 0] - mean.square()
-        std = variance.clamp(min=0.0).sqrt() * self.width
-        return ActorOutput(self.low + mean * self.width, std, nothing, nothing, hidden)
+        mean = linear(p, self.token[None])
+        std = (p * (self.token - mean).square()).sum(-1).sqrt()  # E[t^2] - E[t]^2 would cancel where p is sharp
+        return ActorOutput(self.middle + mean[..., 0] * self.width, std * self.width, nothing, nothing, hidden)

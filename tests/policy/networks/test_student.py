@@ -80,9 +80,21 @@ def test_what_a_robot_runs_is_the_mean_of_what_the_losses_see(head):
         p = output.logits.softmax(-1)
         mean = (p * centres).sum(-1)
         std = (p * (centres - mean[..., None]).square()).sum(-1).sqrt()
-    torch.testing.assert_close(ran.action, mean, atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(ran.std, std, atol=2e-3, rtol=1e-3)
+    torch.testing.assert_close(ran.action, mean, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(ran.std, std, atol=1e-5, rtol=1e-5)
     assert ran.estimate.shape == ran.latent.shape == (200, 0)
+
+
+def test_the_spread_of_tokens_that_are_nearly_sure_is_as_exact_as_numbers_are():
+    torch.manual_seed(0)
+    student = Student(StudentConfig(head="tokens", ages=AGES), PRONK_OBSERVATION, bins=BINS)
+    with torch.no_grad():
+        student.net[-1].weight *= 40.0  # as training makes them
+    x = 3 * observations()
+    with torch.no_grad():
+        ran, exact = student(x), student.double()(x.double())
+    assert exact.std.min() < 0.01 * exact.std.max()
+    torch.testing.assert_close(ran.std, exact.std.float(), atol=1e-5, rtol=1e-5)
 
 
 def test_a_gaussian_teacher_as_tokens_keeps_its_mean_its_spread_and_its_kl():
