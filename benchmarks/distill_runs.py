@@ -102,6 +102,7 @@ VARIANTS: tuple[Variant, ...] = (
     Variant("soda", "soda, long and noise", {"steps": HOUR, "noise": NOISE, "soda.snapshot": 1.0}, config="soda"),
     Variant("soda", "bc, as few steps", {"steps": SHORT, "learning.epochs": 40}, config="bc"),
     Variant("soda", "bc, noise", {"steps": SHORT, "learning.epochs": 40, "noise": NOISE}, config="bc"),
+    Variant("soda", "bc, long", {"steps": HOUR, "learning.epochs": 40}, config="bc"),
     Variant("soda", "bc, long and noise", {"steps": HOUR, "learning.epochs": 40, "noise": NOISE}, config="bc"),
     Variant("soda", "adversarial", {"steps": SHORT + STEPS}, config="soda", rival=Adversarial()),
     Variant("opsdc", "opsdc", {"steps": LONG}, config="opsdc"),

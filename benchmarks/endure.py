@@ -17,13 +17,12 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from benchmarks.harness import bar, show_table
 from matrix_hil.config import HilConfig
-from matrix_hil.log import Recorder
-from matrix_hil.rig import open_rig
-from matrix_hil.run.clocks import drive
+from matrix_hil.operate.cli import run as hil
 from matrix_hil.run.loop import Cycle
-from matrix_hil.run.metrics import RunMetrics
 from sim.config import parse
 
 WARM = 120.0  # s with the policy after which memory must not grow; a third of a shorter run
@@ -61,28 +60,12 @@ def flown(policy: str, seed: int, duration: float) -> dict[str, Any]:
                 memory.append((cycle.time, resident()))
 
     with tempfile.TemporaryDirectory() as folder:
-        with open_rig(cfg, record=lambda kept: Recorder(Path(folder) / "log", kept, time.time())) as rig:
-            loop, log = rig.loop, rig.log
-            metrics = RunMetrics(cfg.sync, rig.truth)
-            rig.takers += [metrics.add, look]
-
-            def after(now: float, taken: float, lateness: float) -> None:
-                assert loop.last is not None and log is not None
-                log.timed(loop.last, taken, lateness)
-                metrics.timed(taken, lateness)
-                metrics.wired({name: device.wired for name, device in rig.devices.items()})
-
-            with rig.clock() as cycles:
-                drive(loop, cycles, rig.ground, lambda now: None, after)
-        assert loop.last is not None
-        reason = loop.last.supervisor.reason
-    found = metrics.results(cfg.clock)
-    kept = ("hops", "pronks", "trips", "run_seconds", "belt_offset_max_m", "terrain_error_m")
+        found = hil(replace(cfg, log=str(Path(folder) / "log")), Console(quiet=True), [look])
+    kept = ("hops", "pronks", "trips", "run_seconds", "belt_offset_max_m", "terrain_error_m", "reason")
     return {
         "seed": seed,
         **{name: found[name] for name in kept},
         "aside_max_m": aside,
-        "reason": reason,
         "memory_ratio": grown(memory, min(WARM, duration / 3.0)),
         "cpu_seconds": time.process_time() - began,
     }

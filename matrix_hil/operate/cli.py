@@ -28,7 +28,7 @@ from matrix_hil.operate.keyboard import Keyboard
 from matrix_hil.operate.panel import HELP, Panel, pace
 from matrix_hil.rig import open_rig
 from matrix_hil.run.clocks import drive
-from matrix_hil.run.loop import Loop
+from matrix_hil.run.loop import Cycle, Loop
 from matrix_hil.run.metrics import RunMetrics
 from matrix_hil.run.robot import fitted
 from matrix_hil.run.run_log import log_folder
@@ -42,12 +42,15 @@ from sim.terminal import LastingTerminal
 _SHOW = 0.1  # s between updates of the progress bar
 
 
-def run(cfg: HilConfig, console: Console | None = None) -> dict[str, Any]:
+def run(
+    cfg: HilConfig, console: Console | None = None, takers: Sequence[Callable[[Cycle], None]] = ()
+) -> dict[str, Any]:
     """One run; returns the results.
 
     Args:
         cfg: the configuration.
         console: for the progress bar.
+        takers: called with every cycle, after all has been sent.
 
     Raises:
         LunarError: policy missing or unfit, port absent, Unreal silent, or the rig cannot be armed; nothing has moved.
@@ -89,7 +92,7 @@ def run(cfg: HilConfig, console: Console | None = None) -> dict[str, Any]:
         rig = stack.enter_context(open_rig(cfg, record=record, operated=cfg.panel, clock=clock, show=console.print))
         loop, log, devices = rig.loop, rig.log, rig.devices
         metrics = RunMetrics(cfg.sync, rig.truth)
-        rig.takers.append(metrics.add)
+        rig.takers += [metrics.add, *takers]
         recorded = math.inf  # s until which the log has the run
         panel: Panel | None = None
         if live is not None:
