@@ -10,6 +10,7 @@ import argparse
 import dataclasses
 import difflib
 import math
+import os
 import re
 import sys
 import typing
@@ -233,7 +234,7 @@ def _explain(message: str, parser: jsonargparse.ArgumentParser, files: Sequence[
     message = " ".join(message.split())
     key = ""
     missing = re.search(r"Parser key \"([\w.]+)\": Unable to load config '([^']+)'", message)
-    if missing and not Path(missing[2]).exists():
+    if missing and not os.path.exists(missing[2]):
         return f"{missing[1]}: the file '{missing[2]}' does not exist ({_source(missing[1], files, argv)})"
     if match := re.search(r"Group '([\w.]+)' does not accept option '([\w.]+)'", message):
         key = f"{match[1]}.{match[2]}"

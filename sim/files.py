@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -25,7 +26,7 @@ def find(path: str, shelf: str = "") -> str:
         shelf: folder of shipped things, such as ``policy/zoo``, of which ``path`` may be the bare name; that of a YAML
             file without its ending.
     """
-    if not path or Path(path).exists():
+    if not path or os.path.exists(path):  # also of what no path can be: a long mapping
         return path
     names = [path]
     if shelf and "/" not in path and not path.startswith("."):
@@ -33,7 +34,7 @@ def find(path: str, shelf: str = "") -> str:
     for name in names:
         top, slash, _ = name.partition("/")
         folder = _SHIPPED.get(top) if slash else None
-        if folder is not None and (folder / name).exists():
+        if folder is not None and os.path.exists(folder / name):
             return str(folder / name)
     return path
 

@@ -49,6 +49,12 @@ def test_files_then_overrides(tmp_path):
     assert rig == Rig(Belt(1.25), quick=True, seed=4)
 
 
+def test_a_mapping_may_be_longer_than_a_files_name():
+    gains = {f"gain_of_joint_{k}": [1.0, 2.0] for k in range(20)}
+    assert len(str(gains)) > 255
+    assert parse(Rig, ["--gains", str(gains)], "lunar rig").gains == gains
+
+
 def test_what_nobody_gives_may_have_another_value_than_the_classes_own(tmp_path):
     (tmp_path / "rig.yaml").write_text("seed: 0\n")
     file = ["--config", str(tmp_path / "rig.yaml")]
