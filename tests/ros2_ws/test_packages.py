@@ -12,6 +12,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
+import yaml
 
 from sim.config import ROOT
 
@@ -97,3 +98,11 @@ def test_the_docs_versions_are_the_projects() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert project["requires-python"].startswith(">=3.10")
     assert "Python 3.10" in (ROOT / "docs/deploy.md").read_text()
+
+
+def test_a_parameter_given_on_the_command_line_is_not_overruled_by_a_file():
+    """rcl prefers what a file says of one node by name to ``-p``, which speaks of all: only what makes a node that
+    node may stand so."""
+    for file in sorted((ROOT / "ros2_ws/src/lunar_bringup/config").glob("*.yaml")):
+        for name, section in yaml.safe_load(file.read_text(encoding="utf-8")).items():
+            assert name == "/**" or set(section["ros__parameters"]) == {"machine"}, f"{file.name}: {name}"
