@@ -13,10 +13,11 @@ from typing import Any, Literal
 
 import matplotlib.pyplot as plt
 
-from benchmarks.distill_claims import claims, markdown
+from benchmarks.distill_claims import COLUMNS, claim_rows, claims, variant_rows
 from benchmarks.distill_core import CoreConfig, measure_core, show_core
 from benchmarks.distill_runs import BenchRun, runs_of
 from benchmarks.distill_update import update_cost
+from benchmarks.harness import show_table
 from benchmarks.plots import draw_costs, draw_curves, save
 from benchmarks.runs import Work, run_all
 from policy.distill.teachers import Teacher, load_teacher
@@ -27,7 +28,6 @@ from policy.evaluation.suites import load_suite, world_for
 from policy.evaluation.trials import run_trials
 from policy.networks.policy_file import ZOO, load_actor
 from sim.envs.world import PronkWorld
-from sim.terminal import Terminal
 
 SUITES = ("baselines", "tip", "paced", "soda", "opsdc")
 TEACHER, STUDENT = ZOO / "dual", ZOO / "student_small"
@@ -46,7 +46,7 @@ class Config:
     robots: int = 128
     """Trials per evaluation suite."""
     out: str = "runs/distill"
-    """Folder of all runs, table.md and the plots."""
+    """Folder of all runs and the plots."""
     core: CoreConfig = field(default_factory=CoreConfig)
     seed: int = 0
     """Of the logits of ``core``; runs have ``seeds``."""
@@ -57,7 +57,7 @@ class Config:
 
 
 def run(cfg: Config) -> dict[str, Any]:
-    """``{rows, teacher, student, update, claims, core, table}``; of ``--suite core``, ``core`` alone."""
+    """``{rows, teacher, student, update, claims, core}``; of ``--suite core``, ``core`` alone."""
     results: dict[str, Any] = {}
     if cfg.suite in ("all", "core"):
         results["core"] = measure_core(replace(cfg.core, quick=cfg.core.quick or cfg.quick), cfg.seed)
@@ -72,15 +72,12 @@ def run(cfg: Config) -> dict[str, Any]:
     rows = [found["row"] for r in runs if (found := r.result())]
     by_itself = thrifty(cfg)
     update = update_cost(teacher, cfg.seed)
-    table = markdown(rows, suites)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "table.md").write_text(table, encoding="utf-8")
     if rows:
         draw_costs(rows, out / "costs.png")
         _draw_curves([r for r in runs if r.result()], out / "curves.png")
     return results | {
         "rows": rows, "teacher": by_itself, "student": shipped(cfg), "update": update,
-        "claims": claims(rows, by_itself, update), "table": str(out / "table.md"),
+        "claims": claims(rows, by_itself, update),
     }  # fmt: skip
 
 
@@ -134,16 +131,16 @@ def _draw_curves(runs: Sequence[BenchRun], path: Path) -> None:
 
 def show(results: dict[str, Any]) -> None:
     """The losses, the table, and whether each claim holds."""
-    console = Terminal()
     if "core" in results:
         show_core(results["core"])
-    if "table" in results:
-        console.print(Path(results["table"]).read_text(encoding="utf-8"), markup=False)
-        for name, claim in results["claims"].items():
-            verdict = {True: "holds", False: "does not hold", None: "not measured"}[claim["holds"]]
-            figures = ", ".join(
-                f"{key} not run" if value is None else f"{key} {value:.3g} ± {claim['spread'][key]:.2g}"
-                for key, value in claim["measured"].items()
-            )
-            console.print(f"{name}: {claim['claim']}: {verdict}; {figures}", highlight=False)
-        console.print(f"shipped student: {results['student']}", highlight=False)
+    if "rows" not in results:
+        return
+    for suite in SUITES:
+        if cells := variant_rows(results["rows"], suite):
+            show_table(suite, COLUMNS, cells)
+    kept = results["student"]
+    caption = (
+        f"The shipped student: {kept['params_ratio']:.3f} of its teacher's weights, {kept['pronks_ratio']:.3f} of its"
+        f" pronks, {100 * kept['survival_loss']:.1f} points of survival fewer on mare."
+    )
+    show_table("Claims", ("claim", "measured ± spread", "holds"), claim_rows(results["claims"]), caption)

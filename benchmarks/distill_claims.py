@@ -91,11 +91,14 @@ def claims(rows: Sequence[Row], teacher: Row, update: Mapping[str, float]) -> di
         lambda m: not beyond(m["adversarial_pronks"], m["soda_pronks"])
         and beyond(m["adversarial_cpu_s"], m["soda_cpu_s"]) and beyond(m["adversarial_peak_mb"], m["soda_peak_mb"]),
     )  # fmt: skip
-    claim(
-        "dart", "cloning hops more after a log whose teacher was disturbed",
-        {"noise": of("soda", "bc, noise"), "none": of("soda", "bc, as few steps")},
-        lambda m: beyond(m["noise"], m["none"]),
-    )  # fmt: skip
+    for name, words, noise, none in (
+        ("dart", "eight minutes", "bc, noise", "bc, as few steps"),
+        ("dart_hour", "an hour", "bc, long and noise", "bc, long"),
+    ):
+        claim(
+            name, f"cloning hops more after a log of {words} whose teacher was disturbed",
+            {"noise": of("soda", noise), "none": of("soda", none)}, lambda m: beyond(m["noise"], m["none"]),
+        )  # fmt: skip
     claim(
         "opsdc", "OPSDC: mean power and peak force at least 30% lower for at most 2 points of survival",
         {
@@ -116,19 +119,35 @@ def claims(rows: Sequence[Row], teacher: Row, update: Mapping[str, float]) -> di
     return found
 
 
-def markdown(rows: Sequence[Row], suites: Sequence[str]) -> str:
-    """One table: mean and standard deviation over the seeds of every variant."""
-    columns = ("suite", "variant", "steps", "CPU, s", "memory, MB", "pronks", "survival", "mixed ground", "power, W",
-               "peak force")  # fmt: skip
-    lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
-    for suite in suites:
-        for variant in dict.fromkeys(r["variant"] for r in rows if r["suite"] == suite):
-            own = [r for r in rows if r["suite"] == suite and r["variant"] == variant]
-            mixed = [_metric(r, "survival_mixed") for r in own] if len(own[0]["by_suite"]) > 1 else []
-            cells = [spread([r[name] for r in own]) for name in ("cpu_s", "peak_mb", "pronks", "survival")]
-            more = [spread(mixed), *(spread([r[n] for r in own]) for n in ("power_w", "peak_force_lunar_bw"))]
-            lines.append(f"| {suite} | {variant} | {own[0]['steps'] // 1000} k | " + " | ".join(cells + more) + " |")
-    return "\n".join(lines) + "\n"
+COLUMNS = ("variant", "steps", "CPU, s", "memory, MB", "pronks", "survival", "mixed ground", "power, W", "peak force")
+
+
+def variant_rows(rows: Sequence[Row], suite: str) -> list[list[str]]:
+    """Cells of ``COLUMNS``: mean and standard deviation over the seeds of every variant."""
+    found = []
+    for variant in dict.fromkeys(r["variant"] for r in rows if r["suite"] == suite):
+        own = [r for r in rows if r["suite"] == suite and r["variant"] == variant]
+        mixed = [_metric(r, "survival_mixed") for r in own] if len(own[0]["by_suite"]) > 1 else []
+        cells = [spread([r[name] for r in own]) for name in ("cpu_s", "peak_mb", "pronks", "survival")]
+        more = [spread(mixed), *(spread([r[n] for r in own]) for n in ("power_w", "peak_force_lunar_bw"))]
+        found.append([variant, f"{own[0]['steps'] // 1000} k", *cells, *more])
+    return found
+
+
+def claim_rows(found: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+    """Cells of claim, figures and verdict, of what ``claims`` returns."""
+    verdicts = {True: "yes", False: "no", None: "not measured"}
+    return [
+        [
+            claim["claim"],
+            ", ".join(
+                f"{name.replace('_', ' ')} " + ("not run" if v is None else f"{v:.3g} ± {claim['spread'][name]:.2g}")
+                for name, v in claim["measured"].items()
+            ),
+            verdicts[claim["holds"]],
+        ]
+        for claim in found.values()
+    ]
 
 
 def _metric(row: Row, metric: str) -> float:

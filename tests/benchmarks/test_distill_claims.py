@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.distill_claims import Figure, beyond, claims, figure, markdown
+from benchmarks.distill_claims import Figure, beyond, claims, figure, variant_rows
 from benchmarks.distill_runs import VARIANTS
 
 TEACHER = {"pronks": 13.0, "survival": 0.95, "power_w": 10.0, "peak_force_lunar_bw": 9.0}
@@ -40,6 +40,7 @@ def test_names_are_unique_and_every_claim_finds_its_runs():
         ("tokens", {"tokens, neighbours": {"pronks": 12.1}}, {"tokens, neighbours": {"pronks": 12.0}}),
         ("soda", {"soda, noise": {"cpu_s": 99.0, "peak_mb": 299.0}}, {"soda, noise": {"cpu_s": 100.0}}),
         ("dart", {"bc, noise": {"pronks": 12.1}}, {"bc, noise": {"pronks": 12.0}}),
+        ("dart_hour", {"bc, long and noise": {"pronks": 12.1}}, {"bc, long and noise": {"pronks": 12.0}}),
         ("kl_over_mse", {"forward_kl": {"survival": 0.91}}, {"mse": {"survival": 0.91}}),
     ],
 )  # fmt: skip
@@ -67,8 +68,9 @@ def test_means_are_over_seeds_and_over_mixed_ground():
     assert figure(rows, "paced", "paced", "survival_mixed").mean == pytest.approx(0.8)
     assert figure(rows[:1], "paced", "paced", "survival").spread == 0 and figure(rows, "tip", "all", "pronks") is None
     nobody_hopped = [row("soda", "soda", seed, peak_force_lunar_bw=float("nan")) for seed in (1, 2)]
-    assert markdown(nobody_hopped, ["soda"]).rstrip().endswith("| – |")
-    assert "| paced | paced | 240 k |" in markdown(rows, ["paced"]) and "0.9 ± 0.14" in markdown(rows, ["paced"])
+    assert variant_rows(nobody_hopped, "soda")[0][-1] == "–"
+    paced = variant_rows(rows, "paced")[0]
+    assert paced[:2] == ["paced", "240 k"] and "0.9 ± 0.14" in paced
 
 
 def test_a_difference_within_the_spread_of_the_seeds_decides_nothing():
