@@ -38,7 +38,7 @@ from matrix_hil.run.clocks import Clock, GroundSource, SimulatedClock, WallClock
 from matrix_hil.run.ground import virtual_ground
 from matrix_hil.run.loop import Cycle, Loop
 from matrix_hil.run.robot import fitted
-from matrix_hil.run.run_log import Background, RunLog, at_once, attachments
+from matrix_hil.run.run_log import BACKLOG, Background, RunLog, at_once, attachments
 from matrix_hil.run.start_check import check
 from matrix_hil.run.traverse import Guide, along, check_policies, policies_of
 from matrix_hil.safety.supervisor import Supervisor
@@ -90,7 +90,7 @@ def open_rig(
     cfg: HilConfig,
     *,
     record: Record | None = None,
-    backlog: int | None = None,
+    backlog: int = BACKLOG,
     ground: GroundSource | None = None,
     operated: bool = False,
     calibration: Calibration | None = None,
@@ -105,7 +105,7 @@ def open_rig(
     Args:
         cfg: the configuration; what is meant for the Go2's weight in it goes with the robot's.
         record: opens the log; None keeps none.
-        backlog: cycles that may wait to be logged in wall time; what comes while so many do is dropped. None: all wait.
+        backlog: records that may wait in wall time; what comes while so many do is dropped, which ends a recording.
         ground: of the virtual world; by default what ``cfg.twin`` says.
         operated: the loop waits for an operator's orders instead of following ``cfg.plan``.
         calibration: of an emulated rig whose errors are known; measured by default.
@@ -175,7 +175,11 @@ def open_rig(
             if policy.card != Card.load(policy.folder / "card.json"):
                 kept["card.json"] = policy.card.text().encode()
             rig.recorder = afterwards.enter_context(record(kept))
-            do = afterwards.enter_context(Background(backlog)) if wall else at_once
+            do: Callable[[Callable[[], None]], None] = at_once
+            if wall:
+                behind = f"the disk has fallen {backlog} records behind"
+                late = (lambda r=rig.recorder: r.stop(behind)) if isinstance(rig.recorder, Recorder) else lambda: None
+                do = afterwards.enter_context(Background(backlog, late))
             rig.log = RunLog(rig.recorder, cfg.sync.heading, truth, do, watched)
             takers.append(rig.log.add)
             if isinstance(rig.recorder, Recorder):

@@ -138,7 +138,7 @@ class Recorder:
                 self._chunk_start = time
             self._writer.add_message(channel, stamp, data, stamp, self._counts[topic])
         except OSError as error:
-            self._fail(error)
+            self.stop(error.strerror or str(error))
             self._miss(time)
             return
         self._spans[-1].add(stamp)
@@ -199,7 +199,7 @@ class Recorder:
             self._finish()
             self._write_metadata()
         except OSError as error:
-            self._fail(error)
+            self.stop(error.strerror or str(error))
 
     def __enter__(self) -> Recorder:
         return self
@@ -237,9 +237,10 @@ class Recorder:
             self._unrecorded += 1
             self._latest = max(self._latest, time)
 
-    def _fail(self, error: OSError) -> None:
-        """Stop for good. What reached the disk stays readable up to its last whole chunk."""
-        self.warning = f"log: recording to {self.path} stopped: {error.strerror or error}"
+    def stop(self, why: str) -> None:
+        """End the recording for good, as a write error does. What reached the disk stays readable up to its last whole
+        chunk."""
+        self.warning = f"log: recording to {self.path} stopped: {why}"
         self._ended = self._chunk_start
         stream, self._stream = self._stream, None
         if stream is not None:

@@ -58,6 +58,10 @@ def attachments(cfg: Any, policy: str) -> dict[str, bytes]:
     }
 
 
+BACKLOG = 50_000
+"""Records that may wait for the disk: most of a minute of a run in wall time, and some 50 MB."""
+
+
 class Background:
     """Does work in order in a thread of its own, so that a slow disk does not hold up the loop. Leaving it finishes.
 
@@ -65,18 +69,21 @@ class Background:
     interpreter puts the loop to sleep.
 
     Args:
-        limit: pieces of work that may wait; what comes while so many do is dropped. None drops nothing.
+        limit: pieces of work that may wait; what comes while so many do is dropped.
+        late: called once, in the thread, before the next piece after something has been dropped.
     """
 
-    def __init__(self, limit: int | None = None) -> None:
-        self._limit = limit
+    def __init__(self, limit: int, late: Callable[[], None] = lambda: None) -> None:
+        self._limit, self._late, self._dropped = limit, late, False
         self._queue: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
 
     def __call__(self, work: Callable[[], None]) -> None:
         """Queue ``work``; returns at once."""
-        if self._limit is None or self._queue.qsize() < self._limit:
+        if self._queue.qsize() < self._limit:
             self._queue.put(work)
+        else:
+            self._dropped = True
 
     def __enter__(self) -> Background:
         self._thread.start()
@@ -87,8 +94,12 @@ class Background:
         self._thread.join()
 
     def _run(self) -> None:
+        told = False
         with real_time():
             while (work := self._queue.get()) is not None:
+                if self._dropped and not told:
+                    told = True
+                    self._late()
                 work()
 
 

@@ -10,6 +10,7 @@ import sys
 import termios
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,9 +18,11 @@ import pytest
 from matrix_hil.config import Treadmill
 from matrix_hil.link import TREADMILL, PollThread, SerialDevice
 from matrix_hil.link.threads import ordinary_time, real_time
+from matrix_hil.log import Recorder
 from matrix_hil.messages import TreadmillCommand
 from matrix_hil.run.run_log import Background
 from matrix_hil.virtual.machines import TreadmillEmulator
+from sim.spec.command import HopCommand
 
 
 @pytest.mark.wall_clock
@@ -55,9 +58,23 @@ def test_the_log_is_written_in_the_loops_class_whoever_starts_its_thread() -> No
     seen: list[int] = []
     with real_time():
         wanted = os.sched_getscheduler(0)
-        with ordinary_time(), Background() as log:
+        with ordinary_time(), Background(10) as log:
             log(lambda: seen.append(os.sched_getscheduler(0)))
     assert seen == [wanted]
+
+
+def test_a_disk_that_falls_behind_ends_the_recording_and_not_the_memory(tmp_path: Path) -> None:
+    going, stuck = threading.Event(), threading.Event()
+    with Recorder(tmp_path / "log", {}, 0.0) as recorder:
+        with Background(5, lambda: recorder.stop("behind")) as log:
+            log(lambda: (stuck.set(), going.wait()))  # type: ignore[arg-type, return-value]
+            stuck.wait()
+            for k in range(1000):
+                log(lambda k=k: recorder.write("/hop_command", HopCommand(), 0.1 * k))  # type: ignore[misc]
+            assert log._queue.qsize() == 5 and not recorder.warning
+            going.set()
+        assert recorder.warning.endswith(f"recording to {recorder.path} stopped: behind")
+        assert recorder.messages == 0 and "is not in the log" in recorder.missing
 
 
 def test_on_the_wall_clock_nobody_reads_where_nothing_has_come(monkeypatch: pytest.MonkeyPatch) -> None:

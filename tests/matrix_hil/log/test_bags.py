@@ -363,7 +363,7 @@ def test_a_full_disk_is_told_with_what_is_missing(tmp_path: Path) -> None:
     zeros = np.zeros(12)
     log.write("/robot/joint_states", JointSample(0.0, zeros, zeros), 0.0)
     assert log.missing == ""
-    log._fail(OSError(28, "No space left on device"))
+    log.stop("No space left on device")
     for k in range(50):
         log.write("/robot/joint_states", JointSample(0.1 * k, zeros, zeros), 0.1 * k)
     log.close()
