@@ -35,9 +35,9 @@ def attacks() -> list[Attack]:
     """Those on pages, logs, cards, the twin's line and the ROS graph."""
     greedy, chatty = HEADER.pack(MAGIC, 0xFFFFFFF0), _frame(b"connected to vset /action/game/quit; rm -rf /")
     return [
-        Attack("A01", "ROS", "a second publisher of commands", _gate(b"stranger", "key", 9)),
-        Attack("A02", "ROS", "commands of a session that nobody announced", _gate(b"stranger", "other", 9)),
-        Attack("A03", "ROS", "the supervisor's own commands, replayed", _gate(b"ours", "key", 1)),
+        Attack("A01", "ROS", "a second publisher of commands", _gate(b"stranger", "virtual:key", 9)),
+        Attack("A02", "ROS", "commands of a session that nobody announced", _gate(b"stranger", "virtual:other", 9)),
+        Attack("A03", "ROS", "the supervisor's own commands, replayed", _gate(b"ours", "virtual:key", 1)),
         Attack("A04", "page", "a WebSocket of another page", _page(origin=EVIL, socket=True), quick=True),
         Attack("A05", "page", "a name that only leads here (DNS rebinding)", _page(host="evil.example"), quick=True),
         Attack("A06", "page", "the page without its token", _page(token=False)),
@@ -63,11 +63,11 @@ def _gate(sender: bytes, key: str, number: int) -> Callable[[Stage], Ending]:
             raise LunarError(f"the rig's ROS package is not here ({error}); run this bench in a checkout") from None
         finally:
             sys.path.pop(0)
-        gate = Gate(lambda publisher: publisher == b"ours", 0.06)
-        gate.announce("key", b"ours")
-        if not gate.admits("key", b"ours", 5, 0.0):
+        gate = Gate("virtual", lambda publisher: publisher == b"ours", 0.06)
+        gate.announce("virtual:key", b"ours")
+        if not gate.admits("virtual:key", b"ours", 5, 0.0):
             return Ending("moved", "the rig's own supervisor is not obeyed")
-        gate.announce("other", b"stranger")
+        gate.announce("virtual:other", b"stranger")
         if gate.admits(key, sender, number, 0.005):
             return Ending("moved", "a driver obeyed")
         return Ending("blocked", f"driver: {', '.join(gate.refused)}")

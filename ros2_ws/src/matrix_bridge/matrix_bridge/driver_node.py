@@ -87,7 +87,7 @@ class DriverNode(BridgeNode):
             self._inbox = inbox = self.keep(Inbox.close, Inbox(self))
             inbox.listen(self._topic, PROFILES["command"], raw=True)
             inbox.listen("sync/session", PROFILES["state"])
-            self._gate = Gate(self._is_supervisor, self.value("timeout"))
+            self._gate = Gate(self.value("rig"), self._is_supervisor, self.value("timeout"))
         self.keep(self.destroy_service, self.create_service(Trigger, "~/reset", self._on_reset))
 
     def activate(self) -> None:

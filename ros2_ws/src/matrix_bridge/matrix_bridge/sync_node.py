@@ -6,7 +6,6 @@ The loop has a thread of its own with its own deadlines; messages, services and 
 from __future__ import annotations
 
 import math
-import secrets
 import sys
 import threading
 import time
@@ -27,6 +26,7 @@ from matrix_bridge.places import check_same_pace, port_of, rig_setup
 from matrix_bridge.publish import TopicLog
 from matrix_bridge.qos import PROFILES
 from matrix_bridge.remote import RemoteDevice
+from matrix_bridge.session import new_key
 from matrix_hil.config import EMULATED
 from matrix_hil.link import DEVICES, HostClock
 from matrix_hil.messages import TwinPatch, malformed
@@ -83,7 +83,7 @@ class SyncNode(BridgeNode):
         plan = replace(cfg.plan, stand=self.value("stand"))
         cfg = replace(cfg, policy=self.value("policy"), plan=plan, clock="wall")
         virtual = {name: port_of(name, cfg) for name, port in cfg.ports.items() if inline and port == EMULATED}
-        session = secrets.token_hex(8)
+        session = new_key(self.value("rig"))
         self._session = "" if inline else session
         self._announce()
         self._rig = self._stack.enter_context(
