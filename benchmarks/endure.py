@@ -17,13 +17,12 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from benchmarks.harness import bar, show_table
 from matrix_hil.config import HilConfig
 from matrix_hil.operate.cli import run as hil
 from matrix_hil.run.loop import Cycle
 from sim.config import parse
+from sim.terminal import Terminal
 
 WARM = 120.0  # s with the policy after which memory must not grow; a third of a shorter run
 _EVERY = 1.0  # s of the run between two looks at memory
@@ -60,7 +59,7 @@ def flown(policy: str, seed: int, duration: float) -> dict[str, Any]:
                 memory.append((cycle.time, resident()))
 
     with tempfile.TemporaryDirectory() as folder:
-        found = hil(replace(cfg, log=str(Path(folder) / "log")), Console(quiet=True), [look])
+        found = hil(replace(cfg, log=str(Path(folder) / "log")), Terminal(quiet=True), [look])
     kept = ("hops", "pronks", "trips", "run_seconds", "belt_offset_max_m", "terrain_error_m", "reason")
     return {
         "seed": seed,
