@@ -14,7 +14,8 @@ import os
 import re
 import sys
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -84,14 +85,10 @@ def parse(
     Raises:
         LunarError: unknown key (the nearest valid one is named), wrong type, or unreadable file.
     """
-    jsonargparse.set_parsing_settings(import_path_allowlist=[config_class.__module__.partition(".")[0]])
-    parser = jsonargparse.ArgumentParser(
-        prog=prog, description=config_class.__doc__, exit_on_error=False, allow_abbrev=False,
-        usage=" ".join([prog, *(f"[{name.upper()}]" for name in first), "[--key value ...]"]), formatter_class=_Help,
-    )  # fmt: skip
-    parser.add_argument("--config", action="config", help="YAML file with values for the options below")
-    parser.add_class_arguments(config_class, sub_configs=True)
-    _say_once(parser)
+    helps = bool({"-h", "--help"} & set(argv))
+    # one that helps, or has defaults of its own, is nobody else's
+    make: Callable[..., jsonargparse.ArgumentParser] = _parser.__wrapped__ if helps or unless else _parser
+    parser = make(config_class, prog, tuple(first))
     parser.set_defaults(dict(unless or {}))
     configs = f"configs/{Path(default).parent}" if default else ""
     argv = [_as_paths(a) for a in _explicit_flags(config_class, with_names(argv, first))]
@@ -102,7 +99,7 @@ def parse(
         files = [str(CONFIGS / default)]
         argv = ["--config", files[0], *argv]
     try:
-        if {"-h", "--help"} & set(argv):
+        if helps:
             _show_true_defaults(parser, files)
         parsed = parser.parse_args(argv)
         for key, value in list(parsed.items()):
@@ -117,6 +114,20 @@ def parse(
     except (argparse.ArgumentError, jsonargparse.ArgumentError, TypeError, ValueError) as error:
         raise LunarError(_explain(str(error), parser, files, argv)) from None
     return config_class(**{k: v for k, v in values.as_dict().items() if k != "config"})
+
+
+@cache
+def _parser(config_class: type, prog: str, first: tuple[str, ...]) -> jsonargparse.ArgumentParser:
+    """Of all options of a config; to make one takes longer than to use it."""
+    jsonargparse.set_parsing_settings(import_path_allowlist=[config_class.__module__.partition(".")[0]])
+    parser = jsonargparse.ArgumentParser(
+        prog=prog, description=config_class.__doc__, exit_on_error=False, allow_abbrev=False,
+        usage=" ".join([prog, *(f"[{name.upper()}]" for name in first), "[--key value ...]"]), formatter_class=_Help,
+    )  # fmt: skip
+    parser.add_argument("--config", action="config", help="YAML file with values for the options below")
+    parser.add_class_arguments(config_class, sub_configs=True)
+    _say_once(parser)
+    return parser
 
 
 def load(config_class: type[T], path: str | Path, overrides: Sequence[str] = ()) -> T:
