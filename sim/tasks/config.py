@@ -35,6 +35,8 @@ class Shaping:
     """m/s. Error at which ``velocity`` has fallen to 1/e."""
     yaw_rate_width: float = 0.4
     """rad/s. Error at which ``yaw_rate`` has fallen to 1/e."""
+    level_width: float = 0.12
+    """rad. Tilt at which ``level`` has fallen to 1/e."""
     push_off_speed: float = 1.0
     """m/s. Upward speed up to which ``push_off`` grows."""
     trunk_most: float = 2.0

@@ -85,6 +85,13 @@ def tilt(s: State, p: Shaping) -> Tensor:
 
 
 @reward
+def level(s: State, p: Shaping) -> Tensor:
+    """How near to level the trunk is. Unlike ``tilt`` it asks much of a robot that is nearly level and nothing more of
+    one that has toppled."""
+    return torch.exp(-s.projected_gravity[:, :2].square().sum(1) / p.level_width**2)
+
+
+@reward
 def flight_momentum(s: State, p: Shaping) -> Tensor:
     """Squared angular momentum in flight, (kg*m^2/s)^2 of a robot of the Go2's size: nothing can stop a turn
     before the ground does."""

@@ -20,7 +20,7 @@ from sim.mdp.config import CurriculumConfig, PushConfig, RandomisationConfig, Re
 from sim.physics.scene import PhysicsConfig
 from sim.robots.load import ROBOTS
 from sim.spec.observation import ScanGrid
-from sim.tasks.config import FallConfig, WorldConfig
+from sim.tasks.config import FallConfig, WorldConfig, default_rewards
 from sim.terrain.craters import PlacedCrater
 from sim.terrain.dem import DemConfig
 from sim.terrain.generators import TerrainConfig, load_terrain, make_terrain
@@ -44,6 +44,7 @@ BUSY = WorldConfig(
     curriculum=CurriculumConfig(enabled=True, promote_hops=0.0, promote_distance=0.3, demote_distance=-1.0),
     fall=FallConfig(tilt=0.1, tilt_in_flight=0.1),
     resets=ResetConfig(trouble_fraction=0.5),
+    rewards=default_rewards() | {"level": 1.0},
 )  # fmt: skip
 NO_RANGES = replace(BUSY.randomisation, gravity=None, friction=None)
 STANDING = {
