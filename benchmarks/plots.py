@@ -29,14 +29,15 @@ def draw_curves(
         unit: steps that are 1 on the x axis.
         smooth: rows of the moving mean.
     """
-    for name, files in runs.items():
+    for k, (name, files) in enumerate(runs.items()):
         curves = [_columns(file, x, y) for file in files if file.is_file()]
         if not curves:
             continue
         length = min(len(c) for c in curves)
         values = np.array([_moving_mean(c[:length, 1], smooth) for c in curves])
         steps = curves[0][:length, 0] / unit
-        (line,) = axis.plot(steps, values.mean(0), label=name)
+        style = ("-", "--", ":")[k // 10 % 3]  # after ten the colours begin anew
+        (line,) = axis.plot(steps, values.mean(0), style, label=name)
         axis.fill_between(steps, values.min(0), values.max(0), color=line.get_color(), alpha=0.2, linewidth=0)
     axis.set(xlabel=labels[0], ylabel=labels[1])
     axis.grid(alpha=0.3)
