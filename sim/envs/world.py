@@ -117,7 +117,7 @@ class PronkWorld:
         self.nominal = torch.as_tensor(self.physics.robot.nominal_pose, dtype=torch.float32, device=self.device)
         body = self.physics.robot
         torque, time = body.torque_ratio, body.time_ratio
-        self.size = torch.tensor([torque, torque / time, torque * time], device=self.device)
+        self.size = torch.tensor([torque, torque / time, torque * time, time**2], device=self.device)
         self.action_scale = body.action_scale if cfg.action_scale is None else cfg.action_scale
         """rad per unit of action."""
         self._sensors = sensors_of(body.nominal_pose)

@@ -83,7 +83,7 @@ class State:
     nominal_pose: Tensor
     """(12,) rad, the robot's stance."""
     size: Tensor
-    """(3,) by which the robot's torques, powers and angular momenta are those of a Go2 that moves alike."""
+    """(4,) by which the robot's torques, powers, angular momenta and lengths are those of a Go2 that moves alike."""
 
     @cached_property
     def in_flight(self) -> Tensor:

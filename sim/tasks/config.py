@@ -37,6 +37,8 @@ class Shaping:
     """rad/s. Error at which ``yaw_rate`` has fallen to 1/e."""
     level_width: float = 0.12
     """rad. Tilt at which ``level`` has fallen to 1/e."""
+    crouch_height: float = 0.17
+    """m. Height of the base above the ground, of a robot of the Go2's size, from which down ``crouch`` counts."""
     push_off_speed: float = 1.0
     """m/s. Upward speed up to which ``push_off`` grows."""
     trunk_most: float = 2.0

@@ -92,6 +92,13 @@ def level(s: State, p: Shaping) -> Tensor:
 
 
 @reward
+def crouch(s: State, p: Shaping) -> Tensor:
+    """How far the base is below ``crouch_height``, m of a robot of the Go2's size: a trunk that dips to the ground at
+    every push-off has nothing left for a stone, or for the rule of a rig."""
+    return (p.crouch_height - s.height / s.size[3]).clamp(min=0.0)
+
+
+@reward
 def flight_momentum(s: State, p: Shaping) -> Tensor:
     """Squared angular momentum in flight, (kg*m^2/s)^2 of a robot of the Go2's size: nothing can stop a turn
     before the ground does."""

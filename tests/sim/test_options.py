@@ -44,7 +44,7 @@ BUSY = WorldConfig(
     curriculum=CurriculumConfig(enabled=True, promote_hops=0.0, promote_distance=0.3, demote_distance=-1.0),
     fall=FallConfig(tilt=0.1, tilt_in_flight=0.1),
     resets=ResetConfig(trouble_fraction=0.5),
-    rewards=default_rewards() | {"level": 1.0},
+    rewards=default_rewards() | {"level": 1.0, "crouch": -1.0},
 )  # fmt: skip
 NO_RANGES = replace(BUSY.randomisation, gravity=None, friction=None)
 STANDING = {
@@ -66,6 +66,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "rewards.impact": STANDING,
     "shaping.push_off_speed": STANDING,
     "shaping.soft_impact": STANDING,
+    "rewards.crouch": COLLAPSING,
+    "shaping.crouch_height": COLLAPSING,
     "rewards.limb_contact": COLLAPSING,
     "rewards.trunk_load": COLLAPSING,
     "shaping.trunk_most": COLLAPSING,
