@@ -15,7 +15,7 @@ import matplotlib.pyplot as plt
 
 from benchmarks.distill_claims import COLUMNS, claim_rows, claims, variant_rows
 from benchmarks.distill_core import CoreConfig, measure_core, show_core
-from benchmarks.distill_runs import BenchRun, runs_of
+from benchmarks.distill_runs import FORGETTING, METRICS, ROUGH, START, THRIFTY_STUDENT, BenchRun, runs_of
 from benchmarks.distill_update import update_cost
 from benchmarks.harness import show_table
 from benchmarks.plots import draw_costs, draw_curves, save
@@ -27,17 +27,18 @@ from policy.evaluation.metrics import summarise
 from policy.evaluation.suites import load_suite, world_for
 from policy.evaluation.trials import run_trials
 from policy.networks.policy_file import ZOO, load_actor
+from sim.config import ROOT
 from sim.envs.world import PronkWorld
 
-SUITES = ("baselines", "tip", "paced", "soda", "opsdc")
-TEACHER, STUDENT = ZOO / "dual", ZOO / "student_small"
+SUITES = ("baselines", "tip", "paced", "forgetting", "soda", "opsdc")
+TEACHER, STUDENT = ZOO / "dual", ROOT / START
 
 
 @dataclass(frozen=True)
 class Config:
     """Distillation: what each method's paper claims, measured on a robot; and the losses against plain torch."""
 
-    suite: Literal["all", "core", "baselines", "tip", "paced", "soda", "opsdc"] = "all"
+    suite: Literal["all", "core", "baselines", "tip", "paced", "forgetting", "soda", "opsdc"] = "all"
     """``core`` is the losses alone; the others train students, ``all`` does everything."""
     seeds: tuple[int, ...] = (1, 2, 3)
     """Of the trainings; evaluation suites have seeds of their own."""
@@ -57,7 +58,7 @@ class Config:
 
 
 def run(cfg: Config) -> dict[str, Any]:
-    """``{rows, teacher, student, update, claims, core}``; of ``--suite core``, ``core`` alone."""
+    """``{rows, before, student, update, claims, core}``; of ``--suite core``, ``core`` alone."""
     results: dict[str, Any] = {}
     if cfg.suite in ("all", "core"):
         results["core"] = measure_core(replace(cfg.core, quick=cfg.core.quick or cfg.quick), cfg.seed)
@@ -70,14 +71,14 @@ def run(cfg: Config) -> dict[str, Any]:
     teacher = load_teacher(TEACHER)
     assert isinstance(teacher, Teacher)
     rows = [found["row"] for r in runs if (found := r.result())]
-    by_itself = thrifty(cfg)
+    known = before(cfg)
     update = update_cost(teacher, cfg.seed)
     if rows:
         draw_costs(rows, out / "costs.png")
         _draw_curves([r for r in runs if r.result()], out / "curves.png")
     return results | {
-        "rows": rows, "teacher": by_itself, "student": shipped(cfg), "update": update,
-        "claims": claims(rows, by_itself, update),
+        "rows": rows, "before": known, "student": shipped(cfg), "update": update,
+        "claims": claims(rows, known, update),
     }  # fmt: skip
 
 
@@ -87,19 +88,23 @@ def _train(runs: Sequence[BenchRun], jobs: int) -> None:
     run_all(works, jobs, len(todo), lambda: sum(r.result() is not None for r in todo))
 
 
-def thrifty(cfg: Config) -> dict[str, float]:
-    """The teacher on mare with economy 0, which is how OPSDC's students are told too, and with economy 1."""
-    actor, card = load_actor(TEACHER)
-    suite = load_suite("mare")
-    robots, seconds = (QUICK_ROBOTS, QUICK_SECONDS) if cfg.quick else (cfg.robots, suite.duration)
-    found: dict[str, float] = {}
-    for economy in (0.0, 1.0):
-        world_cfg = world_for(suite, card, robots)
-        commands = replace(world_cfg.commands, economy=(economy, economy))
-        world = PronkWorld(replace(world_cfg, commands=commands), suite.seed, restart=False)
-        measured = summarise(run_trials(actor, world, seconds, card.estimates))
-        names = ("pronks", "survival", "power_w", "peak_force_lunar_bw")
-        found |= {name + ("" if not economy else "_economy_1"): measured[name] for name in names}
+def before(cfg: Config) -> dict[str, dict[str, dict[str, float]]]:
+    """Policy, suite and metric of those that trainings start from: with economy 0, which is how OPSDC's are told too,
+    and, of what OPSDC compresses, with economy 1."""
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for policy, suites in ((TEACHER, ROUGH), (ROOT / THRIFTY_STUDENT, ROUGH), (STUDENT, FORGETTING)):
+        actor, card = load_actor(policy)
+        for name in suites:
+            suite = load_suite(name)
+            robots, seconds = (QUICK_ROBOTS, QUICK_SECONDS) if cfg.quick else (cfg.robots, suite.duration)
+            for economy in (0.0,) if policy == STUDENT else (0.0, 1.0):
+                world_cfg = world_for(suite, card, robots)
+                commands = replace(world_cfg.commands, economy=(economy, economy))
+                world = PronkWorld(replace(world_cfg, commands=commands), suite.seed, restart=False)
+                measured = summarise(run_trials(actor, world, seconds, card.estimates))
+                told = "_economy_1" if economy else ""
+                here = found.setdefault(policy.name, {}).setdefault(name, {})
+                here |= {metric + told: measured[metric] for metric in METRICS}
     return found
 
 

@@ -7,9 +7,13 @@ import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from benchmarks.distill_runs import EASY, ROUGH
 from benchmarks.harness import spread
 
 Row = Mapping[str, Any]
+FORCE = "peak_force_lunar_bw"
+RULES = {"paced": "paced", "sampler": "paced sampler", "uniform": "uniform", "hard_filter": "hard filter"}
+"""Names of figures and of variants."""
 
 
 class Figure(NamedTuple):
@@ -32,13 +36,15 @@ def beyond(larger: Figure, smaller: Figure) -> bool:
     return larger.mean - smaller.mean > math.hypot(larger.spread, smaller.spread)
 
 
-def claims(rows: Sequence[Row], teacher: Row, update: Mapping[str, float]) -> dict[str, dict[str, Any]]:
+def claims(
+    rows: Sequence[Row], before: Mapping[str, Mapping[str, Row]], update: Mapping[str, float]
+) -> dict[str, dict[str, Any]]:
     """``{name: {claim, measured, spread, holds}}``; ``holds`` is None where runs are missing. "As good" is not worse by
     more than the spread over the seeds, "more" is more by more than that.
 
     Args:
         rows: of the runs.
-        teacher: its own ``pronks``, ``survival``, ``power_w`` and ``peak_force_lunar_bw`` with economy 0.
+        before: policy and suite to the ``METRICS`` of those that trainings start from.
         update: of ``update_cost``.
     """
 
@@ -80,8 +86,7 @@ def claims(rows: Sequence[Row], teacher: Row, update: Mapping[str, float]) -> di
     )  # fmt: skip
     claim(
         "paced", "PACED survives mixed ground as often as uniform and as a hard filter",
-        {name: of("paced", words, "survival_mixed") for name, words in
-         (("paced", "paced"), ("sampler", "paced sampler"), ("uniform", "uniform"), ("hard_filter", "hard filter"))},
+        {name: of("paced", words, "survival_mixed") for name, words in RULES.items()},
         lambda m: not (beyond(m["uniform"], m["paced"]) or beyond(m["hard_filter"], m["paced"])),
     )  # fmt: skip
     soda = {m: (of("soda", "soda, noise", m), of("soda", "adversarial", m)) for m in ("pronks", "cpu_s", "peak_mb")}
@@ -99,16 +104,33 @@ def claims(rows: Sequence[Row], teacher: Row, update: Mapping[str, float]) -> di
             name, f"cloning hops more after a log of {words} whose teacher was disturbed",
             {"noise": of("soda", noise), "none": of("soda", none)}, lambda m: beyond(m["noise"], m["none"]),
         )  # fmt: skip
+    teacher, begun = before["dual"], before["student_small"]
     claim(
         "opsdc", "OPSDC: mean power and peak force at least 30% lower for at most 2 points of survival",
         {
-            "power_cut": _change(of("opsdc", "opsdc", "power_w"), teacher["power_w"], teacher["power_w"]),
-            "peak_force_cut": _change(
-                of("opsdc", "opsdc", "peak_force_lunar_bw"), *2 * (teacher["peak_force_lunar_bw"],)
-            ),
-            "survival_loss": _change(of("opsdc", "opsdc", "survival"), teacher["survival"], 1.0),
+            "power_cut": _cut(of("opsdc", "opsdc", "power_w"), teacher["mare"]["power_w"]),
+            "peak_force_cut": _cut(of("opsdc", "opsdc", FORCE), teacher["mare"][FORCE]),
+            "survival_loss": _cut(of("opsdc", "opsdc", "survival"), teacher["mare"]["survival"], 1.0),
         },
         lambda m: m["power_cut"].mean >= 0.3 and m["peak_force_cut"].mean >= 0.3 and m["survival_loss"].mean <= 0.02,
+    )  # fmt: skip
+    claim(
+        "opsdc_easy", "OPSDC cuts peak force by more on easy ground than on hard",
+        {suite: _cut(of("opsdc", "opsdc", f"{suite}.{FORCE}"), teacher[suite][FORCE]) for suite in ("mare", "blocky")},
+        lambda m: beyond(m["mare"], m["blocky"]),
+    )  # fmt: skip
+    claim(
+        "opsdc_kl", "of a policy whose spread depends on the state, OPSDC by forward KL hops less than by reverse KL",
+        {"reverse": of("opsdc", "student"), "forward": of("opsdc", "student, forward KL")},
+        lambda m: beyond(m["reverse"], m["forward"]),
+    )  # fmt: skip
+    claim(
+        "forgetting", "a student good on easy ground loses no more there by PACED than by uniform or a hard filter",
+        {
+            name: _cut(of("forgetting", words, "survival_easy"), _mean(begun, EASY, "survival"), 1.0)
+            for name, words in RULES.items()
+        },
+        lambda m: not (beyond(m["paced"], m["uniform"]) or beyond(m["paced"], m["hard_filter"])),
     )  # fmt: skip
     kl = {name: of("baselines", name, "survival") for name in ("reverse_kl", "forward_kl")}
     claim(
@@ -119,7 +141,10 @@ def claims(rows: Sequence[Row], teacher: Row, update: Mapping[str, float]) -> di
     return found
 
 
-COLUMNS = ("variant", "steps", "CPU, s", "memory, MB", "pronks", "survival", "mixed ground", "power, W", "peak force")
+COLUMNS = (
+    "variant", "steps", "CPU, s", "memory, MB", "pronks", "survival", "easy ground", "mixed ground", "power, W",
+    "peak force",
+)  # fmt: skip
 
 
 def variant_rows(rows: Sequence[Row], suite: str) -> list[list[str]]:
@@ -127,10 +152,12 @@ def variant_rows(rows: Sequence[Row], suite: str) -> list[list[str]]:
     found = []
     for variant in dict.fromkeys(r["variant"] for r in rows if r["suite"] == suite):
         own = [r for r in rows if r["suite"] == suite and r["variant"] == variant]
-        mixed = [_metric(r, "survival_mixed") for r in own] if len(own[0]["by_suite"]) > 1 else []
         cells = [spread([r[name] for r in own]) for name in ("cpu_s", "peak_mb", "pronks", "survival")]
-        more = [spread(mixed), *(spread([r[n] for r in own]) for n in ("power_w", "peak_force_lunar_bw"))]
-        found.append([variant, f"{own[0]['steps'] // 1000} k", *cells, *more])
+        for suites in (EASY, ROUGH):
+            there = [r["by_suite"] for r in own if set(suites) <= r["by_suite"].keys()]
+            cells.append(spread([_mean(by_suite, suites, "survival") for by_suite in there]))
+        cells += [spread([r[name] for r in own]) for name in ("power_w", FORCE)]
+        found.append([variant, f"{own[0]['steps'] // 1000} k", *cells])
     return found
 
 
@@ -151,11 +178,20 @@ def claim_rows(found: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
 
 
 def _metric(row: Row, metric: str) -> float:
+    """Of a row; ``survival_mixed`` and ``survival_easy`` are means over suites, ``SUITE.METRIC`` is that of one."""
     if metric == "survival_mixed":
-        return statistics.fmean(found["survival"] for found in row["by_suite"].values())
-    return float(row[metric])
+        return _mean(row["by_suite"], ROUGH, "survival")
+    if metric == "survival_easy":
+        return _mean(row["by_suite"], EASY, "survival")
+    suite, _, name = metric.rpartition(".")
+    return float(row["by_suite"][suite][name] if suite else row[name])
 
 
-def _change(value: Figure | None, before: float, unit: float) -> Figure | None:
-    """How far a value lies below what it was before, in units of ``unit``."""
+def _mean(by_suite: Mapping[str, Row], suites: Iterable[str], metric: str) -> float:
+    return statistics.fmean(by_suite[suite][metric] for suite in suites)
+
+
+def _cut(value: Figure | None, before: float, unit: float | None = None) -> Figure | None:
+    """How far a value lies below what it was before, in units of ``unit``, of that by default."""
+    unit = before if unit is None else unit
     return value and Figure((before - value.mean) / unit, value.spread / unit)

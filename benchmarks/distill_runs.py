@@ -29,10 +29,17 @@ HOUR = 180_000
 LONG = 600_000
 """Of OPSDC, whose first sixth measures the success rate before and whose teacher is renewed once; and of PACED, whose
 cells take 40 updates to have their trials."""
+METRICS = ("pronks", "survival", "power_w", "peak_force_lunar_bw")
 NOISE = 0.3
 """Of a log whose teacher is disturbed: 0.1 rad of a joint's target."""
 ROUGH = ("mare", "craters", "blocky")
-"""Mixed ground, on which PACED is judged."""
+"""Mixed ground, on which PACED is judged, and OPSDC on easy and hard."""
+EASY = ("flat", "mare", "rim")
+"""Ground on which the shipped student survives: where a training that starts from it has something to lose."""
+FORGETTING = (*EASY, "craters", "blocky", "recover")
+START = "policy/zoo/student_small"
+THRIFTY_STUDENT = "policy/zoo/student_medium"
+"""That OPSDC compresses besides ``dual``: its spread depends on the state."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +66,16 @@ def _tip(name: str, score: str, rho: float) -> Variant:
 
 def _paced(name: str, **cells: Any) -> Variant:
     return Variant("paced", name, {"steps": LONG, **{f"cells.{k}": v for k, v in cells.items()}}, ROUGH, "paced")
+
+
+def _forgetting(name: str, **cells: Any) -> Variant:
+    """From a student that is good on easy ground, where a third of the trials start in trouble."""
+    options = {"start": START, "world.resets.trouble_fraction": 0.3, **{f"cells.{k}": v for k, v in cells.items()}}
+    return Variant("forgetting", name, options, FORGETTING, "paced")
+
+
+def _opsdc(name: str, options: dict[str, Any], seeds: int = 3) -> Variant:
+    return Variant("opsdc", name, {"steps": LONG, **options}, ROUGH, "opsdc", seeds)
 
 
 def _tokens(name: str, **options: Any) -> Variant:
@@ -105,9 +122,16 @@ VARIANTS: tuple[Variant, ...] = (
     Variant("soda", "bc, long", {"steps": HOUR, "learning.epochs": 40}, config="bc"),
     Variant("soda", "bc, long and noise", {"steps": HOUR, "learning.epochs": 40, "noise": NOISE}, config="bc"),
     Variant("soda", "adversarial", {"steps": SHORT + STEPS}, config="soda", rival=Adversarial()),
-    Variant("opsdc", "opsdc", {"steps": LONG}, config="opsdc"),
-    Variant("opsdc", "opsdc M=1", {"steps": LONG, "opsdc.refresh": 1}, config="opsdc", seeds=1),
-    Variant("opsdc", "opsdc forward KL", {"steps": LONG, "divergence.kind": "forward_kl"}, config="opsdc", seeds=1),
+    _forgetting("paced", rule="paced"),
+    _forgetting("paced sampler", rule="paced", use="sampler"),
+    _forgetting("hard filter", rule="hard_filter"),
+    _forgetting("uniform", rule="uniform"),
+    _opsdc("opsdc", {}),
+    _opsdc("opsdc M=1", {"opsdc.refresh": 1}, 1),
+    _opsdc("opsdc forward KL", {"divergence.kind": "forward_kl"}, 1),
+    _opsdc("student", {"teacher": THRIFTY_STUDENT}),
+    _opsdc("student, forward KL", {"teacher": THRIFTY_STUDENT, "divergence.kind": "forward_kl"}),
+    _opsdc("student, M=1", {"teacher": THRIFTY_STUDENT, "opsdc.refresh": 1}, 1),
 )
 
 
@@ -171,8 +195,8 @@ def work(place: str, seed: str, robots: str, folder: str) -> None:
         "positions": "all" if cfg.positions.score == "all" else f"{cfg.positions.score} {cfg.positions.rho:g}",
         "cells": f"{cfg.cells.rule} {cfg.cells.use}", "seed": run.seed,
         **{name: trained[name] for name in ("steps", "cpu_s", "peak_mb", "parameters")},
-        **{name: measured["mare"][name] for name in ("pronks", "survival", "power_w", "peak_force_lunar_bw")},
-        "by_suite": {name: {m: found[m] for m in ("pronks", "survival")} for name, found in measured.items()},
+        **{name: measured["mare"][name] for name in METRICS},
+        "by_suite": {name: {m: found[m] for m in METRICS} for name, found in measured.items()},
     }  # fmt: skip
     (run.folder / "result.json").write_text(json.dumps({"key": run.key, "row": row}, indent=1), encoding="utf-8")
 

@@ -148,6 +148,8 @@ class DistillConfig:
     teacher: str = ""
     """Folder of a policy (also one that sees the ground ahead), an .onnx file beside its card, or a log of
     observations and actions, .npz or recorded by ``lunar hil`` (methods ``bc`` and ``soda``)."""
+    start: str = ""
+    """Folder of a student that goes on from its weights, with its network, instead of a new one with ``student``'s."""
     out: str = "runs/student"
     """Folder for the student; one that holds a policy is refused."""
     overwrite: bool = False
@@ -219,8 +221,8 @@ class DistillConfig:
             raise LunarError(f"method '{self.method}' learns from actions: leave out divergence and forward_until")
         if self.method == "dagger" and (self.positions.score != "all" or (weighted and self.cells.use == "weights")):
             raise LunarError("method 'dagger' weighs all positions alike: leave out positions and weights of cells")
-        if self.method == "opsdc" and self.student != StudentConfig():
-            raise LunarError("method 'opsdc' trains the policy itself: leave out student")
+        if self.method == "opsdc" and (self.student != StudentConfig() or self.start):
+            raise LunarError("method 'opsdc' trains the policy itself: leave out student and start")
 
 
 def _sees_gpu() -> bool:

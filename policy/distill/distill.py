@@ -15,9 +15,10 @@ import torch
 from policy.distill.config import DistillConfig
 from policy.distill.job import Job, peak_megabytes
 from policy.distill.methods import METHODS
-from policy.distill.teachers import Demonstrations, Teacher, actor_of, check_fits, load_teacher
+from policy.distill.teachers import Demonstrations, Teacher, check_fits, itself, load_teacher
 from policy.networks.actor import Actor
-from policy.networks.policy_file import drop_run, network, refuse_used, save_policy
+from policy.networks.config import StudentConfig
+from policy.networks.policy_file import drop_run, load_network, network, refuse_used, save_policy
 from policy.networks.student import Student
 from policy.runtime.card import Card
 from sim.errors import LunarError
@@ -42,10 +43,12 @@ def distill(
     Raises:
         LunarError: settings, teacher and world do not go together, or ``cfg.out`` holds a policy.
     """
+    begun = _begun(cfg) if cfg.start else None
+    cfg = replace(cfg, student=begun[0].cfg) if begun else cfg
     cfg.check()
     refuse_used(Path(cfg.out), cfg.overwrite, "choose another --out")
     with locked(Path(cfg.out)), writing(cfg.out):
-        return _distill(cfg, command, teacher, method)
+        return _distill(cfg, command, teacher, method, begun)
 
 
 def _distill(
@@ -53,6 +56,7 @@ def _distill(
     command: str,
     teacher: Teacher | Demonstrations | None,
     method: Callable[[Job], None] | None,
+    begun: tuple[Student, Card] | None,
 ) -> dict[str, Any]:
     start, cpu, before = time.monotonic(), time.process_time(), peak_megabytes()
     if cfg.threads:
@@ -61,7 +65,7 @@ def _distill(
     cfg = _settle(cfg, teacher)
     check_fits(teacher, cfg.world.physics.robot, cfg.student.ages)
     torch.manual_seed(cfg.seed)
-    student, card = _student(cfg, teacher)
+    student, card = _student(cfg, teacher, begun)
     interrupted = False
     if cfg.overwrite:
         drop_run(Path(cfg.out))
@@ -105,13 +109,30 @@ def _settle(cfg: DistillConfig, teacher: Teacher | Demonstrations) -> DistillCon
     return cfg
 
 
-def _student(cfg: DistillConfig, teacher: Teacher | Demonstrations) -> tuple[Student | Actor, Card]:
+def _begun(cfg: DistillConfig) -> tuple[Student, Card]:
+    """The student that ``start`` names, and its card."""
+    student, card = load_network(cfg.start)
+    if not isinstance(student, Student):
+        raise LunarError(f"start {cfg.start} is no student, but a policy of another kind; distill one first")
+    if cfg.student not in (StudentConfig(), student.cfg):
+        raise LunarError(f"start {cfg.start} has a network of its own: leave out student")
+    return student, card
+
+
+def _student(
+    cfg: DistillConfig, teacher: Teacher | Demonstrations, begun: tuple[Student, Card] | None
+) -> tuple[Student | Actor, Card]:
     """The network that learns, and its card."""
     if cfg.method == "opsdc":
-        return copy.deepcopy(actor_of(teacher)).requires_grad_(True), teacher.card
+        return copy.deepcopy(itself(teacher)).requires_grad_(True), teacher.card
     spec = replace(teacher.card.observation, ages=cfg.student.ages, scan=None)
     card = replace(teacher.card, observation=spec, model={"student": asdict(cfg.student)})
     card = Card.from_json(json.loads(json.dumps(card.to_json())), "of the student")  # as it will be read
     student = network(card)
     assert isinstance(student, Student)
+    if begun:
+        for name in ("observation", "robot", "robot_digest", "action_scale", "default_pose", "kp", "kd", "joint_range"):
+            if getattr(begun[1], name) != getattr(card, name):
+                raise LunarError(f"start {cfg.start} has another '{name}' than teacher {teacher.name}")
+        student.load_state_dict(begun[0].state_dict())
     return student, card

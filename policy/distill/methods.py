@@ -39,7 +39,6 @@ from policy.distill.job import Job, Samples, log_prob
 from policy.distill.losses import average, divergence
 from policy.distill.positions import sample, scores, top
 from policy.distill.teachers import Demonstrations, columns
-from policy.networks.actor import Actor
 from policy.networks.distributions import Gaussian, Output, cache, join
 from sim.errors import LunarError
 from sim.terminal import Terminal
@@ -111,10 +110,9 @@ def soda(job: Job) -> None:
 
 
 def opsdc(job: Job) -> None:
-    """The actor's head learns; its internal model stays, so that its estimates stay true. Only what passed the
-    gate is kept, also after an interruption."""
+    """A student learns as a whole, of an actor the head; its internal model stays, so that its estimates stay true.
+    Only what passed the gate is kept, also after an interruption."""
     cfg, student = job.cfg.opsdc, job.student
-    assert isinstance(student, Actor)
     if min(cfg.refresh, cfg.look, cfg.before) < 1 or not 0 <= cfg.tolerance < 1:
         raise LunarError("opsdc.refresh, look and before must be at least 1 and opsdc.tolerance lie in [0, 1)")
     memory = job.cfg.cells.memory
@@ -141,6 +139,7 @@ def opsdc(job: Job) -> None:
             told = samples.observation.clone()
             told[:, -1] = thrift
             said = teacher.output(told)
+            assert isinstance(said, Gaussian)
             said = Gaussian(said.mean.detach(), said.log_std.detach())
             loss, kept = learn(job, samples, said, _divergence_now(job))
             job.record(loss, kept)

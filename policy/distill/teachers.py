@@ -14,6 +14,7 @@ from torch import Tensor
 from policy.networks.actor import Actor
 from policy.networks.distributions import Gaussian
 from policy.networks.policy_file import load_network
+from policy.networks.student import Student
 from policy.runtime.card import Card
 from policy.runtime.onnx_policy import OnnxPolicy
 from sim.errors import LunarError
@@ -86,17 +87,19 @@ def load_teacher(path: str | Path, device: str = "cpu") -> Teacher | Demonstrati
     return Teacher(str(path), card, actor.to(device).requires_grad_(False))
 
 
-def actor_of(teacher: Teacher | Demonstrations) -> Actor:
+def itself(teacher: Teacher | Demonstrations) -> Actor | Student:
     """The network of a teacher that shall teach itself.
 
     Raises:
-        LunarError: there is none, it is a student already, or it sees the ground ahead.
+        LunarError: there is none, it speaks in tokens, or it sees the ground ahead.
     """
-    if isinstance(teacher, Demonstrations) or not isinstance(teacher.network, Actor) or teacher.card.observation.scan:
+    network = None if isinstance(teacher, Demonstrations) or teacher.card.observation.scan else teacher.network
+    if not (isinstance(network, Actor) or (isinstance(network, Student) and network.bins is None)):
         raise LunarError(
-            f"method 'opsdc' trains the policy itself: {teacher.name} is not the folder of a trained one for robots"
+            f"method 'opsdc' trains the policy itself: {teacher.name} is not the folder of a trained one for robots, "
+            "with a Gaussian head"
         )
-    return teacher.network
+    return network
 
 
 def check_fits(teacher: Teacher | Demonstrations, robot: str, ages: tuple[int, ...]) -> None:

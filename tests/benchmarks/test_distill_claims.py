@@ -5,16 +5,18 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.distill_claims import Figure, beyond, claims, figure, variant_rows
-from benchmarks.distill_runs import VARIANTS
+from benchmarks.distill_runs import FORGETTING, VARIANTS
 
 TEACHER = {"pronks": 13.0, "survival": 0.95, "power_w": 10.0, "peak_force_lunar_bw": 9.0}
+BEFORE = {name: dict.fromkeys(FORGETTING, TEACHER) for name in ("dual", "student_small")}
 UPDATE = {"memory_ratio": 0.5, "time_ratio": 0.6}
 
 
 def row(suite: str, variant: str, seed: int = 1, **values: float) -> dict:
     numbers = {"pronks": 12.0, "survival": 0.9, "power_w": 10.0, "peak_force_lunar_bw": 9.0, "cpu_s": 100.0}
     numbers |= {"peak_mb": 300.0, "steps": 240_000} | values
-    by_suite = {"mare": {"survival": numbers["survival"]}, "blocky": {"survival": numbers["survival"] - 0.2}}
+    by_suite = {suite: dict(numbers) for suite in FORGETTING}
+    by_suite["blocky"] |= {"survival": numbers["survival"] - 0.3, "peak_force_lunar_bw": 9.0}
     return {"suite": suite, "variant": variant, "seed": seed, "by_suite": by_suite, **numbers}
 
 
@@ -25,7 +27,7 @@ def everything(**better: dict[str, float]) -> list[dict]:
 def test_names_are_unique_and_every_claim_finds_its_runs():
     names = [(v.suite, v.name) for v in VARIANTS]
     assert len(set(names)) == len(names)
-    assert all(c["holds"] is not None for c in claims(everything(), TEACHER, UPDATE).values())
+    assert all(c["holds"] is not None for c in claims(everything(), BEFORE, UPDATE).values())
 
 
 @pytest.mark.parametrize(
@@ -41,23 +43,26 @@ def test_names_are_unique_and_every_claim_finds_its_runs():
         ("soda", {"soda, noise": {"cpu_s": 99.0, "peak_mb": 299.0}}, {"soda, noise": {"cpu_s": 100.0}}),
         ("dart", {"bc, noise": {"pronks": 12.1}}, {"bc, noise": {"pronks": 12.0}}),
         ("dart_hour", {"bc, long and noise": {"pronks": 12.1}}, {"bc, long and noise": {"pronks": 12.0}}),
+        ("opsdc_easy", {"opsdc": {"peak_force_lunar_bw": 8.9}}, {"opsdc": {"peak_force_lunar_bw": 9.0}}),
+        ("opsdc_kl", {"student, forward KL": {"pronks": 11.9}}, {"student, forward KL": {"pronks": 12.0}}),
+        ("forgetting", {"paced": {"survival": 0.9}}, {"hard filter": {"survival": 0.91}}),
         ("kl_over_mse", {"forward_kl": {"survival": 0.91}}, {"mse": {"survival": 0.91}}),
     ],
 )  # fmt: skip
 def test_a_claim_holds_at_its_bound_and_not_beyond(name, better, worse):
-    assert claims(everything(**better), TEACHER, UPDATE)[name]["holds"]
-    assert not claims(everything(**worse), TEACHER, UPDATE)[name]["holds"]
+    assert claims(everything(**better), BEFORE, UPDATE)[name]["holds"]
+    assert not claims(everything(**worse), BEFORE, UPDATE)[name]["holds"]
 
 
 def test_the_cost_of_an_update_needs_both_bounds():
     for memory, time, holds in ((0.6, 0.65, True), (0.61, 0.65, False), (0.6, 0.66, False)):
         update = {"memory_ratio": memory, "time_ratio": time}
-        assert claims(everything(), TEACHER, update)["tip_cost"]["holds"] is holds
+        assert claims(everything(), BEFORE, update)["tip_cost"]["holds"] is holds
 
 
 def test_a_missing_run_leaves_its_claim_open():
     rows = [r for r in everything() if r["variant"] != "q3 0.1"]
-    found = claims(rows, TEACHER, UPDATE)
+    found = claims(rows, BEFORE, UPDATE)
     assert found["tip_q3"]["holds"] is None and found["tip_q3"]["measured"]["q3"] is None
     assert found["tip_soft_or"]["holds"] is not None
 
@@ -78,6 +83,6 @@ def test_a_difference_within_the_spread_of_the_seeds_decides_nothing():
     rows = [r for r in everything() if r["variant"] not in ("entropy 0.5", "tokens, neighbours")]
     for name, low, high in (("entropy 0.5", 10.0, 13.0), ("tokens, neighbours", 11.5, 14.5)):
         rows += [row("tip", name, 1, pronks=low), row("tip", name, 2, pronks=high)]
-    found = claims(rows, TEACHER, UPDATE)
+    found = claims(rows, BEFORE, UPDATE)
     assert found["tip_entropy"]["holds"] and not found["tokens"]["holds"]
     assert found["tokens"]["spread"]["neighbours"] == pytest.approx(4.5**0.5)

@@ -66,7 +66,7 @@ CHANGES: dict[str, Any] = {
     "ppo.model.encoders.long.given": "short", "ppo.model.encoders.short.given": "", "ppo.model.scan": ScanGrid(),
     "stages.0.rewards": {"apex": 1.0}, "stages.1.rewards": {"apex": 3.0},
     "stages.0.std": 0.05, "stages.1.std": 0.05, "until": (0.1, 1.0),
-    "device": "tpu", "teacher": "nowhere", "divergence.chunk": 8, "divergence.std_floor": 3.0,
+    "device": "tpu", "teacher": "nowhere", "start": "nowhere", "divergence.chunk": 8, "divergence.std_floor": 3.0,
     "learning.max_grad_norm": 0.01, "positions.quantile": 0.6, "cells.low": 0.5, "cells.high": 0.6,
     "cells.floor": 0.9, "cells.least": 0.0, "opsdc.tolerance": 0.9, "soda.snapshot": 1.0, "soda.patience": 0,
 }  # fmt: skip
@@ -253,7 +253,7 @@ def test_the_tables_name_options_that_exist():
     [
         {"method": "bc", "divergence": DivergenceConfig("forward_kl")}, {"method": "soda", "forward_until": 0.5},
         {"method": "dagger", "positions": PositionsConfig("q3")}, {"method": "dagger", "cells": CellsConfig("paced")},
-        {"method": "opsdc", "student": TOKENS},
+        {"method": "opsdc", "student": TOKENS}, {"method": "opsdc", "start": "student_small"},
         {"positions": PositionsConfig("q3", unit="token")},
         {"student": TOKENS, "positions": PositionsConfig(unit="token")},
         {"divergence": DivergenceConfig(neighbours=1.0)},

@@ -320,6 +320,13 @@ def test_opsdc_moves_the_untold_policy_to_the_thrifty_one_and_leaves_its_interna
     assert losses[-1] < 0.5 * losses[0]
 
 
+def test_opsdc_of_a_student_moves_all_of_it(dual, config):
+    taught = distill(config(dual, updates=1, out="taught"), "test")["policy"]
+    results = distill(config(taught, method="opsdc", updates=3), "test")
+    before, after = load_weights(Path(taught)), weights(results)
+    assert not any(torch.equal(before[name], after[name]) for name in before)
+
+
 def test_opsdc_is_told_nothing_while_it_acts(dual, config, monkeypatch):
     collect = Job.collect
 

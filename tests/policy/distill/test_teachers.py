@@ -26,7 +26,7 @@ from policy.distill.distill import distill
 from policy.distill.teachers import Demonstrations, load_demonstrations, load_teacher
 from policy.networks.actor import Actor
 from policy.networks.config import ModelConfig, StudentConfig
-from policy.networks.policy_file import load_actor, save_policy
+from policy.networks.policy_file import load_actor, load_weights, save_policy
 from policy.runtime.card import Card
 from sim.errors import LunarError
 from sim.spec.observation import ScanGrid
@@ -201,11 +201,36 @@ def test_settings_that_make_no_sense_are_refused_in_one_sentence(changes, messag
     assert "\n" not in str(caught.value)
 
 
-def test_neither_a_student_nor_an_onnx_file_teaches_itself(config, trained):
-    results = distill(config(updates=1), "test")
+def test_neither_a_student_with_tokens_nor_an_onnx_file_teaches_itself(config, trained):
+    tokens = replace(config().student, head="tokens")
+    results = distill(config(updates=1, student=tokens), "test")
     for teacher in (Path(results["policy"]), trained / "policy.onnx"):
         with pytest.raises(LunarError, match="method 'opsdc' trains the policy itself"):
             distill(config(teacher, method="opsdc", out="self"), "test")
+
+
+def test_a_student_goes_on_where_another_ended(config):
+    first = Path(distill(config(), "test")["policy"])
+    still = LearningConfig(minibatch=64, rate=1e-12)
+    second = distill(config(start=str(first), student=StudentConfig(), out="second", learning=still), "test")
+    begun, went_on = (load_weights(Path(folder)) for folder in (first, second["policy"]))
+    assert load_actor(second["policy"])[1].model == load_actor(first)[1].model
+    for name, weight in begun.items():
+        torch.testing.assert_close(went_on[name], weight, rtol=1e-5, atol=1e-8)
+
+
+def test_a_start_that_does_not_fit_is_refused_in_one_sentence(config, trained, tmp_path):
+    first = Path(distill(config(updates=1), "test")["policy"])
+    stiff = edited(first, tmp_path / "stiff", lambda c: c.update(kp=c["kp"] + 5.0))
+    for start, student, message in (
+        (trained, StudentConfig(), "is no student, but a policy of another kind"),
+        (first, StudentConfig(hidden=(7,)), "has a network of its own: leave out student"),
+        (stiff, StudentConfig(), "has another 'kp' than teacher"),
+        ("nowhere", StudentConfig(), "nowhere"),
+    ):
+        with pytest.raises(LunarError, match=message):
+            distill(config(start=str(start), student=student, out="second"), "test")
+    assert not (tmp_path / "second").exists() or not list((tmp_path / "second").glob("policy.*"))
 
 
 @pytest.mark.parametrize(
