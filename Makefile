@@ -23,6 +23,9 @@ EVAL = $(strip eval $(DEMO_POLICY) $(SAVE) --picture $(OUT)/hop.png --json $(OUT
 HIL = hil $(DEMO_POLICY) --log $(OUT)/log --json $(OUT)/hil.json
 REPLAY = replay $(OUT)/log --out $(OUT)/report.html --json $(OUT)/replay.json
 
+# Containers often set it; then each of the tests' hundreds of processes compiles torch's and SciPy's sources anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test docs lint setup ros clean
 
 demo: setup ros

@@ -11,7 +11,8 @@ import matplotlib.pyplot as plt
 import mujoco
 import numpy as np
 
-from sim.rig import RigConfig, VirtualRig
+from sim.rig.config import RigConfig
+from sim.rig.virtual_rig import VirtualRig
 
 SIZE = (1050, 1500)  # rows, columns
 STEEL, DARK, ROPE, EYE = (0.6, 0.66, 0.74, 1), (0.3, 0.33, 0.37, 1), (0.9, 0.4, 0.1, 1), (0.1, 0.5, 0.85, 1)

@@ -17,7 +17,7 @@ from matrix_hil.link.modbus import ModbusConfig
 from matrix_hil.link.protocol import HOST_SILENCE
 from matrix_hil.safety.limits import SafetyConfig
 from matrix_hil.twin.config import EMBEDDED, TwinConfig
-from sim.rig import RigConfig
+from sim.rig.config import RigConfig
 from sim.spec.command import HopCommand
 from sim.spec.gravity import EARTH, MOON
 from sim.terrain.generators import TerrainConfig

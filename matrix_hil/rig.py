@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -26,21 +26,20 @@ from matrix_hil.link.calibration import (
     arming_objection,
     figures,
     identity,
-    load,
 )
-from matrix_hil.link.go2 import Go2Robot
-from matrix_hil.link.modbus import ModbusTreadmill
 from matrix_hil.link.threads import real_time
 from matrix_hil.log import Recorder
 from matrix_hil.messages import RigTruth
 from matrix_hil.run.calibration import PERIOD, SlowMotion, measure
 from matrix_hil.run.clocks import Clock, GroundSource, SimulatedClock, WallClock
+from matrix_hil.run.drivers import connected, kept_calibration
 from matrix_hil.run.ground import virtual_ground
 from matrix_hil.run.loop import Cycle, Loop
 from matrix_hil.run.robot import fitted
 from matrix_hil.run.run_log import BACKLOG, Background, RunLog, at_once, attachments
 from matrix_hil.run.start_check import check
-from matrix_hil.run.traverse import Guide, along, check_policies, policies_of
+from matrix_hil.run.traverse import Guide, check_policies, policies_of
+from matrix_hil.run.way import along
 from matrix_hil.safety.supervisor import Supervisor
 from matrix_hil.virtual.calibration_stand import CalibrationStand
 from matrix_hil.virtual.process import RigProcess
@@ -188,50 +187,6 @@ def open_rig(
         yield rig
 
 
-def driver(cfg: HilConfig, name: str, port: str) -> SerialDevice[Any, Any]:
-    """Driver of the device ``name`` on ``port``, in the protocol that its config says; not connected yet."""
-    if name == "treadmill" and cfg.treadmill.protocol == "modbus":
-        return ModbusTreadmill(port, cfg.treadmill.modbus)
-    if name == "robot" and cfg.robot.protocol == "go2":
-        return Go2Robot(port, cfg.robot.go2)
-    return SerialDevice(DEVICES[name], port)
-
-
-@contextlib.contextmanager
-def connected(cfg: HilConfig, ports: Mapping[str, str]) -> Iterator[dict[str, SerialDevice]]:
-    """Inside, all drivers are connected: to the config's ports, emulated devices to their ``ports``.
-
-    On the way out every machine gets its safe command before anything waits: for bytes to leave, or for a log.
-    """
-    drivers = {name: driver(cfg, name, ports[name] if port == EMULATED else port) for name, port in cfg.ports.items()}
-    try:
-        for device in drivers.values():
-            device.connect()
-        yield drivers
-    finally:
-        leave_safe(drivers.values())
-
-
-def leave_safe(devices: Iterable[SerialDevice]) -> None:
-    """Write every machine's safe command, then wait until all have left, and close the ports.
-
-    What goes wrong with one, a second Ctrl-C too, is raised once all the others have been seen to.
-    """
-    errors: list[BaseException] = []
-    # a Modbus line must be waited for between two requests
-    ordered = sorted(devices, key=lambda device: isinstance(device, ModbusTreadmill))
-    for device in ordered:
-        device.tap = None  # a slow disk is not waited for
-    for step in (SerialDevice.leave_safe, SerialDevice.disconnect):
-        for device in ordered:
-            try:
-                step(device)
-            except BaseException as error:
-                errors.append(error)
-    if errors:
-        raise errors[0]
-
-
 # ---- calibration -----------------------------------------------------------------------------------------------------
 
 
@@ -244,10 +199,7 @@ def find_calibration(cfg: HilConfig, show: Callable[[str], None] = lambda text: 
     if all(port == EMULATED for port in cfg.ports.values()):
         show("everything is emulated: the virtual rig calibrates itself first")
         return virtual_calibration(cfg)
-    found = load(cfg.calibration.file)
-    if why := found.misfit(figures(cfg), {}) or found.stale(time.time(), cfg.calibration.max_age):
-        raise LunarError(f"calibration {cfg.calibration.file}: {why}; run 'lunar hil calibrate' with this config")
-    return found
+    return kept_calibration(cfg)
 
 
 def exact_calibration(cfg: HilConfig) -> Calibration:

@@ -15,12 +15,13 @@ import numpy as np
 from benchmarks.faults.alterations import Alteration
 from benchmarks.faults.cable import Cable, lockstep_through
 from matrix_hil.config import HilConfig, RunPlan, Twin
-from matrix_hil.rig import Rig, leave_safe
+from matrix_hil.rig import Rig
 from matrix_hil.run.clocks import SimulatedClock, drive
+from matrix_hil.run.drivers import leave_safe
 from matrix_hil.run.loop import Loop
 from matrix_hil.virtual.rig import VirtualMachines
 from matrix_hil.virtual.unreal import Misbehaviour, TwinServer
-from sim.rig import RigOutputs
+from sim.rig.signals import RigOutputs
 from sim.spec.command import HopCommand
 
 Phase = Literal["lift-off", "rising", "apex", "falling", "touch-down", "landing", "stance", "pushing"]

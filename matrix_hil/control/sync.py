@@ -17,7 +17,6 @@ import numpy as np
 
 from matrix_hil.control.counterweight import wanted_tension
 from matrix_hil.control.landing import FreeFlight, Landing, predict_landing, speed_home
-from matrix_hil.control.leg_weight import LegRelief
 from matrix_hil.control.platform import Ground, HopHeights, PlatformControl, PlatformPlanner, ground_under
 from matrix_hil.control.state_estimate import BaseEstimate, TrackerFilter, tilt_of, yaw_of
 from matrix_hil.control.steering import Steering, SteeringConfig
@@ -160,6 +159,8 @@ class Sync:
         card = policy.card
         low, high = np.array(card.command_low[:3]), np.array(card.command_high[:3])
         self.steering = Steering(cfg.steering, cfg.flight, low, high)
+        from matrix_hil.control.leg_weight import LegRelief  # brings MuJoCo, which who reads a config does not need
+
         self._relief = LegRelief(policy.card.physics_robot)
         self.running = False
         self._last_sound: dict[str, Any] = {}

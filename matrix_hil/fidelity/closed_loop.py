@@ -18,7 +18,7 @@ from matrix_hil.rig import exact_calibration, open_rig
 from matrix_hil.run.clocks import GroundSource, drive
 from matrix_hil.run.loop import Cycle
 from matrix_hil.virtual.rig import VirtualMachines
-from sim.rig import VirtualRig
+from sim.rig.virtual_rig import VirtualRig
 from sim.spec.command import HopCommand
 from sim.terrain.height_field import HeightField
 

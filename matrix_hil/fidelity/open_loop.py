@@ -10,7 +10,9 @@ import numpy as np
 from matrix_hil.config import Winch
 from matrix_hil.control.counterweight import TrimConfig, WinchTrim, wanted_tension
 from matrix_hil.fidelity.schemes import Scheme
-from sim.rig import RigConfig, RigInputs, VirtualRig
+from sim.rig.config import RigConfig
+from sim.rig.signals import RigInputs
+from sim.rig.virtual_rig import VirtualRig
 from sim.spec.gravity import MOON
 
 TICK = 0.001  # s, of physics and of the winch's force loop

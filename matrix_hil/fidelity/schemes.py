@@ -7,7 +7,7 @@ from typing import Any
 
 from matrix_hil.control.counterweight import passive_flight
 from sim.errors import LunarError
-from sim.rig import RigConfig
+from sim.rig.config import RigConfig
 from sim.spec.gravity import MOON
 
 

@@ -32,7 +32,7 @@ from matrix_hil.run.loop import Cycle, Loop
 from matrix_hil.run.metrics import RunMetrics
 from matrix_hil.run.robot import fitted
 from matrix_hil.run.run_log import log_folder
-from matrix_hil.run.traverse import along, names_of
+from matrix_hil.run.way import along, names_of
 from policy.runtime.starter import ENDS
 from sim.config import parse
 from sim.errors import LunarError

@@ -28,7 +28,7 @@ from matrix_hil.operate.panel_page import PanelPage
 from matrix_hil.replay.look.scene import Frame, RigScene, RigShape, add_ground
 from matrix_hil.run.loop import Cycle
 from sim.errors import LunarError
-from sim.rig import RigConfig
+from sim.rig.config import RigConfig
 from sim.robots.load import robot_model
 from sim.view.robot import link_poses
 from sim.view.server import close_server, open_server

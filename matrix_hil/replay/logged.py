@@ -25,7 +25,7 @@ from policy.runtime.card import Card
 from sim.config import parse
 from sim.errors import LunarError
 from sim.files import find_policy
-from sim.rig import RigConfig
+from sim.rig.config import RigConfig
 from sim.robots.identity import identify, robot_names
 
 PARTS: dict[str, type] = {

@@ -20,8 +20,10 @@ from matrix_hil.replay.trajectory import DT, Trajectory
 from sim.physics.actuator import motor_parameters
 from sim.physics.payload import bare_trunk, loaded_trunk
 from sim.physics.scene import PhysicsConfig, build_scene
-from sim.rig import RigConfig, RigInputs, VirtualRig
+from sim.rig.config import RigConfig
 from sim.rig.model import BELT_Q, BELT_V, PLATFORM_Q, PLATFORM_V, POSE_ORDER, build_model
+from sim.rig.signals import RigInputs
+from sim.rig.virtual_rig import VirtualRig
 from sim.spec.joints import JOINT_NAMES
 
 TICK = 0.001

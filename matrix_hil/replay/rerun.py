@@ -31,8 +31,8 @@ from matrix_hil.replay.logged import logged_config
 from matrix_hil.replay.look.page import table_page
 from matrix_hil.replay.look.plots import Plot, curves
 from matrix_hil.run.loop import ORDERS, Wish, give_order, wish
-from matrix_hil.run.traverse import FILE as PLAN_FILE
 from matrix_hil.run.traverse import Guide, attached, policies_of
+from matrix_hil.run.way import PLAN_FILE
 from matrix_hil.safety.supervisor import Supervisor, SupervisorState
 from policy.runtime.monitor import Verdict
 from sim.config import with_names

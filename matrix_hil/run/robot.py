@@ -13,7 +13,7 @@ from policy.networks.robot import on_robot
 from policy.runtime.card import Card
 from policy.runtime.robot_rules import STOPS
 from sim.errors import LunarError
-from sim.rig import RigConfig
+from sim.rig.config import RigConfig
 from sim.robots.identity import identify
 from sim.robots.load import load_robot, robot_model
 from sim.spec.joints import JOINT_NAMES, NOMINAL_POSE

@@ -22,7 +22,7 @@ from matrix_hil.log.cycle_input import cycle_input
 from matrix_hil.log.recorder import refuse_used
 from matrix_hil.messages import PolicyDoubt, RigTruth
 from matrix_hil.run.loop import Cycle
-from matrix_hil.run.traverse import FILE as PLAN_FILE
+from matrix_hil.run.way import PLAN_FILE
 from policy.runtime.card import Card
 from sim.errors import LunarError
 from sim.files import find_policy

@@ -22,7 +22,6 @@ from matrix_hil.config import RigSetup
 from matrix_hil.link import HostClock
 from matrix_hil.link.threads import before_others, real_time
 from matrix_hil.messages import RigTruth
-from matrix_hil.virtual.rig import VirtualMachines
 from matrix_hil.virtual.unreal import ServerConfig, TwinServer
 from sim.errors import LunarError
 from sim.terrain.generators import TerrainConfig, make_terrain
@@ -126,6 +125,8 @@ def _run(serve: Callable[..., None], line: Connection, arguments: tuple[Any, ...
 
 def _serve_rig(line: Connection, setup: RigSetup, seed: int, clock: HostClock, count: Any, truth: Any) -> None:
     """Tick by tick on wall time."""
+    from matrix_hil.virtual.rig import VirtualMachines  # brings MuJoCo, which the stand-in for Unreal does without
+
     with VirtualMachines(setup, seed) as machines, real_time():
         values = np.frombuffer(truth)
         gc.collect()

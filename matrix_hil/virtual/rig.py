@@ -21,7 +21,8 @@ from matrix_hil.virtual.machines import (
     TreadmillEmulator,
 )
 from matrix_hil.virtual.modbus import ModbusTreadmillEmulator
-from sim.rig import RigInputs, RigOutputs, VirtualRig
+from sim.rig.signals import RigInputs, RigOutputs
+from sim.rig.virtual_rig import VirtualRig
 from sim.robots.load import load_robot
 
 _CATCH_UP = 0.5  # s that a rig on wall time makes up after it was held up; what is more is lost to it

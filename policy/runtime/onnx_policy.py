@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import onnxruntime
 
 from policy.runtime.card import Card
 from policy.runtime.monitor import NOTHING, Monitor
@@ -16,6 +15,9 @@ from policy.runtime.weights import KEY, check_weights
 from sim.errors import LunarError
 from sim.files import find_policy
 from sim.spec.observation import PRONK_OBSERVATION, FrameStack, ObservationSpec, make_frame
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 FILE = "policy.onnx"
 _LARGEST = 256 * 2**20  # bytes of it
@@ -126,6 +128,8 @@ def open_onnx(path: Path, card: Card) -> onnxruntime.InferenceSession:
     Raises:
         LunarError: no ONNX file, one with other inputs and outputs than a policy, or one of other weights.
     """
+    import onnxruntime  # takes a tenth of a second of every process that never asks a policy
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sim.physics.scene import PhysicsConfig, build_scene
-from sim.rig import RigConfig
+from sim.rig.config import RigConfig
 from sim.rig.model import build_model
 from sim.robots.go2.facts import GO2
 from sim.robots.load import ROBOTS, load_robot, robot_spec

@@ -13,8 +13,10 @@ from matrix_hil.control.counterweight import (
     slack_acceleration,
     wanted_tension,
 )
-from sim.rig import RigConfig, RigInputs, VirtualRig
+from sim.rig.config import RigConfig
 from sim.rig.rope import Rope, RopeParameters
+from sim.rig.signals import RigInputs
+from sim.rig.virtual_rig import VirtualRig
 from sim.spec.gravity import EARTH, MOON
 
 

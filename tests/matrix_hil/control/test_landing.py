@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from matrix_hil.control.landing import FreeFlight, predict_landing, speed_home
-from sim.rig import RigConfig, RigInputs, VirtualRig
+from sim.rig.config import RigConfig
+from sim.rig.signals import RigInputs
+from sim.rig.virtual_rig import VirtualRig
 from sim.spec.gravity import EARTH, MOON
 
 FLIGHT = FreeFlight()

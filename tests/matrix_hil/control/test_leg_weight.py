@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from matrix_hil.control.leg_weight import LegRelief
-from sim.rig import RigConfig
+from sim.rig.config import RigConfig
 from sim.rig.model import build_model
 from sim.spec.gravity import EARTH, MOON
 from sim.spec.joints import NOMINAL_POSE

@@ -8,7 +8,9 @@ import mujoco
 import numpy as np
 
 from matrix_hil.control.counterweight import TrimConfig, WinchTrim, wanted_tension
-from sim.rig import RigConfig, RigInputs, VirtualRig
+from sim.rig.config import RigConfig
+from sim.rig.signals import RigInputs
+from sim.rig.virtual_rig import VirtualRig
 from sim.spec.gravity import EARTH, MOON
 
 TICK = 0.001  # s

@@ -10,7 +10,7 @@ from matrix_hil.control.counterweight import TrimConfig
 from matrix_hil.fidelity.open_loop import Flight, throw
 from matrix_hil.fidelity.schemes import SCHEMES, chosen
 from sim.errors import LunarError
-from sim.rig import RigConfig
+from sim.rig.config import RigConfig
 from sim.spec.gravity import MOON
 
 RIG, WINCH = RigConfig(pulley_mass=0.5), Counterweight()

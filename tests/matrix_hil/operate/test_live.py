@@ -23,7 +23,7 @@ from matrix_hil.safety.supervisor import SafetyConfig, Supervisor
 from policy.runtime.onnx_policy import OnnxPolicy
 from policy.runtime.starter import ENDS
 from sim.errors import LunarError
-from sim.rig import RigConfig
+from sim.rig.config import RigConfig
 from sim.spec.command import HopCommand
 from sim.spec.joints import NOMINAL_POSE
 from tests.browser import Tab, needs_chromium, open_tab, until

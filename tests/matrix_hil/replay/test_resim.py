@@ -29,7 +29,7 @@ from sim.mdp.config import RandomisationConfig
 from sim.mdp.events import check_randomisation
 from sim.physics.scene import PhysicsConfig
 from sim.physics.single import SingleRobot
-from sim.rig import RigConfig
+from sim.rig.config import RigConfig
 from sim.spec.command import HopCommand
 from sim.spec.joints import NOMINAL_POSE
 from sim.terrain.generators import TerrainConfig

@@ -18,7 +18,7 @@ from matrix_hil.run.start_check import check
 from policy.networks.policy_file import ZOO
 from policy.runtime.card import Card
 from sim.errors import LunarError
-from sim.rig import RigConfig
+from sim.rig.config import RigConfig
 from sim.robots.load import load_robot
 from sim.terrain.generators import TerrainConfig
 from tests.policy.networks.test_robot import heavy

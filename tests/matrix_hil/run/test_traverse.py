@@ -15,7 +15,7 @@ from matrix_hil.fidelity.cli import FidelityConfig, compare
 from matrix_hil.log import read_log
 from matrix_hil.operate.cli import run
 from matrix_hil.replay import rerun
-from matrix_hil.run.traverse import along, names_of
+from matrix_hil.run.way import along, names_of
 from policy.traverse.options import weights_of
 from policy.traverse.plan import Plan, PlannedOption, PlannedSegment
 from sim.config import parse

@@ -21,7 +21,7 @@ from matrix_hil.virtual.process import Beside, RigProcess, TwinProcess
 from policy.runtime.starter import ENDS
 from sim.config import ROOT
 from sim.errors import LunarError
-from sim.rig import RigConfig
+from sim.rig.config import RigConfig
 from sim.terrain.generators import TerrainConfig, make_terrain
 
 pytestmark = pytest.mark.wall_clock

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from sim.errors import LunarError
-from sim.rig import RigConfig, RigInputs, VirtualRig
+from sim.rig.config import RigConfig
+from sim.rig.signals import RigInputs
+from sim.rig.virtual_rig import VirtualRig
 from sim.spec.gravity import EARTH, MOON
 from sim.spec.joints import NOMINAL_POSE
 

@@ -25,7 +25,7 @@ from matrix_hil.link.watch import WatchedDevice
 from matrix_hil.log import FootContacts, ImuSample, JointSample
 from matrix_hil.log.topics import Codec
 from matrix_hil.messages import RobotState
-from matrix_hil.rig import driver, find_calibration
+from matrix_hil.run.drivers import driver, kept_calibration
 from sim.errors import LunarError
 from sim.spec.gravity import lunar_weight
 from sim.spec.hops import LOAD_FRACTION
@@ -73,7 +73,7 @@ class DriverNode(BridgeNode):
         self._calibration = None
         if self.value("rig") == "serial":
             with suppress(LunarError):  # without one it is sync that does not arm
-                self._calibration = find_calibration(cfg)
+                self._calibration = kept_calibration(cfg)
         watchdog = cfg.treadmill.watchdog if machine == "treadmill" else getattr(cfg, machine).line.watchdog
         if not self.value("timeout") < watchdog:
             raise LunarError(f"timeout is {self.value('timeout')} s; it must be below the {machine}'s own {watchdog} s")

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from matrix_hil.config import EMULATED, HilConfig
 from matrix_hil.run.start_check import check_pace
-from matrix_hil.run.traverse import along
+from matrix_hil.run.way import along
 from sim.config import parse
 from sim.errors import LunarError
 

@@ -30,8 +30,9 @@ from matrix_bridge.session import new_key
 from matrix_hil.config import EMULATED
 from matrix_hil.link import DEVICES, HostClock
 from matrix_hil.messages import TwinPatch, malformed
-from matrix_hil.rig import Rig, leave_safe, open_rig
+from matrix_hil.rig import Rig, open_rig
 from matrix_hil.run.clocks import drive
+from matrix_hil.run.drivers import leave_safe
 from matrix_hil.run.loop import Loop
 from sim.errors import LunarError
 from sim.files import find_policy
