@@ -2,7 +2,8 @@
 """Build the ROS 2 workspace with colcon against a sourced ROS 2 installation or the PyPI wheels of ``lunar[ros]``.
 
 Usage: ``python ros2_ws/build.py [--force]``, from any folder, with the Python that shall run the nodes. Results are in
-``ros2_ws/build`` and ``ros2_ws/install``; a second call returns at once when no source and no environment has changed.
+``ros2_ws/build`` and ``ros2_ws/install``; a later call builds the packages whose sources have changed, all of them when
+the environment has, and returns at once when nothing has.
 Exit status: 0 built or up to date, 1 the build failed, 3 ROS 2, cmake or a compiler is absent (one line says which).
 
 Needs the standard library alone, so that it also runs with the Python of a robot's ROS 2 installation.
@@ -110,10 +111,13 @@ def environment_id(prefixes: list[Path]) -> str:
     return _digest([sys.prefix, sys.version, str(WORKSPACE), *map(str, prefixes), *provided(prefixes), *versions])
 
 
-def source_id() -> str:
-    """Changes when any file of ``src`` changes."""
-    files = [p for p in sorted(SOURCE.rglob("*")) if p.is_file() and "__pycache__" not in p.parts]
-    return _digest([part for p in files for part in (str(p.relative_to(SOURCE)), p.read_bytes())])
+def source_ids() -> dict[str, str]:
+    """Of each package, by its folder's name: changes when any of its files changes."""
+    found = {}
+    for folder in sorted(path for path in SOURCE.iterdir() if path.is_dir()):
+        files = [p for p in sorted(folder.rglob("*")) if p.is_file() and "__pycache__" not in p.parts]
+        found[folder.name] = _digest([part for p in files for part in (str(p.relative_to(folder)), p.read_bytes())])
+    return found
 
 
 def provided(prefixes: list[Path]) -> list[str]:
@@ -121,8 +125,8 @@ def provided(prefixes: list[Path]) -> list[str]:
     return [name for name in MAKERS if any((p / "share" / name).is_dir() for p in prefixes)]
 
 
-def build(prefixes: list[Path]) -> int:
-    """Run colcon; returns its exit status."""
+def build(prefixes: list[Path], packages: list[str]) -> int:
+    """Run colcon on ``packages``; returns its exit status."""
     paths = os.pathsep.join(map(str, prefixes))
     more = os.environ.get("CMAKE_PREFIX_PATH")
     env = os.environ | {
@@ -132,7 +136,16 @@ def build(prefixes: list[Path]) -> int:
     }
     command = [
         *(sys.executable, "-m", "colcon", "--log-base", str(LOG), "build", "--merge-install"),
-        *("--base-paths", str(SOURCE), "--build-base", str(BUILD), "--install-base", str(INSTALL)),
+        *(
+            "--packages-select",
+            *packages,
+            "--base-paths",
+            str(SOURCE),
+            "--build-base",
+            str(BUILD),
+            "--install-base",
+            str(INSTALL),
+        ),
         *("--event-handlers", "console_cohesion-", "console_direct-", "desktop_notification-"),
         *("--cmake-args", "-DBUILD_TESTING=OFF", f"-DPython3_EXECUTABLE={sys.executable}"),
     ]
@@ -142,7 +155,7 @@ def build(prefixes: list[Path]) -> int:
 def main() -> int:
     """See the module's docstring."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--force", action="store_true", help="build even when nothing has changed")
+    parser.add_argument("--force", action="store_true", help="build everything anew")
     options = parser.parse_args()
     prefixes = find_ros()
     if sentence := missing(prefixes):
@@ -151,23 +164,26 @@ def main() -> int:
     with open(__file__, encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two callers may want the workspace at the same moment
         environment, stamp = environment_id(prefixes), INSTALL / ".built"
-        wanted = f"{environment}\n{source_id()}\n"
-        built = stamp.read_text(encoding="utf-8") if stamp.is_file() else ""
-        if built == wanted and not options.force:
+        wanted = [environment, *(f"{name} {digest}" for name, digest in source_ids().items())]
+        built = stamp.read_text(encoding="utf-8").splitlines() if stamp.is_file() and not options.force else []
+        if built == wanted:
             print("ros2_ws: up to date")
             return 0
-        if built.partition("\n")[0] != environment:
+        names = [line.partition(" ")[0] for line in wanted[1:]]
+        whole = built[:1] != [environment] or any(line.partition(" ")[0] not in names for line in built[1:])
+        changed = [name for name, line in zip(names, wanted[1:], strict=True) if whole or line not in built]
+        if whole:
             for folder in (BUILD, INSTALL, LOG):  # CMake's cache would keep the paths of the old environment
                 shutil.rmtree(folder, ignore_errors=True)
         if Path(sys.prefix) in prefixes:
             patch_wheels(Path(sys.prefix))
         stamp.unlink(missing_ok=True)
-        if status := build(prefixes):
+        if status := build(prefixes, changed):
             print(f"ros2_ws: the build failed (colcon's status {status}); its log is in {LOG}", file=sys.stderr)
             return 1
         if Path(sys.prefix) in prefixes:
             name_wheels(Path(sys.prefix), INSTALL)
-        stamp.write_text(wanted, encoding="utf-8")
+        stamp.write_text("".join(f"{line}\n" for line in wanted), encoding="utf-8")
         print(f"ros2_ws: built into {INSTALL}")
         return 0
 

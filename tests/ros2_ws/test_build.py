@@ -66,15 +66,39 @@ def test_who_sources_the_workspace_finds_the_wheels_too(tmp_path: Path) -> None:
         assert said.stdout == f"{install}:{wheels}\n" and not said.stderr
 
 
-def test_a_changed_source_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_packages_with_changed_sources_are_built_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module = runpy.run_path(str(BUILD))
-    module["source_id"].__globals__["SOURCE"] = tmp_path
-    (tmp_path / "a.msg").write_text("float64 x\n")
-    before = module["source_id"]()
-    (tmp_path / "a.msg").write_text("float64 y\n")
-    assert module["source_id"]() != before
-    (tmp_path / "a.msg").write_text("float64 x\n")
-    assert module["source_id"]() == before
+    scope, built = module["main"].__globals__, []
+    (tmp_path / "src").mkdir()
+    for name in ("SOURCE", "BUILD", "INSTALL", "LOG"):
+        monkeypatch.setitem(scope, name, tmp_path / {"SOURCE": "src"}.get(name, name.lower()))
+    monkeypatch.setitem(scope, "find_ros", lambda: [tmp_path])
+    monkeypatch.setitem(scope, "missing", lambda prefixes: "")
+
+    def pretend(prefixes: list[Path], packages: list[str]) -> int:
+        (tmp_path / "install").mkdir(exist_ok=True)
+        built.append((packages, (tmp_path / "install/old").exists()))
+        (tmp_path / "install/old").touch()
+        return 0
+
+    monkeypatch.setitem(scope, "build", pretend)
+    monkeypatch.setattr(sys, "argv", ["build.py"])
+
+    def write(package: str, text: str) -> None:
+        (tmp_path / "src" / package).mkdir(exist_ok=True)
+        (tmp_path / "src" / package / "a.msg").write_text(text)
+
+    write("messages", "float64 x\n")
+    write("nodes", "1\n")
+    assert module["main"]() == 0 and module["main"]() == 0
+    write("nodes", "2\n")
+    module["main"]()
+    shutil.rmtree(tmp_path / "src/nodes")
+    module["main"]()
+    monkeypatch.setitem(scope, "environment_id", lambda prefixes: "another")
+    module["main"]()
+    everything = ["messages", "nodes"]
+    assert built == [(everything, False), (["nodes"], True), (["messages"], False), (["messages"], False)]
 
 
 def test_the_makers_own_messages_are_not_hidden(tmp_path: Path) -> None:
