@@ -31,6 +31,8 @@ from sim.config import ROOT
 from sim.envs.world import PronkWorld
 
 SUITES = ("baselines", "tip", "paced", "forgetting", "soda", "opsdc")
+HOPPING = ("forgetting", "opsdc")
+"""Suites whose students hop before they learn."""
 TEACHER, STUDENT = ZOO / "dual", ROOT / START
 
 
@@ -74,7 +76,7 @@ def run(cfg: Config) -> dict[str, Any]:
     known = before(cfg)
     update = update_cost(teacher, cfg.seed)
     if rows:
-        draw_costs(rows, out / "costs.png")
+        draw_costs([row for row in rows if row["suite"] not in HOPPING], out / "costs.png")
         _draw_curves([r for r in runs if r.result()], out / "curves.png")
     return results | {
         "rows": rows, "before": known, "student": shipped(cfg), "update": update,
