@@ -20,7 +20,7 @@ from policy.networks.actor import Actor
 from policy.networks.config import StudentConfig
 from policy.networks.policy_file import drop_run, load_network, network, refuse_used, save_policy
 from policy.networks.student import Student
-from policy.runtime.card import Card
+from policy.runtime.card import Card, lineage
 from sim.errors import LunarError
 from sim.output import locked, writing
 from sim.results import revision
@@ -83,6 +83,8 @@ def _distill(
     if isinstance(teacher, Teacher) and (whole := teacher.parameters()):
         results["params_ratio"] = results["parameters"] / whole
     training = {"command": command, "seed": cfg.seed, "revision": revision(), "minutes": results["wall_s"] / 60}
+    if begun:
+        training |= lineage({**begun[1].training, "weights": begun[1].weights})
     known = {k: v for k, v in results.items() if k not in ("wall_s", "cpu_s", "peak_mb")}
     save_policy(Path(cfg.out), student.eval(), replace(card, training=training | known, metrics={}))
     return {"policy": cfg.out, **results, **job.skill}

@@ -258,3 +258,10 @@ def _names(value: object) -> bool:
 
 def _finite(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e30
+
+
+def lineage(training: dict[str, Any]) -> dict[str, Any]:
+    """Where a policy came from, as ``earlier`` in the card of what is trained on from it; ``training`` of its card."""
+    told = ("command", "steps", "seed", "revision", "minutes", "weights")
+    last = {name: training[name] for name in told if name in training}
+    return {"earlier": [*training.get("earlier", []), last]}

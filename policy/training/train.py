@@ -21,7 +21,7 @@ from stable_baselines3.common.logger import CSVOutputFormat, Logger, configure
 
 from policy.networks.actor import Actor
 from policy.networks.policy_file import drop_run, load_actor, refuse_used, robot_files, save_policy
-from policy.runtime.card import Card
+from policy.runtime.card import Card, lineage
 from policy.training import checkpoint
 from policy.training.card import make_card
 from policy.training.config import Stage, TrainConfig
@@ -113,7 +113,7 @@ def _start(cfg: TrainConfig, model: LunarPPO) -> dict[str, Any]:
         model.start_from(actor, cfg.warm_up)
     except LunarError as error:
         raise LunarError(f"start {cfg.start}: {error}") from None
-    return _earlier({**card.training, "weights": card.weights})
+    return lineage({**card.training, "weights": card.weights})
 
 
 def _resume(cfg: TrainConfig, model: LunarPPO) -> dict[str, Any]:
@@ -127,14 +127,7 @@ def _resume(cfg: TrainConfig, model: LunarPPO) -> dict[str, Any]:
     if model.group.leads and cfg.steps < before.get("target", 0) and not cfg.quick:
         note = f"resumed to end at {cfg.steps} steps, not at {before['target']} as before: its stages end earlier"
         Terminal(stderr=True).print(note, highlight=False)
-    return {**before, **_earlier(before)}
-
-
-def _earlier(training: dict[str, Any]) -> dict[str, Any]:
-    """Where a policy came from, for the card of what is trained on from it."""
-    told = ("command", "steps", "seed", "revision", "minutes", "weights")
-    last = {name: training[name] for name in told if name in training}
-    return {"earlier": [*training.get("earlier", []), last]}
+    return {**before, **lineage(before)}
 
 
 def _logger(cfg: TrainConfig, done: int) -> Logger:

@@ -214,7 +214,9 @@ def test_a_student_goes_on_where_another_ended(config):
     still = LearningConfig(minibatch=64, rate=1e-12)
     second = distill(config(start=str(first), student=StudentConfig(), out="second", learning=still), "test")
     begun, went_on = (load_weights(Path(folder)) for folder in (first, second["policy"]))
-    assert load_actor(second["policy"])[1].model == load_actor(first)[1].model
+    (_, card), (_, before) = (load_actor(folder) for folder in (second["policy"], first))
+    assert card.model == before.model
+    assert [told["weights"] for told in card.training["earlier"]] == [before.weights]
     for name, weight in begun.items():
         torch.testing.assert_close(went_on[name], weight, rtol=1e-5, atol=1e-8)
 
